@@ -1,0 +1,648 @@
+package thumbcache
+
+import (
+	"cmp"
+	"container/heap"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/thumbcache/thumbcache/internal/readfile"
+)
+
+const sep = string(filepath.Separator)
+
+const (
+	maxSealed     = 128 << 20        // a larger file at one of our names is not ours
+	maxDiskReads  = 32               // at once: each may hold a thread for as long as a dying disk likes
+	touchInterval = time.Hour        // a disk hit writes the time of use at most this often, as cmd/go's cache does
+	orphanAge     = time.Hour        // a temporary file that is older was left behind by a killed process
+	writePause    = 2 * time.Second  // after a failed write
+	scanPause     = time.Millisecond // between two folders, so that learning sizes is in nobody's way
+)
+
+// disk is the second tier: a folder of sealed files, by key, that never holds more than max bytes. Several processes may
+// share it: they may do work twice, but never break or misread each other's files. Its methods may be called from several
+// goroutines.
+//
+// The folder holds up to 256 folders, named by the first byte of the hash, and in them
+//
+//	<hash>_<size>.jpg   <hash>_<size>.png     Contain
+//	<hash>_<size>c.jpg  <hash>_<size>c.png    Cover
+//	<hash>.none                               there is no picture, and why
+//
+// where hash is the lower-case hex SHA-256 of provider + "/" + path. A file is written under a temporary name and renamed.
+// No fsync is needed: a file that a power failure has torn fails its check and is a miss.
+type disk struct {
+	dir   string
+	max   int64 // negative: no limit
+	log   *slog.Logger
+	reads *semaphore.Weighted
+	stop  context.CancelFunc
+	ended <-chan struct{}
+	wg    sync.WaitGroup
+
+	evictions, errors, corrupt atomic.Uint64
+
+	trimming sync.Mutex // held by the one who makes room
+
+	mu      sync.Mutex // protects the fields below
+	folders [256]usage // what is known of each folder; not yet learnt ones count what was written since New
+	used    usage      // their sum
+	resume  time.Time  // when writing is tried again after a failure; zero while all is well
+}
+
+type usage struct{ files, bytes int64 }
+
+// ourName matches what may be counted and deleted below dir, and nothing else.
+var ourName = regexp.MustCompile(`^[0-9a-f]{64}(_[0-9]{1,10}c?\.(jpg|png)|\.none)(\.[0-9a-f]{16}\.tmp)?$`)
+
+// cacheDirTag follows https://bford.info/cachedir/: backup programs leave the folder out.
+const cacheDirTag = "Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a cache of thumbnails made by thumbcache. It may be deleted at any time.\n"
+
+// openDisk prepares dir and begins to learn what is in it in the background.
+func openDisk(dir string, max int64, log *slog.Logger) (*disk, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	// From here on a link that takes the folder's place later is not followed.
+	if dir, err = filepath.EvalSymlinks(dir); err != nil {
+		return nil, err
+	}
+	if err := claim(dir); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	d := &disk{dir: dir, max: max, log: log, reads: semaphore.NewWeighted(maxDiskReads), stop: cancel, ended: ctx.Done()}
+	d.wg.Go(d.learn)
+	return d, nil
+}
+
+// claim marks dir as ours. A folder that holds something else is refused: one day a trim would be a surprise there. Only
+// the marking may fail, since a folder that cannot be written can still be served from.
+func claim(dir string) error {
+	const tag = "CACHEDIR.TAG"
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if old, err := root.ReadFile(tag); err == nil && strings.Contains(string(old), "thumbcache") {
+		return nil
+	}
+	f, err := root.Open(".")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	// More than 256 names cannot all be ours, so there is no need to read on.
+	names, err := f.Readdirnames(257)
+	if err != nil && err != io.EOF {
+		return err
+	}
+	for _, name := range names {
+		// Another process may be writing the tag just now.
+		if b, err := hex.DecodeString(name); name != tag && (err != nil || len(b) != 1) {
+			return fmt.Errorf("%s holds %q: not empty, and not a folder of thumbnails", dir, name)
+		}
+	}
+	_ = root.WriteFile(tag, []byte(cacheDirTag), 0o644)
+	return nil
+}
+
+func (d *disk) close() {
+	d.stop()
+	d.wg.Wait()
+}
+
+func (d *disk) usage() usage {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.used
+}
+
+// hashOf returns the hex SHA-256 that names the files of s.
+func hashOf(s source) string {
+	var buf [512]byte
+	sum := sha256.Sum256(append(append(append(buf[:0], s.provider...), '/'), s.path...))
+	return hex.EncodeToString(sum[:])
+}
+
+// nameOf returns the name of the file for k within its folder.
+func nameOf(hash string, k key) string {
+	if k.none {
+		return hash + ".none"
+	}
+	name := hash + "_" + strconv.Itoa(k.size)
+	if k.fit == Cover {
+		name += "c"
+	}
+	if k.format == PNG {
+		return name + ".png"
+	}
+	return name + ".jpg"
+}
+
+// get reads what is stored for k. Whatever is wrong with it, it is a miss.
+func (d *disk) get(ctx context.Context, k key) (*sealed, bool) {
+	if d.reads.Acquire(ctx, 1) != nil {
+		return nil, false
+	}
+	defer d.reads.Release(1)
+	hash := hashOf(k.source)
+	folder, name := hash[:2], nameOf(hash, k)
+	data, used, err := readfile.Read(d.dir+sep+folder+sep+name, maxSealed)
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			d.errors.Add(1)
+			d.log.Debug("thumbcache: reading a stored thumbnail", "error", err)
+		}
+		return nil, false
+	}
+	s, err := unseal(data)
+	if err != nil {
+		if !errors.Is(err, errOtherVersion) {
+			d.corrupt.Add(1)
+			d.log.Warn("thumbcache: removing a damaged file", "name", name, "error", err)
+			_ = d.in(func(root *os.Root) error { return d.removeFile(root, folder, name) })
+		}
+		return nil, false
+	}
+	if s.key != k {
+		return nil, false
+	}
+	// A time in the future would never be the oldest. It counts as now.
+	if now := time.Now(); now.Sub(used) > touchInterval || used.After(now.Add(touchInterval)) {
+		_ = d.in(func(root *os.Root) error { return root.Chtimes(folder+"/"+name, now, now) })
+	}
+	return s, true
+}
+
+// errFull is what put returns when room must be made first, which no request should wait for.
+var errFull = errors.New("thumbcache: the folder is full")
+
+// put stores s. A failure is counted and logged here; the caller has the thumbnail all the same. Only errFull and nil are
+// of interest to it: errFull asks for makeRoom(need) and another put.
+func (d *disk) put(s *sealed) (need int64, err error) {
+	data, err := s.seal()
+	if err != nil {
+		return 0, err
+	}
+	size := int64(len(data))
+	hash := hashOf(s.key.source)
+	folder, name := hash[:2], nameOf(hash, s.key)
+
+	d.mu.Lock()
+	paused := !d.resume.IsZero() && time.Now().Before(d.resume)
+	full := d.max >= 0 && d.used.bytes+size > d.max
+	d.mu.Unlock()
+	switch {
+	case paused, d.max >= 0 && size > d.max:
+		return 0, nil
+	case full:
+		return size, errFull
+	}
+
+	// Counted before it is there, and the old file only when it is gone: the sum may be too high for a moment, never too low.
+	d.account(folder, 1, size)
+	old := int64(-1)
+	write := func(root *os.Root) (err error) {
+		old, err = publish(root, folder, name, data)
+		return err
+	}
+	if err = d.in(write); errors.Is(err, fs.ErrNotExist) {
+		// Somebody has deleted the folder.
+		if err = cmp.Or(os.MkdirAll(d.dir, 0o755), claim(d.dir)); err == nil {
+			err = d.in(write)
+		}
+	}
+	if err != nil {
+		d.account(folder, -1, -size)
+	} else if old >= 0 {
+		d.account(folder, -1, -old)
+	}
+	d.wrote(err)
+	return 0, err
+}
+
+// publish writes a file in one step, as every reader sees it. It returns the size of the file that it replaced, or -1.
+func publish(root *os.Root, folder, name string, data []byte) (old int64, err error) {
+	final := folder + "/" + name
+	temp := fmt.Sprintf("%s.%016x.tmp", final, rand.Uint64())
+	open := func() (*os.File, error) { return root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644) }
+	f, err := open()
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := root.Mkdir(folder, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return -1, err
+		}
+		f, err = open()
+	}
+	if err != nil {
+		return -1, err
+	}
+	_, err = f.Write(data)
+	if err = cmp.Or(err, f.Close()); err == nil {
+		old = -1
+		if info, err := root.Lstat(final); err == nil && info.Mode().IsRegular() {
+			old = info.Size()
+		}
+		if err = root.Rename(temp, final); err == nil {
+			return old, nil
+		}
+	}
+	_ = root.Remove(temp)
+	return -1, err
+}
+
+// in calls do with the folder opened. It is opened each time, because what is written through the descriptor of a folder
+// that was deleted is lost, and never through a link that has taken its place.
+func (d *disk) in(do func(*os.Root) error) error {
+	info, err := os.Lstat(d.dir)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("%s is no folder any more", d.dir)
+	}
+	root, err := os.OpenRoot(d.dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return do(root)
+}
+
+// wrote notes how a write went. It logs changes of state only.
+func (d *disk) wrote(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	well := d.resume.IsZero()
+	if err == nil {
+		d.resume = time.Time{}
+		if !well {
+			d.log.Info("thumbcache: thumbnails are stored again", "dir", d.dir)
+		}
+		return
+	}
+	d.errors.Add(1)
+	d.resume = time.Now().Add(writePause)
+	if well {
+		d.log.Warn("thumbcache: thumbnails cannot be stored, serving goes on without", "error", err)
+	}
+}
+
+func (d *disk) account(folder string, files, bytes int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.accountLocked(folder, files, bytes)
+}
+
+func (d *disk) accountLocked(folder string, files, bytes int64) {
+	i, err := strconv.ParseUint(folder, 16, 8)
+	if err != nil {
+		return // no folder of ours
+	}
+	d.folders[i].files += files
+	d.folders[i].bytes += bytes
+	d.used.files += files
+	d.used.bytes += bytes
+}
+
+// removeSource deletes every file of s. It reads one folder.
+func (d *disk) removeSource(s source) error {
+	hash := hashOf(s)
+	return d.in(func(root *os.Root) error {
+		names, err := readNames(root, hash[:2])
+		var errs []error
+		for _, name := range names {
+			if strings.HasPrefix(name, hash) && ourName.MatchString(name) && !strings.HasSuffix(name, ".tmp") {
+				errs = append(errs, d.removeFile(root, hash[:2], name))
+			}
+		}
+		return errors.Join(append(errs, err)...)
+	})
+}
+
+// removeFile deletes one file and takes it out of the account.
+func (d *disk) removeFile(root *os.Root, folder, name string) error {
+	info, err := root.Lstat(folder + "/" + name)
+	if err == nil {
+		err = root.Remove(folder + "/" + name)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil && info.Mode().IsRegular() {
+		d.account(folder, -1, -info.Size())
+	}
+	return err
+}
+
+func readNames(root *os.Root, folder string) ([]string, error) {
+	f, err := root.Open(folder)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+		return nil, err
+	}
+	defer f.Close()
+	return f.Readdirnames(-1)
+}
+
+// learn sums up what an earlier process left, and trims it if that is too much.
+func (d *disk) learn() {
+	d.walk(func() bool {
+		select {
+		case <-d.ended:
+			return false
+		case <-time.After(scanPause):
+			return true
+		}
+	}, nil)
+	d.makeRoom(0)
+}
+
+// walk visits every file of ours: it removes temporary files that were left behind, corrects the accounts, and calls
+// visit, if there is one, for the others. It stops when next says false, which is asked before each folder.
+func (d *disk) walk(next func() bool, visit func(file)) {
+	now := time.Now()
+	for i := range d.folders {
+		folder := fmt.Sprintf("%02x", i)
+		if !next() {
+			return
+		}
+		d.mu.Lock()
+		before := d.folders[i]
+		d.mu.Unlock()
+		var seen usage
+		err := d.in(func(root *os.Root) error {
+			names, err := readNames(root, folder)
+			for _, name := range names {
+				if !ourName.MatchString(name) {
+					continue
+				}
+				info, err := root.Lstat(folder + "/" + name)
+				if err != nil || !info.Mode().IsRegular() {
+					continue
+				}
+				used := info.ModTime()
+				if strings.HasSuffix(name, ".tmp") {
+					if now.Sub(used) > orphanAge || used.After(now.Add(orphanAge)) {
+						_ = root.Remove(folder + "/" + name)
+					}
+					continue // one that is being written was counted by put
+				}
+				if used.After(now.Add(touchInterval)) {
+					_ = root.Chtimes(folder+"/"+name, now, now) // or it would never grow old
+					used = now
+				}
+				seen.files++
+				seen.bytes += info.Size()
+				if visit != nil {
+					visit(file{folder, name, info.Size(), used})
+				}
+			}
+			return err
+		})
+		if err != nil {
+			continue
+		}
+		// What was written meanwhile may be counted twice, until the next walk. It is never forgotten.
+		d.mu.Lock()
+		d.accountLocked(folder, seen.files-before.files, seen.bytes-before.bytes)
+		d.mu.Unlock()
+	}
+}
+
+type file struct {
+	folder, name string
+	size         int64
+	used         time.Time
+}
+
+// oldest is a heap of files with the one used last on top.
+type oldest []file
+
+func (h oldest) Len() int           { return len(h) }
+func (h oldest) Less(i, j int) bool { return h[i].used.After(h[j].used) }
+func (h oldest) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *oldest) Push(x any)        { *h = append(*h, x.(file)) }
+func (h *oldest) Pop() any {
+	last := len(*h) - 1
+	f := (*h)[last]
+	*h = (*h)[:last]
+	return f
+}
+
+// makeRoom removes the files used longest ago until need more bytes fit. A walk is dear in a large folder, so then it
+// goes a little further than it must: a 64th of all files.
+func (d *disk) makeRoom(need int64) {
+	d.trimming.Lock()
+	defer d.trimming.Unlock()
+	// Twice, because a walk may find that there is more than was known before it.
+	for range 2 {
+		before := d.usage()
+		if d.max < 0 || before.bytes+need <= d.max {
+			return
+		}
+		goal := before.bytes + need - d.max
+		extra := before.files / 64
+		var found oldest
+		var sum int64 // of the sizes in found
+		d.walk(func() bool {
+			select {
+			case <-d.ended:
+				return false
+			default:
+				return true
+			}
+		}, func(f file) {
+			heap.Push(&found, f)
+			sum += f.size
+			// found needs no more than the goal and the extra files; what was used after them stays.
+			for int64(len(found)) > extra && sum-found[0].size >= goal {
+				sum -= heap.Pop(&found).(file).size
+			}
+		})
+		// From the oldest on.
+		victims := make([]file, len(found))
+		for i := len(victims) - 1; len(found) > 0; i-- {
+			victims[i] = heap.Pop(&found).(file)
+		}
+		err := d.in(func(root *os.Root) error {
+			for i, f := range victims {
+				if int64(i) >= extra && d.usage().bytes+need <= d.max {
+					return nil
+				}
+				if err := d.removeFile(root, f.folder, f.name); err != nil {
+					return err
+				}
+				d.evictions.Add(1)
+			}
+			return nil
+		})
+		if err != nil {
+			d.errors.Add(1)
+			d.log.Warn("thumbcache: making room", "error", err)
+			return
+		}
+	}
+}
+
+// A sealed file is the picture as it is served, so that any viewer shows it, and behind it a trailer that says what it
+// is. All numbers are little-endian.
+//
+//	     payload         the JPEG or PNG, or nothing
+//	 0   magic           "TCSEAL"
+//	 6   format version  uint16, sealVersion
+//	 8   fit             uint8
+//	 9   format          uint8
+//	10   quality         uint8
+//	11   cause           uint8, 0 for a picture, else why there is none
+//	12   pipeline        uint32, the version of the code that made the picture
+//	16   size            uint32, as requested
+//	20   width, height   2 x uint32, in pixels
+//	28   payload length  uint64
+//	36   stamp           int64 size, int64 seconds, uint32 nanoseconds of the source's modification time
+//	56   made            int64, Unix time in nanoseconds
+//	64   provider, path, tag, version: each a uint32 length and its bytes
+//	     checksum        uint32, CRC-32C of all before it, the payload included
+//	     trailer length  uint32, from magic to the end of the file
+type sealed struct {
+	key           key
+	quality       int
+	cause         cause
+	width, height int
+	stamp         Stamp
+	version       string
+	made          time.Time
+	data          []byte // the payload
+}
+
+const (
+	sealMagic   = "TCSEAL"
+	sealVersion = 1
+	sealFixed   = 64
+	sealEnd     = 8
+	maxTrailer  = 1 << 20
+)
+
+// A cause is why there is no picture.
+type cause uint8
+
+const (
+	causeNone cause = iota // there is one
+	causeNoPicture
+	causeUnsupported
+	causeCorrupt
+)
+
+var (
+	castagnoli      = crc32.MakeTable(crc32.Castagnoli)
+	errOtherVersion = errors.New("sealed by another version")
+)
+
+func (s *sealed) seal() ([]byte, error) {
+	texts := []string{s.key.provider, s.key.path, s.stamp.Tag, s.version}
+	n := sealFixed + sealEnd
+	for _, t := range texts {
+		n += 4 + len(t)
+	}
+	if n > maxTrailer {
+		return nil, errors.New("thumbcache: key too long to store")
+	}
+	le := binary.LittleEndian
+	b := make([]byte, 0, len(s.data)+n)
+	b = append(b, s.data...)
+	b = append(b, sealMagic...)
+	b = le.AppendUint16(b, sealVersion)
+	b = append(b, byte(s.key.fit), byte(s.key.format), byte(s.quality), byte(s.cause))
+	b = le.AppendUint32(b, pipeline)
+	b = le.AppendUint32(b, uint32(s.key.size))
+	b = le.AppendUint32(b, uint32(s.width))
+	b = le.AppendUint32(b, uint32(s.height))
+	b = le.AppendUint64(b, uint64(len(s.data)))
+	b = le.AppendUint64(b, uint64(s.stamp.Size))
+	b = le.AppendUint64(b, uint64(s.stamp.ModTime.Unix()))
+	b = le.AppendUint32(b, uint32(s.stamp.ModTime.Nanosecond()))
+	b = le.AppendUint64(b, uint64(s.made.UnixNano()))
+	for _, t := range texts {
+		b = le.AppendUint32(b, uint32(len(t)))
+		b = append(b, t...)
+	}
+	b = le.AppendUint32(b, crc32.Checksum(b, castagnoli))
+	return le.AppendUint32(b, uint32(n)), nil
+}
+
+// unseal checks a file and takes it apart. The payload of the result is a part of data.
+func unseal(data []byte) (*sealed, error) {
+	le := binary.LittleEndian
+	if len(data) < sealFixed+sealEnd {
+		return nil, errors.New("too short")
+	}
+	n := int64(le.Uint32(data[len(data)-4:]))
+	if n < sealFixed+sealEnd || n > maxTrailer || n > int64(len(data)) {
+		return nil, errors.New("no trailer")
+	}
+	payload, t := data[:len(data)-int(n):len(data)-int(n)], data[len(data)-int(n):]
+	if string(t[:6]) != sealMagic {
+		return nil, errors.New("no trailer")
+	}
+	if le.Uint16(t[6:]) != sealVersion {
+		return nil, errOtherVersion
+	}
+	if le.Uint32(t[n-8:]) != crc32.Checksum(data[:len(data)-8], castagnoli) {
+		return nil, errors.New("wrong checksum")
+	}
+	if le.Uint32(t[12:]) != pipeline {
+		return nil, errOtherVersion
+	}
+	if le.Uint64(t[28:]) != uint64(len(payload)) {
+		return nil, errors.New("wrong length")
+	}
+	s := &sealed{
+		key:     key{size: int(le.Uint32(t[16:])), fit: Fit(t[8]), format: Format(t[9]), none: t[11] != 0},
+		quality: int(t[10]),
+		cause:   cause(t[11]),
+		width:   int(le.Uint32(t[20:])),
+		height:  int(le.Uint32(t[24:])),
+		stamp:   Stamp{Size: int64(le.Uint64(t[36:])), ModTime: time.Unix(int64(le.Uint64(t[44:])), int64(le.Uint32(t[52:])))},
+		made:    time.Unix(0, int64(le.Uint64(t[56:]))),
+		data:    payload,
+	}
+	rest := t[sealFixed : n-sealEnd]
+	for _, text := range []*string{&s.key.provider, &s.key.path, &s.stamp.Tag, &s.version} {
+		if len(rest) < 4 || uint64(le.Uint32(rest)) > uint64(len(rest)-4) {
+			return nil, errors.New("broken trailer")
+		}
+		l := 4 + int(le.Uint32(rest))
+		*text, rest = string(rest[4:l]), rest[l:]
+	}
+	if len(rest) != 0 {
+		return nil, errors.New("broken trailer")
+	}
+	return s, nil
+}

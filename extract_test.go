@@ -1,0 +1,358 @@
+package thumbcache
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"image"
+	"image/color"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// tree makes a root with a picture at several places and a secret picture outside.
+func tree(t *testing.T) (root, outside string) {
+	t.Helper()
+	base := t.TempDir()
+	root, outside = filepath.Join(base, "root"), filepath.Join(base, "outside")
+	for _, dir := range []string{filepath.Join(root, "sub", "deep"), outside} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for path, c := range map[string]color.Color{
+		filepath.Join(root, "a.png"): blue, filepath.Join(root, "sub", "deep", "b.png"): blue, filepath.Join(outside, "secret.png"): red,
+	} {
+		if err := os.WriteFile(path, plain(20, 20, c), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root, outside
+}
+
+func TestFilesReach(t *testing.T) {
+	root, outside := tree(t)
+	for link, target := range map[string]string{
+		"inside": "a.png", "up": "../outside", "abs": outside, "loop": "loop", "dangling": "nothing", "sub/back": "../a.png", "etc": "/etc",
+	} {
+		if err := os.Symlink(target, filepath.Join(root, link)); err != nil {
+			t.Skip("no symbolic links here:", err)
+		}
+	}
+	f := Files(root)
+	ctx := t.Context()
+	for path, want := range map[string]error{
+		"a.png":                                nil,
+		"./a.png":                              nil,
+		"sub//deep/b.png":                      nil,
+		"sub/../a.png":                         nil,
+		filepath.Join(root, "a.png"):           nil,
+		"inside":                               nil,
+		"sub/back":                             nil,
+		root + "/sub/../../outside/secret.png": fs.ErrInvalid,
+		"../outside/secret.png":                fs.ErrInvalid,
+		"sub/../../outside/secret.png":         fs.ErrInvalid,
+		outside + "/secret.png":                fs.ErrInvalid,
+		"/etc/passwd":                          fs.ErrInvalid,
+		"up/secret.png":                        fs.ErrInvalid,
+		"abs/secret.png":                       fs.ErrInvalid,
+		"etc/passwd":                           fs.ErrInvalid,
+		"loop":                                 fs.ErrInvalid,
+		"":                                     fs.ErrInvalid,
+		".":                                    fs.ErrInvalid,
+		"sub":                                  fs.ErrInvalid,
+		root:                                   fs.ErrInvalid,
+		"a.png\x00":                            fs.ErrInvalid,
+		strings.Repeat("x", 300):               fs.ErrInvalid,
+		strings.Repeat("x/", 5000):             fs.ErrNotExist,
+		"dangling":                             fs.ErrNotExist,
+		"none.png":                             fs.ErrNotExist,
+		"a.png/more":                           fs.ErrNotExist,
+		"a.png/":                               fs.ErrNotExist,
+		"..\\outside\\secret.png":              fs.ErrNotExist,
+		"%2e%2e/outside/secret.png":            fs.ErrNotExist,
+		"\xc0\xae\xc0\xae/outside":             fs.ErrNotExist,
+	} {
+		_, statErr := f.Stat(ctx, path)
+		src, openErr := f.Open(ctx, path)
+		if src != nil {
+			src.Content.Close()
+		}
+		for _, err := range []error{statErr, openErr} {
+			if !errors.Is(err, want) || (err == nil) != (want == nil) {
+				t.Errorf("%.80q: %v, want %v", path, err, want)
+			}
+			if err != nil && strings.Contains(err.Error(), root) {
+				t.Errorf("%.80q: tells the root: %v", path, err)
+			}
+		}
+	}
+	cancelled, cancel := context.WithCancel(ctx)
+	cancel()
+	if _, err := f.Stat(cancelled, "a.png"); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+}
+
+// A share that is not there is no missing file, and may come and go.
+func TestFilesOffline(t *testing.T) {
+	root, _ := tree(t)
+	f := Files(root)
+	away := root + "-away"
+	if err := os.Rename(root, away); err != nil {
+		t.Fatal(err)
+	}
+	_, statErr := f.Stat(t.Context(), "a.png")
+	_, openErr := f.Open(t.Context(), "a.png")
+	for _, err := range []error{statErr, openErr} {
+		if err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) {
+			t.Errorf("offline: %v", err)
+		}
+	}
+	if err := os.Rename(away, root); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Stat(t.Context(), "a.png"); err != nil {
+		t.Errorf("back: %v", err)
+	}
+}
+
+// Nothing but a regular file is opened, and a FIFO does not block.
+func TestFilesSpecial(t *testing.T) {
+	root, _ := tree(t)
+	for name, args := range map[string][]string{"fifo": {"mkfifo"}, "zero": {"mknod", "", "c", "1", "5"}} {
+		path := filepath.Join(root, name)
+		cmd := exec.Command(args[0], append([]string{path}, args[min(len(args), 2):]...)...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Logf("%s not tried: %v %s", name, err, out)
+			continue
+		}
+		done := make(chan error, 1)
+		go func() {
+			_, err := Files(root).Open(context.Background(), name)
+			done <- err
+		}()
+		select {
+		case err := <-done:
+			if !errors.Is(err, fs.ErrInvalid) {
+				t.Errorf("%s: %v", name, err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%s blocks", name)
+		}
+	}
+}
+
+// A link that is swapped between check and use never shows the secret.
+func TestFilesRace(t *testing.T) {
+	root, outside := tree(t)
+	link := filepath.Join(root, "link")
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := 0; !stop.Load(); i++ {
+			target := "a.png"
+			if i%2 == 0 {
+				target = filepath.Join(outside, "secret.png")
+			}
+			os.Symlink(target, link+".new")
+			os.Rename(link+".new", link)
+		}
+	})
+	secret := plain(20, 20, red)
+	opened := 0
+	for range 5000 {
+		src, err := Files(root).Open(t.Context(), "link")
+		if err != nil {
+			continue
+		}
+		opened++
+		data, _ := io.ReadAll(io.NewSectionReader(src.Content, 0, src.Size))
+		src.Content.Close()
+		if bytes.Equal(data, secret) {
+			t.Error("the secret was read")
+			break
+		}
+	}
+	stop.Store(true)
+	wg.Wait()
+	t.Logf("opened %d times", opened)
+}
+
+// Names that mean something to a shell, to ffmpeg or to a URL are only names.
+func TestOddNames(t *testing.T) {
+	root := t.TempDir()
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": Files(root)}, Dir: t.TempDir()})
+	for _, name := range []string{
+		"-i", "-y", "concat:a|b.mp4", "subfile,,start,0,end,9,,:x", "data:image,x", "tcp:x", "pipe:0", "-", "Artist: Title.mp3",
+		"img%03d.png", "a\nb", "\xff\xfe", "a b", "'\"`$(x)", strings.Repeat("n", 255), "http:", "*?",
+	} {
+		if err := os.WriteFile(filepath.Join(root, name), plain(20, 20, blue), 0o644); err != nil {
+			t.Logf("%q cannot be a name here: %v", name, err)
+			continue
+		}
+		isColour(t, mustGet(t, c, "p", name, 10), blue)
+	}
+	os.MkdirAll(filepath.Join(root, "http:", "host"), 0o755)
+	if _, err := c.Get(t.Context(), "p", "http://host/x", 10); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestFirstOf(t *testing.T) {
+	asked := ""
+	says := func(name string, pic *Picture, err error) Extractor {
+		return ExtractorFunc(func(context.Context, *Source) (*Picture, error) {
+			asked += name
+			return pic, err
+		})
+	}
+	pic := &Picture{Data: []byte("x")}
+	for _, test := range []struct {
+		e     Extractor
+		asked string
+		pic   *Picture
+		err   error
+	}{
+		{FirstOf(), "", nil, ErrUnsupported},
+		{FirstOf(says("a", nil, ErrUnsupported), says("b", pic, nil), says("c", nil, nil)), "ab", pic, nil},
+		{FirstOf(says("a", nil, ErrNoPicture), says("b", pic, nil)), "a", nil, ErrNoPicture},
+		{FirstOf(says("a", nil, ErrUnsupported), says("b", nil, ErrCorrupt)), "ab", nil, ErrCorrupt},
+		{FirstOf(says("a", nil, ErrUnsupported)), "a", nil, ErrUnsupported},
+		{FirstOf(says("a", nil, syscall.EIO), says("b", pic, nil)), "a", nil, syscall.EIO},
+	} {
+		asked = ""
+		got, err := test.e.Extract(t.Context(), nil)
+		if got != test.pic || !errors.Is(err, test.err) || asked != test.asked {
+			t.Errorf("asked %q, got %v, %v; want %+v", asked, got, err, test)
+		}
+	}
+}
+
+// A source that fails to be read is not broken: it fails today.
+func TestReadErrors(t *testing.T) {
+	data := plain(30, 30, red)
+	for _, e := range []Extractor{Images(), CoverArt()} {
+		_, err := e.Extract(t.Context(), &Source{Size: int64(len(data)), Content: failing{}})
+		if !errors.Is(err, syscall.EIO) || lasting(err) != causeNone {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+type failing struct{}
+
+func (failing) ReadAt([]byte, int64) (int, error) { return 0, syscall.EIO }
+func (failing) Close() error                      { return nil }
+
+// needFFmpeg skips a test where there is no ffmpeg, unless that was forbidden.
+func needFFmpeg(t testing.TB) {
+	if _, err := exec.LookPath("ffmpeg"); err != nil {
+		if os.Getenv("THUMBCACHE_REQUIRE_FFMPEG") != "" {
+			t.Fatal(err)
+		}
+		t.Skip("ffmpeg is not installed")
+	}
+}
+
+// TestLibrary gets every thumbnail of the sample library, and counts what that took.
+func TestLibrary(t *testing.T) {
+	root := filepath.Join("testdata", "library")
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": Files(root)}, Dir: t.TempDir()})
+	_, err := exec.LookPath("ffmpeg")
+	haveFFmpeg := err == nil
+	seen := map[string]int{}
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		name, _ := filepath.Rel(root, path)
+		thumb, err := c.Get(t.Context(), "p", name, 100)
+		kind := strings.ToLower(filepath.Ext(name))
+		switch {
+		case err == nil:
+			if _, _, err := image.Decode(bytes.NewReader(thumb.Data)); err != nil || max(thumb.Width, thumb.Height) != 100 {
+				t.Errorf("%s: %dx%d, %v", name, thumb.Width, thumb.Height, err)
+			}
+			seen[kind]++
+		case errors.Is(err, ErrNoPicture):
+			seen["none"]++
+		case errors.Is(err, exec.ErrNotFound) && !haveFFmpeg:
+			seen["ffmpeg"]++
+		case errors.Is(err, ErrCorrupt), errors.Is(err, ErrUnsupported):
+			seen["broken"]++
+		default:
+			t.Errorf("%s: %v", name, err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for kind, n := range map[string]int{".mp3": 3, ".flac": 2, ".m4a": 1, ".ogg": 1, ".opus": 1, ".jpg": 1, ".png": 1, "none": 1} {
+		if seen[kind] < n {
+			t.Errorf("%d of %s, want at least %d", seen[kind], kind, n)
+		}
+	}
+	if !haveFFmpeg {
+		return
+	}
+	// One process for the video, and at most two where a broken file had to be asked about.
+	if st := c.Stats(); st.Processes == 0 || st.Processes > 4 || st.ProcessesRunning != 0 {
+		t.Errorf("%d processes, %d running", st.Processes, st.ProcessesRunning)
+	}
+}
+
+// A video goes through ffmpeg, the limit holds, and what counts them is not lost when the extractor is wrapped.
+func TestProcesses(t *testing.T) {
+	needFFmpeg(t)
+	root := t.TempDir()
+	video := filepath.Join(root, "v.mp4")
+	if out, err := exec.Command("ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=s=320x240:d=2", "-pix_fmt", "yuv420p", video).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	data, err := os.ReadFile(video)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newShelf()
+	names := make([]string, 12)
+	for i := range names {
+		names[i] = string(rune('a' + i))
+		s.set(names[i], tag("1"), data)
+	}
+	ffmpeg := &FFmpeg{Processes: 2}
+	c := mustNew(t, Config{
+		Providers: map[string]Provider{"p": s, "f": Files(root)},
+		Extractor: ExtractorFunc(func(ctx context.Context, src *Source) (*Picture, error) { return ffmpeg.Extract(ctx, src) }),
+		Workers:   8,
+	})
+	mustGet(t, c, "f", "v.mp4", 100)
+	var wg sync.WaitGroup
+	var highest int64
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for c.Stats().Extractions < 13 || c.Stats().InFlight > 0 {
+			highest = max(highest, c.Stats().ProcessesRunning)
+			time.Sleep(time.Millisecond) // processes are real
+		}
+	}()
+	for _, name := range names {
+		wg.Go(func() { mustGetQuiet(t, c, name, 100) })
+	}
+	wg.Wait()
+	<-done
+	if st := c.Stats(); highest < 1 || highest > 2 || st.Processes < 13 || st.ProcessesRunning != 0 {
+		t.Errorf("at most %d at once; stats %+v", highest, st)
+	}
+}

@@ -1,0 +1,148 @@
+package coverart
+
+import (
+	"bytes"
+	"encoding/binary"
+	"strconv"
+	"strings"
+)
+
+// APEv2 tags as the Hydrogenaudio wiki describes them, and the other things that gather at the end of a file: ID3v1,
+// Lyrics3, and ID3v2 with a footer.
+
+const (
+	apeHeaderLen = 32
+	apeMagic     = "APETAGEX"
+	id3v1Len     = 128
+	maxTailTags  = 16
+)
+
+// tail offers the pictures of the tags at the end of the file, the last tag first, and reports whether there is any tag.
+func (f *finder) tail() (found bool) {
+	end := f.file.size
+	// One read shows the last tag and, usually, the one before it.
+	f.file.peek(max(0, end-jumpLen), jumpLen)
+	for range maxTailTags {
+		if f.done() || !f.step() {
+			break
+		}
+		before := f.tailTag(end)
+		if before == end {
+			break
+		}
+		end, found = before, true
+	}
+	return found
+}
+
+// tailTag offers the pictures of the tag that ends at end, and returns where it begins, which is end if there is none.
+func (f *finder) tailTag(end int64) int64 {
+	s := f.file
+	if s.str(end-id3v1Len, 3) == "TAG" {
+		return end - id3v1Len
+	}
+	if b := s.peek(end-apeHeaderLen, apeHeaderLen); len(b) == apeHeaderLen && string(b[:8]) == apeMagic {
+		h := parseAPEHeader(b)
+		start := end - h.size
+		if h.size < apeHeaderLen || start < 0 {
+			return end
+		}
+		f.apeItems(start, end-apeHeaderLen, h.count)
+		if h.hasHeader && start >= apeHeaderLen {
+			start -= apeHeaderLen
+		}
+		return start
+	}
+	if b := s.peek(end-id3HeaderLen, id3HeaderLen); len(b) == id3HeaderLen && string(b[:3]) == "3DI" {
+		if h, ok := parseID3Fields(b); ok {
+			if start := end - 2*id3HeaderLen - h.size; start >= 0 {
+				f.id3(s, start, end)
+				return start
+			}
+		}
+		return end
+	}
+	// Lyrics3 v2: six digits count everything in front of them. Version 1 has no length, and at most 5100 bytes.
+	switch s.str(end-9, 9) {
+	case "LYRICS200":
+		if n, err := strconv.ParseUint(s.str(end-15, 6), 10, 32); err == nil && int64(n) <= end-15 {
+			return end - 15 - int64(n)
+		}
+	case "LYRICSEND":
+		from := max(0, end-5100-20)
+		if i := bytes.LastIndex(s.peek(from, int(end-from)), []byte("LYRICSBEGIN")); i >= 0 {
+			return from + int64(i)
+		}
+	}
+	return end
+}
+
+// apeHead offers the pictures of an APEv2 tag that begins at off, where it has no business, and returns where it ends.
+func (f *finder) apeHead(off int64) int64 {
+	b := f.file.peek(off, apeHeaderLen)
+	if len(b) < apeHeaderLen || string(b[:8]) != apeMagic {
+		return off
+	}
+	h := parseAPEHeader(b)
+	end := off + apeHeaderLen + h.size
+	f.apeItems(off+apeHeaderLen, end, h.count)
+	return end
+}
+
+// apeHeader is the header of a tag, or its footer.
+type apeHeader struct {
+	size      int64 // of items and footer
+	count     uint32
+	hasHeader bool
+}
+
+func parseAPEHeader(b []byte) apeHeader {
+	return apeHeader{
+		size:      int64(binary.LittleEndian.Uint32(b[12:])),
+		count:     binary.LittleEndian.Uint32(b[16:]),
+		hasHeader: b[23]&0x80 != 0,
+	}
+}
+
+// apeItems walks count items between pos and end. A cover's value is a file name, NUL, and the picture.
+func (f *finder) apeItems(pos, end int64, count uint32) {
+	const maxKey = 255
+	for range count {
+		if f.done() || !f.step() {
+			return
+		}
+		b := f.file.peek(pos, int(max(0, min(8+maxKey+1, end-pos))))
+		if len(b) < 8 {
+			return
+		}
+		size := int64(binary.LittleEndian.Uint32(b))
+		keyLen := bytes.IndexByte(b[8:], 0)
+		if keyLen < 0 {
+			return
+		}
+		key := strings.ToLower(string(b[8 : 8+keyLen]))
+		pos += 8 + int64(keyLen) + 1
+		if strings.HasPrefix(key, "cover art") {
+			f.apeCover(key, pos, size, end)
+		}
+		pos += size
+	}
+}
+
+func (f *finder) apeCover(key string, pos, size, end int64) {
+	typ := typeOther
+	switch key {
+	case "cover art (front)":
+		typ = typeFront
+	case "cover art (icon)":
+		typ = typeIcon
+	case "cover art (other icon)":
+		typ = typeOtherIcon
+	}
+	name := int64(0)
+	b := f.file.peek(pos, int(max(0, min(512, size, end-pos))))
+	if !isPicture(b) { // some leave the name out
+		name = int64(bytes.IndexByte(b, 0)) + 1
+	}
+	f.offer(f.file, typ, pos+name, size-name, end)
+}

@@ -1,0 +1,88 @@
+package coverart
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/csv"
+	"encoding/hex"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+const corpusDir = "../../../shared/corpus"
+
+// unlisted are pictures that are there for everyone to see, though the readers behind the manifest missed them. None of its
+// other verdicts is argued with.
+var unlisted = map[string]string{
+	"mp3/taglib+taglib__tests__data__compressed_id3_frame.mp3": "a whole BMP of 169 x 170 in a compressed APIC frame; " +
+		"mutagen and ffmpeg give up because no music follows the tag, and TagLib's tests expect this picture",
+}
+
+// TestCorpus compares with what mutagen and ffmpeg found in real files.
+func TestCorpus(t *testing.T) {
+	list, err := os.Open(filepath.Join(corpusDir, "manifest.tsv"))
+	if err != nil {
+		t.Skip("no corpus of real files here: ", err)
+	}
+	defer list.Close()
+	r := csv.NewReader(list)
+	r.Comma = '\t'
+	r.LazyQuotes = true
+	rows, err := r.ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	column := make(map[string]int)
+	for i, name := range rows[0] {
+		column[name] = i
+	}
+	with, verdicts := 0, make(map[string]int)
+	for _, row := range rows[1:] {
+		name := row[column["file"]]
+		f, err := os.Open(filepath.Join(corpusDir, name))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		info, err := f.Stat()
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		pic, err := Find(context.Background(), f, info.Size())
+		took := time.Since(start)
+		f.Close()
+		if took > 50*time.Millisecond {
+			t.Errorf("%s: took %v", name, took)
+		}
+		verdict := "picture"
+		for _, sentinel := range []error{ErrNoPicture, ErrUnsupported, ErrCorrupt} {
+			if errors.Is(err, sentinel) {
+				verdict = sentinel.Error()
+			}
+		}
+		verdicts[verdict]++
+		if row[column["has_art"]] != "yes" {
+			if unlisted[name] != "" {
+				if err != nil {
+					t.Errorf("%s: %v, but there is %s", name, err, unlisted[name])
+				}
+			} else if err == nil {
+				t.Errorf("%s: a picture of %d bytes, want none", name, len(pic))
+			}
+			continue
+		}
+		with++
+		if err != nil {
+			t.Errorf("%s: %v, want a picture", name, err)
+			continue
+		}
+		if sum := sha256.Sum256(pic); hex.EncodeToString(sum[:]) != row[column["pic_sha256"]] {
+			t.Errorf("%s: picture %x, want %s of %s", name, sum[:8], row[column["pic_sha256"]], row[column["all_pics"]])
+		}
+	}
+	t.Logf("%d with a picture; %v", with, verdicts)
+}

@@ -1,0 +1,98 @@
+package coverart
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime/metrics"
+	"strings"
+	"testing"
+)
+
+// The fuzz targets differ in their seeds and in the magic that keeps a mutation in its container. They share the invariants:
+// no panic, no more memory and reads than promised, and a picture that is in the file.
+
+func FuzzID3(f *testing.F)      { fuzz(f, "id3", "mp3", "aac") }
+func FuzzAPE(f *testing.F)      { fuzz(f, "ape", "ape", "mpc", "wv", "tak", "ofr") }
+func FuzzFLAC(f *testing.F)     { fuzz(f, "flac", "flac") }
+func FuzzOgg(f *testing.F)      { fuzz(f, "ogg", "ogg", "oga", "opus", "spx") }
+func FuzzMP4(f *testing.F)      { fuzz(f, "mp4", "m4a", "mp4", "m4b", "3gp") }
+func FuzzRIFF(f *testing.F)     { fuzz(f, "riff", "wav", "aiff", "dsf", "dff") }
+func FuzzASF(f *testing.F)      { fuzz(f, "asf", "wma") }
+func FuzzMatroska(f *testing.F) { fuzz(f, "matroska", "mka", "mkv", "webm") }
+
+func fuzz(f *testing.F, container string, folders ...string) {
+	const maxSeed = 16 << 10 // mutating larger ones finds little
+	for _, s := range songs() {
+		if s.container == container && len(s.data) <= maxSeed {
+			f.Add(s.data)
+		}
+	}
+	for _, folder := range folders { // absent elsewhere, which is no loss
+		names, _ := filepath.Glob(filepath.Join(corpusDir, folder, "*"))
+		for _, name := range names {
+			if data, err := os.ReadFile(name); err == nil && len(data) <= maxSeed {
+				f.Add(data)
+			}
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		checkInvariants(t, data)
+	})
+}
+
+func checkInvariants(t *testing.T, data []byte) {
+	t.Helper()
+	allocated := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(allocated)
+	before := allocated[0].Value.Uint64()
+	r := &reader{r: bytes.NewReader(data)}
+	pic, err := Find(context.Background(), r, int64(len(data)))
+	metrics.Read(allocated)
+	if got := allocated[0].Value.Uint64() - before; got > 64<<20 {
+		t.Errorf("allocated %d bytes for a file of %d", got, len(data))
+	}
+	if r.reads > maxSteps {
+		t.Errorf("%d reads", r.reads)
+	}
+	switch {
+	case err == nil && (len(pic) < minPicture || !isPicture(pic)):
+		t.Errorf("no picture: %.40q", pic)
+	case err == nil && !within(data, pic):
+		t.Errorf("the picture is not in the file: %.40q", pic)
+	case err != nil && pic != nil:
+		t.Errorf("picture and error: %v", err)
+	case err != nil && !errors.Is(err, ErrNoPicture) && !errors.Is(err, ErrUnsupported) && !errors.Is(err, ErrCorrupt):
+		t.Error(err)
+	}
+}
+
+// within reports whether pic is in data as it is, or in a way that data has: unsynchronised, compressed or in base64.
+func within(data, pic []byte) bool {
+	switch {
+	case bytes.Contains(data, pic):
+		return true
+	case bytes.Contains(data, []byte("OggS")) || bytes.Contains(data, []byte("fLaC")):
+		// Pages and line breaks may interrupt the text anywhere: the beginning has to do.
+		for shift := range 3 {
+			head := base64.RawStdEncoding.EncodeToString(pic[shift:min(len(pic), shift+12)])
+			if strings.Contains(string(data), head[:8]) {
+				return true
+			}
+		}
+		return bytes.Contains(data, pic[:8])
+	case bytes.Contains(data, []byte("ID3")):
+		return bytes.Contains(data, []byte{0xFF, 0}) || bytes.Contains(data, []byte("\x78"))
+	}
+	return false
+}
+
+// TestInvariants holds every song against what the fuzz targets demand.
+func TestInvariants(t *testing.T) {
+	for _, s := range songs() {
+		t.Run(s.container+"/"+s.name, func(t *testing.T) { checkInvariants(t, s.data) })
+	}
+}

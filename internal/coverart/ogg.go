@@ -1,0 +1,400 @@
+package coverart
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+	"strings"
+)
+
+// Ogg, as described in RFC 3533, with Vorbis, Opus (RFC 7845), Speex and FLAC (xiph.org/flac/ogg_mapping.html) in it.
+
+const (
+	oggHeaderLen  = 27
+	oggMaxHeader  = oggHeaderLen + 255
+	oggBOS        = 0x02
+	maxOggStreams = 32
+	maxOggChains  = 16
+)
+
+// An oggCodec says where a stream has its comments, by how its first packet begins.
+type oggCodec struct {
+	magic    string
+	comments string // how the second packet begins
+	kind     verdict
+}
+
+var oggCodecs = []oggCodec{
+	{"\x01vorbis", "\x03vorbis", audio},
+	{"OpusHead", "OpusTags", audio},
+	{"Speex   ", "", audio},
+	{"CELT    ", "", audio},
+	{"\x7fFLAC", "", audio}, // its packets are metadata blocks
+	{"fLaC", "", audio},     // as before the mapping was written down
+	{"PCM     ", "", audio},
+	{"\x80theora", "\x81theora", video},
+	{"OVP80", "OVP80\x02 ", video},
+	{"BBCD\x00", "", video},              // Dirac
+	{"\x01video\x00\x00\x00", "", video}, // OGM
+	{"Direct Show Samples", "", video},
+}
+
+// ogg looks through the comments of every stream of every link in the chain.
+func (f *finder) ogg(off int64) verdict {
+	kind := unknown
+	for range maxOggChains {
+		var k verdict
+		k, off = f.oggLink(off)
+		kind = max(kind, k)
+		if f.done() || off < 0 {
+			break
+		}
+	}
+	return kind
+}
+
+// oggLink looks through one link of the chain, which begins at off, and returns where the next one begins; -1 if there is
+// none.
+func (f *finder) oggLink(off int64) (kind verdict, next int64) {
+	type logical struct {
+		serial uint32
+		codec  oggCodec
+	}
+	var streams []logical
+	var serials []uint32
+	pos := off
+	for range maxOggStreams {
+		page, ok := f.oggPage(pos)
+		if !ok || page.flags&oggBOS == 0 {
+			break
+		}
+		serials = append(serials, page.serial)
+		first := string(f.file.peek(page.data, int(min(64, page.end-page.data))))
+		for _, c := range oggCodecs {
+			if strings.HasPrefix(first, c.magic) {
+				streams = append(streams, logical{page.serial, c})
+				kind = max(kind, c.kind)
+			}
+		}
+		pos = page.end
+	}
+	for _, s := range streams {
+		if f.done() {
+			break
+		}
+		p := &oggPacket{f: f, next: pos, serial: s.serial}
+		if strings.HasSuffix(s.codec.magic, "LaC") || s.codec.magic == "\x7fFLAC" {
+			f.oggFLAC(p)
+			continue
+		}
+		if head := make([]byte, len(s.codec.comments)); p.read(head) == len(head) && string(head) == s.codec.comments {
+			f.vorbisComment(p)
+		}
+	}
+	if f.done() {
+		return kind, -1
+	}
+	return kind, f.oggNextLink(pos, serials)
+}
+
+// oggFLAC offers the pictures in the metadata packets of a FLAC stream.
+func (f *finder) oggFLAC(p *oggPacket) {
+	for !f.done() && f.step() {
+		var b [4]byte
+		if p.read(b[:]) < 4 || b[0] == 0xFF {
+			return
+		}
+		switch b[0] & 0x7f {
+		case flacComment:
+			f.vorbisComment(p)
+		case flacPicture:
+			at := p.clone()
+			if h, ok := readFLACPicture(p); ok {
+				f.offerPacket(at, h)
+			} else {
+				f.lost = true
+			}
+		}
+		if b[0]&0x80 != 0 || !p.nextPacket() {
+			return
+		}
+	}
+}
+
+// offerPacket offers the picture with header h, which begins at x.
+func (f *finder) offerPacket(x cursor, h flacPictureHeader) {
+	body := x.clone()
+	var head [sniffLen]byte
+	body.skip(h.headLen)
+	n := int64(body.read(head[:min(h.size, sniffLen)]))
+	switch {
+	case h.size > maxPicture || n < min(h.size, minPicture):
+		f.lost = true
+	case h.size >= minPicture && isPicture(head[:n]):
+		f.propose(h.typ, false, func() []byte {
+			body := x.clone()
+			if !body.skip(h.headLen) {
+				return nil
+			}
+			pic := f.alloc(min(h.size, f.file.size))
+			return pic[:body.read(pic)]
+		})
+	}
+}
+
+// An oggPage is one page (RFC 3533, section 6).
+type oggPage struct {
+	start  int64
+	flags  byte
+	serial uint32
+	lacing []byte // valid until the source is used again
+	data   int64  // where its payload begins
+	end    int64  // and ends
+}
+
+// parseOggPage reads the header of the page at off, which begins with b.
+func parseOggPage(b []byte, off int64) (p oggPage, ok bool) {
+	if len(b) < oggHeaderLen || string(b[:4]) != "OggS" || b[4] != 0 {
+		return p, false
+	}
+	n := int(b[26])
+	if len(b) < oggHeaderLen+n {
+		return p, false
+	}
+	p.start = off
+	p.flags = b[5]
+	p.serial = binary.LittleEndian.Uint32(b[14:])
+	p.lacing = b[oggHeaderLen : oggHeaderLen+n]
+	p.data = off + int64(oggHeaderLen+n)
+	p.end = p.data
+	for _, l := range p.lacing {
+		p.end += int64(l)
+	}
+	return p, true
+}
+
+// oggPage reads the page header at pos, or a little behind it if the file has a gap there.
+func (f *finder) oggPage(pos int64) (oggPage, bool) {
+	if !f.step() {
+		return oggPage{}, false
+	}
+	p, ok := parseOggPage(f.file.peek(pos, oggMaxHeader), pos)
+	if !ok {
+		if i := bytes.Index(f.file.peek(pos, walkLen), []byte("OggS\x00")); i > 0 {
+			pos += int64(i)
+			p, ok = parseOggPage(f.file.peek(pos, oggMaxHeader), pos)
+		}
+	}
+	return p, ok
+}
+
+// An oggPacket is the cursor over one packet of one stream, and then over the packet behind it.
+type oggPacket struct {
+	f      *finder
+	serial uint32
+	next   int64 // the next page, of any stream
+	pos    int64 // in the page that is being read
+	run    int64 // bytes of the packet from pos on
+	last   bool  // the packet ends with them
+	lacing [255]byte
+	rest   []byte // what of lacing belongs to later packets
+}
+
+// turn goes on to the next page of the stream and reports whether there is one.
+func (o *oggPacket) turn() bool {
+	for {
+		page, ok := o.f.oggPage(o.next)
+		if !ok {
+			return false
+		}
+		o.enter(page)
+		if page.serial == o.serial && len(page.lacing) > 0 {
+			return true
+		}
+	}
+}
+
+// enter makes page the current one, if it is of this stream.
+func (o *oggPacket) enter(page oggPage) {
+	o.next = page.end
+	if page.serial == o.serial {
+		o.pos = page.data
+		o.rest = append(o.lacing[:0], page.lacing...)
+		o.lace()
+	}
+}
+
+// lace sets run to what the current page holds of the next packet, or of the rest of the current one.
+func (o *oggPacket) lace() {
+	o.run, o.last = 0, false
+	for i, l := range o.rest {
+		o.run += int64(l)
+		if l < 255 {
+			o.rest, o.last = o.rest[i+1:], true
+			return
+		}
+	}
+	o.rest = nil
+}
+
+// more makes sure that there are bytes of the packet at pos. It reports false at its end.
+func (o *oggPacket) more() bool {
+	for o.run == 0 {
+		if o.last || !o.turn() {
+			return false
+		}
+	}
+	return true
+}
+
+// read reads into p what lies in the file, headers and pages of other streams included, and moves the payload together.
+// So one large read takes many pages, and nothing behind them.
+func (o *oggPacket) read(p []byte) (n int) {
+	s := o.f.file
+	for n < len(p) && o.more() {
+		if len(p)-n < walkLen {
+			m := copy(p[n:], s.peek(o.pos, int(min(o.run, int64(len(p)-n)))))
+			if m == 0 {
+				break
+			}
+			o.advance(int64(m))
+			n += m
+			continue
+		}
+		raw := p[n:]
+		base := o.pos
+		raw = raw[:s.read(raw, base)]
+		if len(raw) == 0 {
+			break
+		}
+		for o.run > 0 {
+			from := int(o.pos - base)
+			m := copy(p[n:], raw[from:min(from+int(min(o.run, int64(len(raw)))), len(raw))])
+			o.advance(int64(m))
+			n += m
+			if o.run > 0 || o.last {
+				break
+			}
+			// The next pages, as far as they are here.
+			for o.run == 0 && !o.last && o.next-base < int64(len(raw)) {
+				page, ok := parseOggPage(raw[o.next-base:], o.next)
+				if !ok || !o.f.step() {
+					break
+				}
+				o.enter(page)
+			}
+			if o.pos-base >= int64(len(raw)) {
+				break
+			}
+		}
+	}
+	return n
+}
+
+func (o *oggPacket) advance(n int64) {
+	o.pos += n
+	o.run -= n
+}
+
+func (o *oggPacket) skip(n int64) bool {
+	for n > 0 && o.more() {
+		m := min(n, o.run)
+		o.advance(m)
+		n -= m
+	}
+	return n == 0
+}
+
+// nextPacket leaves what there is of this packet and goes on to the next.
+func (o *oggPacket) nextPacket() bool {
+	for !o.last {
+		if !o.turn() {
+			return false
+		}
+	}
+	o.pos += o.run
+	if len(o.rest) == 0 {
+		return o.turn()
+	}
+	o.lace()
+	return true
+}
+
+func (o *oggPacket) clone() cursor {
+	c := *o
+	c.rest = append(c.lacing[:0], o.rest...)
+	return &c
+}
+
+// oggNextLink returns where the link behind the one of these serial numbers begins; -1 if there is none. The pages up to
+// pos are known. It does not read the music in between: the last page of the file tells whether there is another link, and
+// halving finds its beginning.
+func (f *finder) oggNextLink(pos int64, serials []uint32) int64 {
+	const tailLen = 64 << 10
+	last, ok := oggPage{}, false
+	for _, n := range []int64{8 << 10, tailLen} {
+		if last, ok = f.lastOggPage(max(pos, f.file.size-n)); ok {
+			break
+		}
+	}
+	if !ok || slices.Contains(serials, last.serial) {
+		return -1
+	}
+	lo, hi := pos, last.start
+	for hi-lo > tailLen && f.step() {
+		mid := lo + (hi-lo)/2
+		page, ok := f.findOggPage(mid, min(hi, mid+tailLen))
+		switch {
+		case !ok:
+			hi = mid
+		case slices.Contains(serials, page.serial):
+			lo = page.end
+		default:
+			hi = page.start
+		}
+	}
+	for {
+		page, ok := f.oggPage(lo)
+		if !ok {
+			return -1
+		}
+		if !slices.Contains(serials, page.serial) {
+			return page.start
+		}
+		lo = page.end
+	}
+}
+
+// findOggPage returns the first page that begins between from and to.
+func (f *finder) findOggPage(from, to int64) (oggPage, bool) {
+	for from < to && f.step() {
+		b := f.file.peek(from, walkLen)
+		if i := bytes.Index(b, []byte("OggS\x00")); i >= 0 {
+			if page, ok := parseOggPage(f.file.peek(from+int64(i), oggMaxHeader), from+int64(i)); ok {
+				return page, true
+			}
+			from += int64(i) + 1
+			continue
+		}
+		if len(b) < walkLen {
+			break
+		}
+		from += walkLen - 4
+	}
+	return oggPage{}, false
+}
+
+// lastOggPage returns the last page that begins at from or later.
+func (f *finder) lastOggPage(from int64) (last oggPage, ok bool) {
+	b := f.file.peek(from, int(f.file.size-from))
+	for end := len(b); ; {
+		i := bytes.LastIndex(b[:end], []byte("OggS\x00"))
+		if i < 0 {
+			return last, false
+		}
+		if page, ok := parseOggPage(b[i:], from+int64(i)); ok {
+			return page, true
+		}
+		end = i
+	}
+}

@@ -1,0 +1,148 @@
+package coverart
+
+import (
+	"encoding/binary"
+	"iter"
+	"math"
+	"strings"
+)
+
+// Containers of chunks that keep an ID3v2 tag in one of them: WAVE (RIFF, and RF64 of EBU Tech 3306 for the long ones), AIFF
+// and AIFF-C, DSDIFF; and DSF, which says where its tag is.
+
+// A chunk is a name and the data [start, end).
+type chunk struct {
+	name       string
+	start, end int64
+}
+
+// A chunkFormat says how the header of a chunk is written.
+type chunkFormat struct {
+	sizeLen int
+	order   binary.ByteOrder
+}
+
+var (
+	riffFormat   = chunkFormat{4, binary.LittleEndian}
+	aiffFormat   = chunkFormat{4, binary.BigEndian}
+	dsdiffFormat = chunkFormat{8, binary.BigEndian}
+)
+
+// chunks walks the chunks between pos and limit. data64 is the size of the data chunk, if its own field is too small for it.
+func (f *finder) chunks(c chunkFormat, pos, limit int64, data64 *int64) iter.Seq[chunk] {
+	return func(yield func(chunk) bool) {
+		headLen := 4 + c.sizeLen
+		for !f.done() && f.step() {
+			h := f.file.peek(pos, headLen)
+			if len(h) < headLen || !isFourCC(string(h[:4])) {
+				return
+			}
+			name := string(h[:4])
+			var size int64
+			if c.sizeLen == 8 {
+				size = int64(min(c.order.Uint64(h[4:]), math.MaxInt64/2))
+			} else {
+				size = int64(c.order.Uint32(h[4:]))
+				if size == math.MaxUint32 && name == "data" && data64 != nil && *data64 > 0 {
+					size = *data64
+				}
+			}
+			start := pos + int64(headLen)
+			end := start + size
+			if !yield(chunk{name, start, min(end, limit)}) || end >= limit {
+				return
+			}
+			// Chunks are padded to even lengths, by most.
+			pos = end
+			if size&1 != 0 && !isFourCC(f.file.str(end, 4)) {
+				pos++
+			}
+		}
+	}
+}
+
+// isFourCC reports whether a chunk may have that name.
+func isFourCC(name string) bool {
+	for i := range len(name) {
+		if name[i] < ' ' || name[i] > '~' {
+			return false
+		}
+	}
+	return len(name) == 4
+}
+
+// isID3Chunk reports whether a chunk of this name has a tag in it: "id3 ", "ID3 ", "ID32" and the like.
+func isID3Chunk(name string) bool { return strings.HasPrefix(strings.ToLower(name), "id3") }
+
+// riff ignores the length of the whole, which is often wrong, and walks to the end of the file.
+func (f *finder) riff(off int64) verdict {
+	switch f.file.str(off+8, 4) {
+	case "WAVE", "RMP3":
+	default:
+		return unknown // AVI, or WebP
+	}
+	var data64 int64
+	for c := range f.chunks(riffFormat, off+12, f.file.size, &data64) {
+		switch {
+		case c.name == "ds64":
+			if b := f.file.peek(c.start, 16); len(b) == 16 {
+				data64 = int64(min(binary.LittleEndian.Uint64(b[8:]), math.MaxInt64/2))
+			}
+		case isID3Chunk(c.name):
+			f.id3(f.file, c.start, c.end)
+		}
+	}
+	if !f.done() {
+		f.tail()
+	}
+	return audio
+}
+
+func (f *finder) aiff(off int64) verdict {
+	switch f.file.str(off+8, 4) {
+	case "AIFF", "AIFC":
+	default:
+		return unknown
+	}
+	for c := range f.chunks(aiffFormat, off+12, f.file.size, nil) {
+		if isID3Chunk(c.name) {
+			f.id3(f.file, c.start, c.end)
+		}
+	}
+	if !f.done() {
+		f.tail()
+	}
+	return audio
+}
+
+// dsdiff follows DSDIFF 1.5 by Philips, whose chunks have sizes of 64 bits. Some keep the tag among the properties.
+func (f *finder) dsdiff(off int64) verdict {
+	if f.file.str(off+12, 4) != "DSD " {
+		return unknown
+	}
+	for c := range f.chunks(dsdiffFormat, off+16, f.file.size, nil) {
+		switch {
+		case isID3Chunk(c.name):
+			f.id3(f.file, c.start, c.end)
+		case c.name == "PROP":
+			for p := range f.chunks(dsdiffFormat, c.start+4, c.end, nil) {
+				if isID3Chunk(p.name) {
+					f.id3(f.file, p.start, p.end)
+				}
+			}
+		}
+	}
+	return audio
+}
+
+// dsf follows the DSF File Format Specification by Sony: a chunk of 28 bytes ends with the place of the tag.
+func (f *finder) dsf(off int64) verdict {
+	b := f.file.peek(off, 28)
+	if len(b) < 28 {
+		return broken
+	}
+	if tag := binary.LittleEndian.Uint64(b[20:]); tag > 0 && tag < uint64(f.file.size) {
+		f.id3(f.file, off+int64(tag), f.file.size)
+	}
+	return audio
+}

@@ -1,0 +1,93 @@
+package coverart
+
+import (
+	"bytes"
+	"encoding/binary"
+)
+
+// sniffLen is how many bytes isPicture wants to see.
+const sniffLen = 32
+
+// isPicture reports whether b begins like a raster image. It knows more formats than Go decodes, because ffmpeg decodes
+// them; it does not know SVG, which is a program.
+func isPicture(b []byte) bool {
+	has := func(at int, magic string) bool {
+		return len(b) >= at+len(magic) && string(b[at:at+len(magic)]) == magic
+	}
+	switch {
+	case has(0, "\xff\xd8\xff"), // JPEG
+		has(0, "\x89PNG\r\n\x1a\n"),
+		has(0, "GIF87a"), has(0, "GIF89a"),
+		has(0, "RIFF") && has(8, "WEBP"),
+		has(0, "II*\x00"), has(0, "MM\x00*"), // TIFF
+		has(0, "\x00\x00\x00\x0cJXL \r\n\x87\n"), has(0, "\xff\x0a"), // JPEG XL, in a box and bare
+		has(0, "\x00\x00\x00\x0cjP  \r\n\x87\n"), has(0, "\xff\x4f\xff\x51"): // JPEG 2000, in a box and bare
+		return true
+	case has(0, "BM"):
+		// Two letters prove little; the size of the header behind them is one of few.
+		if len(b) < 18 {
+			return false
+		}
+		switch binary.LittleEndian.Uint32(b[14:]) {
+		case 12, 16, 40, 52, 56, 64, 108, 124:
+			return true
+		}
+	case has(0, "\x00\x00\x01\x00"): // ICO: at least one image, and a byte that is reserved
+		return len(b) >= 10 && b[4] != 0 && b[5] == 0 && b[9] == 0
+	case has(4, "ftyp"):
+		return isStill(b)
+	}
+	return false
+}
+
+// isStill reports whether an ISO base media file is a picture, AVIF or HEIC, by its brand.
+func isStill(b []byte) bool {
+	if len(b) < 12 {
+		return false
+	}
+	switch string(b[8:12]) {
+	case "avif", "avis", "heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "mif2", "msf1":
+		return true
+	}
+	return false
+}
+
+// findPicture returns the first place in b where a picture begins whose magic is long enough to be no accident, or -1.
+func findPicture(b []byte) int {
+	for i := range b {
+		switch b[i] {
+		case 0xFF, 0x89, 'G', 'R':
+			if len(b)-i >= 12 && b[i+1] != 0x0A && b[i+1] != 0x4F && isPicture(b[i:]) {
+				return i
+			}
+		}
+	}
+	return -1
+}
+
+// foreign are the first bytes of files that are no music, in which music would be a stowaway.
+var foreign = []string{
+	"PK\x03\x04", "PK\x05\x06", "Rar!", "7z\xbc\xaf", "\x1f\x8b", "BZh", "\xfd7zXZ", "\x28\xb5\x2f\xfd",
+	"%PDF", "%!PS", "{\\rtf", "\xd0\xcf\x11\xe0", "\x7fELF", "MZ", "\xca\xfe\xba\xbe", "\xcf\xfa\xed\xfe", "SQLite format",
+	"8BPS", "\xfe\xff", "\xff\xfe", "\xef\xbb\xbf", // Photoshop; text with a byte order mark
+	"\x00\x00\x01\xba", "\x00\x00\x01\xb3", "FLV", ".RMF", "DKIF", "\x47\x40", // films
+}
+
+// isForeign reports whether a file that begins with b is known to be no music. 0xFF 0xFE is also the beginning of an MPEG
+// layer I frame, but such a file has been recognised by then.
+func isForeign(b []byte) bool {
+	if isPicture(b) {
+		return true
+	}
+	for _, magic := range foreign {
+		if bytes.HasPrefix(b, []byte(magic)) {
+			return true
+		}
+	}
+	for _, c := range b[:min(len(b), 512)] {
+		if c < ' ' && c != '\t' && c != '\n' && c != '\r' && c != '\f' {
+			return false
+		}
+	}
+	return true // text, in any encoding without NULs, or nothing at all
+}

@@ -1,0 +1,228 @@
+package coverart
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/binary"
+	"slices"
+	"strings"
+)
+
+// Vorbis comments (xiph.org/vorbis/doc/v-comment.html) hold pictures as base64: a FLAC picture block in
+// METADATA_BLOCK_PICTURE, or, before that was agreed on, the bare picture in COVERART.
+
+// A stream is read from its beginning to its end.
+type stream interface {
+	// read fills p and returns how much it got; less than asked for is the end.
+	read(p []byte) int
+	// skip passes over n bytes and reports whether they are there.
+	skip(n int64) bool
+}
+
+// A cursor is a stream one can come back to: an extent of a file, or a packet in the pages of an Ogg file.
+type cursor interface {
+	stream
+	// clone returns a cursor that continues here, whatever becomes of this one.
+	clone() cursor
+}
+
+// An extent is the cursor over the bytes between pos and end.
+type extent struct {
+	s        *source
+	pos, end int64
+}
+
+func (x *extent) read(p []byte) int {
+	p = p[:max(0, min(int64(len(p)), x.end-x.pos))]
+	n := 0
+	if len(p) <= walkLen {
+		n = copy(p, x.s.peek(x.pos, len(p)))
+	} else {
+		n = x.s.read(p, x.pos)
+	}
+	x.pos += int64(n)
+	return n
+}
+
+func (x *extent) skip(n int64) bool {
+	x.pos += n
+	return x.pos <= min(x.end, x.s.size)
+}
+
+func (x *extent) clone() cursor {
+	c := *x
+	return &c
+}
+
+const (
+	keyPicture  = "metadata_block_picture="
+	keyCoverArt = "coverart="
+)
+
+// vorbisComment offers the pictures in a comment header that begins at x.
+func (f *finder) vorbisComment(x cursor) {
+	var b [len(keyPicture)]byte
+	word := func() int64 {
+		if x.read(b[:4]) < 4 {
+			return -1
+		}
+		return int64(binary.LittleEndian.Uint32(b[:]))
+	}
+	vendor := word()
+	if vendor < 0 || !x.skip(vendor) {
+		return
+	}
+	for range word() {
+		if f.done() || !f.step() {
+			return
+		}
+		size := word()
+		if size < 0 {
+			return
+		}
+		value := x.clone()
+		n := x.read(b[:min(size, int64(len(b)))])
+		key := strings.ToLower(string(b[:n]))
+		switch {
+		case key == keyPicture:
+			value.skip(int64(len(keyPicture)))
+			f.base64Picture(value, size-int64(len(keyPicture)), true)
+		case strings.HasPrefix(key, keyCoverArt):
+			value.skip(int64(len(keyCoverArt)))
+			f.base64Picture(value, size-int64(len(keyCoverArt)), false)
+		}
+		if f.done() || !x.skip(size-int64(n)) {
+			return
+		}
+	}
+}
+
+// base64Picture offers the picture in the n characters of base64 at x, which are a PICTURE block if inBlock.
+func (f *finder) base64Picture(x cursor, n int64, inBlock bool) {
+	if n > (maxPicture+64<<10)/3*4 {
+		f.lost = true
+		return
+	}
+	h := flacPictureHeader{typ: typeFront, size: n/4*3 + 3}
+	d := &base64Stream{x: x.clone(), left: n}
+	if inBlock {
+		var ok bool
+		if h, ok = readFLACPicture(d); !ok {
+			f.lost = f.lost || n > minPicture
+			return
+		}
+	}
+	var head [sniffLen]byte
+	got := d.read(head[:min(h.size, sniffLen)])
+	switch {
+	case h.size < minPicture:
+		return
+	case got < minPicture:
+		f.lost = true
+		return
+	case !isPicture(head[:got]):
+		f.lost = f.lost || d.bad
+		return
+	}
+	// Where the block promises more than there is text, the text is right.
+	size := min(h.size, n/4*3+3-h.headLen)
+	f.propose(h.typ, false, func() []byte {
+		d := &base64Stream{x: x.clone(), left: n}
+		if !d.skip(h.headLen) {
+			return nil
+		}
+		pic := f.alloc(size)
+		pic = pic[:d.read(pic)]
+		if d.bad {
+			return nil
+		}
+		return pic
+	})
+}
+
+// A base64Stream decodes the next left characters of x. It tolerates line breaks and missing padding.
+type base64Stream struct {
+	x    stream
+	left int64
+	text []byte // an unfinished group of characters
+	data []byte // decoded, not yet read
+	in   []byte // where text is
+	out  []byte // where data is
+	bad  bool   // there was something else than base64
+}
+
+// base64Chunk characters are decoded in one go. The first go is short, since most pictures are only looked at.
+const (
+	base64Head  = 1 << 10
+	base64Chunk = 64 << 10
+)
+
+// fill decodes the next chunk.
+func (d *base64Stream) fill() {
+	size := base64Chunk
+	if d.in == nil {
+		size = base64Head
+	}
+	size = min(size, int(min(d.left, base64Chunk))+len(d.text))
+	if len(d.in) < size {
+		d.in, d.out = make([]byte, size), make([]byte, size/4*3+3)
+	}
+	kept := copy(d.in, d.text) // which is in d.in, further back, or in the one before
+	got := d.x.read(d.in[kept:size])
+	d.left -= int64(got)
+	if kept+got < size {
+		d.left = 0 // the stream is shorter than was said
+	}
+	text := d.in[:kept+got]
+	// The decoder skips line breaks, but it has to be given whole groups of four.
+	for _, c := range []byte("\r\n ") {
+		if bytes.IndexByte(text, c) >= 0 {
+			text = slices.DeleteFunc(text, func(t byte) bool { return t == c })
+		}
+	}
+	whole := len(text) &^ 3
+	if d.left == 0 {
+		text = bytes.TrimRight(text, "=\x00")
+		whole = len(text)
+		if whole%4 == 1 {
+			whole-- // six bits are no byte
+		}
+	}
+	n, err := base64.RawStdEncoding.Decode(d.out, text[:whole])
+	d.bad = err != nil
+	d.data = d.out[:n]
+	d.text = text[whole:]
+}
+
+func (d *base64Stream) read(p []byte) (n int) {
+	for n < len(p) {
+		if len(d.data) == 0 {
+			if d.left == 0 || d.bad {
+				break
+			}
+			d.fill()
+		}
+		m := copy(p[n:], d.data)
+		d.data = d.data[m:]
+		n += m
+	}
+	return n
+}
+
+func (d *base64Stream) skip(n int64) bool {
+	if n > int64(len(d.data))+d.left {
+		return false
+	}
+	for n > 0 {
+		if len(d.data) == 0 {
+			if d.left == 0 || d.bad {
+				return false
+			}
+			d.fill()
+		}
+		m := min(n, int64(len(d.data)))
+		d.data = d.data[m:]
+		n -= m
+	}
+	return true
+}

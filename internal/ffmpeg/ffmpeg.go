@@ -1,0 +1,392 @@
+// Package ffmpeg makes ffmpeg find the picture in a piece of media, in such a way that the media cannot turn ffmpeg against
+// the host.
+//
+// ffmpeg gets an open descriptor and never a name, since names are a language in ffmpeg ("concat:a|b", "img%03d"). It may
+// use only demuxers that open nothing else, and only the protocol that reads the descriptor: a playlist named film.mp4 is
+// refused by content. It runs as package proc runs a child, under limits of time, memory and output.
+//
+// The exit status of ffmpeg tells nothing, so what it lists on standard error is read. One process is the normal case: it
+// takes a frame and tells about the media by the way. Only if that shows something better than the frame (a cover, a film
+// that has to be deinterlaced or tone-mapped first) or no frame came out, it runs again.
+package ffmpeg
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/thumbcache/thumbcache/internal/proc"
+	"golang.org/x/sync/semaphore"
+)
+
+// What is for sure the case with the media. Any other error is one of the moment.
+var (
+	ErrNoPicture   = errors.New("no picture in it")
+	ErrUnsupported = errors.New("not supported")
+	ErrCorrupt     = errors.New("corrupt")
+)
+
+// An Error is what became of media that ffmpeg could not make a picture of. Its text may be shown to anybody.
+type Error struct {
+	Err    error
+	Stderr []byte // the end of what ffmpeg said, for logs only
+}
+
+func (e *Error) Error() string { return "ffmpeg: " + e.Err.Error() }
+func (e *Error) Unwrap() error { return e.Err }
+
+// A Tool is an ffmpeg and how it is used. Its fields must not be changed after the first call of Extract, which may be
+// called by several goroutines at once.
+type Tool struct {
+	Path      string        // "" means ffmpeg in PATH
+	Processes int           // at once; 0 or less means 2
+	At        float64       // where in a film, as a fraction of its length; what is not in (0, 1] means 0.1
+	Timeout   time.Duration // for one process; 0 or less means 20s
+
+	once   sync.Once
+	slots  *semaphore.Weighted // in order of waiting
+	spools *semaphore.Weighted // temporary files that have no slot yet: content that comes slowly keeps nobody from one
+	asking *semaphore.Weighted // 1; guards build
+	build  build
+}
+
+// A build is one ffmpeg binary and what it can do.
+type build struct {
+	path    string
+	size    int64
+	modTime time.Time
+
+	fd      bool // has the protocol "fd", as ffmpeg 6 and later do
+	filters map[string]bool
+}
+
+func (t *Tool) init() {
+	if t.Processes <= 0 {
+		t.Processes = 2
+	}
+	if !(t.At > 0 && t.At <= 1) {
+		t.At = 0.1
+	}
+	if t.Timeout <= 0 {
+		t.Timeout = 20 * time.Second
+	}
+	t.slots = semaphore.NewWeighted(int64(t.Processes))
+	t.spools = semaphore.NewWeighted(int64(t.Processes))
+	t.asking = semaphore.NewWeighted(1)
+}
+
+// Extract returns the picture in the media of size bytes in r, as an encoded image: an attached picture as it is, else a
+// frame of at most 1280 pixels, or a still picture of at most 2048. It calls started when a process starts, and what that returned
+// when the process has ended.
+//
+// It fails with ErrNoPicture, ErrUnsupported or ErrCorrupt if that is for sure; with the error of ctx; with
+// context.DeadlineExceeded; with exec.ErrNotFound if there is no ffmpeg; or with another error of the moment.
+func (t *Tool) Extract(ctx context.Context, r io.ReaderAt, size int64, started func() (done func())) ([]byte, error) {
+	t.once.Do(t.init)
+	path, err := t.locate()
+	if err != nil {
+		return nil, err
+	}
+	in, err := t.open(ctx, r, size)
+	if err != nil {
+		return nil, err
+	}
+	defer in.close()
+
+	if err := t.slots.Acquire(ctx, 1); err != nil {
+		return nil, err
+	}
+	defer t.slots.Release(1)
+	in.releaseSpool()
+	j := job{tool: t, in: in, started: started}
+	if j.build, err = t.ask(ctx, path, &j); err != nil {
+		return nil, err
+	}
+	if !j.build.fd && runtime.GOOS == "windows" {
+		// There is no file name there that means a descriptor, and to hand over the real one is what we do not do.
+		return nil, errors.New("ffmpeg: version 6 or later is needed on Windows")
+	}
+	return j.picture(ctx)
+}
+
+// locate finds the binary. It is done each time, since binaries come, go and are updated; it costs a few calls of stat. What is
+// missing is exec.ErrNotFound and never fs.ErrNotExist, which would seem to be said of the media.
+func (t *Tool) locate() (string, error) {
+	name := t.Path
+	if name == "" {
+		name = "ffmpeg"
+	}
+	path, err := exec.LookPath(name) // refuses the current folder, even if it is in PATH
+	if err == nil {
+		path, err = filepath.Abs(path)
+	}
+	switch {
+	case err == nil:
+		return path, nil
+	case errors.Is(err, fs.ErrPermission):
+		return "", fmt.Errorf("ffmpeg: %w", fs.ErrPermission)
+	}
+	return "", fmt.Errorf("ffmpeg: %w", exec.ErrNotFound)
+}
+
+// ask returns what the binary at path can do. It runs the binary the first time, and again when it has changed.
+func (t *Tool) ask(ctx context.Context, path string, j *job) (build, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return build{}, fmt.Errorf("ffmpeg: %w", exec.ErrNotFound)
+	}
+	if err := t.asking.Acquire(ctx, 1); err != nil {
+		return build{}, err
+	}
+	defer t.asking.Release(1)
+	b := build{path: path, size: info.Size(), modTime: info.ModTime(), filters: make(map[string]bool)}
+	if t.build.path == b.path && t.build.size == b.size && t.build.modTime.Equal(b.modTime) {
+		return t.build, nil
+	}
+	j.build = b
+	protocols, err := j.run(ctx, "-hide_banner", "-protocols")
+	if err != nil {
+		return b, err
+	}
+	input, _, _ := strings.Cut(string(protocols.Stdout), "Output:")
+	for _, name := range strings.Fields(input) {
+		b.fd = b.fd || name == "fd"
+	}
+	filters, err := j.run(ctx, "-hide_banner", "-filters")
+	if err != nil {
+		return b, err
+	}
+	for line := range strings.Lines(string(filters.Stdout)) {
+		if f := strings.Fields(line); len(f) > 2 { // flags, name, from->to
+			b.filters[f[1]] = true
+		}
+	}
+	t.build = b
+	return b, nil
+}
+
+// A job is one Extract that has its slot.
+type job struct {
+	tool    *Tool
+	build   build
+	in      *input
+	started func() (done func())
+}
+
+// run runs ffmpeg. A Result without an error may still be that of a failure: see verdict.
+func (j *job) run(ctx context.Context, args ...string) (proc.Result, error) {
+	if _, err := j.in.Seek(0, io.SeekStart); err != nil { // the descriptor's offset is shared with the child before
+		return proc.Result{}, fmt.Errorf("ffmpeg: rewinding: %w", err)
+	}
+	done := j.started()
+	defer done()
+	res, err := proc.Run(ctx, proc.Cmd{
+		Path:      j.build.path,
+		Args:      args,
+		Env:       []string{"AV_LOG_FORCE_NOCOLOR=1", "LC_ALL=C"},
+		Stdin:     j.in.File,
+		MaxStderr: 64 << 10, // the list of streams stands before the messages
+		Timeout:   j.tool.Timeout,
+		Limits:    proc.Limits{AddressSpace: 2 << 30, CPU: j.tool.Timeout + time.Second, OpenFiles: 64},
+	})
+	if pe, ok := errors.AsType[*proc.Error](err); ok && pe.Err == nil && pe.Signal == nil {
+		return res, nil // an exit status
+	}
+	if err != nil {
+		return res, fmt.Errorf("ffmpeg: %w", err)
+	}
+	return res, nil
+}
+
+// A shot is one way to take a frame.
+type shot struct {
+	seek bool    // go to where the frame is wanted
+	keys bool    // look at key frames only
+	good bool    // pass over frames that show nothing
+	span float64 // give up after that many seconds of film; 0 is never
+}
+
+// shots are tried until a frame comes out. The first is the cheap one, and does for nearly every film. The second is for short clips
+// whose only key frame is black. Then any frame will do, at last the first: the picture may end long before the sound does.
+var shots = []shot{
+	{seek: true, keys: true, good: true, span: 40},
+	{seek: true, good: true, span: 8},
+	{seek: true},
+	{},
+}
+
+func (j *job) picture(ctx context.Context) ([]byte, error) {
+	if isStill(j.in) {
+		return j.still(ctx)
+	}
+	var (
+		res  proc.Result
+		m    media
+		err  error
+		left = shots
+	)
+	if n := length(j.in, j.in.size); n > 0 {
+		m.length = n
+		if res, err = j.run(ctx, j.frame(shots[0], m)...); err != nil {
+			return nil, err
+		}
+		m = parse(res.Stderr)
+		m.length = n
+		if m.cover == nil && !m.needsFilters() {
+			if isWhole(res.Stdout) {
+				return res.Stdout, nil
+			}
+			left = shots[1:]
+		}
+	} else {
+		// Without an output ffmpeg lists what there is.
+		if res, err = j.run(ctx, j.input()...); err != nil {
+			return nil, err
+		}
+		m = parse(res.Stderr)
+	}
+	if m.cover != nil {
+		cover, err := j.run(ctx, j.attached(m.cover)...)
+		if err != nil {
+			return nil, err
+		}
+		if isPicture(cover.Stdout) {
+			return cover.Stdout, nil
+		}
+	}
+	if m.film == nil {
+		return nil, verdict(res)
+	}
+	for _, s := range left {
+		if res, err = j.run(ctx, j.frame(s, m)...); err != nil {
+			return nil, err
+		}
+		if isWhole(res.Stdout) {
+			return res.Stdout, nil
+		}
+	}
+	return nil, verdict(res)
+}
+
+// still decodes a picture that Go cannot.
+func (j *job) still(ctx context.Context) ([]byte, error) {
+	args := append(j.input(), "-map", "0:v:0", "-vf", scale(2048))
+	res, err := j.run(ctx, append(args, asPNG...)...)
+	if err != nil {
+		return nil, err
+	}
+	// What is a grid of tiles comes out as one of them.
+	if isWhole(res.Stdout) && !bytes.Contains(res.Stderr, []byte("Tile Grid")) {
+		return res.Stdout, nil
+	}
+	if err := verdict(res); !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrNoPicture) {
+		return nil, err
+	}
+	return nil, &Error{ErrUnsupported, res.Stderr} // damaged or of an unknown kind: ffmpeg cannot tell
+}
+
+// formats are the demuxers that may be used. None of them opens anything else, which is the point: hls, dash, concat, image2
+// and the like do. Those named ..._pipe are for pictures. A name that this ffmpeg does not know does no harm.
+const formats = "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,rm,dv,mxf,ogg,mp3,flac,wav,aiff,ape,wv,tta,tak,mpc,mpc8,aac,dsf,w64,caf," +
+	"gif,apng,jpeg_pipe,png_pipe,webp_pipe,bmp_pipe,tiff_pipe,j2k_pipe,jpegxl_pipe,jpegxl_anim,qoi_pipe,psd_pipe"
+
+// input returns the arguments up to the input, with more options for it.
+func (j *job) input(options ...string) []string {
+	args := []string{
+		"-nostdin", "-hide_banner", "-nostats", "-loglevel", "info", "-max_alloc", "268435456", "-filter_threads", "1",
+		"-threads", "1", "-max_pixels", "100000000", "-probesize", "10000000", "-analyzeduration", "5000000",
+		"-format_whitelist", formats,
+	}
+	args = append(args, options...)
+	switch {
+	case j.build.fd:
+		return append(args, "-protocol_whitelist", "fd", "-fd", "0", "-i", "fd:")
+	case runtime.GOOS == "linux":
+		return append(args, "-protocol_whitelist", "file", "-i", "file:/proc/self/fd/0")
+	}
+	return append(args, "-protocol_whitelist", "file", "-i", "file:/dev/fd/0")
+}
+
+// What comes out: a frame of a film, quickly; anything else, exactly.
+var (
+	asJPEG = []string{"-frames:v", "1", "-threads", "1", "-c:v", "mjpeg", "-q:v", "2", "-map_metadata", "-1", "-f", "image2pipe", "pipe:1"}
+	asPNG  = []string{"-frames:v", "1", "-threads", "1", "-c:v", "png", "-map_metadata", "-1", "-f", "image2pipe", "pipe:1"}
+	asIs   = []string{"-frames:v", "1", "-c:v", "copy", "-map_metadata", "-1", "-f", "image2pipe", "pipe:1"}
+)
+
+// attached returns the arguments that bring out an attached picture.
+func (j *job) attached(s *stream) []string {
+	args := append(j.input(), "-map", "0:"+s.index)
+	switch s.codec {
+	case "mjpeg", "png", "gif", "webp", "bmp", "tiff":
+		return append(args, asIs...)
+	}
+	return append(append(args, "-vf", scale(2048)), asPNG...)
+}
+
+// frame returns the arguments that take a frame of the film m.
+func (j *job) frame(s shot, m media) []string {
+	var options []string
+	if s.keys {
+		options = append(options, "-skip_frame", "nokey")
+	}
+	if at := m.length * j.tool.At; s.seek && at > 0 {
+		options = append(options, "-noaccurate_seek", "-ss", strconv.FormatFloat(at, 'f', 3, 64))
+	}
+	if s.span > 0 {
+		options = append(options, "-t", strconv.FormatFloat(s.span, 'f', 3, 64))
+	}
+
+	var filters []string
+	if m.film != nil && m.film.interlaced {
+		filters = append(filters, "yadif")
+	}
+	// JPEG knows one colour matrix only, whatever the film has.
+	if m.film != nil && m.film.hdr && j.build.tonemaps() {
+		filters = append(filters, scale(1280), "zscale=t=linear:npl=100", "format=gbrpf32le", "zscale=p=bt709",
+			"tonemap=hable:desat=0", "zscale=t=bt709:m=bt470bg:r=pc")
+	} else {
+		filters = append(filters, scale(1280)+":out_color_matrix=bt601:out_range=full")
+	}
+	filters = append(filters, "setsar=1", "format=yuvj420p")
+	if s.good {
+		filters = append(filters, j.build.good()...)
+	}
+	args := append(j.input(options...), "-map", "0:V:0", "-vf", strings.Join(filters, ","))
+	return append(args, asJPEG...)
+}
+
+// scale returns the filter that makes square pixels, no edge of more than max of them, and nothing larger than it is.
+func scale(max int) string {
+	fit := "min(1,MAX/max(iw*sar,ih))"
+	s := "scale=w='max(1,trunc(iw*sar*FIT))':h='max(1,trunc(ih*FIT))'"
+	return strings.ReplaceAll(strings.ReplaceAll(s, "FIT", fit), "MAX", strconv.Itoa(max))
+}
+
+func (b build) tonemaps() bool { return b.filters["zscale"] && b.filters["tonemap"] }
+
+// good returns the filters that let only frames pass that show something: neither nearly black nor of one colour.
+func (b build) good() []string {
+	if !b.filters["metadata"] {
+		return nil
+	}
+	var filters []string
+	if b.filters["entropy"] {
+		filters = append(filters, "entropy", "metadata=mode=select:key=lavfi.entropy.normalized_entropy.normal.Y:value=0.25:function=greater")
+	}
+	if b.filters["blackframe"] {
+		filters = append(filters, "blackframe=amount=0:threshold=40", "metadata=mode=select:key=lavfi.blackframe.pblack:value=85:function=less")
+	}
+	return filters
+}

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package proc
+
+import "testing"
+
+func noChildren(*testing.T) {}

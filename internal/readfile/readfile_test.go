@@ -1,0 +1,40 @@
+package readfile
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+func TestRead(t *testing.T) {
+	dir := t.TempDir()
+	file, link := filepath.Join(dir, "file"), filepath.Join(dir, "link")
+	want := bytes.Repeat([]byte("thumb"), 1000)
+	when := time.Unix(1e9, 123456789)
+	if err := errors.Join(os.WriteFile(file, want, 0o644), os.Chtimes(file, when, when)); err != nil {
+		t.Fatal(err)
+	}
+	data, modTime, err := Read(file, 5000)
+	if err != nil || !bytes.Equal(data, want) || !modTime.Equal(when) {
+		t.Errorf("%d bytes, %v, %v", len(data), modTime, err)
+	}
+	if _, _, err := Read(file, 4999); !errors.Is(err, fs.ErrInvalid) {
+		t.Errorf("over the limit: %v", err)
+	}
+	if _, _, err := Read(dir, 1<<20); !errors.Is(err, fs.ErrInvalid) {
+		t.Errorf("a folder: %v", err)
+	}
+	if _, _, err := Read(filepath.Join(dir, "none"), 1); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("nothing there: %v", err)
+	}
+	if err := os.Symlink(file, link); err != nil {
+		t.Skip("no symbolic links here:", err)
+	}
+	if data, _, err := Read(link, 5000); err == nil || data != nil {
+		t.Error("a link was followed")
+	}
+}

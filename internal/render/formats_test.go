@@ -1,0 +1,313 @@
+package render
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"image"
+	"image/color"
+	"image/gif"
+	"image/png"
+	"math"
+	"runtime"
+	"testing"
+
+	"golang.org/x/image/tiff"
+)
+
+// Every file of testdata shows the four quarters, some with the second one half transparent.
+func TestFormats(t *testing.T) {
+	m := quarters(120, 80)
+	grey := image.NewGray(m.Rect)
+	deep := image.NewNRGBA64(m.Rect)
+	deepGrey := image.NewGray16(m.Rect)
+	paletted := image.NewPaletted(m.Rect, color.Palette{quarterColours[0], quarterColours[1], quarterColours[2], quarterColours[3]})
+	for y := range 80 {
+		for x := range 120 {
+			grey.Set(x, y, m.At(x, y))
+			deep.Set(x, y, m.At(x, y))
+			deepGrey.Set(x, y, m.At(x, y))
+			paletted.Set(x, y, m.At(x, y))
+		}
+	}
+	var interlacedGIF bytes.Buffer
+	if err := gif.Encode(&interlacedGIF, paletted, nil); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		data  []byte
+		alpha bool
+		grey  bool
+		turn  bool
+	}{
+		"lossy.webp":          {data: readTestdata(t, "lossy.webp")},
+		"lossless.webp":       {data: readTestdata(t, "lossless.webp")},
+		"lossy-alpha.webp":    {data: readTestdata(t, "lossy-alpha.webp"), alpha: true},
+		"lossless-alpha.webp": {data: readTestdata(t, "lossless-alpha.webp"), alpha: true},
+		"animated.webp":       {data: readTestdata(t, "animated.webp")},
+		"animated-alpha.webp": {data: readTestdata(t, "animated-alpha.webp"), alpha: true},
+		"exif.webp":           {data: readTestdata(t, "exif.webp"), turn: true},
+		"progressive.jpg":     {data: readTestdata(t, "progressive.jpg")},
+		"cmyk.jpg":            {data: readTestdata(t, "cmyk.jpg")},
+		"grey png":            {data: encodeAs(t, "png", grey), grey: true},
+		"deep png":            {data: encodeAs(t, "png", deep)},
+		"deep grey png":       {data: encodeAs(t, "png", deepGrey), grey: true},
+		"paletted png":        {data: encodeAs(t, "png", paletted)},
+		"interlaced png":      {data: interlacedPNG(m)},
+		"paletted bmp":        {data: encodeAs(t, "bmp", paletted)},
+		"deep tiff":           {data: encodeAs(t, "tiff", deep)},
+		"paletted tiff":       {data: encodeAs(t, "tiff", paletted)},
+		"gif":                 {data: encodeAs(t, "gif", paletted)},
+		"grey jpeg":           {data: encodeAs(t, "jpeg", grey), grey: true},
+	} {
+		for _, o := range []Options{{Size: 60, Quality: 95}, {Quality: 95}, {Size: 50, PNG: true}} {
+			t.Run(fmt.Sprintf("%s %+v", name, o), func(t *testing.T) {
+				img, err := Make(context.Background(), test.data, o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := decodeThumb(t, img)
+				for i, want := range quarterColours {
+					switch {
+					case test.turn:
+						want = quarterColours[[]int{2, 0, 3, 1}[i]] // orientation 6
+					case test.grey:
+						y := color.GrayModel.Convert(want).(color.Gray).Y
+						want = color.NRGBA{y, y, y, 255}
+					case test.alpha && i == 1 && o.PNG:
+						want.A = 128
+					case test.alpha && i == 1:
+						want = color.NRGBA{142, 227, 147, 255}
+					}
+					x, y := img.Width/4+i%2*(img.Width/2), img.Height/4+i/2*(img.Height/2)
+					near(t, fmt.Sprint("quarter ", i), got.At(x, y), want, 6)
+				}
+				if _, isGrey := got.(*image.Gray); isGrey != test.grey {
+					t.Errorf("a %T", got)
+				}
+			})
+		}
+	}
+}
+
+// The first frame of an animation can be smaller than the canvas.
+func TestGIFFrame(t *testing.T) {
+	frame := image.NewPaletted(image.Rect(20, 30, 60, 60), color.Palette{color.NRGBA{200, 0, 0, 255}, color.Transparent})
+	for x := 20; x < 40; x++ {
+		for y := 30; y < 60; y++ {
+			frame.SetColorIndex(x, y, 1)
+		}
+	}
+	var b bytes.Buffer
+	err := gif.EncodeAll(&b, &gif.GIF{
+		Image: []*image.Paletted{frame, frame}, Delay: []int{1, 1},
+		Config: image.Config{Width: 100, Height: 80},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := Make(context.Background(), b.Bytes(), Options{PNG: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := decodeThumb(t, img)
+	near(t, "outside", got.At(80, 70), color.NRGBA{}, 0)
+	near(t, "clear", got.At(30, 45), color.NRGBA{}, 0)
+	near(t, "red", got.At(50, 45), color.NRGBA{200, 0, 0, 255}, 0)
+}
+
+func TestUnknownFormats(t *testing.T) {
+	for data, want := range map[string]string{
+		"":                             "",
+		"RIFF....WAVE":                 "",
+		"BM is not always a picture":   "",
+		"\x00\x00\x00\x18ftypheic....": "image/heif",
+		"\x00\x00\x00\x18ftypisom....": "",
+		"\x00\x00\x00\x18ftypavif....": "image/avif",
+		"\xff\x0a..":                   "image/jxl",
+		"8BPS\x00\x01":                 "image/vnd.adobe.photoshop",
+	} {
+		if got, ok := Sniff([]byte(data)); got != want || ok {
+			t.Errorf("%q: %q, %v", data, got, ok)
+		}
+	}
+}
+
+// noise returns a picture that does not compress.
+func noise(w, h int) *image.NRGBA {
+	m := image.NewNRGBA(image.Rect(0, 0, w, h))
+	seed := uint32(1)
+	for i := range m.Pix {
+		seed = seed*1664525 + 1013904223
+		m.Pix[i] = byte(seed >> 24)
+	}
+	return m
+}
+
+// Making a thumbnail allocates no more than Cost says, and Cost does not say much more.
+func TestCost(t *testing.T) {
+	const w, h = 700, 500
+	src := noise(w, h)
+	opaque := image.NewNRGBA(src.Rect)
+	grey, deepGrey := image.NewGray(src.Rect), image.NewGray16(src.Rect)
+	deep := image.NewNRGBA64(src.Rect)
+	palette := make(color.Palette, 256)
+	for i := range palette {
+		palette[i] = color.RGBA{byte(i), byte(3 * i), byte(5 * i), 255}
+	}
+	paletted := image.NewPaletted(src.Rect, palette)
+	for i := range w * h {
+		copy(opaque.Pix[4*i:], src.Pix[4*i:][:3])
+		opaque.Pix[4*i+3] = 255
+		grey.Pix[i], paletted.Pix[i] = src.Pix[4*i], src.Pix[4*i+1]
+		copy(deepGrey.Pix[2*i:], src.Pix[4*i:][:2])
+		copy(deep.Pix[8*i:], src.Pix[4*i:][:4])
+		copy(deep.Pix[8*i+4:], src.Pix[4*i:][:4])
+	}
+	encode := func(format string, m image.Image) []byte { return encodeAs(t, format, m) }
+	var stripped bytes.Buffer
+	if err := tiff.Encode(&stripped, opaque, nil); err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range map[string][]byte{
+		"jpeg":           encode("jpeg", opaque),
+		"jpeg grey":      encode("jpeg", grey),
+		"png":            encode("png", opaque),
+		"png alpha":      encode("png", src),
+		"png grey":       encode("png", grey),
+		"png deep":       encode("png", deep),
+		"png deep grey":  encode("png", deepGrey),
+		"png paletted":   encode("png", paletted),
+		"png interlaced": interlacedPNG(src),
+		"gif":            encode("gif", paletted),
+		"bmp":            encode("bmp", opaque),
+		"bmp paletted":   encode("bmp", paletted),
+		"tiff":           stripped.Bytes(),
+		"tiff deflate":   encode("tiff", opaque),
+		"tiff deep":      encode("tiff", deep),
+		"progressive":    readTestdata(t, "progressive.jpg"),
+		"cmyk":           readTestdata(t, "cmyk.jpg"),
+		"lossy.webp":     readTestdata(t, "lossy-alpha.webp"),
+		"lossless.webp":  readTestdata(t, "lossless-alpha.webp"),
+	} {
+		for _, o := range []Options{{Size: 256, Quality: 85}, {Size: 256, Quality: 85, Cover: true}, {Size: 256, PNG: true}, {Quality: 100}, {PNG: true}} {
+			cost, err := Cost(data, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			used := allocated(func() {
+				if _, err := Make(context.Background(), data, o); err != nil {
+					t.Fatal(err)
+				}
+			})
+			if used > cost {
+				t.Errorf("%s %+v: allocated %d, more than the %d of Cost", name, o, used, cost)
+			}
+			if cost > 3*used+3<<20 {
+				t.Errorf("%s %+v: allocated %d, much less than the %d of Cost", name, o, used, cost)
+			}
+		}
+	}
+}
+
+// allocated returns how many bytes f allocates, garbage included, with no workspace to start from.
+func allocated(f func()) int64 {
+	runtime.GC()
+	runtime.GC() // now the pools are empty
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return int64(after.TotalAlloc - before.TotalAlloc)
+}
+
+// Headers that promise much cost nothing.
+func TestPromises(t *testing.T) {
+	big := uint32(50000)
+	gifHeader := append([]byte("GIF89a"), 0x50, 0xc3, 0x50, 0xc3, 0, 0, 0)
+	bmpHeader := make([]byte, 64)
+	copy(bmpHeader, "BM")
+	bmpHeader[14] = 40
+	binary.LittleEndian.PutUint32(bmpHeader[18:], big)
+	binary.LittleEndian.PutUint32(bmpHeader[22:], big)
+	for name, data := range map[string][]byte{
+		"png": pngHeader(big, big), "gif": gifHeader, "bmp": bmpHeader,
+		"webp": append([]byte("RIFF\xff\xff\xff\xffWEBPVP8L\xff\xff\xff\xff\x2f"), 0xff, 0xff, 0xff, 0x0f, 0, 0),
+	} {
+		var cost int64
+		var err error
+		used := allocated(func() { cost, err = Cost(data, Options{Size: 256}) })
+		if err == nil && cost < 500<<20 {
+			t.Errorf("%s: cost %d", name, cost)
+		}
+		if used > 16<<10 {
+			t.Errorf("%s: looking at the header allocated %d bytes", name, used)
+		}
+	}
+}
+
+// In steady state a thumbnail costs its own bytes, and next to no allocations.
+func TestGarbage(t *testing.T) {
+	data := encodeAs(t, "jpeg", smooth(1500, 1500))
+	o := Options{Size: 256, Quality: 85}
+	make1 := func() {
+		if _, err := Make(context.Background(), data, o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := testing.AllocsPerRun(10, make1); n > 20 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// The filter is what it says: within a rounding of one done in floats.
+func TestLanczos(t *testing.T) {
+	m := noise(173, 131)
+	for i := 3; i < len(m.Pix); i += 4 {
+		m.Pix[i] = 255
+	}
+	img, err := Make(context.Background(), encodeAs(t, "png", m), Options{Size: 64, PNG: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := png.Decode(bytes.NewReader(img.Data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	weights := func(i, n, size int) (first int, w []float64) {
+		step := float64(size) / float64(n)
+		middle := (float64(i) + 0.5) * step
+		first = max(0, int(math.Ceil(middle-3*step-0.5)))
+		var sum float64
+		for x := first; x < size && float64(x)+0.5 <= middle+3*step; x++ {
+			w = append(w, lanczos3((float64(x)+0.5-middle)/step))
+			sum += w[len(w)-1]
+		}
+		for k := range w {
+			w[k] /= sum
+		}
+		return first, w
+	}
+	for y := range img.Height {
+		fy, wy := weights(y, img.Height, 131)
+		for x := range img.Width {
+			fx, wx := weights(x, img.Width, 173)
+			var want [3]float64
+			for j, a := range wy {
+				for i, b := range wx {
+					p := m.Pix[m.PixOffset(fx+i, fy+j):]
+					for c := range want {
+						want[c] += a * b * float64(p[c])
+					}
+				}
+			}
+			g := color.NRGBAModel.Convert(got.At(x, y)).(color.NRGBA)
+			for c, v := range [3]byte{g.R, g.G, g.B} {
+				if d := float64(v) - max(0, min(want[c], 255)); d < -1 || d > 1 {
+					t.Fatalf("at %d,%d: %v, want %.1f", x, y, g, want)
+				}
+			}
+		}
+	}
+}

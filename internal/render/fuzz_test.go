@@ -1,0 +1,73 @@
+package render
+
+import (
+	"context"
+	"image"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// Whatever the bytes are, Make returns, with a picture that decodes and has the size it was to have, or an error, and
+// does not take more memory than Cost said.
+func FuzzMake(f *testing.F) {
+	files, err := os.ReadDir("testdata")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, file := range files {
+		if filepath.Ext(file.Name()) == ".webp" || filepath.Ext(file.Name()) == ".jpg" {
+			f.Add(readTestdata(f, file.Name()), uint16(50), byte(0))
+		}
+	}
+	m := quarters(40, 30)
+	for _, format := range []string{"jpeg", "png", "gif", "bmp", "tiff"} {
+		f.Add(encodeAs(f, format, m), uint16(20), byte(1))
+	}
+	f.Add(interlacedPNG(m), uint16(20), byte(2))
+	f.Add(embed(f, "jpeg", withEXIF(f, "jpeg", encodeAs(f, "jpeg", m), 6), displayP3()), uint16(20), byte(3))
+	f.Add(embed(f, "png", withEXIF(f, "png", encodeAs(f, "png", m), 6), displayP3()), uint16(20), byte(3))
+	f.Fuzz(func(t *testing.T, data []byte, size uint16, flags byte) {
+		o := Options{Size: int(size % 600), MaxEdge: 500, PNG: flags&1 != 0, Cover: flags&2 != 0, Quality: 85}
+		cost, err := Cost(data, o)
+		if err != nil || cost > 64<<20 {
+			return
+		}
+		img, err := Make(context.Background(), data, o)
+		if err != nil {
+			return
+		}
+		if img.Width > 500 || img.Height > 500 || o.Size > 0 && max(img.Width, img.Height) > o.Size {
+			t.Errorf("%d x %d for %+v", img.Width, img.Height, o)
+		}
+		decodeThumb(t, img)
+	})
+}
+
+func FuzzEXIF(f *testing.F) {
+	for i := byte(0); i < 10; i++ {
+		f.Add(exifData(i))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if o := exifOrientation(data); o < 1 || o > 8 {
+			t.Error(o)
+		}
+		var h header
+		h.readTIFF(data)
+	})
+}
+
+func FuzzICC(f *testing.F) {
+	for _, icc := range [][]byte{displayP3(), adobeRGB(), sRGB(srgbTable()), makeProfile("GRAY", "XYZ ", map[string][]byte{"kTRC": srgbTable()})} {
+		f.Add(icc)
+	}
+	f.Fuzz(func(t *testing.T, icc []byte) {
+		readProfile(icc, grey)
+		p := readProfile(icc, rgba)
+		p.convert(image.NewNRGBA(image.Rect(0, 0, 3, 3)).Pix)
+		if len(p.keep) > maxCarried {
+			t.Error(len(p.keep))
+		}
+		inflateICC(icc)
+	})
+}

@@ -1,0 +1,291 @@
+package render
+
+import (
+	"bytes"
+	"compress/zlib"
+	"encoding/binary"
+	"hash/crc32"
+	"io"
+	"math"
+	"sync"
+
+	"github.com/thumbcache/thumbcache/internal/render/jpegenc"
+)
+
+// Bounds of colour profiles: of what is read, and of what a thumbnail may carry, which is one JPEG segment.
+const (
+	maxProfile  = 4 << 20
+	maxCarried  = jpegenc.MaxICC
+	iccHeader   = 128
+	iccSegments = "ICC_PROFILE\x00" // what begins a JPEG segment with a piece of one
+)
+
+// A profile is what to do about an embedded ICC profile. The zero profile is sRGB: nothing.
+type profile struct {
+	rgb  *toSRGB    // converts RGB
+	grey *[256]byte // converts grey
+	keep []byte     // cannot be converted here: goes along with the thumbnail
+}
+
+func (p profile) converts() bool { return p.rgb != nil }
+
+func (p profile) convert(pix []byte) {
+	if p.rgb != nil {
+		p.rgb.convert(pix)
+	}
+}
+
+// readProfile reads an ICC profile that was embedded in a picture. A broken one, and one that is for other samples than
+// the picture's, says nothing.
+func readProfile(icc []byte, k kind) profile {
+	if len(icc) < iccHeader+4 || string(icc[36:40]) != "acsp" {
+		return profile{}
+	}
+	switch space := string(icc[16:20]); {
+	case space == "GRAY" && k == grey:
+		if curve, ok := readCurve(tag(icc, "kTRC")); ok {
+			return profile{grey: curve.grey()}
+		}
+	case space == "RGB " && k != grey:
+		if c, ok := readMatrix(icc); ok {
+			if c.isSRGB() {
+				return profile{}
+			}
+			return profile{rgb: c}
+		}
+		if len(icc) <= maxCarried && tag(icc, "A2B0") != nil {
+			return profile{keep: icc}
+		}
+	}
+	return profile{}
+}
+
+// tag returns the data of a tag of a profile, or nil.
+func tag(icc []byte, name string) []byte {
+	entries := icc[iccHeader+4:]
+	n := min(binary.BigEndian.Uint32(icc[iccHeader:]), uint32(len(entries)/12), 100)
+	for ; n > 0; n, entries = n-1, entries[12:] {
+		if string(entries[:4]) != name {
+			continue
+		}
+		at, size := int64(binary.BigEndian.Uint32(entries[4:])), int64(binary.BigEndian.Uint32(entries[8:]))
+		if at+size > int64(len(icc)) {
+			return nil
+		}
+		return icc[at : at+size]
+	}
+	return nil
+}
+
+// A curve turns samples into linear light.
+type curve [256]float32
+
+// fixed is a signed number with 16 bits after the point.
+func fixed(b []byte) float64 { return float64(int32(binary.BigEndian.Uint32(b))) / 65536 }
+
+// readCurve reads a tone curve.
+func readCurve(b []byte) (c curve, ok bool) {
+	if len(b) < 12 {
+		return c, false
+	}
+	var f func(x float64) float64
+	switch string(b[:4]) {
+	case "curv":
+		n := int64(binary.BigEndian.Uint32(b[8:]))
+		table := b[12:]
+		if int64(len(table)) < 2*n {
+			return c, false
+		}
+		at := func(i int) float64 { return float64(binary.BigEndian.Uint16(table[2*i:])) }
+		switch n {
+		case 0:
+			f = func(x float64) float64 { return x }
+		case 1:
+			gamma := at(0) / 256
+			f = func(x float64) float64 { return math.Pow(x, gamma) }
+		default:
+			f = func(x float64) float64 {
+				x *= float64(n - 1)
+				i := min(int(x), int(n-2))
+				return (at(i) + (at(i+1)-at(i))*(x-float64(i))) / 65535
+			}
+		}
+	case "para":
+		// g a b c d e f, as many as the kind of function has.
+		counts := [...]int{1, 3, 4, 5, 7}
+		kind := int(binary.BigEndian.Uint16(b[8:]))
+		if kind >= len(counts) || len(b) < 12+4*counts[kind] {
+			return c, false
+		}
+		p := [7]float64{0, 1}
+		for i := range counts[kind] {
+			p[i] = fixed(b[12+4*i:])
+		}
+		switch kind {
+		case 1:
+			p[4] = -p[2] / p[1]
+		case 2:
+			p[4], p[5], p[6] = -p[2]/p[1], p[3], p[3]
+			p[3] = 0
+		}
+		if kind == 0 {
+			p[4] = 0
+		}
+		f = func(x float64) float64 {
+			if x >= p[4] {
+				return math.Pow(p[1]*x+p[2], p[0]) + p[5]
+			}
+			return p[3]*x + p[6]
+		}
+	default:
+		return c, false
+	}
+	for i := range c {
+		y := f(float64(i) / 255)
+		if math.IsNaN(y) {
+			return c, false
+		}
+		c[i] = float32(max(0, min(y, 1)))
+	}
+	return c, true
+}
+
+// grey returns a table from samples with curve c to samples of sRGB.
+func (c curve) grey() *[256]byte {
+	out := encodeTable()
+	var t [256]byte
+	for i, v := range c {
+		t[i] = out[int(v*(encodeSteps-1)+0.5)]
+	}
+	return &t
+}
+
+// encodeSteps are enough for the steep dark end: a step is a fifth of a sample there.
+const encodeSteps = 1 << 14
+
+// encodeTable returns a table from linear light to samples of sRGB.
+var encodeTable = sync.OnceValue(func() *[encodeSteps]byte {
+	var t [encodeSteps]byte
+	for i := range t {
+		x := float64(i) / (encodeSteps - 1)
+		if x <= 0.0031308 {
+			x *= 12.92
+		} else {
+			x = 1.055*math.Pow(x, 1/2.4) - 0.055
+		}
+		t[i] = byte(255*x + 0.5)
+	}
+	return &t
+})
+
+// A toSRGB converts samples of a profile made of three curves and a matrix.
+type toSRGB struct {
+	curves [3]curve
+	matrix [3][3]float32 // from linear light of the profile to that of sRGB
+}
+
+// fromXYZ takes XYZ under D50, where profiles meet, to linear sRGB.
+var fromXYZ = [3][3]float64{
+	{3.1338561, -1.6168667, -0.4906146},
+	{-0.9787684, 1.9161415, 0.0334540},
+	{0.0719453, -0.2289914, 1.4052427},
+}
+
+func readMatrix(icc []byte) (*toSRGB, bool) {
+	if string(icc[20:24]) != "XYZ " {
+		return nil, false
+	}
+	var t toSRGB
+	for i, colour := range []string{"r", "g", "b"} {
+		xyz := tag(icc, colour+"XYZ")
+		if len(xyz) < 20 || string(xyz[:4]) != "XYZ " {
+			return nil, false
+		}
+		x, y, z := fixed(xyz[8:]), fixed(xyz[12:]), fixed(xyz[16:])
+		for j, m := range fromXYZ {
+			t.matrix[j][i] = float32(m[0]*x + m[1]*y + m[2]*z)
+		}
+		var ok bool
+		if t.curves[i], ok = readCurve(tag(icc, colour+"TRC")); !ok {
+			return nil, false
+		}
+	}
+	return &t, true
+}
+
+// convert converts the colours of RGBA samples that are not premultiplied.
+func (t *toSRGB) convert(pix []byte) {
+	out := encodeTable()
+	m := &t.matrix
+	for i := 0; i+4 <= len(pix); i += 4 {
+		p := pix[i:][:4]
+		r, g, b := t.curves[0][p[0]], t.curves[1][p[1]], t.curves[2][p[2]]
+		for c := range 3 {
+			v := m[c][0]*r + m[c][1]*g + m[c][2]*b
+			p[c] = out[int(max(0, min(v, 1))*(encodeSteps-1)+0.5)]
+		}
+	}
+}
+
+// isSRGB reports whether t changes next to nothing, tried on a grid of colours. Names of profiles are of no use here.
+func (t *toSRGB) isSRGB() bool {
+	for i := range 6 * 6 * 6 {
+		was := [4]byte{byte(i % 6 * 51), byte(i / 6 % 6 * 51), byte(i / 36 * 51)}
+		is := was
+		t.convert(is[:])
+		for c := range 3 {
+			if d := int(is[c]) - int(was[c]); d < -2 || d > 2 {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// inflateICC returns the profile in a PNG's iCCP chunk, or nil.
+func inflateICC(chunk []byte) []byte {
+	name := bytes.IndexByte(chunk, 0)
+	if name < 0 || name > 79 || len(chunk) < name+2 || chunk[name+1] != 0 {
+		return nil
+	}
+	z, err := zlib.NewReader(bytes.NewReader(chunk[name+2:]))
+	if err != nil {
+		return nil
+	}
+	// A profile begins with its size, which limits what a bomb can do.
+	var size [4]byte
+	if _, err := io.ReadFull(z, size[:]); err != nil {
+		return nil
+	}
+	n := int64(binary.BigEndian.Uint32(size[:]))
+	if n < iccHeader || n > inflateLimit(chunk) {
+		return nil
+	}
+	icc := make([]byte, n)
+	copy(icc, size[:])
+	if _, err := io.ReadFull(z, icc[4:]); err != nil {
+		return nil
+	}
+	return icc
+}
+
+// inflateLimit returns the size of the largest profile that can be in an iCCP chunk.
+func inflateLimit(chunk []byte) int64 {
+	const most = 1032 // for one byte of deflate
+	return min(maxProfile, most*int64(len(chunk)))
+}
+
+// iccpChunk returns a PNG chunk with a profile, or nothing for none.
+func iccpChunk(icc []byte) []byte {
+	if icc == nil {
+		return nil
+	}
+	var b bytes.Buffer
+	b.WriteString("\x00\x00\x00\x00iCCPicc\x00\x00")
+	z := zlib.NewWriter(&b)
+	z.Write(icc) // a Buffer does not fail
+	z.Close()
+	chunk := b.Bytes()
+	binary.BigEndian.PutUint32(chunk, uint32(len(chunk)-8))
+	return binary.BigEndian.AppendUint32(chunk, crc32.ChecksumIEEE(chunk[4:]))
+}

@@ -1,0 +1,277 @@
+package jpegdec
+
+import (
+	"encoding/binary"
+)
+
+// The inverse DCT works on two numbers at once, in one int64: the pair (a, b)
+// is a<<32 + b. Adding, subtracting, shifting left and multiplying by a constant
+// do to such a sum what they would do to both numbers, for as long as neither
+// leaves 32 bits, because all of these are linear. Only where a pair is taken
+// apart does it matter that a negative b has borrowed one from a, and there it
+// matters so little (the lowest of at least eleven bits that are rounded away)
+// that it is left so.
+//
+// Coefficients of pictures stay far within 32 bits. Those of damaged files may
+// not, and then a block looks more damaged.
+
+// blockSlots is the number of pairs in a block.
+const blockSlots = 32
+
+// A block holds the dequantised coefficients of one block, in pairs of the even
+// column and the next one, row by row. A reduced block of 4x4 or 2x2 has just
+// the first rows and columns, without gaps.
+type block [blockSlots]int64
+
+// A dequant says how coefficients, which the stream holds in zig-zag order, are
+// put in a block of one component at one scale.
+type dequant struct {
+	last int       // index of the last coefficient that the scale needs
+	mul  [64]int64 // quantisation step, shifted to the half of the pair; or zero
+	slot [64]uint8 // index of the pair
+	step int32     // of the DC coefficient
+}
+
+// zigzag maps from the order of the stream to 8*row + column (T.81 figure A.6).
+var zigzag = [64]uint8{
+	0, 1, 8, 16, 9, 2, 3, 10,
+	17, 24, 32, 25, 18, 11, 4, 5,
+	12, 19, 26, 33, 40, 48, 41, 34,
+	27, 20, 13, 6, 7, 14, 21, 28,
+	35, 42, 49, 56, 57, 50, 43, 36,
+	29, 22, 15, 23, 30, 37, 44, 51,
+	58, 59, 52, 45, 38, 31, 39, 46,
+	53, 60, 61, 54, 47, 55, 62, 63,
+}
+
+// lastCoefficient is the zig-zag index of the last coefficient in the upper left
+// square of so many rows and columns.
+var lastCoefficient = [9]int{1: 0, 2: 4, 4: 24, 8: 63}
+
+// set prepares q for blocks of size x size samples.
+func (q *dequant) set(steps *[64]uint16, size int) {
+	*q = dequant{last: lastCoefficient[size], step: int32(steps[0])}
+	for k := range q.last + 1 {
+		row, col := int(zigzag[k])/8, int(zigzag[k])%8
+		if row >= size || col >= size {
+			continue
+		}
+		q.slot[k] = uint8((row*size + col) / 2)
+		q.mul[k] = int64(steps[k])
+		if col%2 == 0 {
+			q.mul[k] <<= 32
+		}
+	}
+}
+
+// dc dequantises a DC coefficient. It is the one that can get out of all bounds
+// by a damage that is elsewhere, since it is told as a sum of differences.
+func (q *dequant) dc(v int32) int64 {
+	return min(max(int64(v)*int64(q.step), -1<<13), 1<<13)
+}
+
+const (
+	// Constants have 13 fraction bits, and what goes from the first pass to
+	// the second has 2. With the factor of 8 that the two passes leave, 18
+	// bits are to be dropped in the end.
+	constBits = 13
+	passBits  = 2
+	shift1    = constBits - passBits
+	shift2    = constBits + passBits + 3
+
+	// lanes times a number is the pair of it and itself.
+	lanes = 1<<32 + 1
+	high  = -1 << 32
+
+	round1 = lanes << (shift1 - 1)
+	// The second rounding includes the level shift of T.81 A.3.1.
+	round2 = lanes * (128<<shift2 + 1<<(shift2-1))
+
+	// What no sample from 0 to 255 has set.
+	overflow = high>>(32-8-shift2)&^0xffffffff | (-1<<(8+shift2))&0xffffffff
+)
+
+// idct8 writes the 8x8 samples of b to dst, and clears b. It is the algorithm of
+// Loeffler, Ligtenberg and Moschytz (ICASSP 1989), as libjpeg arranges it. The
+// coefficients behind the zig-zag index last are zero.
+func idct8(b *block, last int, dst []byte, stride int) {
+	var rows block // pairs of rows: the even row and the next one, by columns
+	for i := range 4 {
+		x0, x1, x2, x3 := b[i], b[4+i], b[8+i], b[12+i]
+		x4, x5, x6, x7 := b[16+i], b[20+i], b[24+i], b[28+i]
+		if x0|x1|x2|x3|x4|x5|x6|x7 == 0 {
+			continue
+		}
+		x0, x1, x2, x3, x4, x5, x6, x7 = transform8(x0, x1, x2, x3, x4, x5, x6, x7, round1)
+		even, odd := rows[2*i:], rows[2*i+1:]
+		even[0], odd[0] = transpose(x0, x1)
+		even[8], odd[8] = transpose(x2, x3)
+		even[16], odd[16] = transpose(x4, x5)
+		even[24], odd[24] = transpose(x6, x7)
+	}
+	*b = block{}
+	for i := 0; i < 4; i++ {
+		w := rows[8*i : 8*i+8 : 8*i+8]
+		x0, x1, x2, x3, x4, x5, x6, x7 := transform8(w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7], round2)
+		d0 := (*[8]byte)(dst)
+		d1 := (*[8]byte)(dst[stride:])
+		if (x0|x1|x2|x3|x4|x5|x6|x7)&overflow == 0 {
+			l, r := pack(x0, x1, x2, x3), pack(x4, x5, x6, x7)
+			binary.LittleEndian.PutUint64(d0[:], l>>32|r&^0xffffffff)
+			binary.LittleEndian.PutUint64(d1[:], l&0xffffffff|r<<32)
+		} else {
+			d0[0], d1[0] = clamp(x0)
+			d0[1], d1[1] = clamp(x1)
+			d0[2], d1[2] = clamp(x2)
+			d0[3], d1[3] = clamp(x3)
+			d0[4], d1[4] = clamp(x4)
+			d0[5], d1[5] = clamp(x5)
+			d0[6], d1[6] = clamp(x6)
+			d0[7], d1[7] = clamp(x7)
+		}
+		if i < 3 {
+			dst = dst[2*stride:]
+		}
+	}
+}
+
+// The constants are of the usual names: c1 is √2·cos(π/16), and so on.
+const (
+	f0298 = 2446  // -c1 + c3 + c5 - c7
+	f0390 = 3196  // c3 - c5
+	f0541 = 4433  // c6
+	f0765 = 6270  // c2 - c6
+	f0899 = 7373  // c3 - c7
+	f1175 = 9633  // c3
+	f1306 = 10703 // c2
+	f1501 = 12299 // c1 + c3 - c5 - c7
+	f1847 = 15137 // c2 + c6
+	f1961 = 16069 // c3 + c5
+	f2053 = 16819 // c1 + c3 - c5 + c7
+	f2562 = 20995 // c1 + c3
+	f3072 = 25172 // c1 + c3 + c5 - c7
+)
+
+// transform8 is the 8-point inverse DCT, times √8·2^constBits, plus round.
+func transform8(x0, x1, x2, x3, x4, x5, x6, x7, round int64) (_, _, _, _, _, _, _, _ int64) {
+	z := (x2 + x6) * f0541
+	e2 := z - x6*f1847
+	e3 := z + x2*f0765
+	e0 := (x0+x4)<<constBits + round
+	e1 := (x0-x4)<<constBits + round
+	e0, e3 = e0+e3, e0-e3
+	e1, e2 = e1+e2, e1-e2
+
+	z1 := (x7 + x1) * -f0899
+	z2 := (x5 + x3) * -f2562
+	z3 := x7 + x3
+	z4 := x5 + x1
+	z5 := (z3 + z4) * f1175
+	z3 = z5 - z3*f1961
+	z4 = z5 - z4*f0390
+	o0 := x7*f0298 + z1 + z3
+	o1 := x5*f2053 + z2 + z4
+	o2 := x3*f3072 + z2 + z3
+	o3 := x1*f1501 + z1 + z4
+
+	return e0 + o3, e1 + o2, e2 + o1, e3 + o0, e3 - o0, e2 - o1, e1 - o2, e0 - o3
+}
+
+// transpose makes pairs of rows of pairs of columns: of (a, b) and (c, d) it
+// makes (a, c) and (b, d), dropping shift1 fraction bits.
+func transpose(ab, cd int64) (ac, bd int64) {
+	ac = ab>>shift1&high + cd>>(32+shift1)
+	bd = ab<<32>>shift1&high + cd<<32>>(32+shift1)
+	return ac, bd
+}
+
+// pack makes bytes of four pairs of samples: those of the even row in the upper
+// half, those of the odd row in the lower.
+func pack(x0, x1, x2, x3 int64) uint64 {
+	return uint64(x0)>>shift2&0x000000ff_000000ff |
+		uint64(x1)>>(shift2-8)&0x0000ff00_0000ff00 |
+		uint64(x2)>>(shift2-16)&0x00ff0000_00ff0000 |
+		uint64(x3)<<(24-shift2)&0xff000000_ff000000
+}
+
+// clamp returns a pair of samples as bytes.
+func clamp(x int64) (even, odd byte) {
+	return clampByte(x >> (32 + shift2)), clampByte(x << 32 >> (32 + shift2))
+}
+
+func clampByte(x int64) byte {
+	return byte(min(max(x, 0), 255))
+}
+
+// idct4 writes the 4x4 samples of the block whose upper left corner is in b to
+// dst, and clears b: a 4-point transform of a quarter of the frequencies is the
+// picture at half its size.
+func idct4(b *block, dst []byte, stride int) {
+	var rows [8]int64
+	for i := range 2 {
+		x0, x1, x2, x3 := transform4(b[i], b[2+i], b[4+i], b[6+i], round1)
+		rows[2*i], rows[2*i+1] = transpose(x0, x1)
+		rows[2*i+4], rows[2*i+5] = transpose(x2, x3)
+	}
+	*(*[8]int64)(b[:]) = [8]int64{}
+	for i := range 2 {
+		w := rows[4*i : 4*i+4 : 4*i+4]
+		x0, x1, x2, x3 := transform4(w[0], w[1], w[2], w[3], round2)
+		d0 := (*[4]byte)(dst[2*i*stride:])
+		d1 := (*[4]byte)(dst[(2*i+1)*stride:])
+		if (x0|x1|x2|x3)&overflow == 0 {
+			p := pack(x0, x1, x2, x3)
+			binary.LittleEndian.PutUint32(d0[:], uint32(p>>32))
+			binary.LittleEndian.PutUint32(d1[:], uint32(p))
+		} else {
+			d0[0], d1[0] = clamp(x0)
+			d0[1], d1[1] = clamp(x1)
+			d0[2], d1[2] = clamp(x2)
+			d0[3], d1[3] = clamp(x3)
+		}
+	}
+}
+
+// transform4 is the 4-point inverse DCT, scaled as transform8.
+func transform4(x0, x1, x2, x3, round int64) (_, _, _, _ int64) {
+	e0 := (x0+x2)<<constBits + round
+	e1 := (x0-x2)<<constBits + round
+	o0 := x1*f1306 + x3*f0541
+	o1 := x1*f0541 - x3*f1306
+	return e0 + o0, e1 + o1, e1 - o1, e0 - o0
+}
+
+// idct2 writes the 2x2 samples of the block whose upper left corner is in b to
+// dst, and clears b.
+func idct2(b *block, dst []byte, stride int) {
+	top, bottom := b[0]+b[1], b[0]-b[1]
+	b[0], b[1] = 0, 0
+	top += 128<<35 + 4<<32
+	bottom += 128<<35 + 4<<32
+	t, u := top>>32, top<<32>>32
+	dst[0], dst[1] = clampByte((t+u)>>3), clampByte((t-u)>>3)
+	t, u = bottom>>32, bottom<<32>>32
+	dst[stride], dst[stride+1] = clampByte((t+u)>>3), clampByte((t-u)>>3)
+}
+
+// flat writes size x size samples of a block that has no AC coefficients to dst.
+func flat(dc int64, dst []byte, stride, size int) {
+	v := clampByte((dc+4)>>3 + 128)
+	switch size {
+	case 8:
+		for y := range 8 {
+			binary.LittleEndian.PutUint64(dst[y*stride:], uint64(v)*0x0101010101010101)
+		}
+	case 4:
+		for y := range 4 {
+			binary.LittleEndian.PutUint32(dst[y*stride:], uint32(v)*0x01010101)
+		}
+	case 2:
+		dst[0], dst[1], dst[stride], dst[stride+1] = v, v, v, v
+	case 1:
+		dst[0] = v
+	}
+}
+
+// bitsBelow returns a mask of the bits 0 to k-1.
+func bitsBelow(k int) uint64 { return 1<<k - 1 }

@@ -1,0 +1,853 @@
+package jpegdec
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	"image/jpeg"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+	"unsafe"
+)
+
+var scales = []int{1, 2, 4, 8}
+
+func decode(t testing.TB, data []byte, o Options) *Image {
+	t.Helper()
+	var m Image
+	if err := Decode(context.Background(), data, o, &m); err != nil {
+		t.Fatal(err)
+	}
+	return &m
+}
+
+// reference returns the samples of c at 1/scale, by the definition of the
+// inverse DCT, and how many there are in a row.
+func (c *testComp) reference(scale int) (pix []byte, stride int) {
+	n := 8 / scale
+	stride = c.bw * n
+	pix = make([]byte, stride*c.bh*n)
+	var basis [8][8]float64
+	for x := range n {
+		for u := range n {
+			basis[x][u] = math.Sqrt(2/float64(n)) * math.Cos(float64((2*x+1)*u)*math.Pi/float64(2*n))
+			if u == 0 {
+				basis[x][u] = math.Sqrt(1 / float64(n))
+			}
+		}
+	}
+	for j := range c.coef {
+		var f [64]float64
+		for k, v := range c.coef[j] {
+			f[zigzag[k]] = float64(v * int(c.quant[k]))
+		}
+		var rows [8][8]float64
+		for y := range n {
+			for u := range n {
+				for v := range n {
+					rows[y][u] += f[8*v+u] * basis[y][v]
+				}
+			}
+		}
+		for y := range n {
+			for x := range n {
+				s := 0.0
+				for u := range n {
+					s += rows[y][u] * basis[x][u]
+				}
+				s = math.Round(s*float64(n)/8) + 128
+				pix[(j/c.bw*n+y)*stride+j%c.bw*n+x] = byte(min(max(s, 0), 255))
+			}
+		}
+	}
+	return pix, stride
+}
+
+// difference returns the largest difference of p's samples from those of pix.
+func difference(p *Plane, pix []byte, stride int) int {
+	m := 0
+	for y := range p.H {
+		for x := range p.W {
+			d := int(p.Pix[y*p.Stride+x]) - int(pix[y*stride+x])
+			m = max(m, d, -d)
+		}
+	}
+	return m
+}
+
+// checkPlanes compares a decoded picture with what was encoded.
+func checkPlanes(t testing.TB, p *testPicture, m *Image, scale int) {
+	t.Helper()
+	if m.Damaged {
+		t.Error("a sound file is damaged")
+	}
+	if m.N != len(p.comps) || m.Width != p.w || m.Height != p.h {
+		t.Fatalf("got %d components, %dx%d", m.N, m.Width, m.Height)
+	}
+	for i := range p.comps {
+		c, got := &p.comps[i], &m.Planes[i]
+		if w, h := ceilDiv(c.compW, scale), ceilDiv(c.compH, scale); got.W != w || got.H != h {
+			t.Fatalf("scale %d, plane %d is %dx%d, want %dx%d", scale, i, got.W, got.H, w, h)
+		}
+		pix, stride := c.reference(scale)
+		if d := difference(got, pix, stride); d > 1 {
+			t.Errorf("scale %d, plane %d differs by %d", scale, i, d)
+		}
+	}
+}
+
+// randomPicture makes a picture of random shape.
+func randomPicture(rnd *rand.Rand) *testPicture {
+	p := &testPicture{w: 1 + rnd.IntN(90), h: 1 + rnd.IntN(90)}
+	ids := []byte{1, 2, 3, 4}
+	n := []int{1, 3, 3, 3, 4}[rnd.IntN(5)]
+	for i := range n {
+		c := testComp{id: ids[i], h: 1, v: 1}
+		switch {
+		case rnd.IntN(3) == 0: // anything, within what an MCU may have
+			c.h, c.v = 1+rnd.IntN(4), 1+rnd.IntN(4)
+		case i == 0 || i == 3:
+			c.h, c.v = 1+rnd.IntN(2), 1+rnd.IntN(2)
+		}
+		p.comps = append(p.comps, c)
+	}
+	switch rnd.IntN(4) {
+	case 0:
+		for i := range n { // one scan each, backwards
+			p.scans = append(p.scans, testScan{comps: []int{n - 1 - i}, se: 63})
+		}
+	case 1, 2:
+		p.progressive = true
+		p.scans = progression(rnd, n)
+		if n == 3 && rnd.IntN(2) == 0 {
+			p.scans = simpleProgression
+		}
+	}
+	if rnd.IntN(3) == 0 {
+		p.restart = 1 + rnd.IntN(20)
+	}
+	p.fillRandom(rnd)
+	return p
+}
+
+// TestRandom decodes pictures of all shapes that there are, at all scales, and
+// wants them to be what was encoded.
+func TestRandom(t *testing.T) {
+	n := 400
+	if testing.Short() {
+		n = 50
+	}
+	for seed := range n {
+		rnd := rand.New(rand.NewPCG(uint64(seed), 4))
+		p := randomPicture(rnd)
+		data := p.encode()
+		for _, scale := range scales {
+			checkPlanes(t, p, decode(t, data, Options{Scale: scale}), scale)
+		}
+		if t.Failed() {
+			t.Fatalf("seed %d: %dx%d, %d components, progressive %v, restart %d, scans %v",
+				seed, p.w, p.h, len(p.comps), p.progressive, p.restart, p.scans)
+		}
+	}
+}
+
+// TestSamplingFactors tries each pair of factors, for the second component.
+func TestSamplingFactors(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for h := 1; h <= 4; h++ {
+		for v := 1; v <= 4; v++ {
+			for _, first := range []Sampling{{1, 1}, {2, 2}, {3, 1}} {
+				p := &testPicture{w: 45, h: 37, comps: []testComp{
+					{id: 1, h: first.H, v: first.V}, {id: 2, h: h, v: v}, {id: 3, h: 1, v: 1},
+				}}
+				p.fillRandom(rnd)
+				checkPlanes(t, p, decode(t, p.encode(), Options{Scale: 1}), 1)
+			}
+		}
+	}
+}
+
+func TestCrop(t *testing.T) {
+	for seed := range 100 {
+		rnd := rand.New(rand.NewPCG(uint64(seed), 9))
+		p := randomPicture(rnd)
+		data := p.encode()
+		x, y := rnd.IntN(p.w), rnd.IntN(p.h)
+		crop := image.Rect(x, y, x+1+rnd.IntN(p.w-x), y+1+rnd.IntN(p.h-y))
+		for _, scale := range scales {
+			whole := decode(t, data, Options{Scale: scale})
+			part := decode(t, data, Options{Scale: scale, Crop: crop})
+			if part.Damaged || !crop.In(part.Rect) || !part.Rect.In(whole.Rect) {
+				t.Fatalf("seed %d: damaged %v, %v in %v in %v", seed, part.Damaged, crop, part.Rect, whole.Rect)
+			}
+			for i := range part.N {
+				a, b := &whole.Planes[i], &part.Planes[i]
+				dx, dy := float64(part.Rect.Min.X)/a.StepX, float64(part.Rect.Min.Y)/a.StepY
+				if dx != math.Trunc(dx) || dy != math.Trunc(dy) {
+					t.Fatal("the crop does not begin at a sample")
+				}
+				if d := difference(b, a.Pix[int(dy)*a.Stride+int(dx):], a.Stride); d != 0 {
+					t.Fatalf("seed %d, scale %d, plane %d differs by %d", seed, scale, i, d)
+				}
+				if float64(b.W)*b.StepX < float64(part.Rect.Dx()) || float64(b.H)*b.StepY < float64(part.Rect.Dy()) {
+					t.Fatalf("plane %d is %dx%d, too small for %v", i, b.W, b.H, part.Rect)
+				}
+			}
+		}
+	}
+}
+
+func TestChromaScale(t *testing.T) {
+	p := &testPicture{w: 45, h: 37, comps: []testComp{{id: 1, h: 2, v: 2}, {id: 2, h: 1, v: 1}, {id: 3, h: 1, v: 1}}}
+	p.fillRandom(rand.New(rand.NewPCG(1, 2)))
+	data := p.encode()
+	luma, chroma := decode(t, data, Options{Scale: 4}), decode(t, data, Options{Scale: 2})
+	m := decode(t, data, Options{Scale: 4, ChromaScale: 2})
+	for i := range 3 {
+		want := &luma.Planes[i]
+		if i > 0 {
+			want = &chroma.Planes[i]
+			if m.Planes[i].StepX != m.Planes[0].StepX {
+				t.Error("the planes are not of one size")
+			}
+		}
+		if m.Planes[i].W != want.W || difference(&m.Planes[i], want.Pix, want.Stride) != 0 {
+			t.Errorf("plane %d is wrong", i)
+		}
+	}
+}
+
+func TestModel(t *testing.T) {
+	for _, test := range []struct {
+		ids     string
+		markers []byte
+		want    Model
+		adobe   bool
+	}{
+		{"\x01", nil, Gray, false},
+		{"\x01\x02\x03", nil, YCbCr, false},
+		{"\x00\x01\x02", nil, YCbCr, false},
+		{"RGB", nil, RGB, false},
+		{"RGB", jfif(), YCbCr, false},
+		{"RGB", adobe(1), YCbCr, true},
+		{"\x01\x02\x03", adobe(0), RGB, true},
+		{"\x01\x02\x03", append(jfif(), adobe(0)...), YCbCr, true},
+		{"\x01\x02\x03\x04", nil, CMYK, false},
+		{"\x01\x02\x03\x04", adobe(0), CMYK, true},
+		{"\x01\x02\x03\x04", adobe(2), YCCK, true},
+	} {
+		p := &testPicture{w: 8, h: 8, markers: test.markers}
+		for i := range test.ids {
+			p.comps = append(p.comps, testComp{id: test.ids[i], h: 1, v: 1})
+		}
+		p.fillRandom(rand.New(rand.NewPCG(1, 2)))
+		h, err := ReadHeader(p.encode())
+		if err != nil || h.Model != test.want || h.Adobe != test.adobe {
+			t.Errorf("%q, %q: %+v, %v", test.ids, test.markers, h, err)
+		}
+	}
+}
+
+// oracle compares m with what image/jpeg decoded. It returns the largest
+// difference, and false if there is something to compare.
+func oracle(m *Image, img image.Image) (diff int, ok bool) {
+	switch img := img.(type) {
+	case *image.Gray:
+		return difference(&m.Planes[0], img.Pix, img.Stride), true
+	case *image.YCbCr:
+		return max(difference(&m.Planes[0], img.Y, img.YStride),
+			difference(&m.Planes[1], img.Cb, img.CStride),
+			difference(&m.Planes[2], img.Cr, img.CStride)), true
+	case *image.RGBA: // no planes are left; none of ours can be subsampled
+		for y := range m.Height {
+			for x := range m.Width {
+				for i := range 3 {
+					p := &m.Planes[i]
+					if p.W != m.Width || p.H != m.Height {
+						return 0, false
+					}
+					d := int(p.Pix[y*p.Stride+x]) - int(img.Pix[y*img.Stride+4*x+i])
+					diff = max(diff, d, -d)
+				}
+			}
+		}
+		return diff, true
+	case *image.CMYK:
+		for y := range m.Height {
+			for x := range m.Width {
+				for i := range 4 {
+					p := &m.Planes[i]
+					if m.Model != CMYK || p.W != m.Width || p.H != m.Height {
+						return 0, false
+					}
+					d := int(p.Pix[y*p.Stride+x]) - int(255-img.Pix[y*img.Stride+4*x+i])
+					diff = max(diff, d, -d)
+				}
+			}
+		}
+		return diff, true
+	}
+	return 0, false
+}
+
+// photo is a picture with a photograph's falling spectrum: noise, blurred at
+// all scales, and some edges.
+func photo(w, h int) *image.YCbCr {
+	m := image.NewYCbCr(image.Rect(0, 0, w, h), image.YCbCrSubsampleRatio420)
+	rnd := rand.New(rand.NewPCG(7, 7))
+	plane := func(pix []byte, stride, w, h int, contrast float64) {
+		sum := make([]float64, w*h)
+		for step, amp := max(w, h)/2, contrast; step > 0; step, amp = step/2, amp*0.55 {
+			gw := w/step + 2
+			grid := make([]float64, gw*(h/step+2))
+			for i := range grid {
+				grid[i] = rnd.NormFloat64() * amp
+			}
+			for y := range h {
+				gy, fy := y/step, float64(y%step)/float64(step)
+				for x := range w {
+					gx, fx := x/step, float64(x%step)/float64(step)
+					g := grid[gy*gw+gx:]
+					sum[y*w+x] += (g[0]*(1-fx)+g[1]*fx)*(1-fy) + (g[gw]*(1-fx)+g[gw+1]*fx)*fy
+				}
+			}
+		}
+		for i, v := range sum {
+			if i/w > h/3 && i%w > w/4 && (i/w+i%w)%(w/3+1) < w/9 {
+				v = 0.7*v + contrast // some objects
+			}
+			pix[i/w*stride+i%w] = byte(min(max(v+128, 0), 255))
+		}
+	}
+	plane(m.Y, m.YStride, w, h, 60)
+	plane(m.Cb, m.CStride, (w+1)/2, (h+1)/2, 25)
+	plane(m.Cr, m.CStride, (w+1)/2, (h+1)/2, 25)
+	return m
+}
+
+func encodeStd(t testing.TB, m image.Image, quality int) []byte {
+	var b bytes.Buffer
+	if err := jpeg.Encode(&b, m, &jpeg.Options{Quality: quality}); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// TestOracle pins the difference to image/jpeg that the package comment states.
+func TestOracle(t *testing.T) {
+	compare := func(name string, data []byte) {
+		img, err := jpeg.Decode(bytes.NewReader(data))
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		m := decode(t, data, Options{})
+		if diff, ok := oracle(m, img); !ok || diff > 1 || m.Damaged {
+			t.Errorf("%s: compared %v, differs by %d, damaged %v", name, ok, diff, m.Damaged)
+		}
+	}
+	for _, size := range []image.Point{{1, 1}, {7, 9}, {16, 16}, {17, 33}, {200, 120}} {
+		for _, q := range []int{5, 50, 85, 100} {
+			m := photo(size.X, size.Y)
+			compare(fmt.Sprint(size, q), encodeStd(t, m, q))
+			gray := &image.Gray{Pix: m.Y, Stride: m.YStride, Rect: m.Rect}
+			compare(fmt.Sprint("gray", size, q), encodeStd(t, gray, q))
+		}
+	}
+	files, _ := filepath.Glob("testdata/*.jpg")
+	for _, f := range files {
+		if data, err := os.ReadFile(f); err != nil {
+			t.Error(err)
+		} else if filepath.Base(f) != "arithmetic.jpg" {
+			compare(f, data)
+		}
+	}
+	if len(files) == 0 {
+		t.Error("no files")
+	}
+	for _, p := range []*testPicture{progressive(t, photo(200, 120), 85)} {
+		compare("progressive", p.encode())
+	}
+}
+
+// progressive makes the picture that data of m, encoded by image/jpeg, has, for
+// our own encoder: it takes the coefficients from a decoder.
+func progressive(t testing.TB, m image.Image, quality int) *testPicture {
+	data := encodeStd(t, m, quality)
+	p := &testPicture{w: m.Bounds().Dx(), h: m.Bounds().Dy(), progressive: true, scans: simpleProgression}
+	p.comps = []testComp{{id: 1, h: 2, v: 2}, {id: 2, h: 1, v: 1}, {id: 3, h: 1, v: 1}}
+	p.layOut()
+	readBlocks(data, func(d *decoder, i, x, y int, coef *[64]int32) {
+		c := &p.comps[i]
+		c.quant = d.quant[d.comp[i].table]
+		for k, v := range coef {
+			c.coef[y*c.bw+x][k] = int(v)
+		}
+	})
+	return p
+}
+
+// readBlocks calls f for each block of a sequential file, with what there is
+// before the inverse DCT, not even dequantised.
+func readBlocks(data []byte, f func(d *decoder, i, x, y int, coef *[64]int32)) {
+	var m Image
+	if Decode(context.Background(), data, Options{}, &m) != nil || m.Progressive {
+		return
+	}
+	// The decoder has all that it needs to do it again, but the tables.
+	d := m.work
+	d.Image, d.bits.data = &m, data
+	defer func() { d.Image, d.bits.data = nil, nil }()
+	var ones [64]uint16
+	for k := range ones {
+		ones[k] = 1
+	}
+	var q dequant
+	q.set(&ones, 8)
+	var seen [4]bool
+	for pos := 2; ; {
+		seg, ok := nextSegment(data, pos)
+		if !ok || seg.marker == markerEOI {
+			return
+		}
+		pos = seg.end
+		switch seg.marker {
+		case markerDHT:
+			d.defineHuffman(seg.data)
+		case markerDRI:
+			d.restart = int(seg.data[0])<<8 | int(seg.data[1])
+		case markerSOS:
+			s, ok := d.parseScan(seg.data)
+			if !ok {
+				return
+			}
+			for i := range s.n {
+				if seen[s.parts[i].index] {
+					return
+				}
+				seen[s.parts[i].index] = true
+				d.prepareTables(&s, &s.parts[i])
+			}
+			d.resetPredictions(&s)
+			d.bits.start(seg.end)
+			w, h := s.size(d)
+			for n := range w * h {
+				if d.restart > 0 && n > 0 && n%d.restart == 0 {
+					d.bits.resync(byte(n/d.restart-1) & 7)
+					d.resetPredictions(&s)
+				}
+				for i := range s.n {
+					t := &s.parts[i]
+					for j := range t.across * t.down {
+						var b block
+						diff, _, _ := d.bits.block(&b, &q, &d.huff[0][t.dc], &d.huff[1][t.ac])
+						if d.bits.pos > d.bits.safe && !d.bits.more() {
+							return
+						}
+						t.prediction += diff
+						coef := [64]int32{t.prediction}
+						for k := 1; k < 64; k++ {
+							pair := b[zigzag[k]/2]
+							coef[k] = int32(pair)
+							if zigzag[k]%2 == 0 {
+								coef[k] = int32((pair - int64(int32(pair))) >> 32)
+							}
+						}
+						f(d, t.index, n%w*t.across+j%t.across, n/w*t.down+j/t.across, &coef)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestReduced compares reduced pictures with the average of the pixels that
+// each sample stands for, which for a photograph is not much else.
+func TestReduced(t *testing.T) {
+	data := encodeStd(t, photo(512, 384), 90)
+	whole := decode(t, data, Options{})
+	for _, test := range []struct {
+		scale int
+		psnr  float64
+	}{{2, 30}, {4, 30}, {8, 45}} {
+		m := decode(t, data, Options{Scale: test.scale})
+		for i := range 3 {
+			a, b := &whole.Planes[i], &m.Planes[i]
+			sum := 0.0
+			for y := range b.H {
+				for x := range b.W {
+					mean := 0
+					for j := range test.scale * test.scale {
+						mean += int(a.Pix[(y*test.scale+j/test.scale)*a.Stride+x*test.scale+j%test.scale])
+					}
+					d := float64(b.Pix[y*b.Stride+x]) - float64(mean)/float64(test.scale*test.scale)
+					sum += d * d
+				}
+			}
+			psnr := 10 * math.Log10(255*255*float64(b.W*b.H)/sum)
+			t.Logf("1/%d, plane %d: %.1f dB", test.scale, i, psnr)
+			if psnr < test.psnr {
+				t.Errorf("1/%d, plane %d: %.1f dB", test.scale, i, psnr)
+			}
+		}
+	}
+}
+
+// small returns two files that have all that can be damaged.
+func small(t testing.TB) (files [][]byte) {
+	for i := range 2 {
+		rnd := rand.New(rand.NewPCG(3, uint64(i)))
+		p := &testPicture{w: 40, h: 27, comps: []testComp{{id: 1, h: 2, v: 2}, {id: 2, h: 1, v: 1}, {id: 3, h: 1, v: 1}}}
+		p.markers = jfif()
+		p.restart = 2
+		if i == 1 {
+			p.progressive, p.scans = true, simpleProgression
+		}
+		p.fillRandom(rnd)
+		files = append(files, p.encode())
+	}
+	return files
+}
+
+func TestTruncated(t *testing.T) {
+	for _, data := range small(t) {
+		whole := decode(t, data, Options{})
+		sos := bytes.Index(data, []byte{0xff, markerSOS})
+		for n := range data {
+			var m Image
+			err := Decode(context.Background(), data[:n:n], Options{}, &m)
+			switch {
+			case n < sos+14 && err == nil:
+				t.Fatalf("%d bytes of %d are a picture", n, len(data))
+			case n > sos+200 && err != nil:
+				t.Fatalf("%d bytes of %d: %v", n, len(data), err)
+			case n == len(data)-2 && (m.Damaged || !bytes.Equal(m.Planes[0].Pix, whole.Planes[0].Pix)):
+				t.Error("a missing end marker matters")
+			case err == nil && n < len(data)-3 && !whole.Progressive && !m.Damaged:
+				t.Errorf("%d bytes of %d are not damaged", n, len(data))
+			}
+			if n > (sos+len(data))/2 && !whole.Progressive {
+				// What comes first is there all the same.
+				for x := range 16 {
+					if m.Planes[0].Pix[x] != whole.Planes[0].Pix[x] {
+						t.Fatalf("%d bytes of %d: sample %d is wrong", n, len(data), x)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestFlipped damages each byte, and wants no panic.
+func TestFlipped(t *testing.T) {
+	var m Image
+	for _, data := range small(t) {
+		for i := range data {
+			for _, x := range []byte{0xff, 0x01, 0x80} {
+				bad := bytes.Clone(data)
+				bad[i] ^= x
+				h, err := ReadHeader(bad)
+				if err != nil || h.Cost(Options{}) > 16<<20 {
+					continue
+				}
+				for _, scale := range scales {
+					Decode(context.Background(), bad, Options{Scale: scale}, &m)
+				}
+			}
+		}
+	}
+}
+
+// TestRestart wants a restart to end what a damaged byte does.
+func TestRestart(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(3, 0))
+	p := &testPicture{w: 64, h: 64, comps: []testComp{{id: 1, h: 1, v: 1}}, restart: 8}
+	p.fillRandom(rnd)
+	data := p.encode()
+	whole := decode(t, data, Options{})
+
+	// rows tells which rows of blocks are what they should be.
+	rows := func(data []byte) (s string) {
+		m := decode(t, data, Options{})
+		for y := range 8 {
+			n := 8 * y * m.Planes[0].Stride
+			ok := bytes.Equal(m.Planes[0].Pix[n:][:512], whole.Planes[0].Pix[n:][:512])
+			s += map[bool]string{true: "+", false: "-"}[ok]
+		}
+		return s
+	}
+	marker := func(i int) int {
+		return bytes.LastIndex(data, []byte{0xff, markerRST0 + byte(i)})
+	}
+	edit := func(from, to int, with ...byte) []byte {
+		return append(append(bytes.Clone(data[:from]), with...), data[to:]...)
+	}
+	for _, test := range []struct {
+		name, want string
+		data       []byte
+	}{
+		{"sound", "++++++++", data},
+		{"data lost", "++-+++++", edit(marker(1)+4, marker(2))},
+		{"bytes added", "++++++++", edit(marker(2), marker(2), 1, 2, 3, 4)},
+		{"fill bytes", "++++++++", edit(marker(2), marker(2), 0xff, 0xff, 0xff)},
+		{"marker lost", "+++-++++", edit(marker(2), marker(2)+2)},
+		{"marker without its data", "+++-++++", edit(marker(2)+2, marker(3))},
+		{"marker and data lost", "+++-++++", edit(marker(2), marker(3), 1, 2, 3, 4)},
+		{"wrong number", "++++++++", edit(marker(2), marker(2)+2, 0xff, markerRST0+6)},
+		{"end marker too early", "+++-----", edit(marker(2), marker(2)+2, 0xff, markerEOI)},
+	} {
+		if got := rows(test.data); got != test.want {
+			t.Errorf("%s: got %s, want %s", test.name, got, test.want)
+		}
+	}
+}
+
+func TestTolerance(t *testing.T) {
+	data := encodeStd(t, photo(40, 40), 75)
+	want := decode(t, data, Options{})
+	sos := bytes.Index(data, []byte{0xff, markerSOS})
+	insert := func(i int, s ...byte) []byte {
+		return append(append(bytes.Clone(data[:i]), s...), data[i:]...)
+	}
+	// without removes the segments of a marker.
+	without := func(marker byte) []byte {
+		out := []byte{0xff, markerSOI}
+		for pos := 2; ; {
+			s, ok := nextSegment(data, pos)
+			if !ok || s.marker == markerSOS {
+				return append(out, data[pos:]...)
+			}
+			if s.marker != marker {
+				out = append(out, data[pos:s.end]...)
+			}
+			pos = s.end
+		}
+	}
+	for name, data := range map[string][]byte{
+		"fill bytes":        insert(sos, 0xff, 0xff, 0xff),
+		"garbage":           insert(sos, 1, 2, 3, 0, 0xff, 0),
+		"restart marker":    insert(sos, 0xff, markerRST0),
+		"second SOI":        insert(sos, 0xff, markerSOI),
+		"no end marker":     data[:len(data)-2],
+		"bytes at the end":  append(bytes.Clone(data), data[:100]...),
+		"no Huffman tables": without(markerDHT),
+		"comment":           insert(2, 0xff, 0xfe, 0, 4, 0xff, markerSOI),
+		"thumbnail":         insert(2, appendSegment(nil, 0xe1, data[:600])...),
+	} {
+		m := decode(t, data, Options{})
+		if m.Damaged || !bytes.Equal(m.Planes[0].Pix, want.Planes[0].Pix) {
+			t.Errorf("%s: another picture; damaged %v", name, m.Damaged)
+		}
+	}
+	for name, data := range map[string][]byte{
+		"nothing":                {},
+		"no JPEG file":           []byte("GIF89a"),
+		"no quantisation tables": without(markerDQT),
+		"no frame":               without(markerSOF0),
+		"no scan":                data[:sos],
+		"no data":                data[:sos+14],
+		"end at once":            append(bytes.Clone(data[:sos+14]), 0xff, markerEOI),
+	} {
+		var format FormatError
+		if err := Decode(context.Background(), data, Options{}, new(Image)); !errors.As(err, &format) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestUnsupported(t *testing.T) {
+	data := encodeStd(t, photo(40, 40), 75)
+	sof := bytes.Index(data, []byte{0xff, markerSOF0})
+	with := func(at int, b byte) []byte {
+		data := bytes.Clone(data)
+		data[at] = b
+		return data
+	}
+	files := map[string][]byte{
+		"12 bits":    with(sof+4, 12),
+		"lossless":   with(sof+1, 0xc3),
+		"arithmetic": with(sof+1, 0xc9),
+		"no height":  with(sof+6, 0),
+	}
+	two := &testPicture{w: 8, h: 8, comps: []testComp{{id: 1, h: 1, v: 1}, {id: 2, h: 1, v: 1}}}
+	two.fillRandom(rand.New(rand.NewPCG(1, 2)))
+	files["two components"] = two.encode()
+	var err error
+	if files["arithmetic.jpg"], err = os.ReadFile("testdata/arithmetic.jpg"); err != nil {
+		t.Error(err)
+	}
+	for name, data := range files {
+		if _, err := ReadHeader(data); err != ErrUnsupported {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := Decode(context.Background(), data, Options{}, new(Image)); err != ErrUnsupported {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// bomb is a grey progressive file with so many refinement scans, all empty.
+func bomb(size, scans int) []byte {
+	p := &testPicture{w: size, h: size, progressive: true, comps: []testComp{{id: 1, h: 1, v: 1}}}
+	p.scans = []testScan{{comps: []int{0}, al: 1}}
+	for range scans {
+		p.scans = append(p.scans, testScan{comps: []int{0}, ss: 1, se: 63, ah: 1})
+	}
+	p.layOut()
+	for k := range p.comps[0].quant {
+		p.comps[0].quant[k] = 1
+	}
+	return p.encode()
+}
+
+// TestScanBomb: 246 kB that keep image/jpeg busy for half a minute.
+func TestScanBomb(t *testing.T) {
+	data := bomb(2000, 300)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	var m Image
+	start := time.Now()
+	if err := Decode(ctx, data, Options{}, &m); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d bytes, %v", len(data), time.Since(start))
+	if !m.Damaged {
+		t.Error("all scans were read")
+	}
+}
+
+// countdown is a context that is done after so many looks at it.
+type countdown struct {
+	context.Context
+	n int
+}
+
+func (c *countdown) Err() error {
+	if c.n--; c.n < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+func TestCancel(t *testing.T) {
+	for _, data := range append(small(t), bomb(200, 90)) {
+		ctx := &countdown{context.Background(), 1 << 30}
+		if err := Decode(ctx, data, Options{}, new(Image)); err != nil {
+			t.Fatal(err)
+		}
+		looks := 1<<30 - ctx.n
+		if looks < 2 {
+			t.Errorf("just %d looks at the context", looks)
+		}
+		for n := range min(looks, 100) {
+			if err := Decode(&countdown{context.Background(), n}, data, Options{}, new(Image)); err != context.Canceled {
+				t.Fatalf("cancelled at look %d of %d: %v", n, looks, err)
+			}
+		}
+	}
+}
+
+// allocated returns how many bytes f allocates.
+func allocated(f func()) int64 {
+	var a, b runtime.MemStats
+	runtime.ReadMemStats(&a)
+	f()
+	runtime.ReadMemStats(&b)
+	return int64(b.TotalAlloc - a.TotalAlloc)
+}
+
+func TestCost(t *testing.T) {
+	if n := unsafe.Sizeof(decoder{}); n > decoderBytes {
+		t.Fatalf("a decoder takes %d bytes", n)
+	}
+	for seed := range 100 {
+		p := randomPicture(rand.New(rand.NewPCG(uint64(seed), 5)))
+		p.w, p.h = 1+p.w*seed/10, 1+p.h*seed/10
+		p.layOut()
+		for i := range p.comps {
+			p.comps[i].quant[0] = 1
+		}
+		data := p.encode()
+		h, err := ReadHeader(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, scale := range scales {
+			o := Options{Scale: scale, Crop: image.Rect(0, 0, p.w, p.h/2)}
+			if seed%2 == 0 {
+				o.Crop = image.Rectangle{}
+			}
+			var m Image
+			n := allocated(func() {
+				if err := Decode(context.Background(), data, o, &m); err != nil {
+					t.Fatal(err)
+				}
+			})
+			if cost := h.Cost(o); n > cost {
+				t.Errorf("seed %d, scale %d: allocated %d, more than %d", seed, scale, n, cost)
+			}
+			if held := m.Held(); held > h.Cost(o) {
+				t.Errorf("seed %d, scale %d: holds %d, more than %d", seed, scale, held, h.Cost(o))
+			}
+		}
+	}
+}
+
+// TestReuse wants no allocations for a picture after one like it, and nothing
+// of the one in the other.
+func TestReuse(t *testing.T) {
+	var m Image
+	for seed := range 100 {
+		p := randomPicture(rand.New(rand.NewPCG(uint64(seed), 6)))
+		data := p.encode()
+		for range 2 {
+			if err := Decode(context.Background(), data, Options{Scale: 1}, &m); err != nil {
+				t.Fatal(err)
+			}
+			checkPlanes(t, p, &m, 1)
+		}
+		n := testing.AllocsPerRun(1, func() { Decode(context.Background(), data, Options{Scale: 2}, &m) })
+		if n > 0 {
+			t.Errorf("%v allocations", n)
+		}
+	}
+}
+
+// BenchmarkDecode compares with image/jpeg, which has no scales.
+func BenchmarkDecode(b *testing.B) {
+	img := photo(1400, 1400)
+	for _, file := range []struct {
+		name string
+		data []byte
+	}{
+		{"baseline", encodeStd(b, img, 90)},
+		{"progressive", progressive(b, img, 90).encode()},
+	} {
+		b.Run("std/"+file.name+"/1", func(b *testing.B) {
+			b.SetBytes(int64(len(file.data)))
+			for b.Loop() {
+				if _, err := jpeg.Decode(bytes.NewReader(file.data)); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		for _, scale := range scales {
+			b.Run(fmt.Sprintf("ours/%s/%d", file.name, scale), func(b *testing.B) {
+				b.SetBytes(int64(len(file.data)))
+				b.ReportAllocs()
+				var m Image
+				for b.Loop() {
+					if err := Decode(context.Background(), file.data, Options{Scale: scale}, &m); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,110 @@
+package render
+
+import "math"
+
+// A layout is the geometry of one thumbnail: where in the stored picture each of its pixels comes from.
+//
+// Orientation costs nothing but a transposition of the small result: mirroring is a walk in the other direction.
+type layout struct {
+	width, height int  // of the result as it is shown
+	transpose     bool // the scaled picture has rows for columns
+	x, y          span // in the stored picture, before transposing
+}
+
+// A span maps n results along one dimension to picture pixels: result i has its middle at start + (i+0.5)*step.
+// A mirrored one starts at the far end with a negative step.
+type span struct {
+	n           int
+	start, step float64
+}
+
+// layOut finds the layout for a picture with the given header.
+func layOut(h header, o Options) layout {
+	// As shown: EXIF orientations 5 to 8 have rows and columns exchanged.
+	transpose := h.orientation >= 5
+	w, ht := h.width, h.height
+	if transpose {
+		w, ht = ht, w
+	}
+	limit := o.Size
+	if limit <= 0 || o.MaxEdge > 0 && limit > o.MaxEdge {
+		limit = o.MaxEdge
+	}
+	left, top := 0, 0
+	cropW, cropH := w, ht
+	if o.Cover {
+		side := min(w, ht)
+		left, top = (w-side)/2, (ht-side)/2
+		cropW, cropH = side, side
+	}
+	g := layout{width: cropW, height: cropH, transpose: transpose}
+	if long := max(cropW, cropH); limit > 0 && long > limit {
+		g.width, g.height = shrink(cropW, limit, long), shrink(cropH, limit, long)
+	}
+
+	var mirrorX, mirrorY bool
+	switch h.orientation {
+	case 2, 8:
+		mirrorX = true
+	case 3, 7:
+		mirrorX, mirrorY = true, true
+	case 4, 6:
+		mirrorY = true
+	}
+	g.x = makeSpan(g.width, left, cropW)
+	g.y = makeSpan(g.height, top, cropH)
+	if transpose {
+		g.x, g.y = g.y, g.x
+	}
+	if mirrorX {
+		g.x = g.x.mirror(h.width)
+	}
+	if mirrorY {
+		g.y = g.y.mirror(h.height)
+	}
+	return g
+}
+
+// shrink returns edge*limit/long, rounded to nearest, and at least 1.
+func shrink(edge, limit, long int) int {
+	return max(1, int((2*int64(edge)*int64(limit)+int64(long))/(2*int64(long))))
+}
+
+func makeSpan(n, start, length int) span {
+	return span{n: n, start: float64(start), step: float64(length) / float64(n)}
+}
+
+func (s span) mirror(length int) span {
+	return span{n: s.n, start: float64(length) - s.start, step: -s.step}
+}
+
+// halved returns the span of the chroma of s: one sample for every two results, the last one perhaps beyond the end.
+func (s span) halved() span {
+	return span{n: (s.n + 1) / 2, start: s.start, step: 2 * s.step}
+}
+
+// on returns s in samples of a plane, which begins at pixel origin and has a sample every pitch pixels.
+func (s span) on(origin int, pitch float64) span {
+	return span{n: s.n, start: (s.start - float64(origin)) / pitch, step: s.step / pitch}
+}
+
+// bounds returns the pixels of the picture that s is made of.
+func (s span) bounds() (low, high int) {
+	a, b := s.start, s.start+float64(s.n)*s.step
+	return int(math.Floor(min(a, b) + 0.001)), int(math.Ceil(max(a, b) - 0.001))
+}
+
+// reduction returns by how much, at most 8, a decoder may reduce the picture: to no less than twice the wanted edge.
+// The last step, to an eighth, leaves nothing of a block but its mean, and shows at less than three times.
+func (g layout) reduction() int {
+	step := min(math.Abs(g.x.step), math.Abs(g.y.step))
+	switch {
+	case step >= 3*8:
+		return 8
+	case step >= 2*4:
+		return 4
+	case step >= 2*2:
+		return 2
+	}
+	return 1
+}

@@ -1,0 +1,1156 @@
+// Package thumbcache turns media into thumbnails once and serves them from memory and disk for ever after.
+//
+// A media server makes one [Cache], tells it where media comes from ([Provider]), and calls [Cache.Get] in its HTTP
+// handlers, or mounts [Cache.Handler]:
+//
+//	cache, err := thumbcache.New(thumbcache.Config{
+//		Providers: map[string]thumbcache.Provider{"music": thumbcache.Files("/srv/music")},
+//		Dir:       "/var/cache/thumbs",
+//	})
+//	...
+//	thumb, err := cache.Get(ctx, "music", "Artist/Album/01.flac", 300)
+//
+// # One Get
+//
+// A thumbnail in memory is returned at once. Otherwise everybody who wants it waits for one flight, which looks on disk,
+// and only when there is nothing asks the provider for the media and the [Extractor] for the picture in it. All sizes of
+// one source share one extraction. A flight ends early when the last one who waits for it has left: then queued work is
+// dropped and a running process is killed.
+//
+// # Freshness
+//
+// Each thumbnail remembers the [Stamp] of the source that it was made from. When a source has not been looked at for
+// [Config.Revalidate] its thumbnail is served once more while the source is looked at behind the request; a changed one
+// is made again under the same name. While a source cannot be reached, what is cached of it is served.
+//
+// # Failures
+//
+// That a healthy file holds no picture, or that it is broken or of an unknown kind, is remembered for
+// [Config.FailureTTL] or until it changes. Anything that may pass (a timeout, a full queue, a missing ffmpeg) is not.
+package thumbcache
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io/fs"
+	"log/slog"
+	"math"
+	"net/http"
+	"net/url"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/thumbcache/thumbcache/internal/flight"
+	"github.com/thumbcache/thumbcache/internal/render"
+)
+
+// pipeline is the version of all that turns media into a thumbnail. A stored thumbnail of another version is a miss.
+// Raise it when a change here or below makes a picture look different.
+const pipeline = 1
+
+// Errors of Get and Do, to be matched with [errors.Is]. There are also [fs.ErrNotExist] (no such provider or source),
+// [fs.ErrInvalid] (a path, size, fit or format that can never work), [context.DeadlineExceeded] ([Config.Timeout]) and
+// the errors of the caller's own context.
+var (
+	ErrNoPicture   = errors.New("thumbcache: no picture in this media")
+	ErrUnsupported = errors.New("thumbcache: media or picture of an unsupported kind")
+	ErrCorrupt     = errors.New("thumbcache: broken media or picture")
+	ErrTooLarge    = errors.New("thumbcache: picture too large")
+	ErrBusy        = errors.New("thumbcache: too much work is waiting")
+	ErrClosed      = errors.New("thumbcache: cache is closed")
+)
+
+// An Error is what Get and Do return: the step that failed, of what, and why.
+type Error struct {
+	Op             string // stat, open, extract, decode or encode
+	Provider, Path string // as requested
+	Err            error
+}
+
+func (e *Error) Error() string { return e.Op + " " + e.Provider + "/" + e.Path + ": " + e.Err.Error() }
+
+// Unwrap returns e.Err.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Config says where media comes from and sets the limits. A zero field means the documented default, a negative number
+// switches its limit or feature off. Only Providers is required.
+type Config struct {
+	Providers     map[string]Provider // where media comes from, by name; a name has no "/" in it
+	Dir           string              // thumbnail folder, ours alone; "" keeps thumbnails in memory only
+	Extractor     Extractor           // nil means DefaultExtractor()
+	MemoryEntries int                 // thumbnails kept in memory; 0 means 50, negative none
+	MemoryBytes   int64               // their bytes; 0 means 32 MiB, negative no limit
+	DiskBytes     int64               // bytes of files in Dir; 0 means 500 MiB, negative no limit
+	DecodeBytes   int64               // RAM for pictures being decoded at one time; 0 means 256 MiB, negative no limit
+	Workers       int                 // thumbnails made at once; 0 means GOMAXPROCS, negative is an error
+	MaxSize       int                 // largest edge ever made, in pixels, the original's included; larger requests get this; 0 means 2048, negative 65535
+	Sizes         []int               // if set, a request gets the next size up from this ladder, or its largest, never an error
+	Quality       int                 // JPEG, 1 to 100; 0 means 85
+	Queue         int                 // thumbnails waiting to be made; 0 means 1024, negative that none waits; beyond it, ErrBusy
+	Timeout       time.Duration       // for making one thumbnail, not counting the wait in the queue; 0 means 30s, negative no limit
+	Revalidate    time.Duration       // how long a source is trusted to be unchanged; 0 means 1 minute; negative, for ever
+	FailureTTL    time.Duration       // how long "no picture" and broken files are remembered; 0 means 10 minutes, negative not at all
+	Logger        *slog.Logger        // nil means discard
+}
+
+// Fit says how a picture is made to fit the requested size.
+type Fit uint8
+
+const (
+	Contain Fit = iota // the whole picture, its longest edge at most the size
+	Cover              // the centre, cropped to a square
+)
+
+// Format is how a thumbnail is encoded.
+type Format uint8
+
+const (
+	JPEG Format = iota // baseline; transparency becomes white
+	PNG                // keeps transparency
+)
+
+// A Request asks [Cache.Do] for one thumbnail.
+type Request struct {
+	Provider, Path string
+	Size           int    // longest edge in pixels, never enlarged; 0 means the original's own size; negative is fs.ErrInvalid
+	Fit            Fit    // Contain, or Cover: a centre-cropped square, at most the largest that the source has
+	Format         Format // JPEG, or PNG
+	Version        string // optional: the caller's own stamp (updated_at, content hash). Then Stat is not called, and a thumbnail of another version never returned
+}
+
+// A Thumbnail is shared by every caller that asked for it: it is read-only.
+type Thumbnail struct {
+	Data          []byte
+	ContentType   string
+	ETag          string    // quoted; from key, recipe and stamp, so that a 304 needs no thumbnail
+	ModTime       time.Time // of the source
+	Width, Height int       // in pixels
+}
+
+// Stats tells what a Cache has done since New, and what it holds.
+type Stats struct {
+	MemoryHits   uint64 `json:"memory_hits"`   // thumbnails served from memory
+	DiskHits     uint64 `json:"disk_hits"`     // thumbnails read from disk
+	Misses       uint64 `json:"misses"`        // thumbnails that had to be made
+	Coalesced    uint64 `json:"coalesced"`     // callers that joined a thumbnail's flight under way
+	NegativeHits uint64 `json:"negative_hits"` // requests answered by a remembered failure
+	StaleServed  uint64 `json:"stale_served"`  // thumbnails served before or without a new look at their source
+	Extractions  uint64 `json:"extractions"`   // calls of the Extractor
+	Processes    uint64 `json:"processes"`     // child processes started
+	Failures     uint64 `json:"failures"`      // thumbnails that could not be made
+	Abandoned    uint64 `json:"abandoned"`     // thumbnails dropped because nobody waited for them any more
+	Evictions    uint64 `json:"evictions"`     // files removed to keep DiskBytes
+	DiskErrors   uint64 `json:"disk_errors"`   // failed reads and writes of Dir; none of them failed a request
+	Corrupt      uint64 `json:"corrupt"`       // stored files that failed their check
+
+	InFlight         int64 `json:"in_flight"`         // thumbnails being looked up or made
+	ProcessesRunning int64 `json:"processes_running"` // child processes
+	MemoryEntries    int64 `json:"memory_entries"`
+	MemoryBytes      int64 `json:"memory_bytes"`
+	DiskEntries      int64 `json:"disk_entries"` // as far as learnt since New
+	DiskBytes        int64 `json:"disk_bytes"`   // likewise
+}
+
+// A Cache makes and keeps thumbnails. Its methods may be called from several goroutines at once.
+type Cache struct {
+	providers   map[string]*provider
+	extractor   Extractor
+	maxSize     int
+	sizes       []int // ascending
+	quality     int
+	queue       int64
+	timeout     time.Duration
+	revalidate  time.Duration
+	failureTTL  time.Duration
+	decodeBytes int64
+	log         *slog.Logger
+
+	memory *memory
+	disk   *disk // nil: thumbnails are kept in memory only
+
+	thumbs   flight.Group[thumbFlight, *Thumbnail]
+	pictures flight.Group[sourceFlight, extracted]
+	looks    flight.Group[sourceFlight, Stamp]
+	stores   flight.Group[thumbFlight, struct{}]
+
+	slots    *semaphore.Weighted // Workers
+	waiting  atomic.Int64        // for a slot
+	decoding *semaphore.Weighted // DecodeBytes
+
+	seed    maphash.Seed
+	stripes [256]stripe // by source
+
+	closed                                                atomic.Bool
+	memoryHits, diskHits, misses, coalesced, negativeHits atomic.Uint64
+	staleServed, extractions, failures, abandoned         atomic.Uint64
+	processes                                             processCounter
+}
+
+// provider is a Provider with a bound on calls that do not come back.
+type provider struct {
+	Provider
+	calls *semaphore.Weighted
+}
+
+// hungCalls is how many calls of a provider may be behind their time, or looks behind a request, before the provider is
+// not asked any more. Each may hold a thread that nothing can free.
+const hungCalls = 16
+
+// A stripe orders publishing against Invalidate for the sources that share it. Whoever publishes holds the lock and sees
+// whether gen is still what it was when its flight began.
+type stripe struct {
+	mu  sync.Mutex
+	gen uint64 // guarded by mu; raised by Invalidate
+}
+
+type source struct{ provider, path string }
+
+// A key names one thumbnail, or with none set the place where it is remembered that a source has no picture.
+type key struct {
+	source
+	size   int
+	fit    Fit
+	format Format
+	none   bool
+}
+
+// Flights are told apart by what they make and by the generation of their source, so that a Get after Invalidate never
+// joins a flight from before.
+type sourceFlight struct {
+	source
+	version string
+	gen     uint64
+}
+
+type thumbFlight struct {
+	key     key
+	version string
+	gen     uint64
+}
+
+func (f thumbFlight) of() sourceFlight { return sourceFlight{f.key.source, f.version, f.gen} }
+
+// extracted is what an extraction came to.
+type extracted struct {
+	pic    *Picture
+	stamp  Stamp
+	steady bool // the source did not change meanwhile, so that the outcome may be remembered
+}
+
+// New returns a Cache. It does no work in proportion to what Dir holds. Its error names the field of cfg at fault.
+func New(cfg Config) (*Cache, error) {
+	bad := func(field, format string, args ...any) (*Cache, error) {
+		return nil, fmt.Errorf("thumbcache: Config.%s: %w", field, fmt.Errorf(format, args...))
+	}
+	c := &Cache{
+		providers:   make(map[string]*provider, len(cfg.Providers)),
+		extractor:   cfg.Extractor,
+		maxSize:     cmp.Or(cfg.MaxSize, 2048),
+		sizes:       slices.Compact(slices.Sorted(slices.Values(cfg.Sizes))),
+		quality:     cmp.Or(cfg.Quality, 85),
+		queue:       int64(cmp.Or(cfg.Queue, 1024)),
+		timeout:     cmp.Or(cfg.Timeout, 30*time.Second),
+		revalidate:  cmp.Or(cfg.Revalidate, time.Minute),
+		failureTTL:  cmp.Or(cfg.FailureTTL, 10*time.Minute),
+		decodeBytes: cmp.Or(cfg.DecodeBytes, 256<<20),
+		log:         cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)),
+		seed:        maphash.MakeSeed(),
+	}
+	workers := cmp.Or(cfg.Workers, runtime.GOMAXPROCS(0))
+	switch {
+	case len(cfg.Providers) == 0:
+		return bad("Providers", "there is none")
+	case workers < 0:
+		return bad("Workers", "%d is negative", workers)
+	case c.quality < 1 || c.quality > 100:
+		return bad("Quality", "%d is not between 1 and 100", c.quality)
+	case len(c.sizes) > 0 && c.sizes[0] <= 0:
+		return bad("Sizes", "%d is not positive", c.sizes[0])
+	}
+	for name, p := range cfg.Providers {
+		if name == "" || strings.ContainsAny(name, "/\x00") {
+			return bad("Providers", "%q is no name: it must not be empty or contain a slash", name)
+		}
+		if p == nil {
+			return bad("Providers", "%q is nil", name)
+		}
+		c.providers[name] = &provider{p, semaphore.NewWeighted(int64(workers) + hungCalls)}
+	}
+	if c.extractor == nil {
+		c.extractor = DefaultExtractor()
+	}
+	if c.maxSize < 0 || c.maxSize > math.MaxUint16 {
+		c.maxSize = math.MaxUint16 // all that a JPEG can be
+	}
+	if c.timeout < 0 {
+		c.timeout = math.MaxInt64
+	}
+	if c.decodeBytes < 0 {
+		c.decodeBytes = math.MaxInt64
+	}
+	c.slots = semaphore.NewWeighted(int64(workers))
+	c.decoding = semaphore.NewWeighted(c.decodeBytes)
+	failures := maxFailures
+	if cfg.Dir == "" {
+		failures = maxFailuresNoDisk
+	}
+	c.memory = newMemory(cmp.Or(cfg.MemoryEntries, defaultMemoryEntries), cmp.Or(cfg.MemoryBytes, 32<<20), failures)
+	if cfg.Dir != "" {
+		var err error
+		if c.disk, err = openDisk(cfg.Dir, cmp.Or(cfg.DiskBytes, 500<<20), c.log); err != nil {
+			return bad("Dir", "%w", err)
+		}
+	}
+	return c, nil
+}
+
+// Close ends all work in progress and waits for it; every Get then returns [ErrClosed]. It may be called more than once.
+// It waits for providers and extractors that do not heed their context.
+func (c *Cache) Close() error {
+	c.closed.Store(true)
+	c.thumbs.Close(ErrClosed)
+	c.looks.Close(ErrClosed)
+	c.pictures.Close(ErrClosed)
+	c.stores.Close(ErrClosed)
+	if c.disk != nil {
+		c.disk.close()
+	}
+	c.memory.close()
+	return nil
+}
+
+// Stats returns the counters as they are now.
+func (c *Cache) Stats() Stats {
+	s := Stats{
+		MemoryHits:   c.memoryHits.Load(),
+		DiskHits:     c.diskHits.Load(),
+		Misses:       c.misses.Load(),
+		Coalesced:    c.coalesced.Load(),
+		NegativeHits: c.negativeHits.Load(),
+		StaleServed:  c.staleServed.Load(),
+		Extractions:  c.extractions.Load(),
+		Processes:    c.processes.started.Load(),
+		Failures:     c.failures.Load(),
+		Abandoned:    c.abandoned.Load(),
+
+		InFlight:         int64(c.thumbs.Len()),
+		ProcessesRunning: c.processes.running.Load(),
+	}
+	s.MemoryEntries, s.MemoryBytes = c.memory.size()
+	if c.disk != nil {
+		s.Evictions, s.DiskErrors, s.Corrupt = c.disk.evictions.Load(), c.disk.errors.Load(), c.disk.corrupt.Load()
+		u := c.disk.usage()
+		s.DiskEntries, s.DiskBytes = u.files, u.bytes
+	}
+	return s
+}
+
+// Get returns the thumbnail of a source with its longest edge at most size pixels, as JPEG. See [Cache.Do].
+func (c *Cache) Get(ctx context.Context, provider, path string, size int) (*Thumbnail, error) {
+	return c.Do(ctx, Request{Provider: provider, Path: path, Size: size})
+}
+
+// Do returns the thumbnail that req asks for. A caller whose ctx ends gets its error at once, whatever goes on behind.
+// The error is an [*Error], or ErrClosed.
+func (c *Cache) Do(ctx context.Context, req Request) (*Thumbnail, error) {
+	k, err := c.key(req)
+	if err != nil {
+		return nil, err
+	}
+	if e := c.memory.get(k); e != nil && e.fresh(req.Version) && !c.closed.Load() {
+		c.memoryHits.Add(1)
+		return e.thumb, nil
+	}
+	return c.find(ctx, k, req.Version)
+}
+
+// Invalidate forgets every size of one source, in memory, on disk, and that it has no picture. A Get that starts after
+// Invalidate has returned never sees a picture that was extracted before. Where the files could not be removed it says so.
+func (c *Cache) Invalidate(provider, path string) error {
+	src := source{provider, path}
+	switch {
+	case c.closed.Load():
+		return ErrClosed
+	case c.providers[provider] == nil:
+		return fail("stat", src, errNoProvider)
+	}
+	if err := c.drop(src); err != nil {
+		return fail("stat", src, err)
+	}
+	return nil
+}
+
+var errNoProvider = fmt.Errorf("no such provider: %w", fs.ErrNotExist)
+
+// fail makes the error for a step, unless err is one already.
+func fail(op string, s source, err error) error {
+	if _, ok := errors.AsType[*Error](err); ok || err == ErrClosed {
+		return err
+	}
+	return &Error{Op: op, Provider: s.provider, Path: s.path, Err: err}
+}
+
+// key checks what can be checked without a lookup, and brings the size to one that is made here.
+func (c *Cache) key(req Request) (key, error) {
+	k := key{source: source{req.Provider, req.Path}, size: req.Size, fit: req.Fit, format: req.Format}
+	switch {
+	case req.Size < 0:
+		return k, fail("stat", k.source, fmt.Errorf("size %d: %w", req.Size, fs.ErrInvalid))
+	case req.Fit > Cover:
+		return k, fail("stat", k.source, fmt.Errorf("fit %d: %w", req.Fit, fs.ErrInvalid))
+	case req.Format > PNG:
+		return k, fail("stat", k.source, fmt.Errorf("format %d: %w", req.Format, fs.ErrInvalid))
+	}
+	if n := len(c.sizes); n > 0 {
+		i, _ := slices.BinarySearch(c.sizes, k.size)
+		if i == n || k.size == 0 { // the original may be larger than all of them
+			i = n - 1
+		}
+		k.size = c.sizes[i]
+	}
+	k.size = min(k.size, c.maxSize)
+	return k, nil
+}
+
+// Longer texts than these are nobody's path.
+const (
+	maxPath    = 32 << 10
+	maxVersion = 4 << 10
+)
+
+// find is Do for what is not simply in memory.
+func (c *Cache) find(ctx context.Context, k key, version string) (*Thumbnail, error) {
+	p := c.providers[k.provider]
+	switch {
+	case c.closed.Load():
+		return nil, ErrClosed
+	case p == nil:
+		return nil, fail("stat", k.source, errNoProvider)
+	case strings.Contains(k.path, "\x00") || len(k.path) > maxPath || len(version) > maxVersion:
+		return nil, fail("stat", k.source, fmt.Errorf("path or version: %w", fs.ErrInvalid))
+	}
+	f := thumbFlight{key: k, version: version, gen: c.generation(k.source)}
+	l := c.look(k.source)
+	if e := c.memory.get(k); e != nil && version == "" {
+		switch {
+		case l == nil:
+			c.memoryHits.Add(1)
+			c.staleServed.Add(1)
+			c.lookBehind(f, p, e.stamp)
+			return e.thumb, nil
+		case l.stamp.equal(e.stamp): // looked at again since, perhaps for another size
+			c.memoryHits.Add(1)
+			c.remember(f, e.thumb, e.stamp, e.version, l)
+			return e.thumb, nil
+		}
+		// It is known to be outdated. What is served is made anew.
+	}
+	if m, ok := c.memory.failure(k.source); ok && c.stands(m) && m.of(version, l) {
+		c.negativeHits.Add(1)
+		return nil, fail("extract", k.source, m.err)
+	}
+	t, joined, err := c.thumbs.Do(ctx, f, func(ctx context.Context, end context.CancelCauseFunc) (*Thumbnail, error) {
+		return c.thumbnail(ctx, end, f, p)
+	})
+	if joined {
+		c.coalesced.Add(1)
+	}
+	if err == nil {
+		return t, nil
+	}
+	if pe, ok := errors.AsType[*flight.PanicError](err); ok && !joined {
+		c.log.Error("thumbcache: panic", "provider", k.provider, "path", k.path, "panic", pe.Value, "stack", string(pe.Stack))
+	}
+	if version == "" && ctx.Err() == nil && !sure(err) && !c.closed.Load() {
+		// The source changed, but cannot be had now.
+		if e := c.stored(ctx, k); e != nil {
+			c.staleServed.Add(1)
+			return e.thumb, nil
+		}
+	}
+	return nil, fail("extract", k.source, err)
+}
+
+// sure reports whether err would be the same the next time.
+func sure(err error) bool {
+	return lasting(err) != causeNone || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) || errors.Is(err, ErrTooLarge)
+}
+
+// lasting returns the cause by which err is remembered, or causeNone.
+func lasting(err error) cause {
+	switch {
+	case errors.Is(err, ErrNoPicture):
+		return causeNoPicture
+	case errors.Is(err, ErrUnsupported):
+		return causeUnsupported
+	case errors.Is(err, ErrCorrupt):
+		return causeCorrupt
+	}
+	return causeNone
+}
+
+// stands reports whether a failure is young enough. One from the future was noted by a clock that was wrong.
+func (c *Cache) stands(m failure) bool {
+	age := time.Since(m.made)
+	return age >= 0 && age < c.failureTTL
+}
+
+// of reports whether m is about the source in the state that version, or else the last look, tells of.
+func (m failure) of(version string, l *look) bool {
+	if version != "" {
+		return m.version == version
+	}
+	return l != nil && l.stamp.equal(m.stamp)
+}
+
+func (c *Cache) stripe(s source) *stripe {
+	return &c.stripes[maphash.Comparable(c.seed, s)%uint64(len(c.stripes))]
+}
+
+func (c *Cache) generation(s source) uint64 {
+	st := c.stripe(s)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.gen
+}
+
+// drop forgets all about s. What is being made of it from now on belongs to the past and is not published.
+func (c *Cache) drop(s source) error {
+	st := c.stripe(s)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.gen++
+	c.memory.drop(s)
+	if c.disk != nil {
+		return c.disk.removeSource(s)
+	}
+	return nil
+}
+
+// current calls publish unless the flight's source was dropped since it began. No drop happens meanwhile.
+func (c *Cache) current(s source, gen uint64, publish func()) {
+	st := c.stripe(s)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.gen == gen {
+		publish()
+	}
+}
+
+// remember keeps a thumbnail in memory.
+func (c *Cache) remember(f thumbFlight, t *Thumbnail, stamp Stamp, version string, l *look) {
+	e := &entry{key: f.key, thumb: t, stamp: stamp, version: version, look: l}
+	c.current(f.key.source, f.gen, func() { c.memory.put(e) })
+}
+
+// look returns what is known of the present state of s without asking, or nil.
+func (c *Cache) look(s source) *look { return c.memory.look(s) }
+
+// thumbnail is the flight of one thumbnail: from disk, or made.
+func (c *Cache) thumbnail(ctx context.Context, end context.CancelCauseFunc, f thumbFlight, p *provider) (t *Thumbnail, err error) {
+	src := f.key.source
+	// Every wait but the one in the queue is limited, also where a system call does not come back.
+	timer := time.AfterFunc(c.timeout, func() { end(context.DeadlineExceeded) })
+	defer timer.Stop()
+
+	// 1. A asks memory and finds nothing. 2. B's flight for the same key ends. 3. A starts this flight.
+	if e := c.memory.get(f.key); e != nil && e.fresh(f.version) {
+		c.memoryHits.Add(1)
+		return e.thumb, nil
+	}
+	l := c.look(src)
+	old := c.stored(ctx, f.key)
+	if old != nil {
+		serve := old.version == f.version
+		if f.version == "" {
+			if l == nil && c.revalidate < 0 {
+				l = c.memory.looked(src, old.stamp, c.revalidate)
+			}
+			serve = l == nil || l.stamp.equal(old.stamp)
+		}
+		if serve {
+			c.diskHits.Add(1)
+			c.remember(f, old.thumb, old.stamp, old.version, l)
+			if f.version == "" && l == nil {
+				c.staleServed.Add(1)
+				c.lookBehind(f, p, old.stamp)
+			}
+			return old.thumb, nil
+		}
+	}
+	m, failed := c.failure(ctx, src)
+	if failed && m.of(f.version, l) {
+		c.negativeHits.Add(1)
+		return nil, m.err
+	}
+
+	timer.Stop()
+	if err := c.enter(ctx); err != nil {
+		return nil, c.lost(ctx, err)
+	}
+	defer c.slots.Release(1)
+	timer.Reset(c.timeout)
+
+	// A remembered failure holds while the source is as it was, and while it cannot be reached.
+	if failed && f.version == "" && l == nil {
+		stamp, err := c.stat(ctx, f.of(), p)
+		switch {
+		case ctx.Err() != nil:
+			return nil, c.lost(ctx, err)
+		case errors.Is(err, fs.ErrNotExist):
+			c.forget(src)
+			return nil, err
+		case err != nil || stamp.equal(m.stamp):
+			c.negativeHits.Add(1)
+			return nil, m.err
+		}
+	}
+
+	c.misses.Add(1)
+	x, err := c.picture(ctx, f.of(), p)
+	if err == nil {
+		t, err = c.render(ctx, f, x)
+	}
+	switch {
+	case err == nil:
+		c.publish(f, t, x)
+		return t, nil
+	case ctx.Err() != nil:
+		return nil, c.lost(ctx, err)
+	}
+	c.failures.Add(1)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if old != nil || failed {
+			c.forget(src)
+		}
+	case lasting(err) != causeNone && x.steady:
+		if old != nil {
+			c.forget(src)
+			f.gen = c.generation(src)
+		}
+		c.rememberFailure(f, failure{err: err, stamp: x.stamp, version: f.version, made: time.Now()})
+	}
+	return nil, err
+}
+
+// lost counts and returns why a flight ended before its work was done.
+func (c *Cache) lost(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	cause := context.Cause(ctx)
+	if errors.Is(cause, flight.ErrAbandoned) {
+		c.abandoned.Add(1)
+	} else {
+		c.failures.Add(1)
+	}
+	return cause
+}
+
+// forget is drop for a source that is gone or has changed for the worse.
+func (c *Cache) forget(s source) {
+	if err := c.drop(s); err != nil {
+		c.log.Debug("thumbcache: removing stored thumbnails", "error", err)
+	}
+}
+
+// enter waits for its turn to make a thumbnail, in the order of coming.
+func (c *Cache) enter(ctx context.Context) error {
+	if c.slots.TryAcquire(1) {
+		return nil
+	}
+	defer c.waiting.Add(-1)
+	if c.waiting.Add(1) > max(c.queue, 0) {
+		return ErrBusy
+	}
+	return c.slots.Acquire(ctx, 1)
+}
+
+// stored returns the thumbnail for k on disk, made by the recipe of today, or else in memory; nil if there is none.
+func (c *Cache) stored(ctx context.Context, k key) *entry {
+	if c.disk != nil {
+		if s, ok := c.disk.get(ctx, k); ok && s.quality == c.recipeQuality(k) && s.cause == causeNone {
+			return &entry{key: k, thumb: c.thumbnailOf(s), stamp: s.stamp, version: s.version}
+		}
+	}
+	return c.memory.get(k)
+}
+
+// recipeQuality is the quality that is part of the recipe for k.
+func (c *Cache) recipeQuality(k key) int {
+	if k.format == PNG || k.none {
+		return 0
+	}
+	return c.quality
+}
+
+func (c *Cache) thumbnailOf(s *sealed) *Thumbnail {
+	return &Thumbnail{
+		Data:        s.data,
+		ContentType: s.key.format.contentType(),
+		ETag:        c.etag(s.key, s.stamp, s.version),
+		ModTime:     s.stamp.ModTime,
+		Width:       s.width,
+		Height:      s.height,
+	}
+}
+
+func (f Format) contentType() string {
+	if f == PNG {
+		return "image/png"
+	}
+	return "image/jpeg"
+}
+
+// etag makes the entity tag of a thumbnail. It is weak: it is known before the thumbnail is made, and another version of
+// an encoder may write the same picture in other bytes.
+func (c *Cache) etag(k key, stamp Stamp, version string) string {
+	var buf [512]byte
+	le := binary.LittleEndian
+	b := append(buf[:0], byte(k.fit), byte(k.format), byte(c.recipeQuality(k)))
+	b = le.AppendUint32(b, pipeline)
+	b = le.AppendUint32(b, uint32(k.size))
+	text := func(s string) {
+		b = le.AppendUint32(b, uint32(len(s)))
+		b = append(b, s...)
+	}
+	text(k.provider)
+	text(k.path)
+	text(version)
+	if version == "" {
+		b = le.AppendUint64(b, uint64(stamp.Size))
+		b = le.AppendUint64(b, uint64(stamp.ModTime.Unix()))
+		b = le.AppendUint32(b, uint32(stamp.ModTime.Nanosecond()))
+		text(stamp.Tag)
+	}
+	sum := sha256.Sum256(b)
+	return `W/"` + hex.EncodeToString(sum[:16]) + `"`
+}
+
+// failure returns the remembered failure of s, if it still stands.
+func (c *Cache) failure(ctx context.Context, s source) (failure, bool) {
+	if m, ok := c.memory.failure(s); ok {
+		return m, c.stands(m)
+	}
+	if c.disk == nil || c.failureTTL < 0 {
+		return failure{}, false
+	}
+	seal, ok := c.disk.get(ctx, key{source: s, none: true})
+	if !ok {
+		return failure{}, false
+	}
+	m := failure{stamp: seal.stamp, version: seal.version, made: seal.made}
+	switch seal.cause {
+	case causeNoPicture:
+		m.err = fail("extract", s, ErrNoPicture)
+	case causeUnsupported:
+		m.err = fail("extract", s, ErrUnsupported)
+	default:
+		m.err = fail("extract", s, ErrCorrupt)
+	}
+	return m, c.stands(m)
+}
+
+func (c *Cache) rememberFailure(f thumbFlight, m failure) {
+	if c.failureTTL < 0 {
+		return
+	}
+	src := f.key.source
+	c.current(src, f.gen, func() {
+		c.memory.fail(src, m)
+		if c.disk != nil {
+			c.store(f, &sealed{key: key{source: src, none: true}, cause: lasting(m.err), stamp: m.stamp, version: m.version, made: m.made})
+		}
+	})
+}
+
+// publish keeps a new thumbnail in memory and on disk, unless its source was dropped or changed under it.
+func (c *Cache) publish(f thumbFlight, t *Thumbnail, x extracted) {
+	if !x.steady {
+		return
+	}
+	var l *look
+	if now := c.look(f.key.source); now != nil && now.stamp.equal(x.stamp) {
+		l = now
+	}
+	c.remember(f, t, x.stamp, f.version, l)
+	if c.disk == nil {
+		return
+	}
+	s := &sealed{
+		key: f.key, quality: c.recipeQuality(f.key), width: t.Width, height: t.Height,
+		stamp: x.stamp, version: f.version, made: time.Now(), data: t.Data,
+	}
+	c.current(f.key.source, f.gen, func() { c.store(f, s) })
+}
+
+// store writes s to disk, behind the request if room must be made for it first. The caller holds the stripe of its source.
+func (c *Cache) store(f thumbFlight, s *sealed) {
+	need, err := c.disk.put(s)
+	if !errors.Is(err, errFull) || c.stores.Len() >= maxStores {
+		return
+	}
+	f.key = s.key
+	c.stores.Start(f, func(context.Context, context.CancelCauseFunc) (struct{}, error) {
+		c.disk.makeRoom(need)
+		c.current(f.key.source, f.gen, func() { c.disk.put(s) })
+		return struct{}{}, nil
+	})
+}
+
+// maxStores bounds the thumbnails that wait for room on disk. More are not stored, until they are made again.
+const maxStores = 64
+
+// lookBehind looks at a source behind a request that was served what was made from stamp, and has a changed one made anew.
+func (c *Cache) lookBehind(f thumbFlight, p *provider, stamp Stamp) {
+	if c.revalidate < 0 {
+		return
+	}
+	c.looks.Start(f.of(), func(ctx context.Context, end context.CancelCauseFunc) (Stamp, error) {
+		now, err := c.statNow(ctx, end, f.of(), p)
+		switch {
+		case err == nil && !now.equal(stamp):
+			c.thumbs.Start(f, func(ctx context.Context, end context.CancelCauseFunc) (*Thumbnail, error) {
+				return c.thumbnail(ctx, end, f, p)
+			})
+		case errors.Is(err, fs.ErrNotExist):
+			c.forget(f.key.source)
+		case err != nil:
+			// Out of reach. What is cached stays good for a while, so that not every hit asks again.
+			c.memory.looked(f.key.source, stamp, min(c.revalidate, retryLook))
+		}
+		return now, err
+	})
+}
+
+// retryLook is how soon a source that could not be reached is looked at again.
+const retryLook = 5 * time.Second
+
+// stat asks the provider for the state of a source, once for all who want to know at the same time.
+func (c *Cache) stat(ctx context.Context, f sourceFlight, p *provider) (Stamp, error) {
+	stamp, _, err := c.looks.Do(ctx, f, func(ctx context.Context, end context.CancelCauseFunc) (Stamp, error) {
+		return c.statNow(ctx, end, f, p)
+	})
+	if err != nil {
+		err = fail("stat", f.source, err)
+	}
+	return stamp, err
+}
+
+// statNow runs in a flight of looks.
+func (c *Cache) statNow(ctx context.Context, end context.CancelCauseFunc, f sourceFlight, p *provider) (Stamp, error) {
+	if !p.calls.TryAcquire(1) {
+		return Stamp{}, fail("stat", f.source, ErrBusy)
+	}
+	defer p.calls.Release(1)
+	timer := time.AfterFunc(c.timeout, func() { end(context.DeadlineExceeded) })
+	defer timer.Stop()
+	stamp, err := p.Stat(ctx, f.path)
+	if err != nil {
+		return stamp, fail("stat", f.source, err)
+	}
+	c.current(f.source, f.gen, func() { c.memory.looked(f.source, stamp, c.revalidate) })
+	return stamp, nil
+}
+
+// picture returns the picture in a source: the one that was extracted a moment ago, or from one extraction for all sizes.
+func (c *Cache) picture(ctx context.Context, f sourceFlight, p *provider) (extracted, error) {
+	if x, ok := c.kept(f, c.look(f.source)); ok {
+		return x, nil
+	}
+	x, _, err := c.pictures.Do(ctx, f, func(ctx context.Context, _ context.CancelCauseFunc) (extracted, error) {
+		return c.extract(ctx, f, p)
+	})
+	if err != nil {
+		err = fail("extract", f.source, err)
+	}
+	return x, err
+}
+
+// kept returns the picture that memory holds of the source in the state that the version, or else a look, tells of.
+func (c *Cache) kept(f sourceFlight, l *look) (extracted, bool) {
+	k := c.memory.picture(f.source)
+	if k == nil || f.version != "" && k.version != f.version || f.version == "" && (l == nil || !l.stamp.equal(k.stamp)) {
+		return extracted{}, false
+	}
+	return extracted{k.pic, k.stamp, true}, true
+}
+
+// extract is the flight of one extraction. The source counts as unchanged if its stamp is the same before and after.
+func (c *Cache) extract(ctx context.Context, f sourceFlight, p *provider) (x extracted, err error) {
+	if f.version == "" {
+		if x.stamp, err = c.stat(ctx, f, p); err != nil {
+			return x, err
+		}
+		if x, ok := c.kept(f, c.look(f.source)); ok {
+			return x, nil
+		}
+	}
+	if !p.calls.TryAcquire(1) {
+		return x, fail("open", f.source, ErrBusy)
+	}
+	defer p.calls.Release(1)
+	src, err := p.Open(ctx, f.path)
+	if err == nil && (src == nil || src.Content == nil) {
+		err = errors.New("the provider returned nothing")
+	}
+	if err != nil {
+		return x, fail("open", f.source, err)
+	}
+	defer src.Content.Close()
+	if f.version != "" {
+		x.stamp = src.Stamp
+	}
+	c.extractions.Add(1)
+	x.pic, err = c.extractor.Extract(c.processes.in(ctx), src)
+	if err == nil && (x.pic == nil || len(x.pic.Data) == 0) {
+		err = errors.New("the extractor returned nothing")
+	}
+	x.steady = true
+	if f.version == "" {
+		after, err := p.Stat(ctx, f.path)
+		x.steady = err == nil && after.equal(x.stamp)
+	}
+	if err != nil {
+		return x, fail("extract", f.source, ownError(err))
+	}
+	if x.steady {
+		c.current(f.source, f.gen, func() { c.memory.keep(f.source, f.version, x.stamp, x.pic) })
+	}
+	return x, nil
+}
+
+// ownError keeps an extractor's error from passing for a statement about the source: that something else is missing or
+// invalid does not mean that the source is.
+func ownError(err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) {
+		if missingTool(err) {
+			return errNoTool
+		}
+		if lasting(err) == causeNone {
+			return errors.New(err.Error())
+		}
+	}
+	return err
+}
+
+// render makes the thumbnail, within DecodeBytes.
+func (c *Cache) render(ctx context.Context, f thumbFlight, x extracted) (*Thumbnail, error) {
+	k := f.key
+	o := render.Options{Size: k.size, MaxEdge: c.maxSize, Cover: k.fit == Cover, PNG: k.format == PNG, Quality: c.quality}
+	cost, err := render.Cost(x.pic.Data, o)
+	if err == nil && cost > c.decodeBytes {
+		err = fmt.Errorf("%w: decoding takes %d MiB", ErrTooLarge, cost>>20)
+	}
+	if err == nil {
+		err = c.decoding.Acquire(ctx, cost)
+	}
+	if err != nil {
+		return nil, fail("decode", k.source, renderError(err))
+	}
+	defer c.decoding.Release(cost)
+	img, err := render.Make(ctx, x.pic.Data, o)
+	if err != nil {
+		return nil, fail("decode", k.source, renderError(err))
+	}
+	return &Thumbnail{
+		Data:        img.Data,
+		ContentType: img.ContentType,
+		ETag:        c.etag(k, x.stamp, f.version),
+		ModTime:     x.stamp.ModTime,
+		Width:       img.Width,
+		Height:      img.Height,
+	}, nil
+}
+
+func renderError(err error) error {
+	switch {
+	case errors.Is(err, render.ErrUnsupported):
+		return ErrUnsupported
+	case errors.Is(err, render.ErrTooLarge):
+		return ErrTooLarge
+	case errors.Is(err, render.ErrCorrupt):
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return err
+}
+
+// HTTPStatus returns the HTTP status code that fits an error of Get or Do: 200 for nil, 400 for a request that can never
+// work, 404 where there is no such thing or no picture in it, 413 and 415 for pictures that are too large, of an
+// unsupported kind or broken, 499 when the client has left, 503 for what may work later, 504 for [Config.Timeout], and
+// 500 for anything else.
+func HTTPStatus(err error) int {
+	switch {
+	case err == nil:
+		return http.StatusOK
+	case errors.Is(err, context.Canceled):
+		return 499 // nginx's "client closed request"
+	case errors.Is(err, context.DeadlineExceeded):
+		return http.StatusGatewayTimeout
+	case errors.Is(err, ErrBusy), errors.Is(err, ErrClosed), missingTool(err):
+		return http.StatusServiceUnavailable
+	case errors.Is(err, ErrNoPicture):
+		return http.StatusNotFound
+	case errors.Is(err, ErrTooLarge):
+		return http.StatusRequestEntityTooLarge
+	case errors.Is(err, ErrUnsupported), errors.Is(err, ErrCorrupt):
+		return http.StatusUnsupportedMediaType
+	case errors.Is(err, fs.ErrInvalid):
+		return http.StatusBadRequest
+	case errors.Is(err, fs.ErrNotExist):
+		return http.StatusNotFound
+	}
+	if e, ok := errors.AsType[*Error](err); ok && (e.Op == "stat" || e.Op == "open") {
+		return http.StatusServiceUnavailable // the source cannot be reached
+	}
+	return http.StatusInternalServerError
+}
+
+// ServeHTTP answers r with the thumbnail: with ETag, 304, HEAD, ranges and nosniff. Cache-Control is the caller's.
+func (t *Thumbnail) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Content-Type", t.ContentType)
+	h.Set("ETag", t.ETag)
+	h.Set("X-Content-Type-Options", "nosniff")
+	http.ServeContent(w, r, "", t.ModTime, bytes.NewReader(t.Data))
+}
+
+// Handler returns a handler for "GET /thumb/{provider}/{path...}?size=300". It takes provider and path from the pattern
+// it is mounted under, else from the query's provider and path, else from a URL path of that form. The query may hold
+//
+//	size    longest edge in pixels, 0 for the original; default the smallest of Sizes, or 300
+//	fit     contain (default) or cover
+//	format  jpeg (default) or png
+//	v       the version of the source, as in Request.Version; the answer to a URL that carries it is immutable
+//
+// Errors have the status of [HTTPStatus] and a short text that tells nothing of the host.
+func (c *Cache) Handler() http.Handler { return http.HandlerFunc(c.serve) }
+
+func (c *Cache) serve(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		h.Set("Allow", "GET, HEAD")
+		refuse(w, http.StatusMethodNotAllowed, "")
+		return
+	}
+	query := r.URL.Query()
+	req, err := c.request(r, query)
+	var t *Thumbnail
+	if err == nil {
+		if req.Version != "" && c.notModified(w, r, req) {
+			return
+		}
+		t, err = c.Do(r.Context(), req)
+	}
+	if err != nil {
+		status := HTTPStatus(err)
+		why := ""
+		if missingTool(err) {
+			why = "ffmpeg was not found on this server"
+		} else if errors.Is(err, ErrNoPicture) {
+			why = "there is no picture in this media"
+		}
+		if status >= http.StatusInternalServerError {
+			c.log.Warn("thumbcache: request failed", "provider", req.Provider, "path", req.Path, "error", err)
+		}
+		refuse(w, status, why)
+		return
+	}
+	c.cacheControl(h, req)
+	t.ServeHTTP(w, r)
+}
+
+func (c *Cache) cacheControl(h http.Header, req Request) {
+	if req.Version != "" {
+		h.Set("Cache-Control", "public, max-age=31536000, immutable")
+	} else {
+		h.Set("Cache-Control", "no-cache")
+	}
+}
+
+// notModified answers 304 before any work: with a version, the tag is known without a thumbnail.
+func (c *Cache) notModified(w http.ResponseWriter, r *http.Request, req Request) bool {
+	match := r.Header.Get("If-None-Match")
+	k, err := c.key(req)
+	if match == "" || err != nil || c.providers[req.Provider] == nil {
+		return false
+	}
+	tag := c.etag(k, Stamp{}, req.Version)
+	if !strings.Contains(match, strings.TrimPrefix(tag, "W/")) {
+		return false
+	}
+	c.cacheControl(w.Header(), req)
+	w.Header().Set("ETag", tag)
+	w.WriteHeader(http.StatusNotModified)
+	return true
+}
+
+// request reads what r asks for.
+func (c *Cache) request(r *http.Request, query url.Values) (Request, error) {
+	req := Request{Provider: r.PathValue("provider"), Path: r.PathValue("path"), Size: 300, Version: query.Get("v")}
+	if req.Provider == "" && query.Has("provider") {
+		req.Provider, req.Path = query.Get("provider"), query.Get("path")
+	} else if req.Provider == "" {
+		rest, _ := strings.CutPrefix(r.URL.Path, "/thumb/")
+		req.Provider, req.Path, _ = strings.Cut(rest, "/")
+	}
+	bad := func(name string) (Request, error) {
+		return req, fail("stat", source{req.Provider, req.Path}, fmt.Errorf("%s %q: %w", name, query.Get(name), fs.ErrInvalid))
+	}
+	if len(c.sizes) > 0 {
+		req.Size = c.sizes[0]
+	}
+	if s := query.Get("size"); s != "" {
+		n, err := strconv.Atoi(s)
+		if errors.Is(err, strconv.ErrRange) && n > 0 {
+			err = nil // larger than an int is only very large
+		}
+		if err != nil {
+			return bad("size")
+		}
+		req.Size = n
+	}
+	switch query.Get("fit") {
+	case "", "contain":
+	case "cover":
+		req.Fit = Cover
+	default:
+		return bad("fit")
+	}
+	switch query.Get("format") {
+	case "", "jpeg", "jpg":
+	case "png":
+		req.Format = PNG
+	default:
+		return bad("format")
+	}
+	return req, nil
+}
+
+// refuse answers with an error that says no more than a client should know.
+func refuse(w http.ResponseWriter, status int, why string) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	if status == http.StatusServiceUnavailable {
+		h.Set("Retry-After", "5")
+	}
+	w.WriteHeader(status)
+	fmt.Fprintln(w, cmp.Or(why, http.StatusText(status), "client closed request"))
+}
