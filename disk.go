@@ -151,7 +151,7 @@ func hashOf(s source) string {
 }
 
 // nameOf returns the name of the file for k within its folder.
-func nameOf(hash string, k key) string {
+func nameOf(hash string, k *key) string {
 	if k.none {
 		return hash + ".none"
 	}
@@ -165,13 +165,12 @@ func nameOf(hash string, k key) string {
 	return name + ".jpg"
 }
 
-// get reads what is stored for k. Whatever is wrong with it, it is a miss.
-func (d *disk) get(ctx context.Context, k key) (*sealed, bool) {
+// get reads what is stored for k, whose source has this hash. Whatever is wrong with it, it is a miss.
+func (d *disk) get(ctx context.Context, k *key, hash string) (*sealed, bool) {
 	if d.reads.Acquire(ctx, 1) != nil {
 		return nil, false
 	}
 	defer d.reads.Release(1)
-	hash := hashOf(k.source)
 	folder, name := hash[:2], nameOf(hash, k)
 	data, used, err := readfile.Read(d.dir+sep+folder+sep+name, maxSealed)
 	if err != nil {
@@ -190,7 +189,7 @@ func (d *disk) get(ctx context.Context, k key) (*sealed, bool) {
 		}
 		return nil, false
 	}
-	if s.key != k {
+	if s.key != *k {
 		return nil, false
 	}
 	// A time in the future would never be the oldest. It counts as now.
@@ -212,7 +211,7 @@ func (d *disk) put(s *sealed) (need int64, err error) {
 	}
 	size := int64(len(data))
 	hash := hashOf(s.key.source)
-	folder, name := hash[:2], nameOf(hash, s.key)
+	folder, name := hash[:2], nameOf(hash, &s.key)
 
 	d.mu.Lock()
 	paused := !d.resume.IsZero() && time.Now().Before(d.resume)

@@ -51,9 +51,13 @@ func put(t testing.TB, d *disk, s *sealed) {
 	}
 }
 
+func fetch(t testing.TB, d *disk, k key) (*sealed, bool) {
+	return d.get(t.Context(), &k, hashOf(k.source))
+}
+
 func pathOf(d *disk, k key) string {
 	hash := hashOf(k.source)
-	return filepath.Join(d.dir, hash[:2], nameOf(hash, k))
+	return filepath.Join(d.dir, hash[:2], nameOf(hash, &k))
 }
 
 func sum(t testing.TB, dir string) (n int64) {
@@ -82,7 +86,7 @@ func TestNames(t *testing.T) {
 		hash + "_300c.png": {source: src, size: 300, fit: Cover, format: PNG},
 		hash + ".none":     {source: src, none: true},
 	} {
-		if got := nameOf(hash, k); got != want || !ourName.MatchString(got) {
+		if got := nameOf(hash, &k); got != want || !ourName.MatchString(got) {
 			t.Errorf("%+v: %s, want %s", k, got, want)
 		}
 	}
@@ -134,7 +138,7 @@ func TestDamage(t *testing.T) {
 		if err := os.WriteFile(path, data, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if got, ok := d.get(t.Context(), s.key); ok {
+		if got, ok := fetch(t, d, s.key); ok {
 			t.Errorf("%s: served as %+v", what, got)
 		}
 	}
@@ -156,7 +160,7 @@ func TestDamage(t *testing.T) {
 	otherData, _ := os.ReadFile(pathOf(d, other.key))
 	try("another key's file", otherData)
 	if os.WriteFile(path, good, 0o644); true {
-		if got, ok := d.get(t.Context(), s.key); !ok || !bytes.Equal(got.data, s.data) {
+		if got, ok := fetch(t, d, s.key); !ok || !bytes.Equal(got.data, s.data) {
 			t.Error("the good file is not served")
 		}
 	}
@@ -164,7 +168,7 @@ func TestDamage(t *testing.T) {
 	// Something else under our name.
 	os.Remove(path)
 	os.Mkdir(path, 0o755)
-	if _, ok := d.get(t.Context(), s.key); ok {
+	if _, ok := fetch(t, d, s.key); ok {
 		t.Error("a folder was served")
 	}
 	if _, err := d.put(s); err == nil {
@@ -177,7 +181,7 @@ func TestDamage(t *testing.T) {
 		t.Skip("no symbolic links here:", err)
 	}
 	if runtime.GOOS != "windows" {
-		if _, ok := d.get(t.Context(), s.key); ok {
+		if _, ok := fetch(t, d, s.key); ok {
 			t.Error("a link was followed")
 		}
 	}
@@ -224,7 +228,7 @@ func TestQuota(t *testing.T) {
 		used := start.Add(time.Duration(i) * time.Hour)
 		os.Chtimes(pathOf(d, s.key), used, used)
 	}
-	if _, ok := d.get(t.Context(), sample("0", 0).key); !ok {
+	if _, ok := fetch(t, d, sample("0", 0).key); !ok {
 		t.Fatal("not stored")
 	}
 	put(t, d, sample("x", 200))
@@ -424,7 +428,7 @@ func TestKilled(t *testing.T) {
 		if _, err := os.Stat(pathOf(d, k)); err != nil {
 			continue
 		}
-		s, ok := d.get(t.Context(), k)
+		s, ok := fetch(t, d, k)
 		if !ok {
 			t.Errorf("%s is damaged", pathOf(d, k))
 			continue
@@ -451,7 +455,7 @@ func TestTouch(t *testing.T) {
 	}{{59 * time.Minute, false}, {61 * time.Minute, true}, {-2 * time.Hour, true}} {
 		then := time.Now().Add(-test.age).Truncate(time.Second)
 		os.Chtimes(path, then, then)
-		if _, ok := d.get(t.Context(), s.key); !ok {
+		if _, ok := fetch(t, d, s.key); !ok {
 			t.Fatal("a miss")
 		}
 		info, err := os.Stat(path)

@@ -2,6 +2,7 @@ package thumbcache
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +10,10 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -54,6 +58,8 @@ type Source struct {
 		io.ReaderAt
 		io.Closer
 	} // an *os.File where there is one: ffmpeg then gets its descriptor, anything else is spooled to a temporary file
+
+	folder bool // what was opened is a folder
 }
 
 // BytesSource returns a Source for media that is already in memory. It does not copy data, which must not change any more.
@@ -116,6 +122,34 @@ func (f files) Open(ctx context.Context, path string) (*Source, error) {
 	return src, err
 }
 
+// List implements [Lister]. Of a folder with very many entries it returns some.
+func (f files) List(ctx context.Context, path string) ([]string, error) {
+	const enough = 20_000
+	var names []string
+	err := f.in(ctx, path, func(root *os.Root, name string) error {
+		dir, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+		if err != nil {
+			return err
+		}
+		defer dir.Close()
+		if info, err := dir.Stat(); err != nil || !info.IsDir() {
+			return cmp.Or(err, fmt.Errorf("not a folder: %w", fs.ErrInvalid))
+		}
+		for ctx.Err() == nil && len(names) < enough {
+			some, err := dir.Readdirnames(1000)
+			names = append(names, some...)
+			if err != nil {
+				if err == io.EOF {
+					err = nil
+				}
+				return err
+			}
+		}
+		return ctx.Err()
+	})
+	return names, err
+}
+
 // in calls use with the opened root and the name of path below it. The root is opened anew each time: a descriptor that
 // is kept would go on naming a share that has since been unmounted.
 func (f files) in(ctx context.Context, path string, use func(root *os.Root, name string) error) error {
@@ -174,6 +208,202 @@ func fileError(err error) error {
 func notFound(e syscall.Errno) bool { return e == syscall.ENOTDIR }
 func malformed(e syscall.Errno) bool {
 	return e == syscall.EINVAL || e == syscall.ELOOP || e == syscall.ENAMETOOLONG || e == syscall.EILSEQ || e == syscall.ENXIO
+}
+
+// A Lister is a [Provider] that also tells what is in a folder, as the one of [Files] does. Then a folder, and a song without
+// a cover, has the picture that lies there: see [Config.FolderArt]. The elements of its paths are separated by slashes.
+type Lister interface {
+	// List returns the names in a folder, in any order.
+	List(ctx context.Context, path string) ([]string, error)
+}
+
+// folderArt finds the pictures that stand for a folder. It knows them only through the provider.
+type folderArt struct {
+	Provider
+	Lister
+	patterns []string // of lower-case names, the best first
+}
+
+// newFolderArt returns nil if p is no Lister or there are no patterns.
+func newFolderArt(p Provider, patterns []string) *folderArt {
+	l, ok := p.(Lister)
+	if !ok || len(patterns) == 0 {
+		return nil
+	}
+	return &folderArt{p, l, patterns}
+}
+
+// maxArt bounds how many pictures of one folder are considered.
+const maxArt = 8
+
+// An artFile is a file that may be the picture of its folder.
+type artFile struct {
+	path  string
+	stamp Stamp
+}
+
+// candidates returns the files of a folder that match the patterns, the best first.
+func (a *folderArt) candidates(ctx context.Context, folder string) ([]artFile, error) {
+	names, err := a.List(ctx, folder)
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(names)
+	var found []artFile
+	for _, pattern := range a.patterns {
+		for _, name := range names {
+			if ok, _ := path.Match(pattern, strings.ToLower(name)); !ok || len(found) == maxArt {
+				continue
+			}
+			file := path.Join(folder, name)
+			if slices.ContainsFunc(found, func(f artFile) bool { return f.path == file }) {
+				continue
+			}
+			stamp, err := a.Stat(ctx, file)
+			switch {
+			case err == nil:
+				found = append(found, artFile{file, stamp})
+			case !sure(err): // a folder called cover.d is no reason to give up, a share that has gone is
+				return nil, err
+			}
+		}
+	}
+	return found, nil
+}
+
+// extract returns the first candidate that is a picture, or ErrNoPicture.
+func (a *folderArt) extract(ctx context.Context, found []artFile) (*Picture, error) {
+	for _, file := range found {
+		pic, err := a.extractFile(ctx, file.path)
+		if err == nil || !sure(err) {
+			return pic, err
+		}
+	}
+	return nil, ErrNoPicture
+}
+
+func (a *folderArt) extractFile(ctx context.Context, path string) (*Picture, error) {
+	src, err := a.Open(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	defer src.Content.Close()
+	return extractImage(ctx, src)
+}
+
+// artTag begins the part of a stamp's tag that tells the state of the folder's pictures. A stamp has that part if they were
+// considered, be it that there were none.
+const artTag = "\x00art"
+
+// withArt returns s with the state of the folder's pictures.
+func (s Stamp) withArt(found []artFile) Stamp {
+	s.Tag += artTag
+	for _, f := range found {
+		s.Tag += fmt.Sprintf("\x00%s\x00%d\x00%d\x00%s", path.Base(f.path), f.stamp.Size, f.stamp.ModTime.UnixNano(), f.stamp.Tag)
+	}
+	return s
+}
+
+func (s Stamp) hasArt() bool { return strings.Contains(s.Tag, artTag) }
+
+// beside returns the candidates in the folder that name is in. One that cannot be listed has none.
+func (a *folderArt) beside(ctx context.Context, name string) ([]artFile, error) {
+	found, err := a.candidates(ctx, path.Dir(filepath.ToSlash(name)))
+	if err != nil && (sure(err) || errors.Is(err, fs.ErrPermission)) {
+		return nil, nil
+	}
+	return found, err
+}
+
+// stat returns the state of the media at name, and of the pictures beside it too if art is set. Of a folder it returns the
+// state of the pictures in it.
+func (p *provider) stat(ctx context.Context, name string, art bool) (Stamp, error) {
+	stamp, err := p.Stat(ctx, name)
+	if p.art == nil {
+		return stamp, err
+	}
+	if errors.Is(err, fs.ErrInvalid) {
+		if found, listErr := p.art.candidates(ctx, name); listErr == nil {
+			return Stamp{}.withArt(found), nil
+		}
+	}
+	if err != nil || !art {
+		return stamp, err
+	}
+	found, err := p.art.beside(ctx, name)
+	return stamp.withArt(found), err
+}
+
+// open opens the media at name. A folder is opened as a source of nothing: its picture is that of its files.
+func (p *provider) open(ctx context.Context, name string) (*Source, error) {
+	src, err := p.Open(ctx, name)
+	if errors.Is(err, fs.ErrInvalid) && p.art != nil {
+		if found, listErr := p.art.candidates(ctx, name); listErr == nil {
+			src, err = BytesSource(name, Stamp{}.withArt(found), nil), nil
+			src.folder = true
+		}
+	}
+	if err == nil && (src == nil || src.Content == nil) {
+		err = errors.New("the provider returned nothing")
+	}
+	return src, err
+}
+
+// extract returns the picture in src, which was opened at name in the state of stamp, or the one of its folder. The stamp
+// that it returns is that of all that was considered.
+func (p *provider) extract(ctx context.Context, e Extractor, src *Source, name string, stamp Stamp, folderFirst bool) (*Picture, Stamp, error) {
+	if src.folder {
+		found, err := p.art.candidates(ctx, name)
+		if err != nil {
+			return nil, stamp, err
+		}
+		pic, err := p.art.extract(ctx, found)
+		if errors.Is(err, ErrNoPicture) {
+			err = fmt.Errorf("%w: a folder without one: %w", ErrNoPicture, fs.ErrInvalid)
+		}
+		return pic, stamp, err
+	}
+	if p.art != nil && folderFirst {
+		if pic, now, err := p.extractBeside(ctx, name, stamp); !errors.Is(err, ErrNoPicture) {
+			return pic, now, err
+		} else {
+			stamp = now
+		}
+	}
+	pic, err := e.Extract(ctx, src)
+	if err == nil && (pic == nil || len(pic.Data) == 0) {
+		err = errors.New("the extractor returned nothing")
+	}
+	if p.art != nil && !folderFirst && errors.Is(err, ErrNoPicture) {
+		return p.extractBeside(ctx, name, stamp)
+	}
+	return pic, stamp, ownError(err)
+}
+
+func (p *provider) extractBeside(ctx context.Context, name string, stamp Stamp) (*Picture, Stamp, error) {
+	found, err := p.art.beside(ctx, name)
+	if err != nil {
+		return nil, stamp, err
+	}
+	if !stamp.hasArt() {
+		stamp = stamp.withArt(found)
+	}
+	pic, err := p.art.extract(ctx, found)
+	return pic, stamp, err
+}
+
+// ownError keeps an extractor's error from passing for a statement about the source: that something else is missing or
+// invalid does not mean that the source is.
+func ownError(err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) {
+		if missingTool(err) {
+			return errNoTool
+		}
+		if lasting(err) == causeNone {
+			return errors.New(err.Error())
+		}
+	}
+	return err
 }
 
 // An Extractor finds the picture in a piece of media. It is called by several goroutines at once. Its errors mean:

@@ -238,6 +238,111 @@ func TestFirstOf(t *testing.T) {
 	}
 }
 
+// The folder's picture stands for the folder and for songs without a cover, is followed when it changes, and found when it
+// comes.
+func TestFolderArt(t *testing.T) {
+	root := t.TempDir()
+	write := func(name string, c color.Color) {
+		t.Helper()
+		name = filepath.Join(root, name)
+		data := []byte("\xff\xfb\x90\x64" + strings.Repeat("\x00", 413)) // an MPEG frame
+		data = append(data, data...)
+		if c != nil {
+			data = plain(20, 20, c)
+		}
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, data, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	green := color.NRGBA{30, 150, 30, 255}
+	write("bare/1.mp3", nil)
+	write("album/1.mp3", nil)
+	write("album/2.mp3", nil)
+	write("album/own.png", green)
+	write("album/Folder.JPG", red)
+	write("album/AlbumArt_{x}_Large.jpg", green)
+	write("top.mp3", nil)
+	for _, test := range []struct {
+		name string
+		cfg  Config
+		path string
+		want *color.NRGBA
+	}{
+		{"beside a song", Config{}, "album/1.mp3", &red},
+		{"of a folder", Config{}, "album", &red},
+		{"of a folder by another name", Config{}, "album/", &red},
+		{"a picture is its own", Config{}, "album/own.png", &green},
+		{"folder first", Config{FolderFirst: true}, "album/own.png", &red},
+		{"other names", Config{FolderArt: []string{"*large*"}}, "album/1.mp3", &green},
+		{"no folder picture", Config{}, "bare/1.mp3", nil},
+		{"a folder without", Config{}, "bare", nil},
+		{"the root", Config{}, ".", nil},
+		{"in the root", Config{}, "top.mp3", nil},
+		{"off", Config{FolderArt: []string{}}, "album/1.mp3", nil},
+	} {
+		cfg := test.cfg
+		cfg.Providers = map[string]Provider{"p": Files(root)}
+		c := mustNew(t, cfg)
+		thumb, err := c.Get(t.Context(), "p", test.path, 10)
+		switch {
+		case test.want == nil && !errors.Is(err, ErrNoPicture), test.want != nil && err != nil:
+			t.Errorf("%s: %v", test.name, err)
+		case test.want != nil:
+			isColour(t, thumb, *test.want)
+		}
+	}
+	// Nothing outside is reached by way of a folder.
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": Files(filepath.Join(root, "bare"))}})
+	for _, path := range []string{"..", "../album", filepath.Join(root, "album"), "/"} {
+		if _, err := c.Get(t.Context(), "p", path, 10); !errors.Is(err, fs.ErrInvalid) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+
+	// It comes, changes, is bettered and goes.
+	dir := t.TempDir()
+	cfg := Config{Providers: map[string]Provider{"p": Files(root)}, Dir: dir, Revalidate: time.Millisecond}
+	c = mustNew(t, cfg)
+	gets := func(want *color.NRGBA, what string) {
+		t.Helper()
+		for _, path := range []string{"bare/1.mp3", "bare"} {
+			var err error
+			for range 200 { // real files, real time: what is stale is served while it is looked at
+				var thumb *Thumbnail
+				time.Sleep(2 * time.Millisecond)
+				thumb, err = c.Get(t.Context(), "p", path, 10)
+				if want == nil && errors.Is(err, ErrNoPicture) {
+					break
+				}
+				if err == nil && want != nil {
+					if got := colour(t, thumb); max(got.R, want.R)-min(got.R, want.R) < 9 && max(got.B, want.B)-min(got.B, want.B) < 9 {
+						break
+					}
+				}
+				err = errors.Join(err, errors.New("not it"))
+			}
+			if err != nil && want != nil || want == nil && !errors.Is(err, ErrNoPicture) {
+				t.Errorf("%s, %s: %v", what, path, err)
+			}
+		}
+	}
+	gets(nil, "none yet")
+	write("bare/front.png", red)
+	gets(&red, "it comes")
+	write("bare/front.png", blue)
+	gets(&blue, "it changes")
+	write("bare/COVER.png", red)
+	gets(&red, "a better one comes")
+	c.Close()
+	c = mustNew(t, cfg)
+	gets(&red, "after a restart")
+	os.WriteFile(filepath.Join(root, "bare/COVER.png"), []byte("<svg/>"), 0o644)
+	gets(&blue, "the better one is no picture")
+	os.Remove(filepath.Join(root, "bare/COVER.png"))
+	os.Remove(filepath.Join(root, "bare/front.png"))
+	gets(nil, "it goes")
+}
+
 // A source that fails to be read is not broken: it fails today.
 func TestReadErrors(t *testing.T) {
 	data := plain(30, 30, red)

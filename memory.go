@@ -118,12 +118,12 @@ func newMemory(maxEntries int, maxBytes int64, maxFailures int) *memory {
 }
 
 // get returns the entry for k, or nil.
-func (m *memory) get(k key) *entry {
+func (m *memory) get(k *key) *entry {
 	if m.slots == nil {
 		return nil
 	}
-	slot := m.slot(&k)
-	if e := slot.Load(); e != nil && e.key == k {
+	slot := m.slot(k)
+	if e := slot.Load(); e != nil && e.key == *k {
 		// Recency is worth the lock only if it changes and nobody else has it: a storm must not queue up here.
 		if m.newest.Load() != e && m.mu.TryLock() {
 			if e.elem != nil {
@@ -135,7 +135,7 @@ func (m *memory) get(k key) *entry {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	e := m.entries[k]
+	e := m.entries[*k]
 	if e != nil {
 		m.usedLocked(e)
 		slot.Store(e)

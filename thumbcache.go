@@ -44,6 +44,7 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"path"
 	"runtime"
 	"slices"
 	"strconv"
@@ -103,6 +104,8 @@ type Config struct {
 	Queue         int                 // thumbnails waiting to be made; 0 means 1024, negative that none waits; beyond it, ErrBusy
 	Timeout       time.Duration       // for making one thumbnail, not counting the wait in the queue; 0 means 30s, negative no limit
 	Revalidate    time.Duration       // how long a source is trusted to be unchanged; 0 means 1 minute; negative, for ever
+	FolderArt     []string            // names of pictures that stand for their folder, the best first, * and ? as in path.Match; nil means cover.*, folder.*, front.*, albumart*.*; empty means off
+	FolderFirst   bool                // prefer the folder's picture to the one in the media
 	FailureTTL    time.Duration       // how long "no picture" and broken files are remembered; 0 means 10 minutes, negative not at all
 	Logger        *slog.Logger        // nil means discard
 }
@@ -175,16 +178,18 @@ type Cache struct {
 	queue       int64
 	timeout     time.Duration
 	revalidate  time.Duration
+	folderFirst bool
 	failureTTL  time.Duration
 	decodeBytes int64
 	log         *slog.Logger
+	closed      atomic.Bool // read by every hit, so not next to what every hit writes
 
 	memory *memory
 	disk   *disk // nil: thumbnails are kept in memory only
 
 	thumbs   flight.Group[thumbFlight, *Thumbnail]
 	pictures flight.Group[sourceFlight, extracted]
-	looks    flight.Group[sourceFlight, Stamp]
+	looks    flight.Group[lookFlight, Stamp]
 	stores   flight.Group[thumbFlight, struct{}]
 
 	slots    *semaphore.Weighted // Workers
@@ -194,7 +199,6 @@ type Cache struct {
 	seed    maphash.Seed
 	stripes [256]stripe // by source
 
-	closed                                                atomic.Bool
 	memoryHits, diskHits, misses, coalesced, negativeHits atomic.Uint64
 	staleServed, extractions, failures, abandoned         atomic.Uint64
 	processes                                             processCounter
@@ -204,6 +208,7 @@ type Cache struct {
 type provider struct {
 	Provider
 	calls *semaphore.Weighted
+	art   *folderArt // nil: the folder's picture is not asked for
 }
 
 // hungCalls is how many calls of a provider may be behind their time, or looks behind a request, before the provider is
@@ -236,13 +241,18 @@ type sourceFlight struct {
 	gen     uint64
 }
 
+type lookFlight struct {
+	sourceFlight
+	art bool // at the pictures beside it too
+}
+
 type thumbFlight struct {
 	key     key
 	version string
 	gen     uint64
 }
 
-func (f thumbFlight) of() sourceFlight { return sourceFlight{f.key.source, f.version, f.gen} }
+func (f *thumbFlight) of() sourceFlight { return sourceFlight{f.key.source, f.version, f.gen} }
 
 // extracted is what an extraction came to.
 type extracted struct {
@@ -265,6 +275,7 @@ func New(cfg Config) (*Cache, error) {
 		queue:       int64(cmp.Or(cfg.Queue, 1024)),
 		timeout:     cmp.Or(cfg.Timeout, 30*time.Second),
 		revalidate:  cmp.Or(cfg.Revalidate, time.Minute),
+		folderFirst: cfg.FolderFirst,
 		failureTTL:  cmp.Or(cfg.FailureTTL, 10*time.Minute),
 		decodeBytes: cmp.Or(cfg.DecodeBytes, 256<<20),
 		log:         cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)),
@@ -281,6 +292,16 @@ func New(cfg Config) (*Cache, error) {
 	case len(c.sizes) > 0 && c.sizes[0] <= 0:
 		return bad("Sizes", "%d is not positive", c.sizes[0])
 	}
+	art := slices.Clone(cfg.FolderArt)
+	if art == nil {
+		art = []string{"cover.*", "folder.*", "front.*", "albumart*.*"}
+	}
+	for i, pattern := range art {
+		if _, err := path.Match(pattern, ""); err != nil {
+			return bad("FolderArt", "%q: %w", pattern, err)
+		}
+		art[i] = strings.ToLower(pattern)
+	}
 	for name, p := range cfg.Providers {
 		if name == "" || strings.ContainsAny(name, "/\x00") {
 			return bad("Providers", "%q is no name: it must not be empty or contain a slash", name)
@@ -288,7 +309,7 @@ func New(cfg Config) (*Cache, error) {
 		if p == nil {
 			return bad("Providers", "%q is nil", name)
 		}
-		c.providers[name] = &provider{p, semaphore.NewWeighted(int64(workers) + hungCalls)}
+		c.providers[name] = &provider{p, semaphore.NewWeighted(int64(workers) + hungCalls), newFolderArt(p, art)}
 	}
 	if c.extractor == nil {
 		c.extractor = DefaultExtractor()
@@ -371,7 +392,7 @@ func (c *Cache) Do(ctx context.Context, req Request) (*Thumbnail, error) {
 	if err != nil {
 		return nil, err
 	}
-	if e := c.memory.get(k); e != nil && e.fresh(req.Version) && !c.closed.Load() {
+	if e := c.memory.get(&k); e != nil && e.fresh(req.Version) && !c.closed.Load() {
 		c.memoryHits.Add(1)
 		return e.thumb, nil
 	}
@@ -434,23 +455,22 @@ const (
 
 // find is Do for what is not simply in memory.
 func (c *Cache) find(ctx context.Context, k key, version string) (*Thumbnail, error) {
-	p := c.providers[k.provider]
 	switch {
 	case c.closed.Load():
 		return nil, ErrClosed
-	case p == nil:
+	case c.providers[k.provider] == nil:
 		return nil, fail("stat", k.source, errNoProvider)
 	case strings.Contains(k.path, "\x00") || len(k.path) > maxPath || len(version) > maxVersion:
 		return nil, fail("stat", k.source, fmt.Errorf("path or version: %w", fs.ErrInvalid))
 	}
-	f := thumbFlight{key: k, version: version, gen: c.generation(k.source)}
-	l := c.look(k.source)
-	if e := c.memory.get(k); e != nil && version == "" {
+	f := &thumbFlight{key: k, version: version, gen: c.generation(k.source)}
+	l := c.memory.look(k.source)
+	if e := c.memory.get(&k); e != nil && version == "" {
 		switch {
 		case l == nil:
 			c.memoryHits.Add(1)
 			c.staleServed.Add(1)
-			c.lookBehind(f, p, e.stamp)
+			c.lookBehind(f, e.stamp)
 			return e.thumb, nil
 		case l.stamp.equal(e.stamp): // looked at again since, perhaps for another size
 			c.memoryHits.Add(1)
@@ -463,8 +483,9 @@ func (c *Cache) find(ctx context.Context, k key, version string) (*Thumbnail, er
 		c.negativeHits.Add(1)
 		return nil, fail("extract", k.source, m.err)
 	}
-	t, joined, err := c.thumbs.Do(ctx, f, func(ctx context.Context, end context.CancelCauseFunc) (*Thumbnail, error) {
-		return c.thumbnail(ctx, end, f, p)
+	hash := hashOf(k.source)
+	t, joined, err := c.thumbs.Do(ctx, *f, func(ctx context.Context, end context.CancelCauseFunc) (*Thumbnail, error) {
+		return c.thumbnail(ctx, end, f, hash)
 	})
 	if joined {
 		c.coalesced.Add(1)
@@ -477,7 +498,7 @@ func (c *Cache) find(ctx context.Context, k key, version string) (*Thumbnail, er
 	}
 	if version == "" && ctx.Err() == nil && !sure(err) && !c.closed.Load() {
 		// The source changed, but cannot be had now.
-		if e := c.stored(ctx, k); e != nil {
+		if e := c.stored(ctx, &k, hash); e != nil {
 			c.staleServed.Add(1)
 			return e.thumb, nil
 		}
@@ -552,47 +573,53 @@ func (c *Cache) current(s source, gen uint64, publish func()) {
 }
 
 // remember keeps a thumbnail in memory.
-func (c *Cache) remember(f thumbFlight, t *Thumbnail, stamp Stamp, version string, l *look) {
+func (c *Cache) remember(f *thumbFlight, t *Thumbnail, stamp Stamp, version string, l *look) {
 	e := &entry{key: f.key, thumb: t, stamp: stamp, version: version, look: l}
 	c.current(f.key.source, f.gen, func() { c.memory.put(e) })
 }
 
-// look returns what is known of the present state of s without asking, or nil.
-func (c *Cache) look(s source) *look { return c.memory.look(s) }
-
-// thumbnail is the flight of one thumbnail: from disk, or made.
-func (c *Cache) thumbnail(ctx context.Context, end context.CancelCauseFunc, f thumbFlight, p *provider) (t *Thumbnail, err error) {
-	src := f.key.source
+// thumbnail is the flight of one thumbnail: from disk, or made. hash is the source's; it is worked out by the caller, who
+// has the stack for it, since a disk hit spends a good part of its time on growing that of a new goroutine.
+func (c *Cache) thumbnail(ctx context.Context, end context.CancelCauseFunc, f *thumbFlight, hash string) (*Thumbnail, error) {
 	// Every wait but the one in the queue is limited, also where a system call does not come back.
 	timer := time.AfterFunc(c.timeout, func() { end(context.DeadlineExceeded) })
 	defer timer.Stop()
 
 	// 1. A asks memory and finds nothing. 2. B's flight for the same key ends. 3. A starts this flight.
-	if e := c.memory.get(f.key); e != nil && e.fresh(f.version) {
+	if e := c.memory.get(&f.key); e != nil && e.fresh(f.version) {
 		c.memoryHits.Add(1)
 		return e.thumb, nil
 	}
-	l := c.look(src)
-	old := c.stored(ctx, f.key)
-	if old != nil {
-		serve := old.version == f.version
-		if f.version == "" {
-			if l == nil && c.revalidate < 0 {
-				l = c.memory.looked(src, old.stamp, c.revalidate)
-			}
-			serve = l == nil || l.stamp.equal(old.stamp)
+	l := c.memory.look(f.key.source)
+	old := c.stored(ctx, &f.key, hash)
+	if old != nil && c.usable(old, f, &l) {
+		c.diskHits.Add(1)
+		c.remember(f, old.thumb, old.stamp, old.version, l)
+		if f.version == "" && l == nil {
+			c.staleServed.Add(1)
+			c.lookBehind(f, old.stamp)
 		}
-		if serve {
-			c.diskHits.Add(1)
-			c.remember(f, old.thumb, old.stamp, old.version, l)
-			if f.version == "" && l == nil {
-				c.staleServed.Add(1)
-				c.lookBehind(f, p, old.stamp)
-			}
-			return old.thumb, nil
-		}
+		return old.thumb, nil
 	}
-	m, failed := c.failure(ctx, src)
+	return c.make(ctx, f, hash, old, l, timer)
+}
+
+// usable reports whether what is stored may be served: it is of the version that was asked for, or the source has not
+// changed as far as is known.
+func (c *Cache) usable(old *entry, f *thumbFlight, l **look) bool {
+	if f.version != "" {
+		return old.version == f.version
+	}
+	if *l == nil && c.revalidate < 0 {
+		*l = c.memory.looked(f.key.source, old.stamp, c.revalidate)
+	}
+	return *l == nil || (*l).stamp.equal(old.stamp)
+}
+
+// make makes a thumbnail when its turn has come. It replaces old, if there is one.
+func (c *Cache) make(ctx context.Context, f *thumbFlight, hash string, old *entry, l *look, timer *time.Timer) (*Thumbnail, error) {
+	src := f.key.source
+	m, failed := c.failure(ctx, src, hash)
 	if failed && m.of(f.version, l) {
 		c.negativeHits.Add(1)
 		return nil, m.err
@@ -607,7 +634,7 @@ func (c *Cache) thumbnail(ctx context.Context, end context.CancelCauseFunc, f th
 
 	// A remembered failure holds while the source is as it was, and while it cannot be reached.
 	if failed && f.version == "" && l == nil {
-		stamp, err := c.stat(ctx, f.of(), p)
+		stamp, err := c.stat(ctx, f.of(), m.stamp.hasArt())
 		switch {
 		case ctx.Err() != nil:
 			return nil, c.lost(ctx, err)
@@ -615,19 +642,23 @@ func (c *Cache) thumbnail(ctx context.Context, end context.CancelCauseFunc, f th
 			c.forget(src)
 			return nil, err
 		case err != nil || stamp.equal(m.stamp):
+			if err == nil {
+				c.looked(f.of(), stamp)
+			}
 			c.negativeHits.Add(1)
 			return nil, m.err
 		}
 	}
 
 	c.misses.Add(1)
-	x, err := c.picture(ctx, f.of(), p)
+	x, err := c.picture(ctx, f.of())
+	var t *Thumbnail
 	if err == nil {
-		t, err = c.render(ctx, f, x)
+		t, err = c.render(ctx, f, &x)
 	}
 	switch {
 	case err == nil:
-		c.publish(f, t, x)
+		c.publish(f, t, &x)
 		return t, nil
 	case ctx.Err() != nil:
 		return nil, c.lost(ctx, err)
@@ -682,17 +713,17 @@ func (c *Cache) enter(ctx context.Context) error {
 }
 
 // stored returns the thumbnail for k on disk, made by the recipe of today, or else in memory; nil if there is none.
-func (c *Cache) stored(ctx context.Context, k key) *entry {
+func (c *Cache) stored(ctx context.Context, k *key, hash string) *entry {
 	if c.disk != nil {
-		if s, ok := c.disk.get(ctx, k); ok && s.quality == c.recipeQuality(k) && s.cause == causeNone {
-			return &entry{key: k, thumb: c.thumbnailOf(s), stamp: s.stamp, version: s.version}
+		if s, ok := c.disk.get(ctx, k, hash); ok && s.quality == c.recipeQuality(k) && s.cause == causeNone {
+			return &entry{key: *k, thumb: c.thumbnailOf(s), stamp: s.stamp, version: s.version}
 		}
 	}
 	return c.memory.get(k)
 }
 
 // recipeQuality is the quality that is part of the recipe for k.
-func (c *Cache) recipeQuality(k key) int {
+func (c *Cache) recipeQuality(k *key) int {
 	if k.format == PNG || k.none {
 		return 0
 	}
@@ -703,7 +734,7 @@ func (c *Cache) thumbnailOf(s *sealed) *Thumbnail {
 	return &Thumbnail{
 		Data:        s.data,
 		ContentType: s.key.format.contentType(),
-		ETag:        c.etag(s.key, s.stamp, s.version),
+		ETag:        c.etag(&s.key, s.stamp, s.version),
 		ModTime:     s.stamp.ModTime,
 		Width:       s.width,
 		Height:      s.height,
@@ -719,8 +750,8 @@ func (f Format) contentType() string {
 
 // etag makes the entity tag of a thumbnail. It is weak: it is known before the thumbnail is made, and another version of
 // an encoder may write the same picture in other bytes.
-func (c *Cache) etag(k key, stamp Stamp, version string) string {
-	var buf [512]byte
+func (c *Cache) etag(k *key, stamp Stamp, version string) string {
+	var buf [256]byte
 	le := binary.LittleEndian
 	b := append(buf[:0], byte(k.fit), byte(k.format), byte(c.recipeQuality(k)))
 	b = le.AppendUint32(b, pipeline)
@@ -743,14 +774,14 @@ func (c *Cache) etag(k key, stamp Stamp, version string) string {
 }
 
 // failure returns the remembered failure of s, if it still stands.
-func (c *Cache) failure(ctx context.Context, s source) (failure, bool) {
+func (c *Cache) failure(ctx context.Context, s source, hash string) (failure, bool) {
 	if m, ok := c.memory.failure(s); ok {
 		return m, c.stands(m)
 	}
 	if c.disk == nil || c.failureTTL < 0 {
 		return failure{}, false
 	}
-	seal, ok := c.disk.get(ctx, key{source: s, none: true})
+	seal, ok := c.disk.get(ctx, &key{source: s, none: true}, hash)
 	if !ok {
 		return failure{}, false
 	}
@@ -766,7 +797,7 @@ func (c *Cache) failure(ctx context.Context, s source) (failure, bool) {
 	return m, c.stands(m)
 }
 
-func (c *Cache) rememberFailure(f thumbFlight, m failure) {
+func (c *Cache) rememberFailure(f *thumbFlight, m failure) {
 	if c.failureTTL < 0 {
 		return
 	}
@@ -780,12 +811,12 @@ func (c *Cache) rememberFailure(f thumbFlight, m failure) {
 }
 
 // publish keeps a new thumbnail in memory and on disk, unless its source was dropped or changed under it.
-func (c *Cache) publish(f thumbFlight, t *Thumbnail, x extracted) {
+func (c *Cache) publish(f *thumbFlight, t *Thumbnail, x *extracted) {
 	if !x.steady {
 		return
 	}
 	var l *look
-	if now := c.look(f.key.source); now != nil && now.stamp.equal(x.stamp) {
+	if now := c.memory.look(f.key.source); now != nil && now.stamp.equal(x.stamp) {
 		l = now
 	}
 	c.remember(f, t, x.stamp, f.version, l)
@@ -793,22 +824,21 @@ func (c *Cache) publish(f thumbFlight, t *Thumbnail, x extracted) {
 		return
 	}
 	s := &sealed{
-		key: f.key, quality: c.recipeQuality(f.key), width: t.Width, height: t.Height,
+		key: f.key, quality: c.recipeQuality(&f.key), width: t.Width, height: t.Height,
 		stamp: x.stamp, version: f.version, made: time.Now(), data: t.Data,
 	}
 	c.current(f.key.source, f.gen, func() { c.store(f, s) })
 }
 
 // store writes s to disk, behind the request if room must be made for it first. The caller holds the stripe of its source.
-func (c *Cache) store(f thumbFlight, s *sealed) {
+func (c *Cache) store(f *thumbFlight, s *sealed) {
 	need, err := c.disk.put(s)
 	if !errors.Is(err, errFull) || c.stores.Len() >= maxStores {
 		return
 	}
-	f.key = s.key
-	c.stores.Start(f, func(context.Context, context.CancelCauseFunc) (struct{}, error) {
+	c.stores.Start(thumbFlight{s.key, f.version, f.gen}, func(context.Context, context.CancelCauseFunc) (struct{}, error) {
 		c.disk.makeRoom(need)
-		c.current(f.key.source, f.gen, func() { c.disk.put(s) })
+		c.current(s.key.source, f.gen, func() { c.disk.put(s) })
 		return struct{}{}, nil
 	})
 }
@@ -817,22 +847,26 @@ func (c *Cache) store(f thumbFlight, s *sealed) {
 const maxStores = 64
 
 // lookBehind looks at a source behind a request that was served what was made from stamp, and has a changed one made anew.
-func (c *Cache) lookBehind(f thumbFlight, p *provider, stamp Stamp) {
+func (c *Cache) lookBehind(f *thumbFlight, stamp Stamp) {
 	if c.revalidate < 0 {
 		return
 	}
-	c.looks.Start(f.of(), func(ctx context.Context, end context.CancelCauseFunc) (Stamp, error) {
-		now, err := c.statNow(ctx, end, f.of(), p)
+	src := f.key.source
+	c.looks.Start(lookFlight{f.of(), stamp.hasArt()}, func(ctx context.Context, end context.CancelCauseFunc) (Stamp, error) {
+		now, err := c.statNow(ctx, end, src, stamp.hasArt())
 		switch {
-		case err == nil && !now.equal(stamp):
-			c.thumbs.Start(f, func(ctx context.Context, end context.CancelCauseFunc) (*Thumbnail, error) {
-				return c.thumbnail(ctx, end, f, p)
-			})
+		case err == nil:
+			c.looked(f.of(), now)
+			if !now.equal(stamp) {
+				c.thumbs.Start(*f, func(ctx context.Context, end context.CancelCauseFunc) (*Thumbnail, error) {
+					return c.thumbnail(ctx, end, f, hashOf(src))
+				})
+			}
 		case errors.Is(err, fs.ErrNotExist):
-			c.forget(f.key.source)
-		case err != nil:
+			c.forget(src)
+		default:
 			// Out of reach. What is cached stays good for a while, so that not every hit asks again.
-			c.memory.looked(f.key.source, stamp, min(c.revalidate, retryLook))
+			c.memory.looked(src, stamp, min(c.revalidate, retryLook))
 		}
 		return now, err
 	})
@@ -841,10 +875,16 @@ func (c *Cache) lookBehind(f thumbFlight, p *provider, stamp Stamp) {
 // retryLook is how soon a source that could not be reached is looked at again.
 const retryLook = 5 * time.Second
 
-// stat asks the provider for the state of a source, once for all who want to know at the same time.
-func (c *Cache) stat(ctx context.Context, f sourceFlight, p *provider) (Stamp, error) {
-	stamp, _, err := c.looks.Do(ctx, f, func(ctx context.Context, end context.CancelCauseFunc) (Stamp, error) {
-		return c.statNow(ctx, end, f, p)
+// looked remembers the present state of a source, unless it was dropped since the flight began.
+func (c *Cache) looked(f sourceFlight, now Stamp) {
+	c.current(f.source, f.gen, func() { c.memory.looked(f.source, now, c.revalidate) })
+}
+
+// stat asks the provider for the state of a source, and of the pictures beside it if art is set, once for all who want to
+// know at the same time.
+func (c *Cache) stat(ctx context.Context, f sourceFlight, art bool) (Stamp, error) {
+	stamp, _, err := c.looks.Do(ctx, lookFlight{f, art}, func(ctx context.Context, end context.CancelCauseFunc) (Stamp, error) {
+		return c.statNow(ctx, end, f.source, art)
 	})
 	if err != nil {
 		err = fail("stat", f.source, err)
@@ -853,28 +893,31 @@ func (c *Cache) stat(ctx context.Context, f sourceFlight, p *provider) (Stamp, e
 }
 
 // statNow runs in a flight of looks.
-func (c *Cache) statNow(ctx context.Context, end context.CancelCauseFunc, f sourceFlight, p *provider) (Stamp, error) {
+func (c *Cache) statNow(ctx context.Context, end context.CancelCauseFunc, s source, art bool) (Stamp, error) {
+	p := c.providers[s.provider]
 	if !p.calls.TryAcquire(1) {
-		return Stamp{}, fail("stat", f.source, ErrBusy)
+		return Stamp{}, fail("stat", s, ErrBusy)
 	}
 	defer p.calls.Release(1)
 	timer := time.AfterFunc(c.timeout, func() { end(context.DeadlineExceeded) })
 	defer timer.Stop()
-	stamp, err := p.Stat(ctx, f.path)
+	stamp, err := p.stat(ctx, s.path, art)
 	if err != nil {
-		return stamp, fail("stat", f.source, err)
+		err = fail("stat", s, err)
 	}
-	c.current(f.source, f.gen, func() { c.memory.looked(f.source, stamp, c.revalidate) })
-	return stamp, nil
+	return stamp, err
 }
 
 // picture returns the picture in a source: the one that was extracted a moment ago, or from one extraction for all sizes.
-func (c *Cache) picture(ctx context.Context, f sourceFlight, p *provider) (extracted, error) {
-	if x, ok := c.kept(f, c.look(f.source)); ok {
-		return x, nil
+func (c *Cache) picture(ctx context.Context, f sourceFlight) (extracted, error) {
+	if k := c.memory.picture(f.source); k != nil {
+		l := c.memory.look(f.source)
+		if f.version != "" && k.version == f.version || f.version == "" && l != nil && l.stamp.equal(k.stamp) {
+			return extracted{k.pic, k.stamp, true}, nil
+		}
 	}
 	x, _, err := c.pictures.Do(ctx, f, func(ctx context.Context, _ context.CancelCauseFunc) (extracted, error) {
-		return c.extract(ctx, f, p)
+		return c.extract(ctx, f)
 	})
 	if err != nil {
 		err = fail("extract", f.source, err)
@@ -882,33 +925,24 @@ func (c *Cache) picture(ctx context.Context, f sourceFlight, p *provider) (extra
 	return x, err
 }
 
-// kept returns the picture that memory holds of the source in the state that the version, or else a look, tells of.
-func (c *Cache) kept(f sourceFlight, l *look) (extracted, bool) {
-	k := c.memory.picture(f.source)
-	if k == nil || f.version != "" && k.version != f.version || f.version == "" && (l == nil || !l.stamp.equal(k.stamp)) {
-		return extracted{}, false
-	}
-	return extracted{k.pic, k.stamp, true}, true
-}
-
 // extract is the flight of one extraction. The source counts as unchanged if its stamp is the same before and after.
-func (c *Cache) extract(ctx context.Context, f sourceFlight, p *provider) (x extracted, err error) {
+func (c *Cache) extract(ctx context.Context, f sourceFlight) (x extracted, err error) {
+	p := c.providers[f.provider]
+	k := c.memory.picture(f.source)
 	if f.version == "" {
-		if x.stamp, err = c.stat(ctx, f, p); err != nil {
+		if x.stamp, err = c.stat(ctx, f, c.folderFirst || k != nil && k.stamp.hasArt()); err != nil {
 			return x, err
 		}
-		if x, ok := c.kept(f, c.look(f.source)); ok {
-			return x, nil
+		if k != nil && k.stamp.equal(x.stamp) {
+			c.looked(f, x.stamp)
+			return extracted{k.pic, k.stamp, true}, nil
 		}
 	}
 	if !p.calls.TryAcquire(1) {
 		return x, fail("open", f.source, ErrBusy)
 	}
 	defer p.calls.Release(1)
-	src, err := p.Open(ctx, f.path)
-	if err == nil && (src == nil || src.Content == nil) {
-		err = errors.New("the provider returned nothing")
-	}
+	src, err := p.open(ctx, f.path)
 	if err != nil {
 		return x, fail("open", f.source, err)
 	}
@@ -917,17 +951,17 @@ func (c *Cache) extract(ctx context.Context, f sourceFlight, p *provider) (x ext
 		x.stamp = src.Stamp
 	}
 	c.extractions.Add(1)
-	x.pic, err = c.extractor.Extract(c.processes.in(ctx), src)
-	if err == nil && (x.pic == nil || len(x.pic.Data) == 0) {
-		err = errors.New("the extractor returned nothing")
-	}
+	x.pic, x.stamp, err = p.extract(c.processes.in(ctx), c.extractor, src, f.path, x.stamp, c.folderFirst)
 	x.steady = true
 	if f.version == "" {
-		after, err := p.Stat(ctx, f.path)
+		after, err := p.stat(ctx, f.path, x.stamp.hasArt())
 		x.steady = err == nil && after.equal(x.stamp)
+		if x.steady {
+			c.looked(f, after)
+		}
 	}
 	if err != nil {
-		return x, fail("extract", f.source, ownError(err))
+		return x, fail("extract", f.source, err)
 	}
 	if x.steady {
 		c.current(f.source, f.gen, func() { c.memory.keep(f.source, f.version, x.stamp, x.pic) })
@@ -935,23 +969,9 @@ func (c *Cache) extract(ctx context.Context, f sourceFlight, p *provider) (x ext
 	return x, nil
 }
 
-// ownError keeps an extractor's error from passing for a statement about the source: that something else is missing or
-// invalid does not mean that the source is.
-func ownError(err error) error {
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) {
-		if missingTool(err) {
-			return errNoTool
-		}
-		if lasting(err) == causeNone {
-			return errors.New(err.Error())
-		}
-	}
-	return err
-}
-
 // render makes the thumbnail, within DecodeBytes.
-func (c *Cache) render(ctx context.Context, f thumbFlight, x extracted) (*Thumbnail, error) {
-	k := f.key
+func (c *Cache) render(ctx context.Context, f *thumbFlight, x *extracted) (*Thumbnail, error) {
+	k := &f.key
 	o := render.Options{Size: k.size, MaxEdge: c.maxSize, Cover: k.fit == Cover, PNG: k.format == PNG, Quality: c.quality}
 	cost, err := render.Cost(x.pic.Data, o)
 	if err == nil && cost > c.decodeBytes {
@@ -1090,7 +1110,7 @@ func (c *Cache) notModified(w http.ResponseWriter, r *http.Request, req Request)
 	if match == "" || err != nil || c.providers[req.Provider] == nil {
 		return false
 	}
-	tag := c.etag(k, Stamp{}, req.Version)
+	tag := c.etag(&k, Stamp{}, req.Version)
 	if !strings.Contains(match, strings.TrimPrefix(tag, "W/")) {
 		return false
 	}

@@ -1298,7 +1298,7 @@ func TestArrows(t *testing.T) {
 				continue
 			}
 			room := filepath.ToSlash(filepath.Dir(path))
-			ours := strings.HasPrefix(imp, module)
+			ours := strings.HasPrefix(imp+"/", module)
 			// A room may build on one below it: ffmpeg on proc, render on its own parts.
 			below := strings.HasPrefix(imp, module+room+"/") || room == "internal/ffmpeg" && imp == module+"internal/proc"
 			switch {

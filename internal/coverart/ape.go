@@ -56,7 +56,7 @@ func (f *finder) tailTag(end int64) int64 {
 	if b := s.peek(end-id3HeaderLen, id3HeaderLen); len(b) == id3HeaderLen && string(b[:3]) == "3DI" {
 		if h, ok := parseID3Fields(b); ok {
 			if start := end - 2*id3HeaderLen - h.size; start >= 0 {
-				f.id3(s, start, end)
+				f.id3(start, end)
 				return start
 			}
 		}
@@ -111,7 +111,7 @@ func (f *finder) apeItems(pos, end int64, count uint32) {
 		if f.done() || !f.step() {
 			return
 		}
-		b := f.file.peek(pos, int(max(0, min(8+maxKey+1, end-pos))))
+		b := f.file.peek(pos, int(min(8+maxKey+1, end-pos)))
 		if len(b) < 8 {
 			return
 		}
@@ -140,7 +140,7 @@ func (f *finder) apeCover(key string, pos, size, end int64) {
 		typ = typeOtherIcon
 	}
 	name := int64(0)
-	b := f.file.peek(pos, int(max(0, min(512, size, end-pos))))
+	b := f.file.peek(pos, int(min(512, size, end-pos)))
 	if !isPicture(b) { // some leave the name out
 		name = int64(bytes.IndexByte(b, 0)) + 1
 	}

@@ -2,7 +2,9 @@ package coverart
 
 import (
 	"encoding/binary"
+	"iter"
 	"math"
+	"strings"
 )
 
 // ASF (Advanced Systems Format specification 1.20.3), the container of WMA and WMV. Everything is an object: a GUID, a size
@@ -21,65 +23,52 @@ const (
 	asfPicture   = "W\x00M\x00/\x00P\x00i\x00c\x00t\x00u\x00r\x00e\x00"
 )
 
+// asfObjects walks the objects between pos and end, and yields their ids and where their data is.
+func (f *finder) asfObjects(pos, end int64) iter.Seq2[string, extent] {
+	return func(yield func(string, extent) bool) {
+		for pos+asfObjectLen <= end && !f.done() && f.step() {
+			b := f.file.peek(pos, asfObjectLen)
+			if len(b) < asfObjectLen {
+				return
+			}
+			size := int64(min(binary.LittleEndian.Uint64(b[16:]), math.MaxInt64/2))
+			next := min(pos+size, end)
+			if size < asfObjectLen || !yield(string(b[:16]), extent{f.file, pos + asfObjectLen, next}) {
+				return
+			}
+			pos = next
+		}
+	}
+}
+
 func (f *finder) asf(off int64) verdict {
-	kind := audio
-	b := f.file.peek(off, 30)
-	if len(b) < 30 {
+	const headerLen = asfObjectLen + 6 // with the number of objects and two bytes that are reserved
+	b := f.file.peek(off, headerLen)
+	if len(b) < headerLen {
 		return broken
 	}
 	end := f.file.size
-	if size := binary.LittleEndian.Uint64(b[16:]); size >= 30 && size < uint64(end-off) {
+	if size := binary.LittleEndian.Uint64(b[16:]); size >= headerLen && size < uint64(end-off) {
 		end = off + int64(size)
 	}
-	f.asfObjects(off+30, end, &kind)
-	return kind
-}
-
-// asfObjects walks the objects of the header, and those of its extension.
-func (f *finder) asfObjects(pos, end int64, kind *verdict) {
-	for pos+asfObjectLen <= end && !f.done() && f.step() {
-		b := f.file.peek(pos, asfObjectLen+16)
-		if len(b) < asfObjectLen {
-			return
-		}
-		size := int64(min(binary.LittleEndian.Uint64(b[16:]), math.MaxInt64/2))
-		if size < asfObjectLen {
-			return
-		}
-		body, next := pos+asfObjectLen, min(pos+size, end)
-		switch string(b[:16]) {
+	kind := audio
+	for id, o := range f.asfObjects(off+headerLen, end) {
+		switch id {
 		case asfStream:
-			if string(b[asfObjectLen:]) == asfVideo {
-				*kind = video
-			}
-		case asfExtension:
-			if inner := body + 22; inner < next {
-				// The extension is one object in the header: what looks like another inside it is not descended.
-				f.asfExtension(inner, next)
+			if f.file.str(o.pos, len(asfVideo)) == asfVideo {
+				kind = video
 			}
 		case asfContent:
-			f.asfAttributes(body, next, false)
+			f.asfAttributes(o.pos, o.end, false)
+		case asfExtension: // 22 bytes, and objects
+			for id, o := range f.asfObjects(o.pos+22, o.end) {
+				if id == asfMetadata || id == asfLibrary {
+					f.asfAttributes(o.pos, o.end, true)
+				}
+			}
 		}
-		pos = next
 	}
-}
-
-func (f *finder) asfExtension(pos, end int64) {
-	for pos+asfObjectLen <= end && !f.done() && f.step() {
-		b := f.file.peek(pos, asfObjectLen)
-		if len(b) < asfObjectLen {
-			return
-		}
-		size := int64(min(binary.LittleEndian.Uint64(b[16:]), math.MaxInt64/2))
-		if size < asfObjectLen {
-			return
-		}
-		next := min(pos+size, end)
-		if id := string(b[:16]); id == asfMetadata || id == asfLibrary {
-			f.asfAttributes(pos+asfObjectLen, next, true)
-		}
-		pos = next
-	}
+	return kind
 }
 
 // asfAttributes walks the attributes of an extended content description (section 3.11), or of a metadata or metadata library
@@ -119,7 +108,7 @@ func (f *finder) asfAttributes(pos, end int64, long bool) {
 			size = int64(binary.LittleEndian.Uint16(h[2:]))
 			pos += 4
 		}
-		if len(name) >= len(asfPicture) && name[:len(asfPicture)] == asfPicture {
+		if strings.HasPrefix(name, asfPicture) {
 			f.asfPicture(pos, size, end)
 		}
 		if pos += size; pos >= end {
@@ -130,7 +119,7 @@ func (f *finder) asfAttributes(pos, end int64, long bool) {
 
 // asfPicture offers the picture in an attribute: type, size, MIME type and description in UTF-16, data.
 func (f *finder) asfPicture(pos, size, limit int64) {
-	b := f.file.peek(pos, int(max(0, min(size, limit-pos, 4<<10))))
+	b := f.file.peek(pos, int(min(size, limit-pos, 4<<10)))
 	if len(b) < 5 {
 		f.lost = f.lost || size > minPicture
 		return

@@ -50,6 +50,8 @@ func Find(ctx context.Context, r io.ReaderAt, size int64) ([]byte, error) {
 		return f.pic, nil
 	case f.err != nil:
 		return nil, fmt.Errorf("coverart: %w", f.err)
+	case kind == video:
+		return nil, ErrUnsupported
 	case f.lost || kind == broken:
 		return nil, ErrCorrupt
 	case kind == audio:
@@ -233,7 +235,7 @@ func (f *finder) search() verdict {
 // tagsAt reads the ID3v2 and APEv2 tags that begin at off, one behind the other, and returns where they end.
 func (f *finder) tagsAt(off int64) (end int64, found bool) {
 	for !f.done() && f.step() {
-		next := f.id3(f.file, off, f.file.size)
+		next := f.id3(off, f.file.size)
 		if next == off {
 			next = f.apeHead(off)
 		}

@@ -51,7 +51,8 @@ func syncsafe(b []byte) (n int64, ok bool) {
 
 // id3 offers the pictures of the tag at off and returns where it ends, which is off if there is none. The tag may not
 // reach beyond limit.
-func (f *finder) id3(s *source, off, limit int64) (next int64) {
+func (f *finder) id3(off, limit int64) (next int64) {
+	s := f.file
 	h, ok := parseID3Header(s.peek(off, id3HeaderLen))
 	if !ok {
 		return off
@@ -210,7 +211,7 @@ func (f *finder) id3Picture(s *source, h id3Header, fr id3Frame, end int64) {
 	case 4:
 		compressed = fr.flags&frame4Compressed != 0
 		encrypted = fr.flags&frame4Encrypted != 0
-		unsync = (h.flags&id3Unsync != 0 || fr.flags&frame4Unsync != 0)
+		unsync = h.flags&id3Unsync != 0 || fr.flags&frame4Unsync != 0
 		if fr.flags&frame4Grouped != 0 {
 			skip++
 		}
@@ -284,7 +285,8 @@ func (f *finder) inflate(data []byte, size int64) []byte {
 	if err != nil || size > limit {
 		return nil
 	}
-	if size < 0 {
+	guess := size < 0
+	if guess {
 		size = limit
 	}
 	out := f.alloc(size)
@@ -292,6 +294,8 @@ func (f *finder) inflate(data []byte, size int64) []byte {
 		m, err := zr.Read(out[n:])
 		n += m
 		switch {
+		case err == io.EOF && guess:
+			return bytes.Clone(out[:n]) // which is much shorter
 		case err == io.EOF:
 			return out[:n]
 		case err != nil:
@@ -311,7 +315,7 @@ var apicHeaderLens = [...]int64{1 << 10, 64 << 10}
 // which lies between start and end, in a tag that ends at limit.
 func (f *finder) apic(s *source, short bool, start, end, limit int64) {
 	for _, n := range apicHeaderLens {
-		b := s.peek(start, int(max(0, min(n, end-start, limit-start))))
+		b := s.peek(start, int(min(n, end-start, limit-start)))
 		typ, at := parseAPIC(b, short)
 		if at < 0 || len(b)-at >= sniffLen && !isPicture(b[at:]) {
 			// Wrong terminators are common: a single NUL behind UTF-16, none behind a MIME type.

@@ -1,6 +1,7 @@
 package coverart
 
 import (
+	"iter"
 	"math"
 	"math/bits"
 	"strings"
@@ -24,7 +25,7 @@ const (
 	mkvFileName = 0x466E
 	mkvFileData = 0x465C
 
-	maxElements = 1 << 12 // of a segment
+	maxElements = 1 << 12 // in one parent
 )
 
 // An element is an EBML element with its data [start, end).
@@ -66,6 +67,27 @@ func (f *finder) element(pos, limit int64) (e element, ok bool) {
 	return e, true
 }
 
+// children walks the elements in parent. An element of unknown size among them lasts until something comes that cannot be in
+// it, which takes a schema to know; so what is in it is walked as if it were in parent.
+func (f *finder) children(parent element) iter.Seq[element] {
+	return func(yield func(element) bool) {
+		pos := parent.start
+		for range maxElements {
+			if f.done() {
+				return
+			}
+			e, ok := f.element(pos, parent.end)
+			if !ok || !yield(e) {
+				return
+			}
+			pos = e.end
+			if e.open {
+				pos = e.start
+			}
+		}
+	}
+}
+
 // uint reads the value of an unsigned integer element.
 func (f *finder) uint(e element) (n uint64) {
 	for _, c := range f.file.peek(e.start, int(min(8, e.end-e.start))) {
@@ -75,30 +97,24 @@ func (f *finder) uint(e element) (n uint64) {
 }
 
 func (f *finder) matroska(off int64) verdict {
-	h, _ := f.element(off, f.file.size)
-	segment, ok := f.element(h.end, f.file.size)
-	for ok && segment.id != mkvSegment && !segment.open {
-		segment, ok = f.element(segment.end, f.file.size) // Void
+	file := element{start: off, end: f.file.size}
+	for e := range f.children(file) {
+		if e.id == mkvSegment {
+			return f.mkvSegment(e)
+		}
 	}
-	if !ok || segment.id != mkvSegment {
-		return broken
-	}
+	return broken
+}
+
+func (f *finder) mkvSegment(segment element) verdict {
 	kind := unknown
 	var indexed, attached bool
 	var seek []int64 // where the index has attachments
-	pos := segment.start
-	for range maxElements {
-		if f.done() {
-			break
-		}
-		e, ok := f.element(pos, segment.end)
-		if !ok {
-			break
-		}
+	for e := range f.children(segment) {
 		switch e.id {
 		case mkvSeekHead:
 			indexed = true
-			seek = append(seek, f.mkvSeekHead(e, segment)...)
+			seek = append(seek, f.mkvSeekHead(e)...)
 		case mkvTracks:
 			kind = max(kind, f.mkvTracks(e))
 		case mkvAttached:
@@ -106,96 +122,68 @@ func (f *finder) matroska(off int64) verdict {
 			f.mkvAttachments(e)
 		}
 		if e.id == mkvCluster && indexed {
-			break // what is behind the clusters is in the index
-		}
-		pos = e.end
-		if e.open {
-			pos = e.start // go through its children as if they were not in it
+			break // what is behind the music is in the index
 		}
 	}
-	for _, pos := range seek {
+	for _, at := range seek {
 		if f.done() || attached {
 			break
 		}
-		if e, ok := f.element(pos, segment.end); ok && e.id == mkvAttached {
+		if e, ok := f.element(segment.start+at, segment.end); ok && e.id == mkvAttached {
 			f.mkvAttachments(e)
 		}
 	}
 	return kind
 }
 
-// mkvSeekHead returns where the index says that attachments are.
-func (f *finder) mkvSeekHead(head, segment element) (found []int64) {
-	for pos := head.start; len(found) < 4; {
-		seek, ok := f.element(pos, head.end)
-		if !ok {
-			break
-		}
+// mkvSeekHead returns where in the segment the index has attachments.
+func (f *finder) mkvSeekHead(head element) (found []int64) {
+	for seek := range f.children(head) {
 		var id, at uint64
-		for p := seek.start; ; {
-			e, ok := f.element(p, seek.end)
-			if !ok {
-				break
-			}
+		for e := range f.children(seek) {
 			switch e.id {
 			case mkvSeekID:
 				id = f.uint(e)
 			case mkvSeekPos:
 				at = f.uint(e)
 			}
-			p = e.end
 		}
-		if id == mkvAttached && at < uint64(segment.end-segment.start) {
-			found = append(found, segment.start+int64(at))
+		if id == mkvAttached && at < uint64(f.file.size) {
+			found = append(found, int64(at))
 		}
-		pos = seek.end
 	}
 	return found
 }
 
-// mkvTracks reports whether there are moving pictures among the tracks.
+// mkvTracks tells music from films.
 func (f *finder) mkvTracks(tracks element) verdict {
 	kind := unknown
-	for pos := tracks.start; ; {
-		track, ok := f.element(pos, tracks.end)
-		if !ok {
-			return kind
-		}
-		for p := track.start; track.id == mkvTrack; {
-			e, ok := f.element(p, track.end)
-			if !ok {
-				break
+	for track := range f.children(tracks) {
+		for e := range f.children(track) {
+			if track.id != mkvTrack || e.id != mkvType {
+				continue
 			}
-			if e.id == mkvType {
-				switch f.uint(e) {
-				case 1:
-					kind = video
-				case 2:
-					kind = max(kind, audio)
-				}
-				break
+			switch f.uint(e) {
+			case 1:
+				kind = video
+			case 2:
+				kind = max(kind, audio)
 			}
-			p = e.end
 		}
-		pos = track.end
 	}
+	return kind
 }
 
 // mkvAttachments offers the attached files. A cover is one by its name: cover.jpg or cover.png is the front, cover_land the
 // same in another format, small_cover a smaller one.
 func (f *finder) mkvAttachments(attachments element) {
-	for pos := attachments.start; !f.done(); {
-		file, ok := f.element(pos, attachments.end)
-		if !ok {
-			return
+	for file := range f.children(attachments) {
+		if file.id != mkvFile {
+			continue
 		}
 		typ := typeOther
 		var data element
-		for p := file.start; file.id == mkvFile; {
-			e, ok := f.element(p, file.end)
-			if !ok {
-				break
-			}
+		for e := range f.children(file) {
 			switch e.id {
 			case mkvFileName:
 				name := strings.ToLower(f.file.str(e.start, int(min(64, e.end-e.start))))
@@ -208,12 +196,10 @@ func (f *finder) mkvAttachments(attachments element) {
 			case mkvFileData:
 				data = e
 			}
-			p = e.end
 		}
 		// Other files than pictures are attached as well, fonts for instance: only a cover can be lost.
-		if data.size > 0 && (data.end-data.start == data.size || typ != typeOther) {
-			f.offer(f.file, typ, data.start, data.size, file.end)
-		}
-		pos = file.end
+		lost := f.lost
+		f.offer(f.file, typ, data.start, data.size, file.end)
+		f.lost = lost || f.lost && typ != typeOther
 	}
 }

@@ -35,7 +35,7 @@ func (f *finder) boxes(pos, limit int64) iter.Seq[box] {
 				size = binary.BigEndian.Uint64(h[8:])
 				b.start += 8
 			}
-			if size < uint64(b.start-pos) {
+			if size < uint64(b.start-pos) || b.start > limit {
 				return
 			}
 			b.size = int64(min(size, math.MaxInt64/2)) - (b.start - pos)

@@ -17,26 +17,26 @@ const (
 	maxOggChains  = 16
 )
 
-// An oggCodec says where a stream has its comments, by how its first packet begins.
+// An oggCodec is known by how the first packet of its streams begins.
 type oggCodec struct {
 	magic    string
-	comments string // how the second packet begins
 	kind     verdict
+	comments string // how the second packet begins, before the comments
+	blocks   bool   // its further packets are FLAC metadata blocks instead
 }
 
 var oggCodecs = []oggCodec{
-	{"\x01vorbis", "\x03vorbis", audio},
-	{"OpusHead", "OpusTags", audio},
-	{"Speex   ", "", audio},
-	{"CELT    ", "", audio},
-	{"\x7fFLAC", "", audio}, // its packets are metadata blocks
-	{"fLaC", "", audio},     // as before the mapping was written down
-	{"PCM     ", "", audio},
-	{"\x80theora", "\x81theora", video},
-	{"OVP80", "OVP80\x02 ", video},
-	{"BBCD\x00", "", video},              // Dirac
-	{"\x01video\x00\x00\x00", "", video}, // OGM
-	{"Direct Show Samples", "", video},
+	{magic: "\x01vorbis", kind: audio, comments: "\x03vorbis"},
+	{magic: "OpusHead", kind: audio, comments: "OpusTags"},
+	{magic: "Speex   ", kind: audio},
+	{magic: "CELT    ", kind: audio},
+	{magic: "PCM     ", kind: audio},
+	{magic: "\x7fFLAC", kind: audio, blocks: true},
+	{magic: "fLaC", kind: audio, blocks: true}, // from before there was a mapping
+	{magic: "\x80theora", kind: video, comments: "\x81theora"},
+	{magic: "OVP80", kind: video, comments: "OVP80\x02 "},
+	{magic: "BBCD\x00", kind: video},                                      // Dirac
+	{magic: "\x01video\x00\x00\x00", kind: video, comments: "\x03vorbis"}, // OGM
 }
 
 // ogg looks through the comments of every stream of every link in the chain.
@@ -83,7 +83,7 @@ func (f *finder) oggLink(off int64) (kind verdict, next int64) {
 			break
 		}
 		p := &oggPacket{f: f, next: pos, serial: s.serial}
-		if strings.HasSuffix(s.codec.magic, "LaC") || s.codec.magic == "\x7fFLAC" {
+		if s.codec.blocks {
 			f.oggFLAC(p)
 			continue
 		}

@@ -89,7 +89,7 @@ func (f *finder) riff(off int64) verdict {
 				data64 = int64(min(binary.LittleEndian.Uint64(b[8:]), math.MaxInt64/2))
 			}
 		case isID3Chunk(c.name):
-			f.id3(f.file, c.start, c.end)
+			f.id3(c.start, c.end)
 		}
 	}
 	if !f.done() {
@@ -106,7 +106,7 @@ func (f *finder) aiff(off int64) verdict {
 	}
 	for c := range f.chunks(aiffFormat, off+12, f.file.size, nil) {
 		if isID3Chunk(c.name) {
-			f.id3(f.file, c.start, c.end)
+			f.id3(c.start, c.end)
 		}
 	}
 	if !f.done() {
@@ -123,11 +123,11 @@ func (f *finder) dsdiff(off int64) verdict {
 	for c := range f.chunks(dsdiffFormat, off+16, f.file.size, nil) {
 		switch {
 		case isID3Chunk(c.name):
-			f.id3(f.file, c.start, c.end)
+			f.id3(c.start, c.end)
 		case c.name == "PROP":
 			for p := range f.chunks(dsdiffFormat, c.start+4, c.end, nil) {
 				if isID3Chunk(p.name) {
-					f.id3(f.file, p.start, p.end)
+					f.id3(p.start, p.end)
 				}
 			}
 		}
@@ -142,7 +142,7 @@ func (f *finder) dsf(off int64) verdict {
 		return broken
 	}
 	if tag := binary.LittleEndian.Uint64(b[20:]); tag > 0 && tag < uint64(f.file.size) {
-		f.id3(f.file, off+int64(tag), f.file.size)
+		f.id3(off+int64(tag), f.file.size)
 	}
 	return audio
 }

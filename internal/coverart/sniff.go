@@ -70,13 +70,13 @@ var foreign = []string{
 	"PK\x03\x04", "PK\x05\x06", "Rar!", "7z\xbc\xaf", "\x1f\x8b", "BZh", "\xfd7zXZ", "\x28\xb5\x2f\xfd",
 	"%PDF", "%!PS", "{\\rtf", "\xd0\xcf\x11\xe0", "\x7fELF", "MZ", "\xca\xfe\xba\xbe", "\xcf\xfa\xed\xfe", "SQLite format",
 	"8BPS", "\xfe\xff", "\xff\xfe", "\xef\xbb\xbf", // Photoshop; text with a byte order mark
-	"\x00\x00\x01\xba", "\x00\x00\x01\xb3", "FLV", ".RMF", "DKIF", "\x47\x40", // films
+	"\x00\x00\x01\xba", "\x00\x00\x01\xb3", "FLV", ".RMF", "DKIF", // films
 }
 
 // isForeign reports whether a file that begins with b is known to be no music. 0xFF 0xFE is also the beginning of an MPEG
 // layer I frame, but such a file has been recognised by then.
 func isForeign(b []byte) bool {
-	if isPicture(b) {
+	if isPicture(b) || isTransportStream(b, 0, 188) || isTransportStream(b, 4, 192) {
 		return true
 	}
 	for _, magic := range foreign {
@@ -90,4 +90,14 @@ func isForeign(b []byte) bool {
 		}
 	}
 	return true // text, in any encoding without NULs, or nothing at all
+}
+
+// isTransportStream reports whether b consists of MPEG packets of n bytes, the first at off: the music in them is a film's.
+func isTransportStream(b []byte, off, n int) bool {
+	for i := range 4 {
+		if at := off + i*n; at >= len(b) || b[at] != 0x47 {
+			return false
+		}
+	}
+	return true
 }

@@ -103,7 +103,7 @@ func unsync(b []byte) []byte {
 
 func deflate(b []byte) []byte {
 	var out bytes.Buffer
-	w := zlib.NewWriter(&out)
+	w, _ := zlib.NewWriterLevel(&out, zlib.BestSpeed)
 	w.Write(b)
 	w.Close()
 	return out.Bytes()
@@ -119,11 +119,11 @@ func apeCover(key, name string, pic []byte) []byte {
 
 func ape(header bool, items ...[]byte) []byte {
 	body := join(items...)
-	end := func(flags int) []byte {
-		return join([]byte("APETAGEX"), le32(2000), le32(len(body)+32), le32(len(items)), le32(flags), zeros(8))
+	end := func(flags byte) []byte { // the highest bits: there is a header; this is the header
+		return join([]byte("APETAGEX"), le32(2000), le32(len(body)+32), le32(len(items)), []byte{0, 0, 0, flags}, zeros(8))
 	}
 	if header {
-		return join(end(0xA0000000), body, end(0x80000000))
+		return join(end(0xA0), body, end(0x80))
 	}
 	return join(body, end(0))
 }

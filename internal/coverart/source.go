@@ -60,9 +60,9 @@ func (b *budget) over(mem []byte) *source {
 	return &source{budget: b, mem: mem, size: int64(len(mem))}
 }
 
-// peek returns up to n bytes at off. They are valid until the next call.
+// peek returns up to n bytes at off, none if n is negative. They are valid until the next call.
 func (s *source) peek(off int64, n int) []byte {
-	if off < 0 || off >= s.size {
+	if off < 0 || off >= s.size || n <= 0 {
 		return nil
 	}
 	n = int(min(int64(n), s.size-off))

@@ -103,7 +103,7 @@ func (f *finder) base64Picture(x cursor, n int64, inBlock bool) {
 		f.lost = true
 		return
 	}
-	h := flacPictureHeader{typ: typeFront, size: n/4*3 + 3}
+	h := flacPictureHeader{typ: typeFront, size: (n*3 + 3) / 4}
 	d := &base64Stream{x: x.clone(), left: n}
 	if inBlock {
 		var ok bool
@@ -125,7 +125,7 @@ func (f *finder) base64Picture(x cursor, n int64, inBlock bool) {
 		return
 	}
 	// Where the block promises more than there is text, the text is right.
-	size := min(h.size, n/4*3+3-h.headLen)
+	size := min(h.size, (n*3+3)/4-h.headLen)
 	f.propose(h.typ, false, func() []byte {
 		d := &base64Stream{x: x.clone(), left: n}
 		if !d.skip(h.headLen) {

@@ -21,6 +21,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -40,11 +41,14 @@ var (
 // An Error is what became of media that ffmpeg could not make a picture of. Its text may be shown to anybody.
 type Error struct {
 	Err    error
-	Stderr []byte // the end of what ffmpeg said, for logs only
+	Stderr []byte // the last 4 KiB of what ffmpeg said, for logs only
 }
 
 func (e *Error) Error() string { return "ffmpeg: " + e.Err.Error() }
 func (e *Error) Unwrap() error { return e.Err }
+
+// last returns the end of what ffmpeg said, short enough to be kept.
+func last(stderr []byte) []byte { return bytes.Clone(stderr[max(0, len(stderr)-4<<10):]) }
 
 // A Tool is an ffmpeg and how it is used. Its fields must not be changed after the first call of Extract, which may be
 // called by several goroutines at once.
@@ -87,8 +91,8 @@ func (t *Tool) init() {
 }
 
 // Extract returns the picture in the media of size bytes in r, as an encoded image: an attached picture as it is, else a
-// frame of at most 1280 pixels, or a still picture of at most 2048. It calls started when a process starts, and what that returned
-// when the process has ended.
+// frame with no edge above 1280 pixels, or a still picture with none above 2048. It calls started when a process starts, and
+// what that returned when the process has ended.
 //
 // It fails with ErrNoPicture, ErrUnsupported or ErrCorrupt if that is for sure; with the error of ctx; with
 // context.DeadlineExceeded; with exec.ErrNotFound if there is no ffmpeg; or with another error of the moment.
@@ -120,8 +124,8 @@ func (t *Tool) Extract(ctx context.Context, r io.ReaderAt, size int64, started f
 	return j.picture(ctx)
 }
 
-// locate finds the binary. It is done each time, since binaries come, go and are updated; it costs a few calls of stat. What is
-// missing is exec.ErrNotFound and never fs.ErrNotExist, which would seem to be said of the media.
+// locate finds the binary. It is done each time, since binaries come, go and are updated; it costs a few calls of stat. What
+// is missing is exec.ErrNotFound and never fs.ErrNotExist, which would seem to be said of the media.
 func (t *Tool) locate() (string, error) {
 	name := t.Path
 	if name == "" {
@@ -159,10 +163,11 @@ func (t *Tool) ask(ctx context.Context, path string, j *job) (build, error) {
 	if err != nil {
 		return b, err
 	}
-	input, _, _ := strings.Cut(string(protocols.Stdout), "Output:")
-	for _, name := range strings.Fields(input) {
-		b.fd = b.fd || name == "fd"
+	input, _, ok := strings.Cut(string(protocols.Stdout), "Output:")
+	if !ok {
+		return b, &Error{errors.New("the program does not work"), last(protocols.Stderr)}
 	}
+	b.fd = slices.Contains(strings.Fields(input), "fd")
 	filters, err := j.run(ctx, "-hide_banner", "-filters")
 	if err != nil {
 		return b, err
@@ -214,14 +219,16 @@ type shot struct {
 	seek bool    // go to where the frame is wanted
 	keys bool    // look at key frames only
 	good bool    // pass over frames that show nothing
+	fade bool    // then take the most typical of some: the first good one may be deep in a fade
 	span float64 // give up after that many seconds of film; 0 is never
 }
 
-// shots are tried until a frame comes out. The first is the cheap one, and does for nearly every film. The second is for short clips
-// whose only key frame is black. Then any frame will do, at last the first: the picture may end long before the sound does.
+// shots are tried until a frame comes out. The first is the cheap one, and does for nearly every film. The second is for
+// short clips whose only key frame is black. Then any frame will do, at last the first: the picture may end long before the
+// sound does.
 var shots = []shot{
 	{seek: true, keys: true, good: true, span: 40},
-	{seek: true, good: true, span: 8},
+	{seek: true, good: true, fade: true, span: 8},
 	{seek: true},
 	{},
 }
@@ -282,7 +289,7 @@ func (j *job) picture(ctx context.Context) ([]byte, error) {
 // still decodes a picture that Go cannot.
 func (j *job) still(ctx context.Context) ([]byte, error) {
 	args := append(j.input(), "-map", "0:v:0", "-vf", scale(2048))
-	res, err := j.run(ctx, append(args, asPNG...)...)
+	res, err := j.run(ctx, append(args, output("png")...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -293,12 +300,13 @@ func (j *job) still(ctx context.Context) ([]byte, error) {
 	if err := verdict(res); !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrNoPicture) {
 		return nil, err
 	}
-	return nil, &Error{ErrUnsupported, res.Stderr} // damaged or of an unknown kind: ffmpeg cannot tell
+	return nil, &Error{ErrUnsupported, last(res.Stderr)} // damaged or of an unknown kind: ffmpeg cannot tell
 }
 
 // formats are the demuxers that may be used. None of them opens anything else, which is the point: hls, dash, concat, image2
 // and the like do. Those named ..._pipe are for pictures. A name that this ffmpeg does not know does no harm.
-const formats = "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,rm,dv,mxf,ogg,mp3,flac,wav,aiff,ape,wv,tta,tak,mpc,mpc8,aac,dsf,w64,caf," +
+const formats = "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,rm,dv,mxf," +
+	"ogg,mp3,flac,wav,aiff,ape,wv,tta,tak,mpc,mpc8,aac,dsf,w64,caf," +
 	"gif,apng,jpeg_pipe,png_pipe,webp_pipe,bmp_pipe,tiff_pipe,j2k_pipe,jpegxl_pipe,jpegxl_anim,qoi_pipe,psd_pipe"
 
 // input returns the arguments up to the input, with more options for it.
@@ -318,21 +326,20 @@ func (j *job) input(options ...string) []string {
 	return append(args, "-protocol_whitelist", "file", "-i", "file:/dev/fd/0")
 }
 
-// What comes out: a frame of a film, quickly; anything else, exactly.
-var (
-	asJPEG = []string{"-frames:v", "1", "-threads", "1", "-c:v", "mjpeg", "-q:v", "2", "-map_metadata", "-1", "-f", "image2pipe", "pipe:1"}
-	asPNG  = []string{"-frames:v", "1", "-threads", "1", "-c:v", "png", "-map_metadata", "-1", "-f", "image2pipe", "pipe:1"}
-	asIs   = []string{"-frames:v", "1", "-c:v", "copy", "-map_metadata", "-1", "-f", "image2pipe", "pipe:1"}
-)
+// output returns the arguments for one picture: JPEG for a frame of a film, quickly; PNG for what may be transparent; "copy"
+// for what is a picture already.
+func output(codec string) []string {
+	return []string{"-frames:v", "1", "-threads", "1", "-c:v", codec, "-q:v", "2", "-map_metadata", "-1", "-f", "image2pipe", "pipe:1"}
+}
 
 // attached returns the arguments that bring out an attached picture.
 func (j *job) attached(s *stream) []string {
 	args := append(j.input(), "-map", "0:"+s.index)
 	switch s.codec {
 	case "mjpeg", "png", "gif", "webp", "bmp", "tiff":
-		return append(args, asIs...)
+		return append(args, output("copy")...)
 	}
-	return append(append(args, "-vf", scale(2048)), asPNG...)
+	return append(append(args, "-vf", scale(2048)), output("png")...)
 }
 
 // frame returns the arguments that take a frame of the film m.
@@ -354,8 +361,8 @@ func (j *job) frame(s shot, m media) []string {
 	}
 	// JPEG knows one colour matrix only, whatever the film has.
 	if m.film != nil && m.film.hdr && j.build.tonemaps() {
-		filters = append(filters, scale(1280), "zscale=t=linear:npl=100", "format=gbrpf32le", "zscale=p=bt709",
-			"tonemap=hable:desat=0", "zscale=t=bt709:m=bt470bg:r=pc")
+		filters = append(filters, scale(1280), "zscale=t=linear:npl=203", "format=gbrpf32le", "zscale=p=bt709",
+			"tonemap=mobius:desat=0", "zscale=t=bt709:m=bt470bg:r=pc")
 	} else {
 		filters = append(filters, scale(1280)+":out_color_matrix=bt601:out_range=full")
 	}
@@ -363,8 +370,11 @@ func (j *job) frame(s shot, m media) []string {
 	if s.good {
 		filters = append(filters, j.build.good()...)
 	}
+	if s.fade && j.build.filters["thumbnail"] {
+		filters = append(filters, "thumbnail=50")
+	}
 	args := append(j.input(options...), "-map", "0:V:0", "-vf", strings.Join(filters, ","))
-	return append(args, asJPEG...)
+	return append(args, output("mjpeg")...)
 }
 
 // scale returns the filter that makes square pixels, no edge of more than max of them, and nothing larger than it is.
@@ -383,10 +393,10 @@ func (b build) good() []string {
 	}
 	var filters []string
 	if b.filters["entropy"] {
-		filters = append(filters, "entropy", "metadata=mode=select:key=lavfi.entropy.normalized_entropy.normal.Y:value=0.25:function=greater")
+		filters = append(filters, "entropy", "metadata=mode=select:key=lavfi.entropy.normalized_entropy.normal.Y:value=0.35:function=greater")
 	}
 	if b.filters["blackframe"] {
-		filters = append(filters, "blackframe=amount=0:threshold=40", "metadata=mode=select:key=lavfi.blackframe.pblack:value=85:function=less")
+		filters = append(filters, "blackframe=amount=0:threshold=40", "metadata=mode=select:key=lavfi.blackframe.pblack:value=75:function=less")
 	}
 	return filters
 }

@@ -3,7 +3,6 @@ package ffmpeg
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
@@ -44,7 +43,7 @@ func parse(stderr []byte) media {
 	var m media
 	_, list, opened := bytes.Cut(append([]byte("\n"), stderr...), []byte("\nInput #0, "))
 	m.opened = opened
-	var last *stream
+	var cur *stream
 	for line := range strings.Lines(string(list)) {
 		line = strings.TrimRight(line, "\r\n")
 		if strings.HasPrefix(line, "Stream mapping:") || strings.HasPrefix(line, "Output #") {
@@ -57,23 +56,23 @@ func parse(stderr []byte) media {
 			m.length = hours*3600 + minutes*60 + seconds
 		}
 		if s := streamLine.FindStringSubmatch(line); s != nil {
-			last = &stream{
+			cur = &stream{
 				index:      s[1],
 				codec:      s[2],
 				attached:   strings.Contains(s[3], "(attached pic)"),
 				interlaced: strings.Contains(s[3], " first"), // "top first", "bottom coded first (swapped)" and so on
 				hdr:        strings.Contains(s[3], "smpte2084") || strings.Contains(s[3], "arib-std-b67"),
 			}
-			if !last.attached && m.film == nil {
-				m.film = last
+			if !cur.attached && m.film == nil {
+				m.film = cur
 			}
-			if last.attached && m.cover == nil {
-				m.cover = last
+			if cur.attached && m.cover == nil {
+				m.cover = cur
 			}
 		}
-		if last != nil && last.attached && frontLine.MatchString(line) && !m.cover.front {
-			last.front = true
-			m.cover = last
+		if cur != nil && cur.attached && !m.cover.front && frontLine.MatchString(line) {
+			cur.front = true
+			m.cover = cur
 		}
 	}
 	return m
@@ -85,7 +84,7 @@ var (
 	misused    = regexp.MustCompile(`(?m)^\S.*(Unrecognized option|Option not found|No such filter|Unknown encoder|Error initializing filter)`)
 	refused    = regexp.MustCompile(`(?m)^\S.*(not on whitelist|misdetection possible)`)
 	invalid    = regexp.MustCompile(`(?m)^\S.*: Invalid data found`)
-	beyond     = regexp.MustCompile(`(?m)^\S.*(Cannot allocate memory|Picture size .* is invalid|Decoder .* not found|Unknown decoder|unknown codec|unspecified size)`)
+	beyond     = regexp.MustCompile(`(?m)^\S.*(Cannot allocate memory|Picture size .* is invalid|Decoder .* not found|Unknown decoder|unknown codec)`)
 	demuxer    = regexp.MustCompile(`(?m)^\[(\w+)[\w,]* @ `)
 )
 
@@ -112,9 +111,9 @@ func verdict(res proc.Result) error {
 		if says(invalid) {
 			return ErrUnsupported
 		}
-		return fmt.Errorf("no picture, and no reason given")
+		return errors.New("no picture, and no reason given")
 	}()
-	return &Error{err, res.Stderr}
+	return &Error{err, last(res.Stderr)}
 }
 
 // isPicture tells by its first bytes whether data is a picture that can be decoded in Go.

@@ -157,7 +157,7 @@ func Run(ctx context.Context, c Cmd) (Result, error) {
 		Err:      err,
 		ExitCode: cmd.ProcessState.ExitCode(),
 		Signal:   signalOf(cmd.ProcessState),
-		Stderr:   res.Stderr[max(0, len(res.Stderr)-defaultMaxStderr):],
+		Stderr:   bytes.Clone(res.Stderr[max(0, len(res.Stderr)-defaultMaxStderr):]),
 	}
 }
 

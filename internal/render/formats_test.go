@@ -2,6 +2,7 @@ package render
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -11,6 +12,8 @@ import (
 	"image/png"
 	"math"
 	"runtime"
+	"slices"
+	"strings"
 	"testing"
 
 	"golang.org/x/image/tiff"
@@ -91,6 +94,39 @@ func TestFormats(t *testing.T) {
 	}
 }
 
+// A TIFF says itself how it is to be turned.
+func TestTIFFOrientation(t *testing.T) {
+	data := encodeAs(t, "tiff", quarters(60, 40))
+	d, ok := readDirectory(data)
+	if !ok {
+		t.Fatal("no directory")
+	}
+	const resolutionUnit = 0x128
+	for e := d.entries; len(e) >= 12; e = e[12:] {
+		if d.order.Uint16(e) == resolutionUnit {
+			d.order.PutUint16(e, tagOrientation)
+			d.order.PutUint16(e[8:], 6)
+		}
+	}
+	// The library wants them in order.
+	var entries []string
+	for e := range slices.Chunk(d.entries, 12) {
+		entries = append(entries, string(e))
+	}
+	slices.SortFunc(entries, func(a, b string) int {
+		return cmp.Compare(d.order.Uint16([]byte(a)), d.order.Uint16([]byte(b)))
+	})
+	copy(d.entries, strings.Join(entries, ""))
+	img, err := Make(context.Background(), data, Options{PNG: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := decodeThumb(t, img)
+	for i, q := range [4]int{2, 0, 3, 1} {
+		near(t, fmt.Sprint("quarter ", i), got.At(10+i%2*20, 15+i/2*30), quarterColours[q], 0)
+	}
+}
+
 // The first frame of an animation can be smaller than the canvas.
 func TestGIFFrame(t *testing.T) {
 	frame := image.NewPaletted(image.Rect(20, 30, 60, 60), color.Palette{color.NRGBA{200, 0, 0, 255}, color.Transparent})
@@ -147,7 +183,7 @@ func noise(w, h int) *image.NRGBA {
 
 // Making a thumbnail allocates no more than Cost says, and Cost does not say much more.
 func TestCost(t *testing.T) {
-	const w, h = 700, 500
+	const w, h = 500, 400
 	src := noise(w, h)
 	opaque := image.NewNRGBA(src.Rect)
 	grey, deepGrey := image.NewGray(src.Rect), image.NewGray16(src.Rect)

@@ -136,8 +136,8 @@ func (h *header) pixels() int64 { return int64(h.width) * int64(h.height) }
 
 // cost returns the most memory that making the thumbnail g takes.
 func (h *header) cost(g layout, o Options) int64 {
-	// Between the passes there are 8 bytes a sample of a row. The weights hardly count.
-	cost := h.memory + 4*8*int64(h.width) + 128<<10
+	// Between the passes there are 8 bytes a sample of a row, and six weights of 2 bytes for each.
+	cost := h.memory + 4*8*int64(h.width) + 12*int64(h.width+h.height) + 128<<10
 	if h.format == formatJPEG {
 		jpeg := jpegOptions(g, o)
 		cost += h.jpeg.Cost(jpeg)

@@ -74,9 +74,9 @@ func interleave(img *jpegdec.Image) raster {
 	}
 	for y := range lead.H {
 		for i, p := range img.Planes[:img.N] {
-			row := p.Pix[min(y*p.H/lead.H, p.H-1)*p.Stride:][:p.W]
+			row := p.Pix[scaled(y, p.H, lead.H)*p.Stride:][:p.W]
 			for x := range line[i] {
-				line[i][x] = row[x*p.W/lead.W]
+				line[i][x] = row[scaled(x, p.W, lead.W)]
 			}
 		}
 		row := dst.pix[y*dst.stride:][:dst.stride]
@@ -93,6 +93,9 @@ func interleave(img *jpegdec.Image) raster {
 	}
 	return raster{kind: rgba, planes: [3]plane{dst}}
 }
+
+// scaled returns i*n/m.
+func scaled(i, n, m int) int { return int(int64(i) * int64(n) / int64(m)) }
 
 // ink turns a row of C, M, Y, or of their complements, and its K into RGB. Adobe's programs write all of them inverted,
 // which comes to the same as light, and everybody follows; a file without their mark has ink.

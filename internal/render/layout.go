@@ -18,6 +18,9 @@ type span struct {
 	start, step float64
 }
 
+// maxJPEG is the longest edge that a JPEG can have.
+const maxJPEG = 65535
+
 // layOut finds the layout for a picture with the given header.
 func layOut(h header, o Options) layout {
 	// As shown: EXIF orientations 5 to 8 have rows and columns exchanged.
@@ -29,6 +32,9 @@ func layOut(h header, o Options) layout {
 	limit := o.Size
 	if limit <= 0 || o.MaxEdge > 0 && limit > o.MaxEdge {
 		limit = o.MaxEdge
+	}
+	if !o.PNG && (limit <= 0 || limit > maxJPEG) {
+		limit = maxJPEG
 	}
 	left, top := 0, 0
 	cropW, cropH := w, ht

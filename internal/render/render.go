@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 )
 
 // Options says what to make of a picture.
@@ -56,6 +57,9 @@ func Make(ctx context.Context, data []byte, o Options) (img Image, err error) {
 		return Image{}, err
 	}
 	g := layOut(h, o)
+	if cost := h.cost(g, o); cost > math.MaxInt {
+		return Image{}, fmt.Errorf("%w: it would take %d bytes", ErrTooLarge, cost)
+	}
 	ws := workspaces.Get().(*workspace)
 	defer ws.release()
 

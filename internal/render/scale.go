@@ -27,7 +27,8 @@ type axis struct {
 	first   []int32
 	weights []int16 // one slice for all: the inner loop walks it
 	taps    int
-	scratch []float64
+	both    []int64   // weights of two results
+	scratch []float64 // weights of one
 }
 
 // set makes the axis of a span over size samples.
@@ -58,18 +59,19 @@ func (a *axis) set(s span, size int) {
 			a.scratch[k] = kernel((float64(first+k) + 0.5 - middle) / step)
 			sum += a.scratch[k]
 		}
-		quantise(a.weights[i*a.taps:][:a.taps], a.scratch, sum)
+		weights := a.weights[i*a.taps:][:a.taps]
+		if sum < step/4 {
+			// Most of the filter lies beyond the last sample, which then stands for all.
+			clear(weights)
+			weights[max(0, min(int(middle)-first, a.taps-1))] = 1 << weightBits
+			continue
+		}
+		quantise(weights, a.scratch, sum)
 	}
 }
 
 // quantise makes weights that add up to exactly one.
 func quantise(to []int16, weights []float64, sum float64) {
-	if math.Abs(sum) < 1e-6 {
-		// The window lies beyond the last sample, which therefore stands for all.
-		clear(to)
-		to[len(to)-1] = 1 << weightBits
-		return
-	}
 	rest, largest := 1<<weightBits, 0
 	for k, w := range weights {
 		to[k] = int16(math.Round(w / sum * (1 << weightBits)))
@@ -96,16 +98,17 @@ func lanczos3(x float64) float64 {
 	return 3 * math.Sin(x) * math.Sin(x/3) / (x * x)
 }
 
-// scale resamples src into dst, whose size is that of the spans, which are in pixels of the picture.
+// scale resamples src into dst, whose size is that of the spans, which are in pixels of the picture. It may overwrite src.
 func (ws *workspace) scale(dst, src plane, x, y span) {
-	ws.x.set(x.on(src.left, src.pitchX), src.width)
-	ws.y.set(y.on(src.top, src.pitchY), src.height)
+	x, y = x.on(src.left, src.pitchX), y.on(src.top, src.pitchY)
+	src, x, y = src.average(x, y)
+	ws.x.set(x, src.width)
+	ws.y.set(y, src.height)
 	ws.rows = grow(ws.rows, src.width*src.chans)
 	for top := 0; top < dst.height; top += 2 {
-		// Two rows share the horizontal pass, as the halves of an int64. An odd last row is done twice.
+		// An odd last row is done twice.
 		bottom := min(top+1, dst.height-1)
-		ws.vertical(src, top, false)
-		ws.vertical(src, bottom, true)
+		ws.vertical(src, top, bottom)
 		rowA, rowB := dst.pix[top*dst.stride:], dst.pix[bottom*dst.stride:]
 		if src.chans == 1 {
 			ws.horizontal1(rowA, rowB, dst.width)
@@ -115,88 +118,74 @@ func (ws *workspace) scale(dst, src plane, x, y span) {
 	}
 }
 
-// vertical weighs the rows of src into the low or the high half of ws.rows.
+// vertical weighs the rows of src into two rows of the result, which have the same rows of src but for a few.
 //
-// Two samples share a multiplication: the sum of (a + b<<32)*w over the taps is A + B<<32, exactly, whatever the signs,
-// so long as A and B fit 32 bits in the end; and as 8-bit samples by 14-bit weights they do.
-func (ws *workspace) vertical(src plane, i int, high bool) {
-	weights := ws.y.weights[i*ws.y.taps:][:ws.y.taps]
-	pix := src.pix[int(ws.y.first[i])*src.stride:]
+// The two share their multiplications: the sum of sample * (a + b<<32) over the taps is A + B<<32, exactly, whatever the
+// signs, so long as A and B fit 32 bits in the end; and as 8-bit samples by 14-bit weights they do.
+func (ws *workspace) vertical(src plane, top, bottom int) {
+	first, weights := ws.y.pair(top, bottom)
+	pix := src.pix[first*src.stride:]
 	n := len(ws.rows)
 	if n < 8 {
-		for x := range n {
+		for x := range ws.rows {
 			var sum int64
 			for k, w := range weights {
-				sum += int64(pix[k*src.stride+x]) * int64(w)
+				sum += int64(pix[k*src.stride+x]) * w
 			}
-			ws.put(x, sum, high)
+			ws.rows[x] = round(sum)
 		}
 		return
 	}
-	const even = 0x000000FF_000000FF
 	for x := 0; ; x += 8 {
 		x = min(x, n-8) // the last eight may overlap those before
-		var s0, s1, s2, s3 int64
+		var s0, s1, s2, s3, s4, s5, s6, s7 int64
 		at := x
 		for _, w := range weights {
-			v := binary.LittleEndian.Uint64(pix[at : at+8])
-			w := int64(w)
-			s0 += int64(v&even) * w
-			s1 += int64(v>>8&even) * w
-			s2 += int64(v>>16&even) * w
-			s3 += int64(v>>24&even) * w
+			p := pix[at:][:8]
+			s0 += int64(p[0]) * w
+			s1 += int64(p[1]) * w
+			s2 += int64(p[2]) * w
+			s3 += int64(p[3]) * w
+			s4 += int64(p[4]) * w
+			s5 += int64(p[5]) * w
+			s6 += int64(p[6]) * w
+			s7 += int64(p[7]) * w
 			at += src.stride
 		}
-		if high {
-			r := ws.rows[x:][:8]
-			addHigh(&r[0], &r[4], s0)
-			addHigh(&r[1], &r[5], s1)
-			addHigh(&r[2], &r[6], s2)
-			addHigh(&r[3], &r[7], s3)
-		} else {
-			r := ws.rows[x:][:8]
-			setLow(&r[0], &r[4], s0)
-			setLow(&r[1], &r[5], s1)
-			setLow(&r[2], &r[6], s2)
-			setLow(&r[3], &r[7], s3)
-		}
+		r := ws.rows[x:][:8]
+		r[0], r[1], r[2], r[3] = round(s0), round(s1), round(s2), round(s3)
+		r[4], r[5], r[6], r[7] = round(s4), round(s5), round(s6), round(s7)
 		if x == n-8 {
 			return
 		}
 	}
 }
 
-// halves splits a sum of two packed sums.
+// pair returns the weights of two results together, b's in the high half, and the first sample of both.
+func (a *axis) pair(i, j int) (first int, weights []int64) {
+	first = int(min(a.first[i], a.first[j]))
+	a.both = grow(a.both, int(max(a.first[i], a.first[j]))-first+a.taps)
+	clear(a.both)
+	for k, w := range a.weights[i*a.taps:][:a.taps] {
+		a.both[int(a.first[i])-first+k] = int64(w)
+	}
+	for k, w := range a.weights[j*a.taps:][:a.taps] {
+		a.both[int(a.first[j])-first+k] += int64(w) << 32
+	}
+	return first, a.both
+}
+
+// halves splits a pair of sums.
 func halves(sum int64) (low, high int32) {
 	low = int32(sum)
 	return low, int32((sum - int64(low)) >> 32)
 }
 
-const (
-	vertShift = weightBits - extraBits
-	vertHalf  = 1 << (vertShift - 1)
-)
-
-func setLow(a, b *int64, sum int64) {
+// round leaves both of a pair of sums the bits that they have between the passes.
+func round(sum int64) int64 {
+	const shift = weightBits - extraBits
 	low, high := halves(sum)
-	*a = int64((low + vertHalf) >> vertShift)
-	*b = int64((high + vertHalf) >> vertShift)
-}
-
-// addHigh sets the high half of two sums, of which the low half is set, perhaps together with an older high one.
-func addHigh(a, b *int64, sum int64) {
-	low, high := halves(sum)
-	*a = int64(int32(*a)) + int64((low+vertHalf)>>vertShift)<<32
-	*b = int64(int32(*b)) + int64((high+vertHalf)>>vertShift)<<32
-}
-
-func (ws *workspace) put(x int, sum int64, high bool) {
-	v := (sum + vertHalf) >> vertShift
-	if high {
-		ws.rows[x] = int64(int32(ws.rows[x])) + v<<32
-	} else {
-		ws.rows[x] = v
-	}
+	return int64((low+1<<(shift-1))>>shift) + int64((high+1<<(shift-1))>>shift)<<32
 }
 
 // horizontal1 weighs the pair of rows in ws.rows into two rows of n pixels of one channel.
@@ -235,6 +224,62 @@ func (ws *workspace) horizontal4(rowA, rowB []byte, n int) {
 		a[2], b[2] = samples(s2)
 		a[3], b[3] = samples(s3)
 	}
+}
+
+// average takes the mean of squares of samples, where there are so many for each result that the filter would spend its
+// time on what comes to the same. It is done in place.
+func (p plane) average(x, y span) (plane, span, span) {
+	const enough = 3 // samples for each result, of which the filter makes better use than a mean
+	n := int(min(math.Abs(x.step), math.Abs(y.step)) / enough)
+	n = min(n, 16) // or the sums would not fit 16 bits
+	if n < 2 {
+		return p, x, y
+	}
+	small := p
+	small.width, small.height = (p.width+n-1)/n, (p.height+n-1)/n
+	for row := range small.height {
+		rows := p.pix[row*n*p.stride:]
+		high := min(n, p.height-row*n)
+		to := small.pix[row*p.stride:][:small.width*p.chans]
+		for col := range small.width {
+			wide := min(n, p.width-col*n)
+			inverse := uint32(1<<24+wide*high/2) / uint32(wide*high)
+			if p.chans == 1 {
+				to[col] = mean1(rows[col*n:], p.stride, wide, high, inverse)
+			} else {
+				mean4((*[4]byte)(to[4*col:]), rows[4*col*n:], p.stride, wide, high, inverse)
+			}
+		}
+	}
+	return small, x.on(0, float64(n)), y.on(0, float64(n))
+}
+
+// mean1 returns the mean of wide x high samples; inverse is that of their number.
+func mean1(pix []byte, stride, wide, high int, inverse uint32) byte {
+	var sum uint32
+	for y := range high {
+		for _, v := range pix[y*stride:][:wide] {
+			sum += uint32(v)
+		}
+	}
+	return byte((sum*inverse + 1<<23) >> 24)
+}
+
+// mean4 is mean1 for four channels. Two sums share a word.
+func mean4(to *[4]byte, pix []byte, stride, wide, high int, inverse uint32) {
+	const even = 0x00FF00FF
+	var a, b uint32
+	for y := range high {
+		for row := pix[y*stride:][:4*wide]; len(row) >= 4; row = row[4:] {
+			v := binary.LittleEndian.Uint32(row)
+			a += v & even
+			b += v >> 8 & even
+		}
+	}
+	to[0] = byte((a&0xFFFF*inverse + 1<<23) >> 24)
+	to[1] = byte((b&0xFFFF*inverse + 1<<23) >> 24)
+	to[2] = byte((a>>16*inverse + 1<<23) >> 24)
+	to[3] = byte((b>>16*inverse + 1<<23) >> 24)
 }
 
 // samples rounds a pair of sums to samples.

@@ -95,14 +95,20 @@ const (
 // Loeffler, Ligtenberg and Moschytz (ICASSP 1989), as libjpeg arranges it. The
 // coefficients behind the zig-zag index last are zero.
 func idct8(b *block, last int, dst []byte, stride int) {
-	var rows block // pairs of rows: the even row and the next one, by columns
-	for i := range 4 {
+	var rows block   // pairs of rows: the even row and the next one, by columns
+	low := last < 10 // no coefficient is beyond the fourth row or column
+	pairs := 4
+	if low {
+		pairs = 2
+	}
+	for i := range pairs {
 		x0, x1, x2, x3 := b[i], b[4+i], b[8+i], b[12+i]
 		x4, x5, x6, x7 := b[16+i], b[20+i], b[24+i], b[28+i]
-		if x0|x1|x2|x3|x4|x5|x6|x7 == 0 {
-			continue
+		if low {
+			x0, x1, x2, x3, x4, x5, x6, x7 = transform8low(x0, x1, x2, x3, round1)
+		} else {
+			x0, x1, x2, x3, x4, x5, x6, x7 = transform8(x0, x1, x2, x3, x4, x5, x6, x7, round1)
 		}
-		x0, x1, x2, x3, x4, x5, x6, x7 = transform8(x0, x1, x2, x3, x4, x5, x6, x7, round1)
 		even, odd := rows[2*i:], rows[2*i+1:]
 		even[0], odd[0] = transpose(x0, x1)
 		even[8], odd[8] = transpose(x2, x3)
@@ -112,7 +118,12 @@ func idct8(b *block, last int, dst []byte, stride int) {
 	*b = block{}
 	for i := 0; i < 4; i++ {
 		w := rows[8*i : 8*i+8 : 8*i+8]
-		x0, x1, x2, x3, x4, x5, x6, x7 := transform8(w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7], round2)
+		var x0, x1, x2, x3, x4, x5, x6, x7 int64
+		if low {
+			x0, x1, x2, x3, x4, x5, x6, x7 = transform8low(w[0], w[1], w[2], w[3], round2)
+		} else {
+			x0, x1, x2, x3, x4, x5, x6, x7 = transform8(w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7], round2)
+		}
 		d0 := (*[8]byte)(dst)
 		d1 := (*[8]byte)(dst[stride:])
 		if (x0|x1|x2|x3|x4|x5|x6|x7)&overflow == 0 {
@@ -176,6 +187,24 @@ func transform8(x0, x1, x2, x3, x4, x5, x6, x7, round int64) (_, _, _, _, _, _, 
 
 	return e0 + o3, e1 + o2, e2 + o1, e3 + o0, e3 - o0, e2 - o1, e1 - o2, e0 - o3
 }
+
+// transform8low is transform8 with the upper half of the frequencies zero.
+func transform8low(x0, x1, x2, x3, round int64) (_, _, _, _, _, _, _, _ int64) {
+	e := x0<<constBits + round
+	e2 := x2 * f0541
+	e3 := x2 * f1306
+	o0 := x1*f0275 - x3*f0785
+	o1 := x1*f0785 - x3*f1387
+	o2 := x1*f1175 - x3*f0275
+	o3 := x1*f1387 + x3*f1175
+	return e + e3 + o3, e + e2 + o2, e - e2 + o1, e - e3 + o0, e - e3 - o0, e - e2 - o1, e + e2 - o2, e + e3 - o3
+}
+
+const (
+	f1387 = 11363
+	f0785 = 6437
+	f0275 = 2260
+)
 
 // transpose makes pairs of rows of pairs of columns: of (a, b) and (c, d) it
 // makes (a, c) and (b, d), dropping shift1 fraction bits.

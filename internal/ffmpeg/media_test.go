@@ -1,0 +1,81 @@
+package ffmpeg
+
+import (
+	"bytes"
+	"os"
+	"reflect"
+	"testing"
+)
+
+func TestParse(t *testing.T) {
+	const listing = `[mov,mp4,m4a,3gp,3g2,mj2 @ 0x55] a message
+Input #0, mov,mp4,m4a,3gp,3g2,mj2, from 'file:/proc/self/fd/0':
+  Metadata:
+    title           : line one
+                    :   Stream #0:7: Video: mjpeg (attached pic)
+    Stream #0:8     : Video: mjpeg (attached pic)
+  Duration: 01:02:03.50, start: 0.000000, bitrate: 5075 kb/s
+  Stream #0:0[0x1](und): Audio: aac (LC) (mp4a / 0x6134706D), 44100 Hz, mono, fltp, 69 kb/s (default)
+  Stream #0:1[0x2](und): Video: hevc (Main 10) (hvc1 / 0x31637661), yuv420p10le(tv, bt2020nc/bt2020/smpte2084, top first), 1920x1080
+    Metadata:
+      comment         : Cover (front)
+  Stream #0:2[0x0]: Video: png, rgb24(pc), 120x100, 90k tbr, 90k tbn (attached pic)
+    Metadata:
+      comment         : Cover (back)
+  Stream #0:3[0x0]: Video: mjpeg (Baseline), yuvj444p(pc, bt470bg/unknown/unknown), 120x100, 90k tbr, 90k tbn (attached pic)
+    Metadata:
+      comment         : Cover (front)
+Stream mapping:
+Output #0, image2pipe, to 'pipe:1':
+  Stream #0:0(und): Video: mjpeg, yuvj420p(pc, progressive), 1280x720, q=2-31, 200 kb/s, 25 fps, 25 tbn (attached pic)
+`
+	got := parse([]byte(listing))
+	want := media{
+		opened: true,
+		length: 3723.5,
+		film:   &stream{index: "1", codec: "hevc", interlaced: true, hdr: true},
+		cover:  &stream{index: "3", codec: "mjpeg", attached: true, front: true},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v %+v %+v", got, got.film, got.cover)
+	}
+	if got := parse([]byte("fd:: Invalid data found when processing input\n")); got != (media{}) {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestLength(t *testing.T) {
+	dir := t.TempDir()
+	makePlain(t, dir)
+	for _, tt := range []struct {
+		name string
+		args []string
+	}{
+		{"film.mp4", []string{"-i", "plain.mp4", "-c", "copy"}},
+		{"film.mov", []string{"-i", "plain.mp4", "-c", "copy", "-movflags", "+faststart"}},
+		{"film.mkv", []string{"-i", "plain.mp4", "-c", "copy"}},
+		{"film.avi", []string{"-i", "plain.mp4", "-c:v", "mpeg4"}},
+	} {
+		data, err := os.ReadFile(makeFile(t, dir, tt.name, tt.args...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := length(bytes.NewReader(data), int64(len(data))); got < 2.9 || got > 3.1 {
+			t.Errorf("%s: got %v, want 3", tt.name, got)
+		}
+	}
+}
+
+func FuzzLength(f *testing.F) {
+	f.Add([]byte("\x00\x00\x00\x10ftypisom\x00\x00\x00\x00\x00\x00\x00\x80moov\x00\x00\x00\x6cmvhd" +
+		"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x03\xe8\x00\x00\x0b\xb8pad pad pad pad pad pad pad pad"))
+	f.Add([]byte("\x1a\x45\xdf\xa3\x80\x18\x53\x80\x67\x01\xff\xff\xff\xff\xff\xff\xff\x15\x49\xa9\x66\x90" +
+		"\x2a\xd7\xb1\x83\x0f\x42\x40\x44\x89\x84\x45\x3b\x80\x00pad pad pad pad pad pad pad pad"))
+	f.Add([]byte("RIFF\x00\x00\x00\x00AVI LIST\x00\x00\x00\x00hdrlavih\x38\x00\x00\x00\x40\x9c\x00\x00" +
+		"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x4b\x00\x00\x00pad pad"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if got := length(bytes.NewReader(data), int64(len(data))); !(got >= 0 && got < 1e6) {
+			t.Errorf("got %v", got)
+		}
+	})
+}
