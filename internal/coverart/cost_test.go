@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -111,6 +112,9 @@ func BenchmarkFind(b *testing.B) {
 		}
 		text := base64.StdEncoding.EncodeToString(flacPic(3, cover))
 		known := bytes.Index(song, cover[:64])
+		if known < 0 && !strings.HasPrefix(name, "ogg") {
+			continue // unsynchronised: there is no simple way to compare with
+		}
 		byHand := func() error {
 			f, err := os.Open(path)
 			if err != nil {

@@ -203,6 +203,10 @@ var containers = []struct {
 // search walks the whole file: the tags in front, the container behind them, the tags at its end.
 func (f *finder) search() verdict {
 	off, tagged := f.tagsAt(0)
+	if f.pic != nil && off > f.file.size && !f.endsInMusic() {
+		f.pic, f.candidates = nil, nil // nothing but a tag that goes on beyond the file: there is no music to have a cover
+		return broken
+	}
 	if f.done() {
 		return audio
 	}
@@ -290,6 +294,18 @@ func (f *finder) scan(off int64) (int64, func(*finder, int64) verdict) {
 		}
 	}
 	return off, nil
+}
+
+// endsInMusic reports whether the last bytes of the file are MPEG audio, as they are when only the size of a tag is wrong.
+func (f *finder) endsInMusic() bool {
+	const n = 8 << 10
+	b := f.file.peek(max(f.file.size-n, 0), n)
+	for i := range b {
+		if mpegFrames(b[i:], 2) {
+			return true
+		}
+	}
+	return false
 }
 
 // bare is for music that has no container of its own: its tags lie before and behind it.
