@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 var (
@@ -203,7 +204,7 @@ var containers = []struct {
 // search walks the whole file: the tags in front, the container behind them, the tags at its end.
 func (f *finder) search() verdict {
 	off, tagged := f.tagsAt(0)
-	if f.pic != nil && off > f.file.size && !f.endsInMusic() {
+	if off > f.file.size && !f.cut() && !f.endsInMusic() {
 		f.pic, f.candidates = nil, nil // nothing but a tag that goes on beyond the file: there is no music to have a cover
 		return broken
 	}
@@ -294,6 +295,11 @@ func (f *finder) scan(off int64) (int64, func(*finder, int64) verdict) {
 		}
 	}
 	return off, nil
+}
+
+// cut reports whether the file ends inside a picture.
+func (f *finder) cut() bool {
+	return slices.ContainsFunc(f.candidates, func(c candidate) bool { return c.rank == rankCut })
 }
 
 // endsInMusic reports whether the last bytes of the file are MPEG audio, as they are when only the size of a tag is wrong.

@@ -134,7 +134,7 @@ func makeSongs() []song {
 		with("id3", "TTA", front, id3(3, 0, framed(3, 3, front)), []byte("TTA1"), zeros(500)),
 		with("id3", "cut in its picture", front[:1500], id3(3, 0, framed(3, 3, front))[:10+10+18+1+1500+0]),
 		without("id3", "cut before its picture", ErrCorrupt, id3(3, 0, framed(3, 3, front))[:10+10+20]),
-		without("id3", "size of 0x7f7f7f7f", ErrNoPicture, []byte("ID3\x03\x00\x00\x7f\x7f\x7f\x7f"), zeros(200)),
+		without("id3", "size of 0x7f7f7f7f", ErrCorrupt, []byte("ID3\x03\x00\x00\x7f\x7f\x7f\x7f"), zeros(200)),
 		without("id3", "frame of 4 GiB", ErrCorrupt, id3(3, 0, []byte("APIC\xff\xff\xff\xff\x00\x00"), apic(3, back)), mp3),
 		with("id3", "frame beyond its tag", back, id3(3, 0, []byte("APIC\x00\x00\xff\xff\x00\x00"), apic(3, back)), mp3),
 		without("id3", "unterminated UTF-16", ErrNoPicture, id3(3, 0, frame(3, "APIC", 0, []byte("\x01image/jpeg\x00\x03"), utf16le("no end"))), mp3),
