@@ -1,11 +1,7 @@
 package render
 
 import (
-	"bytes"
-	"compress/zlib"
 	"encoding/binary"
-	"hash/crc32"
-	"io"
 	"math"
 	"sync"
 
@@ -240,52 +236,4 @@ func (t *toSRGB) isSRGB() bool {
 		}
 	}
 	return true
-}
-
-// inflateICC returns the profile in a PNG's iCCP chunk, or nil.
-func inflateICC(chunk []byte) []byte {
-	name := bytes.IndexByte(chunk, 0)
-	if name < 0 || name > 79 || len(chunk) < name+2 || chunk[name+1] != 0 {
-		return nil
-	}
-	z, err := zlib.NewReader(bytes.NewReader(chunk[name+2:]))
-	if err != nil {
-		return nil
-	}
-	// A profile begins with its size, which limits what a bomb can do.
-	var size [4]byte
-	if _, err := io.ReadFull(z, size[:]); err != nil {
-		return nil
-	}
-	n := int64(binary.BigEndian.Uint32(size[:]))
-	if n < iccHeader || n > inflateLimit(chunk) {
-		return nil
-	}
-	icc := make([]byte, n)
-	copy(icc, size[:])
-	if _, err := io.ReadFull(z, icc[4:]); err != nil {
-		return nil
-	}
-	return icc
-}
-
-// inflateLimit returns the size of the largest profile that can be in an iCCP chunk.
-func inflateLimit(chunk []byte) int64 {
-	const most = 1032 // for one byte of deflate
-	return min(maxProfile, most*int64(len(chunk)))
-}
-
-// iccpChunk returns a PNG chunk with a profile, or nothing for none.
-func iccpChunk(icc []byte) []byte {
-	if icc == nil {
-		return nil
-	}
-	var b bytes.Buffer
-	b.WriteString("\x00\x00\x00\x00iCCPicc\x00\x00")
-	z := zlib.NewWriter(&b)
-	z.Write(icc) // a Buffer does not fail
-	z.Close()
-	chunk := b.Bytes()
-	binary.BigEndian.PutUint32(chunk, uint32(len(chunk)-8))
-	return binary.BigEndian.AppendUint32(chunk, crc32.ChecksumIEEE(chunk[4:]))
 }

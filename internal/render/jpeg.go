@@ -1,13 +1,120 @@
 package render
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"image"
 
 	"github.com/thumbcache/thumbcache/internal/render/jpegdec"
+	"github.com/thumbcache/thumbcache/internal/render/jpegenc"
 )
+
+func (h *header) readJPEG(data []byte) (err error) {
+	if h.jpeg, err = jpegdec.ReadHeader(data); err != nil {
+		return jpegError(err)
+	}
+	h.width, h.height = h.jpeg.Width, h.jpeg.Height
+	h.grey = h.jpeg.Model == jpegdec.Gray
+	for rest := data[2:]; ; {
+		s, r, ok := nextSegment(rest)
+		if !ok || s.marker == markerSOS {
+			return nil
+		}
+		rest = r
+		switch {
+		case s.marker == markerAPP1 && bytes.HasPrefix(s.data, []byte(exifHeader)):
+			h.orientation = exifOrientation(s.data)
+		case s.marker == markerAPP2 && bytes.HasPrefix(s.data, []byte(iccSegments)):
+			h.memory = min(h.memory+int64(len(s.data)), maxProfile) // to put the pieces together
+		}
+	}
+}
+
+// A segment of a JPEG file.
+type segment struct {
+	marker byte
+	data   []byte
+}
+
+const (
+	markerEOI  = 0xd9
+	markerSOS  = 0xda
+	markerAPP1 = 0xe1
+	markerAPP2 = 0xe2
+)
+
+// nextSegment returns the first segment in data and what follows it. Entropy-coded data before it is skipped, as are
+// stray bytes. There is no other if ok is false.
+func nextSegment(data []byte) (s segment, rest []byte, ok bool) {
+	for {
+		i := bytes.IndexByte(data, 0xff)
+		if i < 0 {
+			return s, nil, false
+		}
+		for data = data[i+1:]; len(data) > 0 && data[0] == 0xff; data = data[1:] {
+		}
+		if len(data) == 0 {
+			return s, nil, false
+		}
+		switch s.marker = data[0]; {
+		case s.marker <= 0x01, s.marker >= 0xd0 && s.marker <= 0xd8:
+			data = data[1:] // a stuffed byte, or a marker without a segment
+			continue
+		case s.marker == markerEOI:
+			return s, nil, true
+		}
+		data = data[1:]
+		if len(data) < 2 {
+			return s, nil, false
+		}
+		n := int(binary.BigEndian.Uint16(data))
+		if n < 2 || n > len(data) {
+			return s, nil, false
+		}
+		s.data = data[2:n]
+		return s, data[n:], true
+	}
+}
+
+// jpegICC puts the pieces of an embedded profile together.
+func jpegICC(data []byte) []byte {
+	var pieces [256][]byte
+	count, size := 0, 0
+	for rest := data[2:]; ; {
+		s, r, ok := nextSegment(rest)
+		if !ok || s.marker == markerSOS {
+			break
+		}
+		rest = r
+		const header = len(iccSegments) + 2 // number and count, from 1
+		if s.marker != markerAPP2 || len(s.data) < header || string(s.data[:len(iccSegments)]) != iccSegments {
+			continue
+		}
+		number := s.data[len(iccSegments)]
+		if pieces[number] == nil {
+			count = int(s.data[len(iccSegments)+1])
+			pieces[number] = s.data[header:]
+			size += len(s.data) - header
+		}
+	}
+	if count == 0 || size > maxProfile {
+		return nil
+	}
+	if count == 1 {
+		return pieces[1]
+	}
+	icc := make([]byte, 0, size)
+	for _, p := range pieces[1 : count+1] {
+		if p == nil {
+			return nil
+		}
+		icc = append(icc, p...)
+	}
+	return icc
+}
 
 // jpegOptions returns how much of a JPEG the layout needs.
 func jpegOptions(g layout, o Options) jpegdec.Options {
@@ -32,8 +139,9 @@ func jpegError(err error) error {
 	return err
 }
 
-func (ws *workspace) decodeJPEG(ctx context.Context, data []byte, o jpegdec.Options) (raster, error) {
+func (ws *workspace) decodeJPEG(ctx context.Context, data []byte, h header, o jpegdec.Options) (raster, error) {
 	img := &ws.jpeg
+	ws.jpegSize = max(ws.jpegSize, h.jpeg.Cost(o))
 	if err := jpegdec.Decode(ctx, data, o, img); err != nil {
 		return raster{}, jpegError(err)
 	}
@@ -113,4 +221,14 @@ func ink(row, black []byte, complements, straight bool) {
 			p[c] = byte((uint32(v)*k + 127) / 255)
 		}
 	}
+}
+
+// encodeJPEG encodes one grey plane, or luma and chroma.
+func (ws *workspace) encodeJPEG(p [3]plane, quality int, icc []byte) []byte {
+	m := jpegenc.Image{Width: p[0].width, Height: p[0].height, Y: p[0].pix, YStride: p[0].stride}
+	if p[1].pix != nil {
+		m.Cb, m.Cr, m.CStride = p[1].pix, p[2].pix, p[1].stride
+	}
+	ws.out = jpegenc.Append(grow(ws.out, m.Width*m.Height/2)[:0], &m, quality, icc)
+	return bytes.Clone(ws.out)
 }

@@ -14,6 +14,7 @@ type workspace struct {
 	rows     []int64   // two rows between the passes, one in each half
 	planes   [6][]byte // what is scaled, and what is transposed from it
 	jpeg     jpegdec.Image
+	jpegSize int64 // most that jpeg holds
 	out      []byte
 	pngState *png.EncoderBuffer
 }
@@ -24,9 +25,9 @@ var workspaces = sync.Pool{New: func() any { return new(workspace) }}
 const maxKept = 8 << 20
 
 func (ws *workspace) release() {
-	kept := cap(ws.out) + 8*cap(ws.rows)
+	kept := ws.jpegSize + int64(cap(ws.out)+8*cap(ws.rows))
 	for _, p := range ws.planes {
-		kept += cap(p)
+		kept += int64(cap(p))
 	}
 	if kept <= maxKept {
 		workspaces.Put(ws)

@@ -1,7 +1,6 @@
 package jpegdec
 
 import (
-	"bytes"
 	"encoding/binary"
 	"math/rand/v2"
 	"slices"
@@ -503,5 +502,3 @@ func jfif() []byte {
 func adobe(transform byte) []byte {
 	return appendSegment(nil, markerAPP14, append([]byte("Adobe\x00\x64\x00\x00\x00\x00"), transform))
 }
-
-var _ = bytes.Equal

@@ -329,8 +329,8 @@ func (t *table) buildSkip() {
 				size = uint(e >> 16)
 			}
 			step := uint(e.advance())
-			// A complete entry can tell of a value that is not in the string,
-			// which is as good: it is not wanted.
+			// The string has to have all of the code. It need not have all of
+			// the value, which is not wanted.
 			if e == partial || bits+code > skipBits || step == bad {
 				break
 			}

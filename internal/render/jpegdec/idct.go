@@ -79,8 +79,7 @@ const (
 	shift1    = constBits - passBits
 	shift2    = constBits + passBits + 3
 
-	// lanes times a number is the pair of it and itself.
-	lanes = 1<<32 + 1
+	lanes = 1<<32 + 1 // times a number is the pair of it and itself
 	high  = -1 << 32
 
 	round1 = lanes << (shift1 - 1)
@@ -88,7 +87,7 @@ const (
 	round2 = lanes * (128<<shift2 + 1<<(shift2-1))
 
 	// What no sample from 0 to 255 has set.
-	overflow = high>>(32-8-shift2)&^0xffffffff | (-1<<(8+shift2))&0xffffffff
+	overflow = -1<<(32+8+shift2) | 0xffffffff&^(1<<(8+shift2)-1)
 )
 
 // idct8 writes the 8x8 samples of b to dst, and clears b. It is the algorithm of
@@ -116,7 +115,7 @@ func idct8(b *block, last int, dst []byte, stride int) {
 		even[24], odd[24] = transpose(x6, x7)
 	}
 	*b = block{}
-	for i := 0; i < 4; i++ {
+	for i := range 4 {
 		w := rows[8*i : 8*i+8 : 8*i+8]
 		var x0, x1, x2, x3, x4, x5, x6, x7 int64
 		if low {
@@ -146,15 +145,18 @@ func idct8(b *block, last int, dst []byte, stride int) {
 	}
 }
 
-// The constants are of the usual names: c1 is √2·cos(π/16), and so on.
+// Constants are named by their value. cn is √2·cos(nπ/16).
 const (
+	f0275 = 2260  // c7
 	f0298 = 2446  // -c1 + c3 + c5 - c7
 	f0390 = 3196  // c3 - c5
 	f0541 = 4433  // c6
 	f0765 = 6270  // c2 - c6
+	f0785 = 6437  // c5
 	f0899 = 7373  // c3 - c7
 	f1175 = 9633  // c3
 	f1306 = 10703 // c2
+	f1387 = 11363 // c1
 	f1501 = 12299 // c1 + c3 - c5 - c7
 	f1847 = 15137 // c2 + c6
 	f1961 = 16069 // c3 + c5
@@ -199,12 +201,6 @@ func transform8low(x0, x1, x2, x3, round int64) (_, _, _, _, _, _, _, _ int64) {
 	o3 := x1*f1387 + x3*f1175
 	return e + e3 + o3, e + e2 + o2, e - e2 + o1, e - e3 + o0, e - e3 - o0, e - e2 - o1, e + e2 - o2, e + e3 - o3
 }
-
-const (
-	f1387 = 11363
-	f0785 = 6437
-	f0275 = 2260
-)
 
 // transpose makes pairs of rows of pairs of columns: of (a, b) and (c, d) it
 // makes (a, c) and (b, d), dropping shift1 fraction bits.
@@ -301,6 +297,3 @@ func flat(dc int64, dst []byte, stride, size int) {
 		dst[0] = v
 	}
 }
-
-// bitsBelow returns a mask of the bits 0 to k-1.
-func bitsBelow(k int) uint64 { return 1<<k - 1 }

@@ -25,7 +25,11 @@ func (d *decoder) neededScans(pos int) (needed [maxScans]bool) {
 		}
 		pos = seg.end
 		if seg.marker == markerSOS {
-			scans[n], _ = d.parseScan(seg.data)
+			s, ok := d.parseScan(seg.data)
+			if !ok {
+				s = scan{} // is read, so that it is seen to be damaged
+			}
+			scans[n] = s
 			n++
 		}
 	}
@@ -35,9 +39,6 @@ func (d *decoder) neededScans(pos int) (needed [maxScans]bool) {
 	}
 	for i := n - 1; i >= 0; i-- {
 		s := &scans[i]
-		if s.n == 0 {
-			continue
-		}
 		if s.first == 0 {
 			needed[i] = true
 			continue
@@ -67,6 +68,9 @@ func (c *component) wanted() (mask uint64) {
 func (s *scan) band() uint64 {
 	return bitsBelow(s.last+1) &^ bitsBelow(s.first)
 }
+
+// bitsBelow returns a mask of the bits 0 to k-1.
+func bitsBelow(k int) uint64 { return 1<<k - 1 }
 
 // dcFirstSpan reads the upper bits of DC coefficients (T.81 G.1.2.1).
 func (d *decoder) dcFirstSpan(s *scan, y, x0, x1 int) int {
@@ -192,9 +196,9 @@ func (d *decoder) acRefineSpan(s *scan, y, x0, x1 int) int {
 		coef := t.coef[j*per : j*per+per]
 		zeros, grown := band&^old, uint64(0)
 		c := r.cursor
-		// The bits of the old coefficients are in the order of these, so they
-		// are only collected here. How many there are between two symbols is
-		// what no processor can predict.
+		// The bits of old coefficients come in the order of these, so it is
+		// enough to collect them here, and to add them all in the end. How many
+		// there are between two symbols is what no processor can predict.
 		rest, fixes := old, uint64(0)
 		for d.eobRun == 0 && zeros|rest != 0 {
 			c = c.need(&r.buf)
@@ -205,7 +209,8 @@ func (d *decoder) acRefineSpan(s *scan, y, x0, x1 int) int {
 				d.eobRun, c = c.run(e, &r.buf)
 				break
 			}
-			// The coefficient is the so manieth of those that are zero.
+			// The symbol says how many zeros to count, the last of which is the
+			// new coefficient, or a zero again.
 			for range e.advance() - 1 {
 				zeros &= zeros - 1
 			}
@@ -267,8 +272,8 @@ func (d *decoder) coefficient(v int32, low uint) int16 {
 	return int16(v)
 }
 
-// block returns the index of block (x, y) among those kept. All that an MCU of
-// the rows that are read can have are.
+// block returns the index of block (x, y) among those of which coefficients are
+// kept, which are all that an MCU can have in the rows that are read.
 func (c *component) block(x, y int) int { return y*c.coefStride + x }
 
 // render transforms all blocks of a progressive picture.

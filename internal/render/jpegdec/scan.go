@@ -141,7 +141,8 @@ func (d *decoder) read(ctx context.Context, s *scan) error {
 
 // resync looks for the restart marker of the number that is expected, and
 // begins the segment behind it. It returns how many restart intervals have to
-// be given up before there is data again (T.81 F.1.1.5.2 has no word on that).
+// be given up before there is data again. T.81 leaves that to the decoder; this
+// is about what libjpeg does.
 func (r *bitReader) resync(expect byte) (lost int) {
 	// A segment that was read to its end leaves no more than the padding of its
 	// last byte. If there is more, a marker may have been destroyed.
@@ -161,6 +162,7 @@ func (r *bitReader) resync(expect byte) (lost int) {
 	return 0
 }
 
+// resetPredictions prepares for the first MCU of a scan or of a restart interval.
 func (d *decoder) resetPredictions(s *scan) {
 	d.eobRun = 0
 	for i := range s.n {

@@ -37,17 +37,17 @@ func (w *bitWriter) block(s source, left, top int, q *quantiser, codes *codeTabl
 	}
 
 	var values [64]int32
-	var nonzero uint64
+	var nonzero uint64 // a bit for each
 	for i, at := range &zigzag {
-		v := int32((int64(w.coefs[at&63])*q.inverse[i] + 1<<(inverseBits-1)) >> inverseBits)
-		values[i] = v
-		nonzero |= uint64(uint32(v|-v)>>31) << i
+		v := (int64(w.coefs[at&63])*q.inverse[i] + 1<<(inverseBits-1)) >> inverseBits
+		values[i] = int32(v)
+		nonzero = nonzero>>1 | uint64(v|-v)&(1<<63) // v or -v is negative, unless v is 0
 	}
 
 	diff := values[0] - previous
 	size, low := magnitude(diff)
 	code := codes.dc[size]
-	w.write(code>>8<<size|low, uint(code&0xff)+size)
+	w.write(code>>8<<(size&15)|low, uint(code&0xff)+size)
 
 	last := 0
 	for nonzero &^= 1; nonzero != 0; nonzero &= nonzero - 1 {
@@ -60,7 +60,7 @@ func (w *bitWriter) block(s source, left, top int, q *quantiser, codes *codeTabl
 		}
 		size, low := magnitude(values[i&63])
 		code := codes.ac[byte(run<<4)|byte(size)]
-		w.write(code>>8<<size|low, uint(code&0xff)+size)
+		w.write(code>>8<<(size&15)|low, uint(code&0xff)+size)
 	}
 	if last != 63 {
 		code := codes.ac[0]
@@ -73,12 +73,12 @@ func (w *bitWriter) block(s source, left, top int, q *quantiser, codes *codeTabl
 func magnitude(v int32) (size uint, low uint32) {
 	sign := v >> 31
 	size = uint(bits.Len32(uint32((v ^ sign) - sign)))
-	return size, uint32(v+sign) & (1<<size - 1)
+	return size, uint32(v+sign) & (1<<(size&15) - 1)
 }
 
 // write writes n bits, at most 27.
 func (w *bitWriter) write(v uint32, n uint) {
-	w.bits = w.bits<<n | uint64(v)
+	w.bits = w.bits<<(n&31) | uint64(v) // the masks spare the compiler a comparison
 	w.n += n
 	if w.n >= 32 {
 		w.flush()
@@ -88,7 +88,7 @@ func (w *bitWriter) write(v uint32, n uint) {
 // flush writes 32 bits. Room for them was reserved.
 func (w *bitWriter) flush() {
 	w.n -= 32
-	v := uint32(w.bits >> w.n)
+	v := uint32(w.bits >> (w.n & 31))
 	// Of a byte that is 0xff, the complement is 0, and only from one does the subtraction borrow into the high bit
 	// where v itself has it set.
 	if (^v-0x01010101)&v&0x80808080 == 0 {

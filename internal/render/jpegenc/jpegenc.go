@@ -34,8 +34,8 @@ func Append(dst []byte, m *Image, quality int, icc []byte) []byte {
 	y := source{m.Y, m.YStride, m.Width, m.Height}
 	if m.Cb == nil {
 		for top := 0; top < m.Height; top += 8 {
-			w.reserve((m.Width + 7) / 8)
 			for left := 0; left < m.Width; left += 8 {
+				w.reserve(1)
 				dcY = w.block(y, left, top, &luma, &lumaCodes, dcY)
 			}
 		}
@@ -43,8 +43,8 @@ func Append(dst []byte, m *Image, quality int, icc []byte) []byte {
 		cb := source{m.Cb, m.CStride, (m.Width + 1) / 2, (m.Height + 1) / 2}
 		cr := source{m.Cr, m.CStride, cb.width, cb.height}
 		for top := 0; top < m.Height; top += 16 {
-			w.reserve((m.Width + 15) / 16 * 6)
 			for left := 0; left < m.Width; left += 16 {
+				w.reserve(6)
 				dcY = w.block(y, left, top, &luma, &lumaCodes, dcY)
 				dcY = w.block(y, left+8, top, &luma, &lumaCodes, dcY)
 				dcY = w.block(y, left, top+8, &luma, &lumaCodes, dcY)
