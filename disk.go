@@ -180,7 +180,7 @@ func (d *disk) get(ctx context.Context, k *key, hash string) (*sealed, bool) {
 		}
 		return nil, false
 	}
-	s, err := unseal(data)
+	s, err := unseal(data, k)
 	if err != nil {
 		if !errors.Is(err, errOtherVersion) {
 			d.corrupt.Add(1)
@@ -596,8 +596,9 @@ func (s *sealed) seal() ([]byte, error) {
 	return le.AppendUint32(b, uint32(n)), nil
 }
 
-// unseal checks a file and takes it apart. The payload of the result is a part of data.
-func unseal(data []byte) (*sealed, error) {
+// unseal checks a file and takes it apart. The payload of the result is a part of data. Texts that are the same as those of
+// want are not copied.
+func unseal(data []byte, want *key) (*sealed, error) {
 	le := binary.LittleEndian
 	if len(data) < sealFixed+sealEnd {
 		return nil, errors.New("too short")
@@ -633,12 +634,16 @@ func unseal(data []byte) (*sealed, error) {
 		data:    payload,
 	}
 	rest := t[sealFixed : n-sealEnd]
-	for _, text := range []*string{&s.key.provider, &s.key.path, &s.stamp.Tag, &s.version} {
+	s.key.source = want.source
+	for _, text := range [...]*string{&s.key.provider, &s.key.path, &s.stamp.Tag, &s.version} {
 		if len(rest) < 4 || uint64(le.Uint32(rest)) > uint64(len(rest)-4) {
 			return nil, errors.New("broken trailer")
 		}
 		l := 4 + int(le.Uint32(rest))
-		*text, rest = string(rest[4:l]), rest[l:]
+		if string(rest[4:l]) != *text { // which allocates nothing
+			*text = string(rest[4:l])
+		}
+		rest = rest[l:]
 	}
 	if len(rest) != 0 {
 		return nil, errors.New("broken trailer")

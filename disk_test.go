@@ -107,7 +107,7 @@ func TestSealRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := unseal(data)
+		got, err := unseal(data, &key{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -203,7 +203,7 @@ func FuzzUnseal(f *testing.F) {
 		f.Add(data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		s, err := unseal(data)
+		s, err := unseal(data, &key{})
 		if err != nil {
 			return
 		}

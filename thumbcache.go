@@ -215,11 +215,12 @@ type provider struct {
 // not asked any more. Each may hold a thread that nothing can free.
 const hungCalls = 16
 
-// A stripe orders publishing against Invalidate for the sources that share it. Whoever publishes holds the lock and sees
-// whether gen is still what it was when its flight began.
+// A stripe orders publishing against Invalidate for the sources that share it. Invalidate raises gen and then clears each
+// tier under its lock; whoever publishes to a tier holds its lock and sees whether gen is still what it was when its
+// flight began. The tiers have a lock each so that a disk that hangs holds up nothing in memory.
 type stripe struct {
-	mu  sync.Mutex
-	gen uint64 // guarded by mu; raised by Invalidate
+	gen          atomic.Uint64
+	memory, disk sync.Mutex
 }
 
 type source struct{ provider, path string }
@@ -409,7 +410,7 @@ func (c *Cache) Invalidate(provider, path string) error {
 	case c.providers[provider] == nil:
 		return fail("stat", src, errNoProvider)
 	}
-	if err := c.drop(src); err != nil {
+	if _, err := c.drop(src); err != nil {
 		return fail("stat", src, err)
 	}
 	return nil
@@ -474,7 +475,7 @@ func (c *Cache) find(ctx context.Context, k key, version string) (*Thumbnail, er
 			return e.thumb, nil
 		case l.stamp.equal(e.stamp): // looked at again since, perhaps for another size
 			c.memoryHits.Add(1)
-			c.remember(f, e.thumb, e.stamp, e.version, l)
+			c.remember(f, &entry{key: k, thumb: e.thumb, stamp: e.stamp, version: e.version, look: l})
 			return e.thumb, nil
 		}
 		// It is known to be outdated. What is served is made anew.
@@ -542,40 +543,47 @@ func (c *Cache) stripe(s source) *stripe {
 	return &c.stripes[maphash.Comparable(c.seed, s)%uint64(len(c.stripes))]
 }
 
-func (c *Cache) generation(s source) uint64 {
-	st := c.stripe(s)
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	return st.gen
-}
+func (c *Cache) generation(s source) uint64 { return c.stripe(s).gen.Load() }
 
-// drop forgets all about s. What is being made of it from now on belongs to the past and is not published.
-func (c *Cache) drop(s source) error {
+// drop forgets all about s and begins its next generation. What is being made of it belongs to the past and will not be
+// published.
+func (c *Cache) drop(s source) (gen uint64, err error) {
 	st := c.stripe(s)
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	st.gen++
+	gen = st.gen.Add(1)
+	st.memory.Lock()
 	c.memory.drop(s)
-	if c.disk != nil {
-		return c.disk.removeSource(s)
+	st.memory.Unlock()
+	if c.disk == nil {
+		return gen, nil
 	}
-	return nil
+	st.disk.Lock()
+	defer st.disk.Unlock()
+	return gen, c.disk.removeSource(s)
 }
 
-// current calls publish unless the flight's source was dropped since it began. No drop happens meanwhile.
-func (c *Cache) current(s source, gen uint64, publish func()) {
+// toMemory calls publish unless s was dropped since the flight began. No drop happens meanwhile.
+func (c *Cache) toMemory(s source, gen uint64, publish func()) {
 	st := c.stripe(s)
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	if st.gen == gen {
+	st.memory.Lock()
+	defer st.memory.Unlock()
+	if st.gen.Load() == gen {
+		publish()
+	}
+}
+
+// toDisk is toMemory for what is written to disk.
+func (c *Cache) toDisk(s source, gen uint64, publish func()) {
+	st := c.stripe(s)
+	st.disk.Lock()
+	defer st.disk.Unlock()
+	if st.gen.Load() == gen {
 		publish()
 	}
 }
 
 // remember keeps a thumbnail in memory.
-func (c *Cache) remember(f *thumbFlight, t *Thumbnail, stamp Stamp, version string, l *look) {
-	e := &entry{key: f.key, thumb: t, stamp: stamp, version: version, look: l}
-	c.current(f.key.source, f.gen, func() { c.memory.put(e) })
+func (c *Cache) remember(f *thumbFlight, e *entry) {
+	c.toMemory(f.key.source, f.gen, func() { c.memory.put(e) })
 }
 
 // thumbnail is the flight of one thumbnail: from disk, or made. hash is the source's; it is worked out by the caller, who
@@ -594,7 +602,7 @@ func (c *Cache) thumbnail(ctx context.Context, end context.CancelCauseFunc, f *t
 	old := c.stored(ctx, &f.key, hash)
 	if old != nil && c.usable(old, f, &l) {
 		c.diskHits.Add(1)
-		c.remember(f, old.thumb, old.stamp, old.version, l)
+		c.remember(f, &entry{key: f.key, thumb: old.thumb, stamp: old.stamp, version: old.version, look: l})
 		if f.version == "" && l == nil {
 			c.staleServed.Add(1)
 			c.lookBehind(f, old.stamp)
@@ -670,11 +678,11 @@ func (c *Cache) make(ctx context.Context, f *thumbFlight, hash string, old *entr
 			c.forget(src)
 		}
 	case lasting(err) != causeNone && x.steady:
+		now := *f
 		if old != nil {
-			c.forget(src)
-			f.gen = c.generation(src)
+			now.gen = c.forget(src)
 		}
-		c.rememberFailure(f, failure{err: err, stamp: x.stamp, version: f.version, made: time.Now()})
+		c.rememberFailure(&now, failure{err: err, stamp: x.stamp, version: f.version, made: time.Now()})
 	}
 	return nil, err
 }
@@ -694,10 +702,12 @@ func (c *Cache) lost(ctx context.Context, err error) error {
 }
 
 // forget is drop for a source that is gone or has changed for the worse.
-func (c *Cache) forget(s source) {
-	if err := c.drop(s); err != nil {
+func (c *Cache) forget(s source) (gen uint64) {
+	gen, err := c.drop(s)
+	if err != nil {
 		c.log.Debug("thumbcache: removing stored thumbnails", "error", err)
 	}
+	return gen
 }
 
 // enter waits for its turn to make a thumbnail, in the order of coming.
@@ -770,7 +780,9 @@ func (c *Cache) etag(k *key, stamp Stamp, version string) string {
 		text(stamp.Tag)
 	}
 	sum := sha256.Sum256(b)
-	return `W/"` + hex.EncodeToString(sum[:16]) + `"`
+	b = append(buf[:0], `W/"`...)
+	b = hex.AppendEncode(b, sum[:16])
+	return string(append(b, '"'))
 }
 
 // failure returns the remembered failure of s, if it still stands.
@@ -802,12 +814,8 @@ func (c *Cache) rememberFailure(f *thumbFlight, m failure) {
 		return
 	}
 	src := f.key.source
-	c.current(src, f.gen, func() {
-		c.memory.fail(src, m)
-		if c.disk != nil {
-			c.store(f, &sealed{key: key{source: src, none: true}, cause: lasting(m.err), stamp: m.stamp, version: m.version, made: m.made})
-		}
-	})
+	c.toMemory(src, f.gen, func() { c.memory.fail(src, m) })
+	c.store(f, &sealed{key: key{source: src, none: true}, cause: lasting(m.err), stamp: m.stamp, version: m.version, made: m.made})
 }
 
 // publish keeps a new thumbnail in memory and on disk, unless its source was dropped or changed under it.
@@ -819,26 +827,28 @@ func (c *Cache) publish(f *thumbFlight, t *Thumbnail, x *extracted) {
 	if now := c.memory.look(f.key.source); now != nil && now.stamp.equal(x.stamp) {
 		l = now
 	}
-	c.remember(f, t, x.stamp, f.version, l)
+	c.remember(f, &entry{key: f.key, thumb: t, stamp: x.stamp, version: f.version, look: l})
+	c.store(f, &sealed{
+		key: f.key, quality: c.recipeQuality(&f.key), width: t.Width, height: t.Height,
+		stamp: x.stamp, version: f.version, made: time.Now(), data: t.Data,
+	})
+}
+
+// store writes s to disk, behind the request if room must be made for it first.
+func (c *Cache) store(f *thumbFlight, s *sealed) {
 	if c.disk == nil {
 		return
 	}
-	s := &sealed{
-		key: f.key, quality: c.recipeQuality(&f.key), width: t.Width, height: t.Height,
-		stamp: x.stamp, version: f.version, made: time.Now(), data: t.Data,
-	}
-	c.current(f.key.source, f.gen, func() { c.store(f, s) })
-}
-
-// store writes s to disk, behind the request if room must be made for it first. The caller holds the stripe of its source.
-func (c *Cache) store(f *thumbFlight, s *sealed) {
-	need, err := c.disk.put(s)
+	var need int64
+	var err error
+	src, gen := s.key.source, f.gen
+	c.toDisk(src, gen, func() { need, err = c.disk.put(s) })
 	if !errors.Is(err, errFull) || c.stores.Len() >= maxStores {
 		return
 	}
-	c.stores.Start(thumbFlight{s.key, f.version, f.gen}, func(context.Context, context.CancelCauseFunc) (struct{}, error) {
+	c.stores.Start(thumbFlight{s.key, f.version, gen}, func(context.Context, context.CancelCauseFunc) (struct{}, error) {
 		c.disk.makeRoom(need)
-		c.current(s.key.source, f.gen, func() { c.disk.put(s) })
+		c.toDisk(src, gen, func() { c.disk.put(s) })
 		return struct{}{}, nil
 	})
 }
@@ -877,7 +887,7 @@ const retryLook = 5 * time.Second
 
 // looked remembers the present state of a source, unless it was dropped since the flight began.
 func (c *Cache) looked(f sourceFlight, now Stamp) {
-	c.current(f.source, f.gen, func() { c.memory.looked(f.source, now, c.revalidate) })
+	c.toMemory(f.source, f.gen, func() { c.memory.looked(f.source, now, c.revalidate) })
 }
 
 // stat asks the provider for the state of a source, and of the pictures beside it if art is set, once for all who want to
@@ -964,7 +974,7 @@ func (c *Cache) extract(ctx context.Context, f sourceFlight) (x extracted, err e
 		return x, fail("extract", f.source, err)
 	}
 	if x.steady {
-		c.current(f.source, f.gen, func() { c.memory.keep(f.source, f.version, x.stamp, x.pic) })
+		c.toMemory(f.source, f.gen, func() { c.memory.keep(f.source, f.version, x.stamp, x.pic) })
 	}
 	return x, nil
 }

@@ -1383,7 +1383,7 @@ func BenchmarkDiskHit(b *testing.B) {
 	dir := b.TempDir()
 	c := mustNew(b, Config{Providers: map[string]Provider{"music": s}, Dir: dir, MemoryEntries: 1})
 	for _, path := range []string{"a", "b"} {
-		mustGet(b, c, "music", path, 200)
+		mustGet(b, c, "music", path, 260)
 	}
 	names := filesIn(b, dir)
 	file := filepath.Join(dir, names[0][:2], names[0])
@@ -1395,7 +1395,7 @@ func BenchmarkDiskHit(b *testing.B) {
 	b.Run("thumbcache", func(b *testing.B) {
 		ctx := b.Context()
 		for i := 0; b.Loop(); i++ {
-			c.Get(ctx, "music", "ab"[i%2:i%2+1], 200)
+			c.Get(ctx, "music", "ab"[i%2:i%2+1], 260)
 		}
 	})
 	b.Run("os.ReadFile", func(b *testing.B) {
