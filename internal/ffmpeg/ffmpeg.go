@@ -329,7 +329,9 @@ func (j *job) input(options ...string) []string {
 // output returns the arguments for one picture: JPEG for a frame of a film, quickly; PNG for what may be transparent; "copy"
 // for what is a picture already.
 func output(codec string) []string {
-	return []string{"-frames:v", "1", "-threads", "1", "-c:v", codec, "-q:v", "2", "-map_metadata", "-1", "-f", "image2pipe", "pipe:1"}
+	return []string{
+		"-frames:v", "1", "-threads", "1", "-c:v", codec, "-q:v", "2", "-map_metadata", "-1", "-f", "image2pipe", "pipe:1",
+	}
 }
 
 // attached returns the arguments that bring out an attached picture.
@@ -359,20 +361,23 @@ func (j *job) frame(s shot, m media) []string {
 	if m.film != nil && m.film.interlaced {
 		filters = append(filters, "yadif")
 	}
-	// JPEG knows one colour matrix only, whatever the film has.
 	if m.film != nil && m.film.hdr && j.build.tonemaps() {
 		filters = append(filters, scale(1280), "zscale=t=linear:npl=203", "format=gbrpf32le", "zscale=p=bt709",
-			"tonemap=mobius:desat=0", "zscale=t=bt709:m=bt470bg:r=pc")
+			"tonemap=mobius:desat=0", "zscale=t=bt709:m=bt470bg:r=tv")
 	} else {
-		filters = append(filters, scale(1280)+":out_color_matrix=bt601:out_range=full")
+		// JPEG knows one colour matrix only, whatever the film has.
+		filters = append(filters, scale(1280)+":out_color_matrix=bt601:out_range=limited")
 	}
-	filters = append(filters, "setsar=1", "format=yuvj420p")
+	filters = append(filters, "setsar=1", "format=yuv420p")
 	if s.good {
 		filters = append(filters, j.build.good()...)
 	}
 	if s.fade && j.build.filters["thumbnail"] {
 		filters = append(filters, "thumbnail=50")
 	}
+	// Only now to the range of JPEG, which blackframe does not take. And the key frame before the place that was asked for has
+	// a negative time, for which it would be dropped in favour of the next one, if there is one.
+	filters = append(filters, "scale=out_range=full", "format=yuvj420p", "setpts=0")
 	args := append(j.input(options...), "-map", "0:V:0", "-vf", strings.Join(filters, ","))
 	return append(args, output("mjpeg")...)
 }
@@ -391,12 +396,13 @@ func (b build) good() []string {
 	if !b.filters["metadata"] {
 		return nil
 	}
+	only := "metadata=mode=select:key=lavfi."
 	var filters []string
 	if b.filters["entropy"] {
-		filters = append(filters, "entropy", "metadata=mode=select:key=lavfi.entropy.normalized_entropy.normal.Y:value=0.35:function=greater")
+		filters = append(filters, "entropy", only+"entropy.normalized_entropy.normal.Y:function=greater:value=0.35")
 	}
 	if b.filters["blackframe"] {
-		filters = append(filters, "blackframe=amount=0:threshold=40", "metadata=mode=select:key=lavfi.blackframe.pblack:value=75:function=less")
+		filters = append(filters, "blackframe=amount=0:threshold=50", only+"blackframe.pblack:function=less:value=75")
 	}
 	return filters
 }

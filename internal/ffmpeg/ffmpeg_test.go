@@ -171,8 +171,9 @@ func TestOneProcessPerFilm(t *testing.T) {
 	plain := makePlain(t, dir)
 	makeFile(t, dir, "plain.mkv", "-i", "plain.mp4", "-c", "copy")
 	makeFile(t, dir, "plain.avi", "-i", "plain.mp4", "-c:v", "mpeg4")
+	makeFile(t, dir, "one key.mp4", "-i", "plain.mp4", "-c:v", "libx264", "-preset", "ultrafast", "-g", "250")
 	extract(t, system, plain) // which asks the binary what it can do
-	for _, name := range []string{"plain.mp4", "plain.mkv", "plain.avi"} {
+	for _, name := range []string{"plain.mp4", "plain.mkv", "plain.avi", "one key.mp4"} {
 		f, err := os.Open(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)

@@ -78,13 +78,18 @@ func parse(stderr []byte) media {
 	return m
 }
 
-// Messages of ffmpeg stand at the beginning of a line; tags, which the media can choose, do not.
+// message returns an expression for one of several messages of ffmpeg. They stand at the beginning of a line; tags, which the
+// media can choose, do not.
+func message(texts ...string) *regexp.Regexp {
+	return regexp.MustCompile(`(?m)^\S.*(` + strings.Join(texts, "|") + `)`)
+}
+
 var (
-	unreadable = regexp.MustCompile(`(?m)^\S.*(Input/output error|Permission denied|Stale file handle|Too many open files)`)
-	misused    = regexp.MustCompile(`(?m)^\S.*(Unrecognized option|Option not found|No such filter|Unknown encoder|Error initializing filter)`)
-	refused    = regexp.MustCompile(`(?m)^\S.*(not on whitelist|misdetection possible)`)
-	invalid    = regexp.MustCompile(`(?m)^\S.*: Invalid data found`)
-	beyond     = regexp.MustCompile(`(?m)^\S.*(Cannot allocate memory|Picture size .* is invalid|Decoder .* not found|Unknown decoder|unknown codec)`)
+	unreadable = message("Input/output error", "Permission denied", "Stale file handle", "Too many open files")
+	misused    = message("Unrecognized option", "Option not found", "No such filter", "Unknown encoder", "Error initializing filter")
+	refused    = message("not on whitelist", "misdetection possible")
+	invalid    = message(": Invalid data found")
+	beyond     = message("Cannot allocate memory", "Picture size .* is invalid", "Decoder .* not found", "Unknown decoder", "unknown codec")
 	demuxer    = regexp.MustCompile(`(?m)^\[(\w+)[\w,]* @ `)
 )
 

@@ -25,7 +25,7 @@ type header struct {
 	orientation   int // as in EXIF, 1 to 8
 	grey          bool
 	memory        int64  // most that decoding takes; for JPEG, besides what jpeg says
-	icc           []byte // as embedded; not for JPEG, where it comes in pieces
+	icc           []byte // as embedded; of a JPEG, where it comes in pieces, the last of them
 
 	jpeg jpegdec.Header
 	webp webpHeader
@@ -137,20 +137,35 @@ func (h *header) cost(g layout, o Options) int64 {
 			cost += 4 * (int64(h.width)/scale + 64) * (int64(h.height)/scale + 64)
 		}
 	}
-	// The result exists scaled, turned, perhaps as RGB from luma and chroma, and encoded: noise gets no smaller by
-	// that, its buffer has grown step by step, and it is copied once.
-	small := int64(g.width) * int64(g.height)
-	samples := 4 * small
-	if h.grey {
-		samples = small
+	// Twelfths of a byte for each pixel of the result: scaled; between colour models; encoded.
+	var scaled, converted, encoded int64
+	switch {
+	case h.grey:
+		scaled = 12
+	case h.contentType == typeJPEG && h.jpeg.Model == jpegdec.YCbCr && !o.PNG && h.icc == nil:
+		scaled = 18 // luma, and a quarter of each chroma
+	default:
+		scaled, converted = 48, 48+18
 	}
-	cost += 2 * samples
+	if g.transpose {
+		scaled *= 2
+	}
+	switch {
+	case o.PNG && h.grey:
+		encoded = 12
+	case o.PNG:
+		encoded = 48
+	case o.Quality <= 85:
+		encoded = 15 // noise takes no more
+	default:
+		encoded = 36
+	}
+	// What is encoded goes to a buffer that doubles as it grows, and is copied from there.
+	cost += (scaled + converted + 5*encoded) * int64(g.width) * int64(g.height) / 12
 	if o.PNG {
-		cost += 2*samples + 4*samples + 1<<20 // most of the constant is deflate's
-	} else {
-		cost += samples + 9*small
+		cost += 1 << 20 // for deflate
 	}
-	if h.icc != nil || h.contentType == typeJPEG {
+	if h.icc != nil {
 		cost += 2*maxCarried + 32<<10
 	}
 	return cost
@@ -158,10 +173,12 @@ func (h *header) cost(g layout, o Options) int64 {
 
 // profileData returns the ICC profile embedded in a picture, or nil.
 func (h *header) profileData(data []byte) []byte {
-	switch h.contentType {
-	case typeJPEG:
+	switch {
+	case h.icc == nil:
+		return nil
+	case h.contentType == typeJPEG:
 		return jpegICC(data)
-	case typePNG:
+	case h.contentType == typePNG:
 		return inflateICC(h.icc)
 	}
 	return h.icc

@@ -28,6 +28,7 @@ func (h *header) readJPEG(data []byte) (err error) {
 		case s.marker == markerAPP1 && bytes.HasPrefix(s.data, []byte(exifHeader)):
 			h.orientation = exifOrientation(s.data)
 		case s.marker == markerAPP2 && bytes.HasPrefix(s.data, []byte(iccSegments)):
+			h.icc = s.data
 			h.memory = min(h.memory+int64(len(s.data)), maxProfile) // to put the pieces together
 		}
 	}
@@ -229,6 +230,6 @@ func (ws *workspace) encodeJPEG(p [3]plane, quality int, icc []byte) []byte {
 	if p[1].pix != nil {
 		m.Cb, m.Cr, m.CStride = p[1].pix, p[2].pix, p[1].stride
 	}
-	ws.out = jpegenc.Append(grow(ws.out, m.Width*m.Height/2)[:0], &m, quality, icc)
+	ws.out = jpegenc.Append(grow(ws.out, m.Width*m.Height/4)[:0], &m, quality, icc)
 	return bytes.Clone(ws.out)
 }

@@ -12,6 +12,9 @@ import (
 	"image/jpeg"
 	"image/png"
 	"math"
+	"math/rand/v2"
+	"runtime"
+	"sync"
 	"testing"
 
 	"golang.org/x/image/bmp"
@@ -297,4 +300,49 @@ func TestCancelled(t *testing.T) {
 			t.Errorf("%s: got %v", format, err)
 		}
 	}
+}
+
+// A thumbnail does not depend on what its workspace held before, nor on what else is going on.
+func TestReuse(t *testing.T) {
+	type job struct {
+		data []byte
+		o    Options
+		want []byte
+	}
+	var jobs []job
+	files := []string{"lossy-alpha.webp", "lossless.webp", "animated.webp", "exif.webp", "progressive.jpg", "cmyk.jpg"}
+	var pictures [][]byte
+	for _, name := range files {
+		pictures = append(pictures, readTestdata(t, name))
+	}
+	for _, size := range []int{301, 64, 9} {
+		jpeg, png := encodeAs(t, "jpeg", smooth(size, size/2+1)), encodeAs(t, "png", smooth(size, size/2+1))
+		pictures = append(pictures, jpeg, png, withEXIF(t, "jpeg", jpeg, 6), embed(t, "jpeg", jpeg, displayP3()), embed(t, "png", png, adobeRGB()))
+	}
+	for _, data := range pictures {
+		for _, o := range []Options{{Size: 40}, {Size: 33, Cover: true}, {}, {Size: 41, PNG: true}} {
+			o.Quality = 85
+			runtime.GC()
+			runtime.GC() // now the pools are empty
+			img, err := Make(context.Background(), data, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			jobs = append(jobs, job{data, o, img.Data})
+		}
+	}
+	var wg sync.WaitGroup
+	for seed := range uint64(4) {
+		wg.Go(func() {
+			r := rand.New(rand.NewPCG(seed, 0))
+			for range 500 {
+				j := jobs[r.IntN(len(jobs))]
+				img, err := Make(context.Background(), j.data, j.o)
+				if err != nil || !bytes.Equal(img.Data, j.want) {
+					t.Errorf("%+v: other bytes than at first, %v", j.o, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }

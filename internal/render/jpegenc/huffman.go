@@ -21,9 +21,12 @@ type bitWriter struct {
 	edge  [64]byte
 }
 
-// reserve makes room for n blocks of the largest size: 64 codes of 16 bits with 11 more, every byte stuffed.
+// reserve makes room for n blocks of the largest size: 64 codes of 16 bits with 11 more, every byte stuffed. What it
+// makes room in doubles when it has to grow.
 func (w *bitWriter) reserve(n int) {
-	w.out = slices.Grow(w.out, n*64*27/8*2)
+	if n *= 64 * 27 / 8 * 2; cap(w.out)-len(w.out) < n {
+		w.out = slices.Grow(w.out, max(n, cap(w.out)))
+	}
 }
 
 // block writes a block and returns its mean, which the next one's is coded relative to.
