@@ -266,7 +266,7 @@ func film(img image.Image) []byte {
 	check(os.WriteFile(file, pngOf(img), 0o644))
 	defer os.Remove(file)
 	return ffmpeg("mp4", "-loop", "1", "-i", file, "-t", "4",
-		"-vf", "scale=640:-1,crop=320:180:'40+t*50':'ih*0.42-t*18',fps=12,fade=in:st=0:d=0.25",
+		"-vf", "scale=640:-1,crop=320:180:'40+t*50':'ih*0.53-t*20',fps=12,fade=in:st=0:d=0.25",
 		"-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "30", "-g", "6", "-preset", "slow")
 }
 
