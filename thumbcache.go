@@ -383,14 +383,17 @@ func (c *Cache) Stats() Stats {
 
 // Get returns the thumbnail of a source with its longest edge at most size pixels, as JPEG. See [Cache.Do].
 func (c *Cache) Get(ctx context.Context, provider, path string, size int) (*Thumbnail, error) {
-	return c.Do(ctx, Request{Provider: provider, Path: path, Size: size})
+	return c.do(ctx, &Request{Provider: provider, Path: path, Size: size})
 }
 
 // Do returns the thumbnail that req asks for. A caller whose ctx ends gets its error at once, whatever goes on behind.
 // The error is an [*Error], or ErrClosed.
-func (c *Cache) Do(ctx context.Context, req Request) (*Thumbnail, error) {
-	k, err := c.key(req)
-	if err != nil {
+func (c *Cache) Do(ctx context.Context, req Request) (*Thumbnail, error) { return c.do(ctx, &req) }
+
+// do looks into memory. It is the path of most requests, so it hashes, copies and locks as little as it can.
+func (c *Cache) do(ctx context.Context, req *Request) (*Thumbnail, error) {
+	var k key
+	if err := c.key(req, &k); err != nil {
 		return nil, err
 	}
 	if e := c.memory.get(&k); e != nil && e.fresh(req.Version) && !c.closed.Load() {
@@ -427,15 +430,15 @@ func fail(op string, s source, err error) error {
 }
 
 // key checks what can be checked without a lookup, and brings the size to one that is made here.
-func (c *Cache) key(req Request) (key, error) {
-	k := key{source: source{req.Provider, req.Path}, size: req.Size, fit: req.Fit, format: req.Format}
+func (c *Cache) key(req *Request, k *key) error {
+	k.source, k.size, k.fit, k.format = source{req.Provider, req.Path}, req.Size, req.Fit, req.Format
 	switch {
 	case req.Size < 0:
-		return k, fail("stat", k.source, fmt.Errorf("size %d: %w", req.Size, fs.ErrInvalid))
+		return fail("stat", k.source, fmt.Errorf("size %d: %w", req.Size, fs.ErrInvalid))
 	case req.Fit > Cover:
-		return k, fail("stat", k.source, fmt.Errorf("fit %d: %w", req.Fit, fs.ErrInvalid))
+		return fail("stat", k.source, fmt.Errorf("fit %d: %w", req.Fit, fs.ErrInvalid))
 	case req.Format > PNG:
-		return k, fail("stat", k.source, fmt.Errorf("format %d: %w", req.Format, fs.ErrInvalid))
+		return fail("stat", k.source, fmt.Errorf("format %d: %w", req.Format, fs.ErrInvalid))
 	}
 	if n := len(c.sizes); n > 0 {
 		i, _ := slices.BinarySearch(c.sizes, k.size)
@@ -445,7 +448,7 @@ func (c *Cache) key(req Request) (key, error) {
 		k.size = c.sizes[i]
 	}
 	k.size = min(k.size, c.maxSize)
-	return k, nil
+	return nil
 }
 
 // Longer texts than these are nobody's path.
@@ -1116,7 +1119,8 @@ func (c *Cache) cacheControl(h http.Header, req Request) {
 // notModified answers 304 before any work: with a version, the tag is known without a thumbnail.
 func (c *Cache) notModified(w http.ResponseWriter, r *http.Request, req Request) bool {
 	match := r.Header.Get("If-None-Match")
-	k, err := c.key(req)
+	var k key
+	err := c.key(&req, &k)
 	if match == "" || err != nil || c.providers[req.Provider] == nil {
 		return false
 	}

@@ -321,7 +321,7 @@ func TestLanczos(t *testing.T) {
 		first = max(0, int(math.Ceil(middle-3*step-0.5)))
 		var sum float64
 		for x := first; x < size && float64(x)+0.5 <= middle+3*step; x++ {
-			w = append(w, lanczos3((float64(x)+0.5-middle)/step))
+			w = append(w, lanczos3Exact((float64(x)+0.5-middle)/step))
 			sum += w[len(w)-1]
 		}
 		for k := range w {
