@@ -29,7 +29,6 @@ func png(seed uint64, n int) []byte {
 	return b
 }
 
-func be16(n int) []byte { return binary.BigEndian.AppendUint16(nil, uint16(n)) }
 func be32(n int) []byte { return binary.BigEndian.AppendUint32(nil, uint32(n)) }
 func be64(n int) []byte { return binary.BigEndian.AppendUint64(nil, uint64(n)) }
 func le16(n int) []byte { return binary.LittleEndian.AppendUint16(nil, uint16(n)) }

@@ -19,15 +19,14 @@ type testPicture struct {
 }
 
 type testComp struct {
-	id         byte
-	h, v       int
-	quant      [64]uint16 // in zig-zag order, as all here
-	coef       [][64]int  // quantised, of whole MCUs
-	bw, bh     int        // blocks in coef
-	compW      int        // samples
-	compH      int
-	blocks     [2]int // that a scan of just this component has
-	quantIndex byte
+	id     byte
+	h, v   int
+	quant  [64]uint16 // in zig-zag order, as all here
+	coef   [][64]int  // quantised, of whole MCUs
+	bw, bh int        // blocks in coef
+	compW  int        // samples
+	compH  int
+	blocks [2]int // that a scan of just this component has
 }
 
 type testScan struct {

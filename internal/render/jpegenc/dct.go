@@ -10,7 +10,8 @@ import (
 // rounding anything on the way, and that makes it linear to the last bit. Hence two transforms can share their
 // arithmetic: of a + b<<32 it is A + B<<32, where A and B only have to fit 32 bits in the end.
 
-// Bits after the point: of the constants in the first pass and in the second, and of the samples between them.
+// Bits after the point: of the constants in the first pass and in the second, and of the samples between them. The largest
+// result of all is the sum of 64 samples of 255, which with those of the second pass is just below 2^31.
 const (
 	bits1   = 18
 	bits2   = 13
@@ -46,7 +47,8 @@ func transform(v *[8]int64, bits uint, c *[4]int64) {
 	v[7] = z11 - z4
 }
 
-// constants returns the multipliers: cos 4, cos 6, cos 2 - cos 6, cos 2 + cos 6, in sixteenths of a circle's half.
+// constants returns what transform multiplies with: cos 4, cos 6, cos 2 - cos 6 and cos 2 + cos 6, where the angles are in
+// sixteenths of pi.
 func constants(bits uint) *[4]int64 {
 	one := float64(int64(1) << bits)
 	c2, c4, c6 := math.Cos(math.Pi/8), math.Cos(math.Pi/4), math.Cos(3*math.Pi/8)
