@@ -1093,10 +1093,17 @@ func (c *Cache) serve(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		status := HTTPStatus(err)
 		why := ""
-		if missingTool(err) {
+		switch {
+		case missingTool(err):
 			why = "ffmpeg was not found on this server"
-		} else if errors.Is(err, ErrNoPicture) {
+		case errors.Is(err, ErrNoPicture):
 			why = "there is no picture in this media"
+		case errors.Is(err, ErrCorrupt):
+			why = "this media is broken"
+		case errors.Is(err, ErrUnsupported):
+			why = "this kind of media is not supported"
+		case errors.Is(err, ErrTooLarge):
+			why = "this picture is too large"
 		}
 		if status >= http.StatusInternalServerError {
 			c.log.Warn("thumbcache: request failed", "provider", req.Provider, "path", req.Path, "error", err)

@@ -265,9 +265,9 @@ func film(img image.Image) []byte {
 	file := filepath.Join(os.TempDir(), "thumbcache-film.png")
 	check(os.WriteFile(file, pngOf(img), 0o644))
 	defer os.Remove(file)
-	return ffmpeg("mp4", "-loop", "1", "-i", file, "-t", "4",
-		"-vf", "scale=640:-1,crop=320:180:'40+t*50':'ih*0.53-t*20',fps=12,fade=in:st=0:d=0.25",
-		"-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "30", "-g", "6", "-preset", "slow")
+	return ffmpeg("mp4", "-loop", "1", "-i", file, "-t", "7",
+		"-vf", "scale=640:-1,crop=320:180:'40+t*30':'ih*0.53-t*10',noise=alls=14:allf=t,fps=12,fade=in:st=0:d=0.25",
+		"-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "34", "-g", "6", "-preset", "slow")
 }
 
 func main() {
