@@ -33,12 +33,12 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"hash/maphash"
+	"io"
 	"io/fs"
 	"log/slog"
 	"math"
@@ -665,7 +665,7 @@ func (c *Cache) make(ctx context.Context, f *thumbFlight, hash string, old *entr
 	x, err := c.picture(ctx, f.of())
 	var t *Thumbnail
 	if err == nil {
-		t, err = c.render(ctx, f, &x)
+		t, err = c.render(ctx, f, hash, &x)
 	}
 	switch {
 	case err == nil:
@@ -729,7 +729,7 @@ func (c *Cache) enter(ctx context.Context) error {
 func (c *Cache) stored(ctx context.Context, k *key, hash string) *entry {
 	if c.disk != nil {
 		if s, ok := c.disk.get(ctx, k, hash); ok && s.quality == c.recipeQuality(k) && s.cause == causeNone {
-			return &entry{key: *k, thumb: c.thumbnailOf(s), stamp: s.stamp, version: s.version}
+			return &entry{key: *k, thumb: c.thumbnailOf(hash, s), stamp: s.stamp, version: s.version}
 		}
 	}
 	return c.memory.get(k)
@@ -743,11 +743,11 @@ func (c *Cache) recipeQuality(k *key) int {
 	return c.quality
 }
 
-func (c *Cache) thumbnailOf(s *sealed) *Thumbnail {
+func (c *Cache) thumbnailOf(hash string, s *sealed) *Thumbnail {
 	return &Thumbnail{
 		Data:        s.data,
 		ContentType: s.key.format.contentType(),
-		ETag:        c.etag(&s.key, s.stamp, s.version),
+		ETag:        c.etag(hash, &s.key, s.stamp, s.version),
 		ModTime:     s.stamp.ModTime,
 		Width:       s.width,
 		Height:      s.height,
@@ -763,28 +763,25 @@ func (f Format) contentType() string {
 
 // etag makes the entity tag of a thumbnail. It is weak: it is known before the thumbnail is made, and another version of
 // an encoder may write the same picture in other bytes.
-func (c *Cache) etag(k *key, stamp Stamp, version string) string {
-	var buf [256]byte
+func (c *Cache) etag(hash string, k *key, stamp Stamp, version string) string {
+	var buf [64]byte
 	le := binary.LittleEndian
-	b := append(buf[:0], byte(k.fit), byte(k.format), byte(c.recipeQuality(k)))
-	b = le.AppendUint32(b, pipeline)
+	b := append(buf[:0], byte(k.fit), byte(k.format), byte(c.recipeQuality(k)), pipeline)
 	b = le.AppendUint32(b, uint32(k.size))
-	text := func(s string) {
-		b = le.AppendUint32(b, uint32(len(s)))
-		b = append(b, s...)
-	}
-	text(k.provider)
-	text(k.path)
-	text(version)
+	state := fnv.New64a()
 	if version == "" {
 		b = le.AppendUint64(b, uint64(stamp.Size))
 		b = le.AppendUint64(b, uint64(stamp.ModTime.Unix()))
 		b = le.AppendUint32(b, uint32(stamp.ModTime.Nanosecond()))
-		text(stamp.Tag)
+		version = stamp.Tag
+	} else {
+		b = append(b, 'v')
 	}
-	sum := sha256.Sum256(b)
+	state.Write(b)
+	io.WriteString(state, version)
 	b = append(buf[:0], `W/"`...)
-	b = hex.AppendEncode(b, sum[:16])
+	b = append(b, hash[:24]...)
+	b = strconv.AppendUint(append(b, '-'), state.Sum64(), 36)
 	return string(append(b, '"'))
 }
 
@@ -983,7 +980,7 @@ func (c *Cache) extract(ctx context.Context, f sourceFlight) (x extracted, err e
 }
 
 // render makes the thumbnail, within DecodeBytes.
-func (c *Cache) render(ctx context.Context, f *thumbFlight, x *extracted) (*Thumbnail, error) {
+func (c *Cache) render(ctx context.Context, f *thumbFlight, hash string, x *extracted) (*Thumbnail, error) {
 	k := &f.key
 	o := render.Options{Size: k.size, MaxEdge: c.maxSize, Cover: k.fit == Cover, PNG: k.format == PNG, Quality: c.quality}
 	cost, err := render.Cost(x.pic.Data, o)
@@ -1004,7 +1001,7 @@ func (c *Cache) render(ctx context.Context, f *thumbFlight, x *extracted) (*Thum
 	return &Thumbnail{
 		Data:        img.Data,
 		ContentType: img.ContentType,
-		ETag:        c.etag(k, x.stamp, f.version),
+		ETag:        c.etag(hash, k, x.stamp, f.version),
 		ModTime:     x.stamp.ModTime,
 		Width:       img.Width,
 		Height:      img.Height,
@@ -1131,7 +1128,7 @@ func (c *Cache) notModified(w http.ResponseWriter, r *http.Request, req Request)
 	if match == "" || err != nil || c.providers[req.Provider] == nil {
 		return false
 	}
-	tag := c.etag(&k, Stamp{}, req.Version)
+	tag := c.etag(hashOf(k.source), &k, Stamp{}, req.Version)
 	if !strings.Contains(match, strings.TrimPrefix(tag, "W/")) {
 		return false
 	}

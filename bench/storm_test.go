@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dhowden/tag"
+
 	"github.com/thumbcache/thumbcache"
 )
 
@@ -120,4 +122,61 @@ func BenchmarkStorm(b *testing.B) {
 		}
 		b.ReportMetric(float64(cpu(syscall.RUSAGE_CHILDREN)-before)/float64(b.N)/1e6, "cpu-ms/op")
 	})
+}
+
+// BenchmarkSong is from a song to its thumbnail in a file, cold, against dhowden/tag and imaging. Compare the times.
+func BenchmarkSong(b *testing.B) {
+	all, err := sources()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, s := range all {
+		if s.progressive || s.edge != 1400 && s.edge != 3000 {
+			continue
+		}
+		dir := b.TempDir()
+		file := filepath.Join(dir, "song.flac")
+		if err := os.WriteFile(file, song(s.data), 0o644); err != nil {
+			b.Fatal(err)
+		}
+		b.Run(fmt.Sprint(s, "/thumbcache"), func(b *testing.B) {
+			c, err := thumbcache.New(thumbcache.Config{Providers: map[string]thumbcache.Provider{"music": thumbcache.Files(dir)}, Dir: b.TempDir()})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer c.Close()
+			for b.Loop() {
+				if err := c.Invalidate("music", "song.flac"); err != nil {
+					b.Fatal(err)
+				}
+				if _, err := c.Get(b.Context(), "music", "song.flac", 256); err != nil {
+					b.Fatal(err)
+				}
+			}
+			if st := c.Stats(); st.Extractions != uint64(b.N) || st.DiskEntries != 1 {
+				b.Errorf("%+v", st)
+			}
+		})
+		b.Run(fmt.Sprint(s, "/tag+imaging"), func(b *testing.B) {
+			out := filepath.Join(b.TempDir(), "thumb.jpg")
+			for b.Loop() {
+				f, err := os.Open(file)
+				if err != nil {
+					b.Fatal(err)
+				}
+				m, err := tag.ReadFrom(f)
+				f.Close()
+				if err != nil {
+					b.Fatal(err)
+				}
+				thumb, err := imagingLanczos(m.Picture().Data, 256)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if err := os.WriteFile(out, thumb, 0o644); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }
