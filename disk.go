@@ -329,6 +329,12 @@ func (d *disk) accountLocked(folder string, files, bytes int64) {
 	d.used.bytes += bytes
 }
 
+// remove deletes the file for k, if there is one.
+func (d *disk) remove(k *key) {
+	hash := hashOf(k.source)
+	_ = d.in(func(root *os.Root) error { return d.removeFile(root, hash[:2], nameOf(hash, k)) })
+}
+
 // removeSource deletes every file of s. It reads one folder.
 func (d *disk) removeSource(s source) error {
 	hash := hashOf(s)

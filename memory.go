@@ -237,6 +237,12 @@ func (m *memory) fail(s source, f failure) {
 	m.failures.Add(s, f)
 }
 
+func (m *memory) forgive(s source) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.failures.Remove(s)
+}
+
 func (m *memory) failure(s source) (failure, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -592,8 +592,7 @@ func (c *Cache) remember(f *thumbFlight, e *entry) {
 // thumbnail is the flight of one thumbnail: from disk, or made. hash is the source's; it is worked out by the caller, who
 // has the stack for it, since a disk hit spends a good part of its time on growing that of a new goroutine.
 func (c *Cache) thumbnail(ctx context.Context, end context.CancelCauseFunc, f *thumbFlight, hash string) (*Thumbnail, error) {
-	// Every wait but the one in the queue is limited, also where a system call does not come back.
-	timer := time.AfterFunc(c.timeout, func() { end(context.DeadlineExceeded) })
+	timer := c.watch(end)
 	defer timer.Stop()
 
 	// 1. A asks memory and finds nothing. 2. B's flight for the same key ends. 3. A starts this flight.
@@ -615,6 +614,11 @@ func (c *Cache) thumbnail(ctx context.Context, end context.CancelCauseFunc, f *t
 	return c.make(ctx, f, hash, old, l, timer)
 }
 
+// watch ends a flight when Timeout has passed, although its function may be stuck in a system call.
+func (c *Cache) watch(end context.CancelCauseFunc) *time.Timer {
+	return time.AfterFunc(c.timeout, func() { end(context.DeadlineExceeded) })
+}
+
 // usable reports whether what is stored may be served: it is of the version that was asked for, or the source has not
 // changed as far as is known.
 func (c *Cache) usable(old *entry, f *thumbFlight, l **look) bool {
@@ -632,11 +636,15 @@ func (c *Cache) make(ctx context.Context, f *thumbFlight, hash string, old *entr
 	src := f.key.source
 	m, failed := c.failure(ctx, src, hash)
 	if failed && m.of(f.version, l) {
+		if old != nil { // the source is again as it was when it failed
+			c.rememberFailure(f, old, m)
+		}
 		c.negativeHits.Add(1)
 		return nil, m.err
 	}
 
-	timer.Stop()
+	defer timer.Stop()
+	timer.Stop() // the wait in the queue does not count
 	if err := c.enter(ctx); err != nil {
 		return nil, c.lost(ctx, err)
 	}
@@ -655,6 +663,9 @@ func (c *Cache) make(ctx context.Context, f *thumbFlight, hash string, old *entr
 		case err != nil || stamp.equal(m.stamp):
 			if err == nil {
 				c.looked(f.of(), stamp)
+				if old != nil {
+					c.rememberFailure(f, old, m)
+				}
 			}
 			c.negativeHits.Add(1)
 			return nil, m.err
@@ -669,7 +680,7 @@ func (c *Cache) make(ctx context.Context, f *thumbFlight, hash string, old *entr
 	}
 	switch {
 	case err == nil:
-		c.publish(f, t, &x)
+		c.publish(f, t, &x, failed)
 		return t, nil
 	case ctx.Err() != nil:
 		return nil, c.lost(ctx, err)
@@ -681,11 +692,7 @@ func (c *Cache) make(ctx context.Context, f *thumbFlight, hash string, old *entr
 			c.forget(src)
 		}
 	case lasting(err) != causeNone && x.steady:
-		now := *f
-		if old != nil {
-			now.gen = c.forget(src)
-		}
-		c.rememberFailure(&now, failure{err: err, stamp: x.stamp, version: f.version, made: time.Now()})
+		c.rememberFailure(f, old, failure{err: err, stamp: x.stamp, version: f.version, made: time.Now()})
 	}
 	return nil, err
 }
@@ -809,23 +816,35 @@ func (c *Cache) failure(ctx context.Context, s source, hash string) (failure, bo
 	return m, c.stands(m)
 }
 
-func (c *Cache) rememberFailure(f *thumbFlight, m failure) {
+// rememberFailure notes why there is no picture, in place of all sizes of the source if there is an old one.
+func (c *Cache) rememberFailure(f *thumbFlight, old *entry, m failure) {
+	now, src := *f, f.key.source
+	if old != nil {
+		now.gen = c.forget(src)
+	}
 	if c.failureTTL < 0 {
 		return
 	}
-	src := f.key.source
-	c.toMemory(src, f.gen, func() { c.memory.fail(src, m) })
-	c.store(f, &sealed{key: key{source: src, none: true}, cause: lasting(m.err), stamp: m.stamp, version: m.version, made: m.made})
+	c.toMemory(src, now.gen, func() { c.memory.fail(src, m) })
+	c.store(&now, &sealed{key: key{source: src, none: true}, cause: lasting(m.err), stamp: m.stamp, version: m.version, made: m.made})
 }
 
-// publish keeps a new thumbnail in memory and on disk, unless its source was dropped or changed under it.
-func (c *Cache) publish(f *thumbFlight, t *Thumbnail, x *extracted) {
+// publish keeps a new thumbnail in memory and on disk, unless its source was dropped or changed under it. That the source
+// failed once is no longer true.
+func (c *Cache) publish(f *thumbFlight, t *Thumbnail, x *extracted, failed bool) {
 	if !x.steady {
 		return
 	}
 	var l *look
 	if now := c.memory.look(f.key.source); now != nil && now.stamp.equal(x.stamp) {
 		l = now
+	}
+	src := f.key.source
+	if failed {
+		c.toMemory(src, f.gen, func() { c.memory.forgive(src) })
+		if c.disk != nil {
+			c.toDisk(src, f.gen, func() { c.disk.remove(&key{source: src, none: true}) })
+		}
 	}
 	c.remember(f, &entry{key: f.key, thumb: t, stamp: x.stamp, version: f.version, look: l})
 	c.store(f, &sealed{
@@ -869,7 +888,9 @@ func (c *Cache) lookBehind(f *thumbFlight, stamp Stamp) {
 			c.looked(f.of(), now)
 			if !now.equal(stamp) {
 				c.thumbs.Start(*f, func(ctx context.Context, end context.CancelCauseFunc) (*Thumbnail, error) {
-					return c.thumbnail(ctx, end, f, hashOf(src))
+					// The look is handed on: the one in memory may be due again by now, if Revalidate is very short.
+					hash := hashOf(src)
+					return c.make(ctx, f, hash, c.stored(ctx, &f.key, hash), &look{stamp: now}, c.watch(end))
 				})
 			}
 		case errors.Is(err, fs.ErrNotExist):
@@ -909,8 +930,7 @@ func (c *Cache) statNow(ctx context.Context, end context.CancelCauseFunc, s sour
 		return Stamp{}, fail("stat", s, ErrBusy)
 	}
 	defer p.calls.Release(1)
-	timer := time.AfterFunc(c.timeout, func() { end(context.DeadlineExceeded) })
-	defer timer.Stop()
+	defer c.watch(end).Stop()
 	stamp, err := p.stat(ctx, s.path, art)
 	if err != nil {
 		err = fail("stat", s, err)

@@ -636,6 +636,38 @@ func TestChangeForTheWorse(t *testing.T) {
 	})
 }
 
+// A source that has a picture for a while, between two times without, is served by what it is now.
+func TestChangeBack(t *testing.T) {
+	for _, dir := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newShelf()
+			// A Revalidate that is over before anything is done has to work too.
+			cfg := Config{Providers: map[string]Provider{"p": s}, Extractor: Images(), Revalidate: time.Nanosecond, FailureTTL: time.Hour}
+			if dir {
+				cfg.Dir = t.TempDir()
+			}
+			c := mustNew(t, cfg)
+			for range 3 {
+				s.set("a", tag("1"), []byte("words"))
+				time.Sleep(time.Second)
+				c.Get(t.Context(), "p", "a", 10) // what was there, while it is looked at
+				time.Sleep(time.Second)
+				if _, err := c.Get(t.Context(), "p", "a", 10); !errors.Is(err, ErrUnsupported) {
+					t.Errorf("without a picture: %v", err)
+				}
+				s.set("a", tag("2"), plain(30, 30, red))
+				time.Sleep(time.Second)
+				isColour(t, mustGet(t, c, "p", "a", 10), red)
+				if dir {
+					if names := filesIn(t, cfg.Dir); len(names) != 1 || strings.HasSuffix(names[0], ".none") {
+						t.Errorf("on disk: %v", names)
+					}
+				}
+			}
+		})
+	}
+}
+
 func TestChangedWhileExtracting(t *testing.T) {
 	s := newShelf()
 	s.set("a", tag("1"), plain(30, 30, red))
