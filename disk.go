@@ -65,12 +65,19 @@ type disk struct {
 	trimming sync.Mutex // held by the one who makes room
 
 	mu      sync.Mutex // protects the fields below
-	folders [256]usage // what is known of each folder; not yet learnt ones count what was written since New
-	used    usage      // their sum
-	resume  time.Time  // when writing is tried again after a failure; zero while all is well
+	folders [256]folder
+	used    usage     // the sum of what the folders hold
+	pending int64     // bytes that are being written
+	resume  time.Time // when writing is tried again after a failure; zero while all is well
 }
 
 type usage struct{ files, bytes int64 }
+
+// A folder is what is known of one of the 256: one that has not been learnt yet counts what was written since New.
+type folder struct {
+	holds usage
+	added usage // all that was ever written there, so that a walk can tell what came while it looked
+}
 
 // ourName matches what may be counted and deleted below dir, and nothing else.
 var ourName = regexp.MustCompile(`^[0-9a-f]{64}(_[0-9]{1,10}c?\.(jpg|png)|\.none)(\.[0-9a-f]{16}\.tmp)?$`)
@@ -141,6 +148,16 @@ func (d *disk) usage() usage {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.used
+}
+
+// excess returns by how much the limit would be exceeded if need more bytes were written.
+func (d *disk) excess(need int64) int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.max < 0 {
+		return 0
+	}
+	return d.used.bytes + d.pending + need - d.max
 }
 
 // hashOf returns the hex SHA-256 that names the files of s.
@@ -215,7 +232,10 @@ func (d *disk) put(s *sealed) (need int64, err error) {
 
 	d.mu.Lock()
 	paused := !d.resume.IsZero() && time.Now().Before(d.resume)
-	full := d.max >= 0 && d.used.bytes+size > d.max
+	full := d.max >= 0 && d.used.bytes+d.pending+size > d.max
+	if !paused && !full {
+		d.pending += size
+	}
 	d.mu.Unlock()
 	switch {
 	case paused, d.max >= 0 && size > d.max:
@@ -224,8 +244,6 @@ func (d *disk) put(s *sealed) (need int64, err error) {
 		return size, errFull
 	}
 
-	// Counted before it is there, and the old file only when it is gone: the sum may be too high for a moment, never too low.
-	d.account(folder, 1, size)
 	old := int64(-1)
 	write := func(root *os.Root) (err error) {
 		old, err = publish(root, folder, name, data)
@@ -237,11 +255,15 @@ func (d *disk) put(s *sealed) (need int64, err error) {
 			err = d.in(write)
 		}
 	}
-	if err != nil {
-		d.account(folder, -1, -size)
-	} else if old >= 0 {
-		d.account(folder, -1, -old)
+	d.mu.Lock()
+	d.pending -= size
+	if err == nil {
+		d.accountLocked(folder, 1, size)
+		if old >= 0 {
+			d.accountLocked(folder, -1, -old)
+		}
 	}
+	d.mu.Unlock()
 	d.wrote(err)
 	return 0, err
 }
@@ -318,13 +340,19 @@ func (d *disk) account(folder string, files, bytes int64) {
 	d.accountLocked(folder, files, bytes)
 }
 
+// accountLocked notes a file that was written to a folder, or with negative numbers one that was removed.
 func (d *disk) accountLocked(folder string, files, bytes int64) {
 	i, err := strconv.ParseUint(folder, 16, 8)
 	if err != nil {
 		return // no folder of ours
 	}
-	d.folders[i].files += files
-	d.folders[i].bytes += bytes
+	f := &d.folders[i]
+	f.holds.files += files
+	f.holds.bytes += bytes
+	if files > 0 {
+		f.added.files += files
+		f.added.bytes += bytes
+	}
 	d.used.files += files
 	d.used.bytes += bytes
 }
@@ -400,7 +428,7 @@ func (d *disk) walk(next func() bool, visit func(file)) {
 			return
 		}
 		d.mu.Lock()
-		before := d.folders[i]
+		before := d.folders[i].added
 		d.mu.Unlock()
 		var seen usage
 		err := d.in(func(root *os.Root) error {
@@ -435,9 +463,14 @@ func (d *disk) walk(next func() bool, visit func(file)) {
 		if err != nil {
 			continue
 		}
-		// What was written meanwhile may be counted twice, until the next walk. It is never forgotten.
+		// What came meanwhile may have been seen too, and what went may have been seen before it did. Either counts for too
+		// much until the next walk, and nothing for too little.
 		d.mu.Lock()
-		d.accountLocked(folder, seen.files-before.files, seen.bytes-before.bytes)
+		f := &d.folders[i]
+		files, bytes := seen.files+f.added.files-before.files, seen.bytes+f.added.bytes-before.bytes
+		d.used.files += files - f.holds.files
+		d.used.bytes += bytes - f.holds.bytes
+		f.holds = usage{files, bytes}
 		d.mu.Unlock()
 	}
 }
@@ -470,10 +503,10 @@ func (d *disk) makeRoom(need int64) {
 	// Twice, because a walk may find that there is more than was known before it.
 	for range 2 {
 		before := d.usage()
-		if d.max < 0 || before.bytes+need <= d.max {
+		goal := d.excess(need)
+		if goal <= 0 {
 			return
 		}
-		goal := before.bytes + need - d.max
 		extra := before.files / 64
 		var found oldest
 		var sum int64 // of the sizes in found
@@ -499,7 +532,7 @@ func (d *disk) makeRoom(need int64) {
 		}
 		err := d.in(func(root *os.Root) error {
 			for i, f := range victims {
-				if int64(i) >= extra && d.usage().bytes+need <= d.max {
+				if int64(i) >= extra && d.excess(need) <= 0 {
 					return nil
 				}
 				if err := d.removeFile(root, f.folder, f.name); err != nil {
