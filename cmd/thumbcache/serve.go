@@ -73,7 +73,7 @@ func sampleLibrary() (string, error) {
 	}
 	for {
 		mod, _ := os.ReadFile(filepath.Join(dir, "go.mod"))
-		if strings.HasPrefix(string(mod), "module github.com/thumbcache/thumbcache\n") {
+		if f := strings.Fields(string(mod)); len(f) > 1 && f[1] == "github.com/thumbcache/thumbcache" {
 			return filepath.Join(dir, "testdata", "library"), nil
 		}
 		parent := filepath.Dir(dir)
@@ -122,6 +122,7 @@ func serve(ctx context.Context, folder string, o options, out io.Writer) error {
 	server := &http.Server{
 		Handler:           handler(cache, folder),
 		ReadHeaderTimeout: 10 * time.Second,
+		WriteTimeout:      2 * time.Minute, // more than it takes to make a thumbnail
 		IdleTimeout:       2 * time.Minute,
 	}
 	failed := make(chan error, 1)

@@ -127,6 +127,16 @@ func TestFolders(t *testing.T) {
 	if len(top.Entries) != 3 || top.Entries[0].Name != "few" || top.Entries[0].Folder == "" || top.Entries[2].Folder != "" {
 		t.Fatalf("%+v", top)
 	}
+	for _, e := range top.Entries[:2] {
+		if status, _, body := get(t, s.URL+"/"+e.Thumb+"?size=160"); status != http.StatusOK || http.DetectContentType(body) != "image/jpeg" {
+			t.Errorf("cover of %s: %d %.40q", e.Name, status, body)
+		}
+	}
+	for _, folder := range []string{"out", "..%2f..", "none", "few/one.png"} {
+		if status, _, body := get(t, s.URL+"/cover/"+folder+"?size=160"); status != http.StatusNotFound {
+			t.Errorf("cover of %q: %d %.40q", folder, status, body)
+		}
+	}
 	seen := make(map[string]bool)
 	query := "?folder=" + top.Entries[1].Folder
 	for next := ""; ; {
@@ -144,7 +154,12 @@ func TestFolders(t *testing.T) {
 	if len(seen) != maxFlat+perPage+50 {
 		t.Errorf("%d entries", len(seen))
 	}
-	for _, folder := range []string{"..", "../..", "/", "/etc", "out", "out/etc", "few/../..", "none", "\x00"} {
+	if mkfifo, err := exec.LookPath("mkfifo"); err == nil {
+		if err := exec.Command(mkfifo, filepath.Join(root, "pipe")).Run(); err != nil {
+			t.Log(err)
+		}
+	}
+	for _, folder := range []string{"pipe", "few/one.png", "..", "../..", "/", "/etc", "out", "out/etc", "few/../..", "none", "\x00"} {
 		if status, _, body := get(t, s.URL+"/list.json?folder="+url.QueryEscape(folder)); status != http.StatusNotFound {
 			t.Errorf("%q: %d %s", folder, status, body)
 		}

@@ -97,8 +97,8 @@ func ffmpeg(format string, args ...string) []byte {
 	check(err)
 	tmp.Close()
 	defer os.Remove(tmp.Name())
-	args = append([]string{"-v", "error", "-y", "-bitexact"}, args...)
-	out, err := exec.Command("ffmpeg", append(args, tmp.Name())...).CombinedOutput()
+	args = append([]string{"-v", "error", "-y"}, args...)
+	out, err := exec.Command("ffmpeg", append(args, "-bitexact", tmp.Name())...).CombinedOutput() // of the output: the same bytes each time
 	if err != nil {
 		log.Fatalf("%v: %s", err, out)
 	}

@@ -17,19 +17,22 @@ async function getJSON(url) {
 
 // ---- The gallery
 
-let shown = []; // URLs of what is on the page, without sizes
-
 function tile(entry) {
   const picture = make("div", { className: "picture" });
   const img = make("img", { loading: "lazy", decoding: "async", alt: "", width: 160, height: 160 });
+  img.dataset.thumb = entry.thumb;
   img.srcset = `${entry.thumb}?size=160 160w, ${entry.thumb}?size=320 320w, ${entry.thumb}?size=640 640w`;
   img.sizes = "(max-width: 480px) 110px, 180px";
   img.addEventListener("error", async () => {
     // The server says in words what is the matter with it.
     const r = await fetch(`${entry.thumb}?size=160`).catch(() => null);
+    if (r?.ok) { // it was busy
+      img.srcset = img.srcset;
+      return;
+    }
     picture.classList.add("said");
     picture.replaceChildren(r ? (await r.text()).trim() : "the server does not answer");
-  });
+  }, { once: true });
   picture.append(img);
   const caption = make("figcaption", {}, entry.name);
   if (entry.where) caption.append(make("small", {}, entry.where));
@@ -47,18 +50,16 @@ async function open() {
   crumbs(folder);
   $("grid").replaceChildren();
   $("end").textContent = "";
-  shown = [];
   let after = "";
   try {
     do {
       const page = await getJSON(`list.json?folder=${folder}&after=${after}`);
       if (mine !== current) return;
       $("grid").append(...page.entries.map(tile));
-      shown.push(...page.entries.map((e) => e.thumb));
       after = page.next;
       if (after) await nearEnd();
     } while (after && mine === current);
-    if (shown.length === 0) $("end").textContent = "There is nothing in this folder.";
+    if (mine === current && !$("grid").hasChildNodes()) $("end").textContent = "There is nothing in this folder.";
   } catch (err) {
     $("end").textContent = err.message;
   }
@@ -123,8 +124,11 @@ async function refresh() {
 // ---- The storm
 
 $("fire").addEventListener("click", async () => {
-  const targets = shown.slice(0, 10);
-  if (targets.length === 0) return;
+  const targets = [...document.querySelectorAll("#grid img")].filter((i) => i.naturalWidth).slice(0, 10).map((i) => i.dataset.thumb);
+  if (targets.length === 0) {
+    $("result").textContent = "There is no picture here to ask for.";
+    return;
+  }
   $("fire").disabled = true;
   $("result").textContent = "…";
   const total = 500;
@@ -136,7 +140,8 @@ $("fire").addEventListener("click", async () => {
   let next = 0;
   await Promise.all(Array.from({ length: 50 }, async () => {
     while (next < total) {
-      const url = `${targets[next++ % targets.length]}?size=${size}`;
+      // The same picture is asked for many times in a row, as by a page of an album: most join the first one's flight.
+      const url = `${targets[Math.floor(next++ * targets.length / total)]}?size=${size}`;
       const status = await fetch(url, { cache: "no-store" }).then((r) => r.arrayBuffer().then(() => r.status), () => "failed");
       codes.set(status, (codes.get(status) ?? 0) + 1);
     }
