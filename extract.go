@@ -506,9 +506,9 @@ func extractCover(ctx context.Context, src *Source) (*Picture, error) {
 	return nil, err
 }
 
-// FFmpeg is an [Extractor] for everything else: it runs ffmpeg, one process at a time and never more than Processes. The
-// zero value is ready. It is used by pointer and must not be copied; the limit is the value's, so one that is shared by
-// two caches limits them together.
+// FFmpeg is an [Extractor] for everything else: it runs ffmpeg, never more than Processes at once. The zero value is
+// ready. It is used by pointer and must not be copied; the limit is the value's, so one that is shared by two caches
+// limits them together.
 //
 // No file can turn it against the host: ffmpeg gets an open descriptor and no name, may read no other file and no
 // network, and runs under limits of memory, time and output. Where ffmpeg is missing the error matches exec.ErrNotFound.

@@ -417,6 +417,65 @@ func TestLibrary(t *testing.T) {
 	}
 }
 
+// When the last one who waits has left, ffmpeg is gone within a second, with what it has started, and the next one starts
+// afresh. Without ffmpeg the error says so.
+func TestLeavingFFmpeg(t *testing.T) {
+	dir := t.TempDir()
+	script := filepath.Join(dir, "ffmpeg")
+	// It may write no file, so the processes are known by the name of the script.
+	text := "#!/bin/sh\ntrap '' TERM INT\nsh -c 'sleep 600; :' " + script + " &\nwait\nwait\n"
+	if err := os.WriteFile(script, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat("/proc/self/stat"); err != nil {
+		t.Skip("without /proc there is no telling which processes live")
+	}
+	alive := func() (n int) {
+		lines, _ := filepath.Glob("/proc/[0-9]*/cmdline") // of a zombie it is empty
+		for _, line := range lines {
+			if data, err := os.ReadFile(line); err == nil && bytes.Contains(data, []byte(script)) {
+				n++
+			}
+		}
+		return n
+	}
+	waitFor := func(what string, limit time.Duration, ok func() bool) {
+		t.Helper()
+		for start := time.Now(); !ok(); time.Sleep(5 * time.Millisecond) { // processes are real
+			if time.Since(start) > limit {
+				t.Fatal(what)
+			}
+		}
+	}
+	s := newShelf()
+	s.set("a", tag("1"), []byte("a film of a kind that nobody knows"))
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Extractor: &FFmpeg{Path: script}})
+	for range 2 {
+		ctx, leave := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() {
+			_, err := c.Get(ctx, "p", "a", 10)
+			done <- err
+		}()
+		waitFor("ffmpeg was not started", 10*time.Second, func() bool { return alive() == 2 })
+		leave()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		waitFor("ffmpeg lives on", time.Second, func() bool { return alive() == 0 && c.Stats().ProcessesRunning == 0 })
+	}
+	if st := c.Stats(); st.Abandoned != 2 || st.Processes != 2 {
+		t.Errorf("stats: %+v", st)
+	}
+	if err := os.Remove(script); err != nil {
+		t.Fatal(err)
+	}
+	_, err := c.Get(t.Context(), "p", "a", 10)
+	if !errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) || HTTPStatus(err) != 503 || strings.Contains(err.Error(), dir) {
+		t.Errorf("without ffmpeg: %v", err)
+	}
+}
+
 // A video goes through ffmpeg, the limit holds, and what counts them is not lost when the extractor is wrapped.
 func TestProcesses(t *testing.T) {
 	needFFmpeg(t)
