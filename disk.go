@@ -33,6 +33,7 @@ const sep = string(filepath.Separator)
 const (
 	maxSealed     = 128 << 20        // a larger file at one of our names is not ours
 	maxDiskReads  = 32               // at once: each may hold a thread for as long as a dying disk likes
+	readPatience  = time.Second      // how long a read waits for its turn
 	touchInterval = time.Hour        // a disk hit writes the time of use at most this often, as cmd/go's cache does
 	orphanAge     = time.Hour        // a temporary file that is older was left behind by a killed process
 	writePause    = 2 * time.Second  // after a failed write
@@ -139,15 +140,25 @@ func claim(dir string) error {
 	return nil
 }
 
+func (d *disk) stopped() bool {
+	select {
+	case <-d.ended:
+		return true
+	default:
+		return false
+	}
+}
+
 func (d *disk) close() {
 	d.stop()
 	d.wg.Wait()
 }
 
+// usage returns what is known to be stored. Until all folders are learnt, more may have gone from them than is known.
 func (d *disk) usage() usage {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.used
+	return usage{max(d.used.files, 0), max(d.used.bytes, 0)}
 }
 
 // excess returns by how much the limit would be exceeded if need more bytes were written.
@@ -184,8 +195,13 @@ func nameOf(hash string, k *key) string {
 
 // get reads what is stored for k, whose source has this hash. Whatever is wrong with it, it is a miss.
 func (d *disk) get(ctx context.Context, k *key, hash string) (*sealed, bool) {
-	if d.reads.Acquire(ctx, 1) != nil {
-		return nil, false
+	if !d.reads.TryAcquire(1) {
+		// That many reads are slow only if the disk is. A miss is then the better answer.
+		ctx, cancel := context.WithTimeout(ctx, readPatience)
+		defer cancel()
+		if d.reads.Acquire(ctx, 1) != nil {
+			return nil, false
+		}
 	}
 	defer d.reads.Release(1)
 	folder, name := hash[:2], nameOf(hash, k)
@@ -216,15 +232,15 @@ func (d *disk) get(ctx context.Context, k *key, hash string) (*sealed, bool) {
 	return s, true
 }
 
-// errFull is what put returns when room must be made first, which no request should wait for.
-var errFull = errors.New("thumbcache: the folder is full")
-
-// put stores s. A failure is counted and logged here; the caller has the thumbnail all the same. Only errFull and nil are
-// of interest to it: errFull asks for makeRoom(need) and another put.
-func (d *disk) put(s *sealed) (need int64, err error) {
+// put stores s, unless there is no room: then it returns how much is needed, and makeRoom and another put are for the
+// caller, since no request should wait for that. A failure is counted and logged here; the caller has the thumbnail all
+// the same.
+func (d *disk) put(s *sealed) (need int64) {
 	data, err := s.seal()
 	if err != nil {
-		return 0, err
+		d.errors.Add(1)
+		d.log.Debug("thumbcache: not stored", "error", err)
+		return 0
 	}
 	size := int64(len(data))
 	hash := hashOf(s.key.source)
@@ -239,9 +255,9 @@ func (d *disk) put(s *sealed) (need int64, err error) {
 	d.mu.Unlock()
 	switch {
 	case paused, d.max >= 0 && size > d.max:
-		return 0, nil
+		return 0
 	case full:
-		return size, errFull
+		return size
 	}
 
 	old := int64(-1)
@@ -265,8 +281,11 @@ func (d *disk) put(s *sealed) (need int64, err error) {
 	}
 	d.mu.Unlock()
 	d.wrote(err)
-	return 0, err
+	return 0
 }
+
+// errInTheWay says that somebody made a folder by the name of a file. That is no reason to stop writing others.
+var errInTheWay = errors.New("a folder is in the way")
 
 // publish writes a file in one step, as every reader sees it. It returns the size of the file that it replaced, or -1.
 func publish(root *os.Root, folder, name string, data []byte) (old int64, err error) {
@@ -286,10 +305,17 @@ func publish(root *os.Root, folder, name string, data []byte) (old int64, err er
 	_, err = f.Write(data)
 	if err = cmp.Or(err, f.Close()); err == nil {
 		old = -1
-		if info, err := root.Lstat(final); err == nil && info.Mode().IsRegular() {
+		info, statErr := root.Lstat(final)
+		switch {
+		case statErr == nil && info.IsDir():
+			err = errInTheWay
+		case statErr == nil && info.Mode().IsRegular():
 			old = info.Size()
+			fallthrough
+		default:
+			err = root.Rename(temp, final)
 		}
-		if err = root.Rename(temp, final); err == nil {
+		if err == nil {
 			return old, nil
 		}
 	}
@@ -328,6 +354,9 @@ func (d *disk) wrote(err error) {
 		return
 	}
 	d.errors.Add(1)
+	if errors.Is(err, errInTheWay) {
+		return
+	}
 	d.resume = time.Now().Add(writePause)
 	if well {
 		d.log.Warn("thumbcache: thumbnails cannot be stored, serving goes on without", "error", err)
@@ -510,14 +539,7 @@ func (d *disk) makeRoom(need int64) {
 		extra := before.files / 64
 		var found oldest
 		var sum int64 // of the sizes in found
-		d.walk(func() bool {
-			select {
-			case <-d.ended:
-				return false
-			default:
-				return true
-			}
-		}, func(f file) {
+		d.walk(func() bool { return !d.stopped() }, func(f file) {
 			heap.Push(&found, f)
 			sum += f.size
 			// found needs no more than the goal and the extra files; what was used after them stays.
@@ -525,6 +547,9 @@ func (d *disk) makeRoom(need int64) {
 				sum -= heap.Pop(&found).(file).size
 			}
 		})
+		if d.stopped() {
+			return // what was not seen may be older
+		}
 		// From the oldest on.
 		victims := make([]file, len(found))
 		for i := len(victims) - 1; len(found) > 0; i-- {
@@ -566,12 +591,14 @@ func (d *disk) makeRoom(need int64) {
 //	28   payload length  uint64
 //	36   stamp           int64 size, int64 seconds, uint32 nanoseconds of the source's modification time
 //	56   made            int64, Unix time in nanoseconds
-//	64   provider, path, tag, version: each a uint32 length and its bytes
+//	64   limit           uint32, Config.MaxSize where size is 0, else 0
+//	68   provider, path, tag, version: each a uint32 length and its bytes
 //	     checksum        uint32, CRC-32C of all before it, the payload included
 //	     trailer length  uint32, from magic to the end of the file
 type sealed struct {
 	key           key
 	quality       int
+	limit         int
 	cause         cause
 	width, height int
 	stamp         Stamp
@@ -583,7 +610,7 @@ type sealed struct {
 const (
 	sealMagic   = "TCSEAL"
 	sealVersion = 1
-	sealFixed   = 64
+	sealFixed   = 68
 	sealEnd     = 8
 	maxTrailer  = 1 << 20
 )
@@ -627,6 +654,7 @@ func (s *sealed) seal() ([]byte, error) {
 	b = le.AppendUint64(b, uint64(s.stamp.ModTime.Unix()))
 	b = le.AppendUint32(b, uint32(s.stamp.ModTime.Nanosecond()))
 	b = le.AppendUint64(b, uint64(s.made.UnixNano()))
+	b = le.AppendUint32(b, uint32(s.limit))
 	for _, t := range texts {
 		b = le.AppendUint32(b, uint32(len(t)))
 		b = append(b, t...)
@@ -670,6 +698,7 @@ func unseal(data []byte, want *key) (*sealed, error) {
 		height:  int(le.Uint32(t[24:])),
 		stamp:   Stamp{Size: int64(le.Uint64(t[36:])), ModTime: time.Unix(int64(le.Uint64(t[44:])), int64(le.Uint32(t[52:])))},
 		made:    time.Unix(0, int64(le.Uint64(t[56:]))),
+		limit:   int(le.Uint32(t[64:])),
 		data:    payload,
 	}
 	rest := t[sealFixed : n-sealEnd]

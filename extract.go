@@ -275,7 +275,7 @@ func (a *folderArt) candidates(ctx context.Context, folder string) ([]artFile, e
 func (a *folderArt) extract(ctx context.Context, found []artFile) (*Picture, error) {
 	for _, file := range found {
 		pic, err := a.extractFile(ctx, file.path)
-		if err == nil || !sure(err) {
+		if err == nil || !sure(err) && !errors.Is(err, fs.ErrPermission) {
 			return pic, err
 		}
 	}
@@ -283,12 +283,24 @@ func (a *folderArt) extract(ctx context.Context, found []artFile) (*Picture, err
 }
 
 func (a *folderArt) extractFile(ctx context.Context, path string) (*Picture, error) {
-	src, err := a.Open(ctx, path)
+	src, err := checked(a.Open(ctx, path))
 	if err != nil {
 		return nil, err
 	}
 	defer src.Content.Close()
 	return extractImage(ctx, src)
+}
+
+// checked is for what a provider's Open returns: a source or an error.
+func checked(src *Source, err error) (*Source, error) {
+	switch {
+	case err != nil && src != nil && src.Content != nil:
+		src.Content.Close()
+		return nil, err
+	case err == nil && (src == nil || src.Content == nil || src.Size < 0):
+		return nil, errors.New("the provider returned nothing, or a size below 0")
+	}
+	return src, err
 }
 
 // artTag begins the part of a stamp's tag that tells the state of the folder's pictures. A stamp has that part if they were
@@ -336,15 +348,12 @@ func (p *provider) stat(ctx context.Context, name string, art bool) (Stamp, erro
 
 // open opens the media at name. A folder is opened as a source of nothing: its picture is that of its files.
 func (p *provider) open(ctx context.Context, name string) (*Source, error) {
-	src, err := p.Open(ctx, name)
+	src, err := checked(p.Open(ctx, name))
 	if errors.Is(err, fs.ErrInvalid) && p.art != nil {
 		if found, listErr := p.art.candidates(ctx, name); listErr == nil {
 			src, err = BytesSource(name, Stamp{}.withArt(found), nil), nil
 			src.folder = true
 		}
-	}
-	if err == nil && (src == nil || src.Content == nil) {
-		err = errors.New("the provider returned nothing")
 	}
 	return src, err
 }
@@ -395,15 +404,18 @@ func (p *provider) extractBeside(ctx context.Context, name string, stamp Stamp) 
 // ownError keeps an extractor's error from passing for a statement about the source: that something else is missing or
 // invalid does not mean that the source is.
 func ownError(err error) error {
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) {
-		if missingTool(err) {
-			return errNoTool
-		}
-		if lasting(err) == causeNone {
-			return errors.New(err.Error())
+	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrInvalid) {
+		return err
+	}
+	if missingTool(err) {
+		return errNoTool
+	}
+	for _, verdict := range []error{ErrNoPicture, ErrUnsupported, ErrCorrupt, ErrTooLarge} {
+		if errors.Is(err, verdict) {
+			return verdict
 		}
 	}
-	return err
+	return errors.New(err.Error())
 }
 
 // An Extractor finds the picture in a piece of media. It is called by several goroutines at once. Its errors mean:

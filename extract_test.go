@@ -299,6 +299,23 @@ func TestFolderArt(t *testing.T) {
 		}
 	}
 
+	// The choice holds for what is stored already.
+	kept := t.TempDir()
+	c = mustNew(t, Config{Providers: map[string]Provider{"p": Files(root)}, Dir: kept})
+	isColour(t, mustGet(t, c, "p", "album/own.png", 10), green)
+	c.Close()
+	c = mustNew(t, Config{Providers: map[string]Provider{"p": Files(root)}, Dir: kept, FolderFirst: true})
+	for range 200 {
+		if got := colour(t, mustGet(t, c, "p", "album/own.png", 10)); got.R > 150 {
+			break
+		}
+		time.Sleep(5 * time.Millisecond) // it is looked at behind the request
+	}
+	isColour(t, mustGet(t, c, "p", "album/own.png", 10), red)
+	// One that may not be read is not the end of it.
+	c = mustNew(t, Config{Providers: map[string]Provider{"p": &strict{Provider: Files(root), Lister: Files(root).(Lister), name: "album/Folder.JPG"}}})
+	isColour(t, mustGet(t, c, "p", "album/1.mp3", 10), green)
+
 	// It comes, changes, is bettered and goes.
 	dir := t.TempDir()
 	cfg := Config{Providers: map[string]Provider{"p": Files(root)}, Dir: dir, Revalidate: time.Millisecond}
@@ -341,6 +358,20 @@ func TestFolderArt(t *testing.T) {
 	os.Remove(filepath.Join(root, "bare/COVER.png"))
 	os.Remove(filepath.Join(root, "bare/front.png"))
 	gets(nil, "it goes")
+}
+
+// strict is a provider that refuses to open one file.
+type strict struct {
+	Provider
+	Lister
+	name string
+}
+
+func (s *strict) Open(ctx context.Context, path string) (*Source, error) {
+	if path == s.name {
+		return nil, fs.ErrPermission
+	}
+	return s.Provider.Open(ctx, path)
 }
 
 // A source that fails to be read is not broken: it fails today.

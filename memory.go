@@ -105,7 +105,7 @@ func newMemory(maxEntries int, maxBytes int64, maxFailures int) *memory {
 		order:      list.New(),
 	}
 	if maxEntries > 0 {
-		m.slots = make([]atomic.Pointer[entry], min(maxSlots, 1<<bits.Len(uint(4*maxEntries))))
+		m.slots = make([]atomic.Pointer[entry], 1<<bits.Len(uint(2*min(maxEntries, maxSlots/4))))
 	}
 	// NewLRU fails only for a size below 1.
 	m.looks, _ = simplelru.NewLRU(maxLooks, func(_ source, l *look) { l.stop() })

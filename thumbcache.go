@@ -207,17 +207,19 @@ type Cache struct {
 // provider is a Provider with a bound on calls that do not come back.
 type provider struct {
 	Provider
-	calls *semaphore.Weighted
-	art   *folderArt // nil: the folder's picture is not asked for
+	calls  *semaphore.Weighted // that somebody waits for
+	behind *semaphore.Weighted // looks behind requests, which must not get in their way
+	art    *folderArt          // nil: the folder's picture is not asked for
 }
 
-// hungCalls is how many calls of a provider may be behind their time, or looks behind a request, before the provider is
-// not asked any more. Each may hold a thread that nothing can free.
+// hungCalls is how many calls of a provider may be behind their time before it is not asked any more, and how many looks
+// behind requests there may be. Each may hold a thread that nothing can free.
 const hungCalls = 16
 
 // A stripe orders publishing against Invalidate for the sources that share it. Invalidate raises gen and then clears each
 // tier under its lock; whoever publishes to a tier holds its lock and sees whether gen is still what it was when its
-// flight began. The tiers have a lock each so that a disk that hangs holds up nothing in memory.
+// flight began. The tiers have a lock each so that a disk that hangs holds up nothing in memory. That
+// sources share a stripe costs this much: what is made of one while another is invalidated may have to be made again.
 type stripe struct {
 	gen          atomic.Uint64
 	memory, disk sync.Mutex
@@ -282,7 +284,7 @@ func New(cfg Config) (*Cache, error) {
 		log:         cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)),
 		seed:        maphash.MakeSeed(),
 	}
-	workers := cmp.Or(cfg.Workers, runtime.GOMAXPROCS(0))
+	workers := min(cmp.Or(cfg.Workers, runtime.GOMAXPROCS(0)), 1<<16)
 	switch {
 	case len(cfg.Providers) == 0:
 		return bad("Providers", "there is none")
@@ -310,7 +312,7 @@ func New(cfg Config) (*Cache, error) {
 		if p == nil {
 			return bad("Providers", "%q is nil", name)
 		}
-		c.providers[name] = &provider{p, semaphore.NewWeighted(int64(workers) + hungCalls), newFolderArt(p, art)}
+		c.providers[name] = &provider{p, semaphore.NewWeighted(int64(workers) + hungCalls), semaphore.NewWeighted(hungCalls), newFolderArt(p, art)}
 	}
 	if c.extractor == nil {
 		c.extractor = DefaultExtractor()
@@ -344,6 +346,9 @@ func New(cfg Config) (*Cache, error) {
 // It waits for providers and extractors that do not heed their context.
 func (c *Cache) Close() error {
 	c.closed.Store(true)
+	if c.disk != nil {
+		c.disk.stop()
+	}
 	c.thumbs.Close(ErrClosed)
 	c.looks.Close(ErrClosed)
 	c.pictures.Close(ErrClosed)
@@ -501,8 +506,8 @@ func (c *Cache) find(ctx context.Context, k key, version string) (*Thumbnail, er
 		c.log.Error("thumbcache: panic", "provider", k.provider, "path", k.path, "panic", pe.Value, "stack", string(pe.Stack))
 	}
 	if version == "" && ctx.Err() == nil && !sure(err) && !c.closed.Load() {
-		// The source changed, but cannot be had now.
-		if e := c.stored(ctx, &k, hash); e != nil {
+		// The source changed, but cannot be had now. The disk may be what hangs, so only memory is asked here.
+		if e := c.memory.get(&k); e != nil {
 			c.staleServed.Add(1)
 			return e.thumb, nil
 		}
@@ -648,16 +653,18 @@ func (c *Cache) make(ctx context.Context, f *thumbFlight, hash string, old *entr
 	if err := c.enter(ctx); err != nil {
 		return nil, c.lost(ctx, err)
 	}
-	defer c.slots.Release(1)
+	leave := sync.OnceFunc(func() { c.slots.Release(1) })
+	defer leave()
 	timer.Reset(c.timeout)
 
 	// A remembered failure holds while the source is as it was, and while it cannot be reached.
 	if failed && f.version == "" && l == nil {
-		stamp, err := c.stat(ctx, f.of(), m.stamp.hasArt())
+		stamp, err := c.stat(ctx, f.of(), c.folderFirst || m.stamp.hasArt())
 		switch {
 		case ctx.Err() != nil:
 			return nil, c.lost(ctx, err)
 		case errors.Is(err, fs.ErrNotExist):
+			c.failures.Add(1)
 			c.forget(src)
 			return nil, err
 		case err != nil || stamp.equal(m.stamp):
@@ -680,6 +687,7 @@ func (c *Cache) make(ctx context.Context, f *thumbFlight, hash string, old *entr
 	}
 	switch {
 	case err == nil:
+		leave() // a disk that hangs must not keep others from their turn
 		c.publish(f, t, &x, failed)
 		return t, nil
 	case ctx.Err() != nil:
@@ -687,6 +695,9 @@ func (c *Cache) make(ctx context.Context, f *thumbFlight, hash string, old *entr
 	}
 	c.failures.Add(1)
 	switch {
+	case f.version == "" && old != nil && !sure(err):
+		c.staleServed.Add(1)
+		return old.thumb, nil // the source changed, but cannot be had now
 	case errors.Is(err, fs.ErrNotExist):
 		if old != nil || failed {
 			c.forget(src)
@@ -700,6 +711,7 @@ func (c *Cache) make(ctx context.Context, f *thumbFlight, hash string, old *entr
 // lost counts and returns why a flight ended before its work was done.
 func (c *Cache) lost(ctx context.Context, err error) error {
 	if ctx.Err() == nil {
+		c.failures.Add(1)
 		return err
 	}
 	cause := context.Cause(ctx)
@@ -735,7 +747,7 @@ func (c *Cache) enter(ctx context.Context) error {
 // stored returns the thumbnail for k on disk, made by the recipe of today, or else in memory; nil if there is none.
 func (c *Cache) stored(ctx context.Context, k *key, hash string) *entry {
 	if c.disk != nil {
-		if s, ok := c.disk.get(ctx, k, hash); ok && s.quality == c.recipeQuality(k) && s.cause == causeNone {
+		if s, ok := c.disk.get(ctx, k, hash); ok && s.quality == c.recipeQuality(k) && s.limit == c.recipeLimit(k) && s.cause == causeNone {
 			return &entry{key: *k, thumb: c.thumbnailOf(hash, s), stamp: s.stamp, version: s.version}
 		}
 	}
@@ -748,6 +760,14 @@ func (c *Cache) recipeQuality(k *key) int {
 		return 0
 	}
 	return c.quality
+}
+
+// recipeLimit is likewise what an original is limited to.
+func (c *Cache) recipeLimit(k *key) int {
+	if k.size != 0 || k.none {
+		return 0
+	}
+	return c.maxSize
 }
 
 func (c *Cache) thumbnailOf(hash string, s *sealed) *Thumbnail {
@@ -775,6 +795,7 @@ func (c *Cache) etag(hash string, k *key, stamp Stamp, version string) string {
 	le := binary.LittleEndian
 	b := append(buf[:0], byte(k.fit), byte(k.format), byte(c.recipeQuality(k)), pipeline)
 	b = le.AppendUint32(b, uint32(k.size))
+	b = le.AppendUint32(b, uint32(c.recipeLimit(k)))
 	state := fnv.New64a()
 	if version == "" {
 		b = le.AppendUint64(b, uint64(stamp.Size))
@@ -848,41 +869,44 @@ func (c *Cache) publish(f *thumbFlight, t *Thumbnail, x *extracted, failed bool)
 	}
 	c.remember(f, &entry{key: f.key, thumb: t, stamp: x.stamp, version: f.version, look: l})
 	c.store(f, &sealed{
-		key: f.key, quality: c.recipeQuality(&f.key), width: t.Width, height: t.Height,
+		key: f.key, quality: c.recipeQuality(&f.key), limit: c.recipeLimit(&f.key), width: t.Width, height: t.Height,
 		stamp: x.stamp, version: f.version, made: time.Now(), data: t.Data,
 	})
 }
 
-// store writes s to disk, behind the request if room must be made for it first.
+// store writes s to disk. A write that takes long goes on behind the request, and so does making room for it.
 func (c *Cache) store(f *thumbFlight, s *sealed) {
-	if c.disk == nil {
+	if c.disk == nil || c.stores.Len() >= maxStores {
 		return
 	}
-	var need int64
-	var err error
+	ctx, cancel := context.WithTimeout(context.Background(), storePatience)
+	defer cancel()
 	src, gen := s.key.source, f.gen
-	c.toDisk(src, gen, func() { need, err = c.disk.put(s) })
-	if !errors.Is(err, errFull) || c.stores.Len() >= maxStores {
-		return
-	}
-	c.stores.Start(thumbFlight{s.key, f.version, gen}, func(context.Context, context.CancelCauseFunc) (struct{}, error) {
-		c.disk.makeRoom(need)
-		c.toDisk(src, gen, func() { c.disk.put(s) })
+	c.stores.Do(ctx, thumbFlight{s.key, f.version, gen}, func(_ context.Context, end context.CancelCauseFunc) (struct{}, error) {
+		var need int64
+		c.toDisk(src, gen, func() { need = c.disk.put(s) })
+		if need > 0 {
+			end(nil)
+			c.disk.makeRoom(need)
+			c.toDisk(src, gen, func() { c.disk.put(s) })
+		}
 		return struct{}{}, nil
 	})
 }
 
-// maxStores bounds the thumbnails that wait for room on disk. More are not stored, until they are made again.
-const maxStores = 64
+const (
+	maxStores     = 64          // thumbnails being written or waiting for room; more are not stored, until they are made again
+	storePatience = time.Second // how long a request waits for its thumbnail to be stored
+)
 
 // lookBehind looks at a source behind a request that was served what was made from stamp, and has a changed one made anew.
 func (c *Cache) lookBehind(f *thumbFlight, stamp Stamp) {
 	if c.revalidate < 0 {
 		return
 	}
-	src := f.key.source
-	c.looks.Start(lookFlight{f.of(), stamp.hasArt()}, func(ctx context.Context, end context.CancelCauseFunc) (Stamp, error) {
-		now, err := c.statNow(ctx, end, src, stamp.hasArt())
+	src, art := f.key.source, c.folderFirst || stamp.hasArt()
+	c.looks.Start(lookFlight{f.of(), art}, func(ctx context.Context, end context.CancelCauseFunc) (Stamp, error) {
+		now, err := c.statNow(ctx, end, src, art, c.providers[src.provider].behind)
 		switch {
 		case err == nil:
 			c.looked(f.of(), now)
@@ -915,7 +939,7 @@ func (c *Cache) looked(f sourceFlight, now Stamp) {
 // know at the same time.
 func (c *Cache) stat(ctx context.Context, f sourceFlight, art bool) (Stamp, error) {
 	stamp, _, err := c.looks.Do(ctx, lookFlight{f, art}, func(ctx context.Context, end context.CancelCauseFunc) (Stamp, error) {
-		return c.statNow(ctx, end, f.source, art)
+		return c.statNow(ctx, end, f.source, art, c.providers[f.provider].calls)
 	})
 	if err != nil {
 		err = fail("stat", f.source, err)
@@ -923,13 +947,13 @@ func (c *Cache) stat(ctx context.Context, f sourceFlight, art bool) (Stamp, erro
 	return stamp, err
 }
 
-// statNow runs in a flight of looks.
-func (c *Cache) statNow(ctx context.Context, end context.CancelCauseFunc, s source, art bool) (Stamp, error) {
+// statNow runs in a flight of looks, as one of the calls that limit bounds.
+func (c *Cache) statNow(ctx context.Context, end context.CancelCauseFunc, s source, art bool, limit *semaphore.Weighted) (Stamp, error) {
 	p := c.providers[s.provider]
-	if !p.calls.TryAcquire(1) {
+	if !limit.TryAcquire(1) {
 		return Stamp{}, fail("stat", s, ErrBusy)
 	}
-	defer p.calls.Release(1)
+	defer limit.Release(1)
 	defer c.watch(end).Stop()
 	stamp, err := p.stat(ctx, s.path, art)
 	if err != nil {
@@ -1160,10 +1184,13 @@ func (c *Cache) notModified(w http.ResponseWriter, r *http.Request, req Request)
 
 // request reads what r asks for.
 func (c *Cache) request(r *http.Request, query url.Values) (Request, error) {
-	req := Request{Provider: r.PathValue("provider"), Path: r.PathValue("path"), Size: 300, Version: query.Get("v")}
-	if req.Provider == "" && query.Has("provider") {
-		req.Provider, req.Path = query.Get("provider"), query.Get("path")
-	} else if req.Provider == "" {
+	req := Request{
+		Provider: cmp.Or(r.PathValue("provider"), query.Get("provider")),
+		Path:     cmp.Or(r.PathValue("path"), query.Get("path")),
+		Size:     300,
+		Version:  query.Get("v"),
+	}
+	if req.Provider == "" {
 		rest, _ := strings.CutPrefix(r.URL.Path, "/thumb/")
 		req.Provider, req.Path, _ = strings.Cut(rest, "/")
 	}

@@ -2,6 +2,7 @@ package thumbcache
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"image/png"
 	"io/fs"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -373,13 +375,16 @@ func TestMisbehaviour(t *testing.T) {
 	s := newShelf()
 	s.set("a", tag("1"), plain(30, 30, red))
 	for name, extract := range map[string]ExtractorFunc{
-		"panic":        func(context.Context, *Source) (*Picture, error) { panic("oh") },
-		"panic error":  func(context.Context, *Source) (*Picture, error) { panic(fs.ErrClosed) },
-		"goexit":       func(context.Context, *Source) (*Picture, error) { runtime.Goexit(); return nil, nil },
-		"nothing":      func(context.Context, *Source) (*Picture, error) { return nil, nil },
-		"empty":        func(context.Context, *Source) (*Picture, error) { return &Picture{}, nil },
-		"not exist":    func(context.Context, *Source) (*Picture, error) { return nil, os.ErrNotExist },
-		"invalid":      func(context.Context, *Source) (*Picture, error) { return nil, fs.ErrInvalid },
+		"panic":       func(context.Context, *Source) (*Picture, error) { panic("oh") },
+		"panic error": func(context.Context, *Source) (*Picture, error) { panic(fs.ErrNotExist) },
+		"goexit":      func(context.Context, *Source) (*Picture, error) { runtime.Goexit(); return nil, nil },
+		"nothing":     func(context.Context, *Source) (*Picture, error) { return nil, nil },
+		"empty":       func(context.Context, *Source) (*Picture, error) { return &Picture{}, nil },
+		"not exist":   func(context.Context, *Source) (*Picture, error) { return nil, os.ErrNotExist },
+		"invalid":     func(context.Context, *Source) (*Picture, error) { return nil, fs.ErrInvalid },
+		"no picture, and a file is missing": func(context.Context, *Source) (*Picture, error) {
+			return nil, fmt.Errorf("%w: %w", ErrNoPicture, fs.ErrNotExist)
+		},
 		"plain error":  func(context.Context, *Source) (*Picture, error) { return nil, errors.New("oh") },
 		"missing tool": func(context.Context, *Source) (*Picture, error) { return nil, errNoTool },
 	} {
@@ -397,13 +402,22 @@ func TestMisbehaviour(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 			want := http.StatusInternalServerError
-			if name == "missing tool" {
+			switch name {
+			case "missing tool":
 				want = http.StatusServiceUnavailable
+			case "no picture, and a file is missing":
+				want = http.StatusNotFound
 			}
 			if got := HTTPStatus(err); got != want {
 				t.Errorf("status %d, want %d", got, want)
 			}
 			bad = false
+			if errors.Is(err, ErrNoPicture) {
+				if _, err := c.Get(t.Context(), "p", "a", 10); !errors.Is(err, ErrNoPicture) {
+					t.Errorf("a verdict was not remembered: %v", err)
+				}
+				return
+			}
 			isColour(t, mustGet(t, c, "p", "a", 10), red) // and not remembered
 		})
 	}
@@ -936,6 +950,47 @@ func TestSizes(t *testing.T) {
 	}
 }
 
+// An original that was stored under another limit is made anew.
+func TestMaxSizeChanges(t *testing.T) {
+	s := newShelf()
+	s.set("a", tag("1"), plain(600, 300, red))
+	cfg := Config{Providers: map[string]Provider{"p": s}, Dir: t.TempDir()}
+	tags := make(map[string]bool)
+	for _, limit := range []int{0, 100, 200} {
+		cfg.MaxSize = limit
+		c := mustNew(t, cfg)
+		thumb := mustGet(t, c, "p", "a", 0)
+		if want := min(600, cmp.Or(limit, 2048)); thumb.Width != want {
+			t.Errorf("limit %d: %d wide", limit, thumb.Width)
+		}
+		tags[thumb.ETag] = true
+		c.Close()
+	}
+	if len(tags) != 3 {
+		t.Errorf("%d tags for 3 pictures", len(tags))
+	}
+}
+
+// A page full of covers that are due to be looked at, on a slow share, is in nobody's way.
+func TestManyLooks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf()
+		for i := range 100 {
+			s.set(fmt.Sprint(i), tag("1"), plain(30, 30, red))
+		}
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, MemoryEntries: 100, Workers: 1})
+		for i := range 99 {
+			mustGet(t, c, "p", fmt.Sprint(i), 10)
+		}
+		time.Sleep(2 * time.Minute)
+		s.hook = func(context.Context, string) error { time.Sleep(300 * time.Millisecond); return nil }
+		for i := range 99 {
+			mustGet(t, c, "p", fmt.Sprint(i), 10)
+		}
+		mustGet(t, c, "p", "99", 10)
+	})
+}
+
 // 10,000 sizes asked of a ladder are as many files as it has steps.
 func TestLadder(t *testing.T) {
 	s := newShelf()
@@ -1006,6 +1061,17 @@ func TestConfig(t *testing.T) {
 	}
 	if _, err := New(Config{Providers: ok, Dir: full}); err == nil || !strings.Contains(err.Error(), full) {
 		t.Errorf("a folder with other things in it: %v", err)
+	}
+	// As much as there is, and nothing, are both fine.
+	for _, n := range []int{math.MaxInt, math.MaxInt / 2, -1, math.MinInt} {
+		s := newShelf()
+		s.set("a", tag("1"), plain(30, 30, red))
+		c := mustNew(t, Config{
+			Providers: map[string]Provider{"p": s}, MemoryEntries: n, MemoryBytes: int64(n), DiskBytes: int64(n), DecodeBytes: int64(n),
+			MaxSize: n, Timeout: time.Duration(n), Revalidate: time.Duration(n), FailureTTL: time.Duration(n), Dir: t.TempDir(),
+		})
+		isColour(t, mustGet(t, c, "p", "a", 10), red)
+		isColour(t, mustGet(t, c, "p", "a", 10), red)
 	}
 	// New keeps nothing of the caller's.
 	sizes := []int{300, 100}

@@ -18,19 +18,14 @@ var ErrAbandoned = errors.New("flight: nobody waits for it any more")
 
 var errGoexit = errors.New("flight: the function ended its goroutine")
 
-// A PanicError is what the waiters of a call get when its function panicked.
+// A PanicError is what the waiters of a call get when its function panicked. It matches no other error, whatever the value
+// is: what somebody panicked with is no answer.
 type PanicError struct {
 	Value any
 	Stack []byte
 }
 
 func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
-
-// Unwrap returns the value of the panic if it was an error.
-func (e *PanicError) Unwrap() error {
-	err, _ := e.Value.(error)
-	return err
-}
 
 // A Func does the work of a call. Its context ends when the last waiter has left, when the group closes, and when end is
 // called: end releases the waiters with an error although the function has not returned yet, as it may have to when it

@@ -149,7 +149,7 @@ func TestPanicAndGoexit(t *testing.T) {
 	cause := errors.New("cause")
 	_, _, err := g.Do(t.Context(), "k", func(context.Context, context.CancelCauseFunc) (int, error) { panic(cause) })
 	var pe *PanicError
-	if !errors.As(err, &pe) || !errors.Is(err, cause) || !strings.Contains(string(pe.Stack), "TestPanicAndGoexit") {
+	if !errors.As(err, &pe) || pe.Value != cause || errors.Is(err, cause) || !strings.Contains(string(pe.Stack), "TestPanicAndGoexit") {
 		t.Errorf("got %v", err)
 	}
 	_, _, err = g.Do(t.Context(), "k", func(context.Context, context.CancelCauseFunc) (int, error) { runtime.Goexit(); return 0, nil })
