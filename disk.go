@@ -225,11 +225,26 @@ func (d *disk) get(ctx context.Context, k *key, hash string) (*sealed, bool) {
 	if s.key != *k {
 		return nil, false
 	}
-	// A time in the future would never be the oldest. It counts as now.
-	if now := time.Now(); now.Sub(used) > touchInterval || used.After(now.Add(touchInterval)) {
+	if now := time.Now(); mustTouch(used, now) {
 		_ = d.in(func(root *os.Root) error { return root.Chtimes(folder+"/"+name, now, now) })
 	}
 	return s, true
+}
+
+// cached is get for a file that the system has in memory and that is in order. It never waits for the disk, so it needs
+// no goroutine that a caller could leave behind, which is half the price of a hit.
+func (d *disk) cached(k *key, hash string) (*sealed, bool) {
+	data, used, ok := readfile.Cached(d.dir+sep+hash[:2]+sep+nameOf(hash, k), maxSealed)
+	if !ok || mustTouch(used, time.Now()) {
+		return nil, false
+	}
+	s, err := unseal(data, k)
+	return s, err == nil && s.key == *k
+}
+
+// mustTouch reports whether a time of use has to be written anew. One in the future would never be the oldest.
+func mustTouch(used, now time.Time) bool {
+	return now.Sub(used) > touchInterval || used.After(now.Add(touchInterval))
 }
 
 // put stores s, unless there is no room: then it returns how much is needed, and makeRoom and another put are for the

@@ -493,6 +493,13 @@ func (c *Cache) find(ctx context.Context, k key, version string) (*Thumbnail, er
 		return nil, fail("extract", k.source, m.err)
 	}
 	hash := hashOf(k.source)
+	if c.disk != nil {
+		if s, ok := c.disk.cached(&k, hash); ok {
+			if t := c.serveStored(f, c.entryOf(&k, hash, s), l); t != nil {
+				return t, nil
+			}
+		}
+	}
 	t, joined, err := c.thumbs.Do(ctx, *f, func(ctx context.Context, end context.CancelCauseFunc) (*Thumbnail, error) {
 		return c.thumbnail(ctx, end, f, hash)
 	})
@@ -607,14 +614,8 @@ func (c *Cache) thumbnail(ctx context.Context, end context.CancelCauseFunc, f *t
 	}
 	l := c.memory.look(f.key.source)
 	old := c.stored(ctx, &f.key, hash)
-	if old != nil && c.usable(old, f, &l) {
-		c.diskHits.Add(1)
-		c.remember(f, &entry{key: f.key, thumb: old.thumb, stamp: old.stamp, version: old.version, look: l})
-		if f.version == "" && l == nil {
-			c.staleServed.Add(1)
-			c.lookBehind(f, old.stamp)
-		}
-		return old.thumb, nil
+	if t := c.serveStored(f, old, l); t != nil {
+		return t, nil
 	}
 	return c.make(ctx, f, hash, old, l, timer)
 }
@@ -624,16 +625,25 @@ func (c *Cache) watch(end context.CancelCauseFunc) *time.Timer {
 	return time.AfterFunc(c.timeout, func() { end(context.DeadlineExceeded) })
 }
 
-// usable reports whether what is stored may be served: it is of the version that was asked for, or the source has not
-// changed as far as is known.
-func (c *Cache) usable(old *entry, f *thumbFlight, l **look) bool {
-	if f.version != "" {
-		return old.version == f.version
+// serveStored returns what is stored, if there is something and it may be served: if it is of the version that was asked
+// for, or the source has not changed as far as is known. l is the last look at the source.
+func (c *Cache) serveStored(f *thumbFlight, old *entry, l *look) *Thumbnail {
+	switch {
+	case old == nil, f.version != "" && old.version != f.version:
+		return nil
+	case f.version == "" && l == nil && c.revalidate < 0:
+		l = c.memory.looked(f.key.source, old.stamp, c.revalidate)
 	}
-	if *l == nil && c.revalidate < 0 {
-		*l = c.memory.looked(f.key.source, old.stamp, c.revalidate)
+	if f.version == "" && l != nil && !l.stamp.equal(old.stamp) {
+		return nil
 	}
-	return *l == nil || (*l).stamp.equal(old.stamp)
+	c.diskHits.Add(1)
+	c.remember(f, &entry{key: f.key, thumb: old.thumb, stamp: old.stamp, version: old.version, look: l})
+	if f.version == "" && l == nil {
+		c.staleServed.Add(1)
+		c.lookBehind(f, old.stamp)
+	}
+	return old.thumb
 }
 
 // make makes a thumbnail when its turn has come. It replaces old, if there is one.
@@ -747,11 +757,21 @@ func (c *Cache) enter(ctx context.Context) error {
 // stored returns the thumbnail for k on disk, made by the recipe of today, or else in memory; nil if there is none.
 func (c *Cache) stored(ctx context.Context, k *key, hash string) *entry {
 	if c.disk != nil {
-		if s, ok := c.disk.get(ctx, k, hash); ok && s.quality == c.recipeQuality(k) && s.limit == c.recipeLimit(k) && s.cause == causeNone {
-			return &entry{key: *k, thumb: c.thumbnailOf(hash, s), stamp: s.stamp, version: s.version}
+		if s, ok := c.disk.get(ctx, k, hash); ok {
+			if e := c.entryOf(k, hash, s); e != nil {
+				return e
+			}
 		}
 	}
 	return c.memory.get(k)
+}
+
+// entryOf returns the entry for a file, or nil if it was not made by the recipe of today.
+func (c *Cache) entryOf(k *key, hash string, s *sealed) *entry {
+	if s.quality != c.recipeQuality(k) || s.limit != c.recipeLimit(k) || s.cause != causeNone {
+		return nil
+	}
+	return &entry{key: *k, thumb: c.thumbnailOf(hash, s), stamp: s.stamp, version: s.version}
 }
 
 // recipeQuality is the quality that is part of the recipe for k.

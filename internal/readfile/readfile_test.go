@@ -38,3 +38,52 @@ func TestRead(t *testing.T) {
 		t.Error("a link was followed")
 	}
 }
+
+// Cached gives what Read gives, or nothing.
+func TestCached(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	want := bytes.Repeat([]byte("thumb"), 1000)
+	if err := os.WriteFile(file, want, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, modTime, err := Read(file, 5000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, when, ok := Cached(file, 5000)
+	if ok && (!bytes.Equal(data, want) || !when.Equal(modTime)) {
+		t.Errorf("%d bytes of %v", len(data), when)
+	}
+	t.Log("files that were just written are cached:", ok)
+	for _, path := range []string{dir, file + ".none"} {
+		if _, _, ok := Cached(path, 5000); ok {
+			t.Errorf("%s was read", path)
+		}
+	}
+	if _, _, ok := Cached(file, 4999); ok {
+		t.Error("over the limit")
+	}
+}
+
+func BenchmarkRead(b *testing.B) {
+	file := filepath.Join(b.TempDir(), "file")
+	if err := os.WriteFile(file, make([]byte, 20_000), 0o644); err != nil {
+		b.Fatal(err)
+	}
+	b.Run("Read", func(b *testing.B) {
+		for b.Loop() {
+			Read(file, 1<<20)
+		}
+	})
+	b.Run("Cached", func(b *testing.B) {
+		for b.Loop() {
+			Cached(file, 1<<20)
+		}
+	})
+	b.Run("os.ReadFile", func(b *testing.B) {
+		for b.Loop() {
+			os.ReadFile(file)
+		}
+	})
+}
