@@ -1,0 +1,85 @@
+//go:build !race
+
+// The race detector allocates too, and has pools forget.
+
+package render
+
+import (
+	"bytes"
+	"context"
+	"image"
+	"image/color"
+	"testing"
+
+	"golang.org/x/image/tiff"
+)
+
+// Making a thumbnail allocates no more than Cost says, and Cost does not say much more.
+func TestCost(t *testing.T) {
+	const w, h = 500, 400
+	src := noise(w, h)
+	opaque := image.NewNRGBA(src.Rect)
+	grey, deepGrey := image.NewGray(src.Rect), image.NewGray16(src.Rect)
+	deep := image.NewNRGBA64(src.Rect)
+	palette := make(color.Palette, 256)
+	for i := range palette {
+		palette[i] = color.RGBA{byte(i), byte(3 * i), byte(5 * i), 255}
+	}
+	paletted := image.NewPaletted(src.Rect, palette)
+	for i := range w * h {
+		copy(opaque.Pix[4*i:], src.Pix[4*i:][:3])
+		opaque.Pix[4*i+3] = 255
+		grey.Pix[i], paletted.Pix[i] = src.Pix[4*i], src.Pix[4*i+1]
+		copy(deepGrey.Pix[2*i:], src.Pix[4*i:][:2])
+		copy(deep.Pix[8*i:], src.Pix[4*i:][:4])
+		copy(deep.Pix[8*i+4:], src.Pix[4*i:][:4])
+	}
+	encode := func(format string, m image.Image) []byte { return encodeAs(t, format, m) }
+	var stripped bytes.Buffer
+	if err := tiff.Encode(&stripped, opaque, nil); err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range map[string][]byte{
+		"jpeg":           encode("jpeg", opaque),
+		"jpeg grey":      encode("jpeg", grey),
+		"png":            encode("png", opaque),
+		"png alpha":      encode("png", src),
+		"png grey":       encode("png", grey),
+		"png deep":       encode("png", deep),
+		"png deep grey":  encode("png", deepGrey),
+		"png paletted":   encode("png", paletted),
+		"png interlaced": interlacedPNG(src),
+		"gif":            encode("gif", paletted),
+		"bmp":            encode("bmp", opaque),
+		"bmp paletted":   encode("bmp", paletted),
+		"tiff":           stripped.Bytes(),
+		"tiff deflate":   encode("tiff", opaque),
+		"tiff deep":      encode("tiff", deep),
+		"png wide":       encode("png", quarters(30000, 2)),
+		"jpeg wide":      encode("jpeg", quarters(30000, 2)),
+		"png high":       encode("png", quarters(2, 30000)),
+		"jpeg high":      encode("jpeg", quarters(2, 30000)),
+		"progressive":    readTestdata(t, "progressive.jpg"),
+		"cmyk":           readTestdata(t, "cmyk.jpg"),
+		"lossy.webp":     readTestdata(t, "lossy-alpha.webp"),
+		"lossless.webp":  readTestdata(t, "lossless-alpha.webp"),
+	} {
+		for _, o := range []Options{{Size: 256, Quality: 85}, {Size: 256, Quality: 85, Cover: true}, {Size: 256, PNG: true}, {Quality: 100}, {PNG: true}} {
+			cost, err := Cost(data, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			used := allocated(func() {
+				if _, err := Make(context.Background(), data, o); err != nil {
+					t.Fatal(err)
+				}
+			})
+			if used > cost {
+				t.Errorf("%s %+v: allocated %d, more than the %d of Cost", name, o, used, cost)
+			}
+			if cost > 3*used+3<<20 {
+				t.Errorf("%s %+v: allocated %d, much less than the %d of Cost", name, o, used, cost)
+			}
+		}
+	}
+}
