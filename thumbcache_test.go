@@ -887,6 +887,7 @@ func TestTimeout(t *testing.T) {
 		}
 		close(gate)
 		isColour(t, mustGet(t, c, "p", "a", 10), red)
+		synctest.Wait() // for the flight that was ended: it counts after its waiters have gone
 		if st := c.Stats(); st.Failures != 1 || st.Abandoned != 0 {
 			t.Errorf("stats: %+v", st)
 		}
