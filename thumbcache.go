@@ -12,9 +12,9 @@
 //
 // # One Get
 //
-// A thumbnail in memory is returned at once. Otherwise everybody who wants it waits for one flight, which looks on disk,
-// and only when there is nothing asks the provider for the media and the [Extractor] for the picture in it. All sizes of
-// one source share one extraction. A flight ends early when the last one who waits for it has left: then queued work is
+// A thumbnail in memory is returned at once, and so is a stored one that the system can give without waiting for the disk.
+// Otherwise everybody who wants it waits for one flight, which looks on disk, and only when there is nothing asks the
+// provider for the media and the [Extractor] for the picture in it. All sizes of one source share one extraction. A flight ends early when the last one who waits for it has left: then queued work is
 // dropped and a running process is killed.
 //
 // # Freshness
