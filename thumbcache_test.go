@@ -1366,7 +1366,8 @@ func TestArrows(t *testing.T) {
 	}
 	const module = "github.com/thumbcache/thumbcache/"
 	for file, banned := range map[string][]string{
-		"thumbcache.go": {"image", "os", "os/exec", "path/filepath", module + "internal/coverart", module + "internal/ffmpeg", module + "internal/proc"},
+		"http.go":       {"image", "os", "os/exec", "path/filepath", module},
+		"thumbcache.go": {"image", "net/http", "os", "os/exec", "path/filepath", module + "internal/coverart", module + "internal/ffmpeg", module + "internal/proc"},
 		"memory.go":     {"image", "os", "net/http", module},
 		"disk.go":       {"image", "net/http", module + "internal/render", module + "internal/coverart", module + "internal/flight", module + "internal/ffmpeg"},
 		"extract.go":    {"net/http", module + "internal/flight"},
@@ -1504,5 +1505,40 @@ func BenchmarkDiskHit(b *testing.B) {
 	})
 	if st := c.Stats(); st.Misses != 2 {
 		b.Fatalf("not all were hits: %+v", st)
+	}
+}
+
+// Peek finds what is there, in memory or on disk, and makes nothing.
+func TestPeek(t *testing.T) {
+	s := newShelf()
+	s.set("a", tag("1"), plain(30, 30, red))
+	dir := t.TempDir()
+	cfg := Config{Providers: map[string]Provider{"p": s}, Dir: dir, MemoryEntries: -1}
+	for _, entries := range []int{0, -1} {
+		cfg.MemoryEntries = entries
+		c := mustNew(t, cfg)
+		req := Request{Provider: "p", Path: "a", Size: 10 + entries, Version: "1"}
+		if thumb, ok := c.Peek(t.Context(), req); ok {
+			t.Errorf("found %v before it was made", thumb)
+		}
+		if _, err := c.Do(t.Context(), req); err != nil {
+			t.Fatal(err)
+		}
+		before := c.Stats()
+		for _, version := range []string{"1", ""} {
+			req.Version = version
+			if thumb, ok := c.Peek(t.Context(), req); !ok {
+				t.Errorf("version %q: not found", version)
+			} else {
+				isColour(t, thumb, red)
+			}
+		}
+		req.Version = "2"
+		if _, ok := c.Peek(t.Context(), req); ok {
+			t.Error("found another version")
+		}
+		if after := c.Stats(); after != before {
+			t.Errorf("counted: %+v, before %+v", after, before)
+		}
 	}
 }
