@@ -539,7 +539,7 @@ func (f *FFmpeg) Extract(ctx context.Context, src *Source) (*Picture, error) {
 	f.once.Do(func() {
 		f.tool = &ffmpeg.Tool{Path: f.Path, Processes: f.Processes, At: f.At, Timeout: f.Timeout}
 	})
-	data, err := f.tool.Extract(ctx, src.Content, src.Size, func() func() { return countProcess(ctx) })
+	data, err := f.tool.Extract(ctx, src.Content, src.Size, ffmpeg.Caller{Started: func() func() { return countProcess(ctx) }})
 	switch {
 	case err == nil:
 		return &Picture{Data: data}, nil

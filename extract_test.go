@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/thumbcache/thumbcache/internal/store"
 )
 
 // tree makes a root with a picture at several places and a secret picture outside.
@@ -379,7 +381,7 @@ func TestReadErrors(t *testing.T) {
 	data := plain(30, 30, red)
 	for _, e := range []Extractor{Images(), CoverArt()} {
 		_, err := e.Extract(t.Context(), &Source{Size: int64(len(data)), Content: failing{}})
-		if !errors.Is(err, syscall.EIO) || lasting(err) != causeNone {
+		if !errors.Is(err, syscall.EIO) || lasting(err) != store.Picture {
 			t.Errorf("got %v", err)
 		}
 	}

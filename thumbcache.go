@@ -54,6 +54,7 @@ import (
 
 	"github.com/thumbcache/thumbcache/internal/flight"
 	"github.com/thumbcache/thumbcache/internal/render"
+	"github.com/thumbcache/thumbcache/internal/store"
 )
 
 // pipeline is the version of all that turns media into a thumbnail. A stored thumbnail of another version is a miss.
@@ -94,17 +95,23 @@ type Config struct {
 	MemoryBytes   int64               // their bytes; 0 means 32 MiB, negative no limit
 	DiskBytes     int64               // bytes of files in Dir; 0 means 500 MiB, negative no limit
 	DecodeBytes   int64               // RAM for pictures being decoded at one time; 0 means 256 MiB, negative no limit
-	Workers       int                 // thumbnails made at once; 0 means GOMAXPROCS, negative is an error
+	Workers       int                 // thumbnails made at once; 0 means GOMAXPROCS, and at least 2 for several Providers, of which each leaves the others one; negative is an error
 	MaxSize       int                 // largest edge ever made, in pixels, the original's included; larger requests get this; 0 means 2048, negative 65535
 	Sizes         []int               // if set, a request gets the next size up from this ladder, or its largest, never an error
 	Quality       int                 // JPEG, 1 to 100; 0 means 85
-	Queue         int                 // thumbnails waiting to be made; 0 means 1024, negative that none waits; beyond it, ErrBusy
+	Queue         int                 // thumbnails waiting to be made, those of one of several Providers three quarters of it at most; 0 means 1024, negative that none waits; beyond it, ErrBusy
 	Timeout       time.Duration       // for making one thumbnail, not counting the wait in the queue; 0 means 30s, negative no limit
 	Revalidate    time.Duration       // how long a source is trusted to be unchanged; 0 means 1 minute; negative, for ever
 	FolderArt     []string            // names of pictures that stand for their folder, the best first, * and ? as in path.Match; nil means cover.*, folder.*, front.*, albumart*.*; empty means off
 	FolderFirst   bool                // prefer the folder's picture to the one in the media
 	FailureTTL    time.Duration       // how long "no picture" and broken files are remembered; 0 means 10 minutes, negative not at all
 	Logger        *slog.Logger        // nil means discard
+
+	// Placeholder, if not nil, chooses what [Cache.Handler] answers instead of an error of [Cache.Do]: [LetterTile], say, or a
+	// picture of one's own, with status 200; or nil for the plain error. err is to be matched with [errors.Is], to show
+	// nothing in place of what the client should know of or ask for again. The answer is never immutable and has no date, so
+	// that a picture that comes later is seen. It is called by several goroutines at once, and once for each such request.
+	Placeholder func(req Request, err error) *Thumbnail
 }
 
 // Fit says how a picture is made to fit the requested size.
@@ -179,10 +186,11 @@ type Cache struct {
 	failureTTL  time.Duration
 	decodeBytes int64
 	log         *slog.Logger
+	placeholder func(Request, error) *Thumbnail
 	closed      atomic.Bool // read by every hit, so not next to what every hit writes
 
 	memory *memory
-	disk   *disk // nil: thumbnails are kept in memory only
+	disk   disk // its Store is nil: thumbnails are kept in memory only
 
 	thumbs   flight.Group[thumbFlight, *Thumbnail]
 	pictures flight.Group[sourceFlight, extracted]
@@ -207,6 +215,11 @@ type provider struct {
 	calls  *semaphore.Weighted // that somebody waits for
 	behind *semaphore.Weighted // looks behind requests, which must not get in their way
 	art    *folderArt          // nil: the folder's picture is not asked for
+
+	// Its share where there are several: one that is slow or dead leaves a worker, and a part of the queue, to the others.
+	turns   *semaphore.Weighted
+	queue   int64
+	waiting atomic.Int64 // for a turn
 }
 
 // hungCalls is how many calls of a provider may be behind their time before it is not asked any more, and how many looks
@@ -272,13 +285,14 @@ func New(cfg Config) (*Cache, error) {
 		maxSize:     cmp.Or(cfg.MaxSize, 2048),
 		sizes:       slices.Compact(slices.Sorted(slices.Values(cfg.Sizes))),
 		quality:     cmp.Or(cfg.Quality, 85),
-		queue:       int64(cmp.Or(cfg.Queue, 1024)),
+		queue:       max(int64(cmp.Or(cfg.Queue, 1024)), 0),
 		timeout:     cmp.Or(cfg.Timeout, 30*time.Second),
 		revalidate:  cmp.Or(cfg.Revalidate, time.Minute),
 		folderFirst: cfg.FolderFirst,
 		failureTTL:  cmp.Or(cfg.FailureTTL, 10*time.Minute),
 		decodeBytes: cmp.Or(cfg.DecodeBytes, 256<<20),
 		log:         cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)),
+		placeholder: cfg.Placeholder,
 		seed:        maphash.MakeSeed(),
 	}
 	workers := min(cmp.Or(cfg.Workers, runtime.GOMAXPROCS(0)), 1<<16)
@@ -291,6 +305,13 @@ func New(cfg Config) (*Cache, error) {
 		return bad("Quality", "%d is not between 1 and 100", c.quality)
 	case len(c.sizes) > 0 && c.sizes[0] <= 0:
 		return bad("Sizes", "%d is not positive", c.sizes[0])
+	}
+	share := workers
+	if len(cfg.Providers) > 1 {
+		if cfg.Workers == 0 {
+			workers = max(2, workers)
+		}
+		share = max(1, workers-1)
 	}
 	art := slices.Clone(cfg.FolderArt)
 	if art == nil {
@@ -309,7 +330,14 @@ func New(cfg Config) (*Cache, error) {
 		if p == nil {
 			return bad("Providers", "%q is nil", name)
 		}
-		c.providers[name] = &provider{p, semaphore.NewWeighted(int64(workers) + hungCalls), semaphore.NewWeighted(hungCalls), newFolderArt(p, art)}
+		c.providers[name] = &provider{
+			Provider: p,
+			calls:    semaphore.NewWeighted(int64(workers) + hungCalls),
+			behind:   semaphore.NewWeighted(hungCalls),
+			art:      newFolderArt(p, art),
+			turns:    semaphore.NewWeighted(int64(share)),
+			queue:    c.queue - c.queue/4*int64(min(len(cfg.Providers)-1, 1)),
+		}
 	}
 	if c.extractor == nil {
 		c.extractor = DefaultExtractor()
@@ -343,15 +371,15 @@ func New(cfg Config) (*Cache, error) {
 // It waits for providers and extractors that do not heed their context.
 func (c *Cache) Close() error {
 	c.closed.Store(true)
-	if c.disk != nil {
-		c.disk.stop()
+	if c.disk.Store != nil {
+		c.disk.Stop()
 	}
 	c.thumbs.Close(ErrClosed)
 	c.looks.Close(ErrClosed)
 	c.pictures.Close(ErrClosed)
 	c.stores.Close(ErrClosed)
-	if c.disk != nil {
-		c.disk.close()
+	if c.disk.Store != nil {
+		c.disk.Close()
 	}
 	c.memory.close()
 	return nil
@@ -375,10 +403,10 @@ func (c *Cache) Stats() Stats {
 		ProcessesRunning: c.processes.running.Load(),
 	}
 	s.MemoryEntries, s.MemoryBytes = c.memory.size()
-	if c.disk != nil {
-		s.Evictions, s.DiskErrors, s.Corrupt = c.disk.evictions.Load(), c.disk.errors.Load(), c.disk.corrupt.Load()
-		u := c.disk.usage()
-		s.DiskEntries, s.DiskBytes = u.files, u.bytes
+	if c.disk.Store != nil {
+		s.Evictions, s.DiskErrors, s.Corrupt = c.disk.Evictions.Load(), c.disk.Errors.Load(), c.disk.Corrupt.Load()
+		u := c.disk.Usage()
+		s.DiskEntries, s.DiskBytes = u.Files, u.Bytes
 	}
 	return s
 }
@@ -402,7 +430,7 @@ func (c *Cache) Peek(ctx context.Context, req Request) (t *Thumbnail, ok bool) {
 	if e := c.memory.get(&k); e != nil && (req.Version == "" || e.version == req.Version) {
 		return e.thumb, true
 	}
-	if c.disk == nil || len(k.path) > maxPath {
+	if c.disk.Store == nil || len(k.path) > maxPath {
 		return nil, false
 	}
 	hash := hashOf(k.source)
@@ -515,7 +543,7 @@ func (c *Cache) find(ctx context.Context, k key, version string) (*Thumbnail, er
 		return nil, fail("extract", k.source, m.err)
 	}
 	hash := hashOf(k.source)
-	if c.disk != nil {
+	if c.disk.Store != nil {
 		if s, ok := c.disk.cached(&k, hash); ok {
 			if t := c.serveStored(f, c.entryOf(&k, hash, s), l); t != nil {
 				return t, nil
@@ -546,20 +574,20 @@ func (c *Cache) find(ctx context.Context, k key, version string) (*Thumbnail, er
 
 // sure reports whether err would be the same the next time.
 func sure(err error) bool {
-	return lasting(err) != causeNone || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) || errors.Is(err, ErrTooLarge)
+	return lasting(err) != store.Picture || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) || errors.Is(err, ErrTooLarge)
 }
 
-// lasting returns the cause by which err is remembered, or causeNone.
-func lasting(err error) cause {
+// lasting returns the cause by which err is remembered, or store.Picture if it is not.
+func lasting(err error) store.Cause {
 	switch {
 	case errors.Is(err, ErrNoPicture):
-		return causeNoPicture
+		return store.NoPicture
 	case errors.Is(err, ErrUnsupported):
-		return causeUnsupported
+		return store.Unsupported
 	case errors.Is(err, ErrCorrupt):
-		return causeCorrupt
+		return store.Corrupt
 	}
-	return causeNone
+	return store.Picture
 }
 
 // stands reports whether a failure is young enough. One from the future was noted by a clock that was wrong.
@@ -590,12 +618,13 @@ func (c *Cache) drop(s source) (gen uint64, err error) {
 	st.memory.Lock()
 	c.memory.drop(s)
 	st.memory.Unlock()
-	if c.disk == nil {
+	if c.disk.Store == nil {
 		return gen, nil
 	}
 	st.disk.Lock()
 	defer st.disk.Unlock()
-	return gen, c.disk.removeSource(s)
+	_, err = c.disk.RemoveSource(s.provider, s.path)
+	return gen, err
 }
 
 // toMemory calls publish unless s was dropped since the flight began. No drop happens meanwhile.
@@ -674,7 +703,7 @@ func (c *Cache) make(ctx context.Context, f *thumbFlight, hash string, old *entr
 	m, failed := c.failure(ctx, src, hash)
 	if failed && m.of(f.version, l) {
 		if old != nil { // the source is again as it was when it failed
-			c.rememberFailure(f, old, m)
+			c.rememberFailure(f, old, m, func() {})
 		}
 		c.negativeHits.Add(1)
 		return nil, m.err
@@ -682,11 +711,42 @@ func (c *Cache) make(ctx context.Context, f *thumbFlight, hash string, old *entr
 
 	defer timer.Stop()
 	timer.Stop() // the wait in the queue does not count
-	if err := c.enter(ctx); err != nil {
+	leave, err := c.enter(ctx, c.providers[src.provider])
+	if err != nil {
 		return nil, c.lost(ctx, err)
 	}
-	leave := sync.OnceFunc(func() { c.slots.Release(1) })
-	defer leave()
+	defer func() { leave() }()
+	release, free := c.disk.claim(&f.key, hash)
+	if !free {
+		// Another process makes it. Its turn is waited for without keeping others here from theirs, and no longer than that
+		// process could be sound: then both make it.
+		leave()
+		if release, _ = c.disk.await(ctx, &f.key, hash, min(c.timeout, claimPatience)); ctx.Err() != nil {
+			release()
+			return nil, c.lost(ctx, ctx.Err())
+		}
+		old = c.stored(ctx, &f.key, hash)
+		if t := c.serveStored(f, old, l); t != nil {
+			release()
+			return t, nil
+		}
+		if m, failed = c.failure(ctx, src, hash); failed && m.of(f.version, l) {
+			release()
+			c.negativeHits.Add(1)
+			return nil, m.err
+		}
+		if leave, err = c.enter(ctx, c.providers[src.provider]); err != nil {
+			release()
+			leave = func() {}
+			return nil, c.lost(ctx, err)
+		}
+	}
+	handedOn := false
+	defer func() {
+		if !handedOn {
+			release()
+		}
+	}()
 	timer.Reset(c.timeout)
 
 	// A remembered failure holds while the source is as it was, and while it cannot be reached.
@@ -703,7 +763,8 @@ func (c *Cache) make(ctx context.Context, f *thumbFlight, hash string, old *entr
 			if err == nil {
 				c.looked(f.of(), stamp)
 				if old != nil {
-					c.rememberFailure(f, old, m)
+					handedOn = true
+					c.rememberFailure(f, old, m, release)
 				}
 			}
 			c.negativeHits.Add(1)
@@ -720,7 +781,8 @@ func (c *Cache) make(ctx context.Context, f *thumbFlight, hash string, old *entr
 	switch {
 	case err == nil:
 		leave() // a disk that hangs must not keep others from their turn
-		c.publish(f, t, &x, failed)
+		handedOn = true
+		c.publish(f, t, &x, failed, release)
 		return t, nil
 	case ctx.Err() != nil:
 		return nil, c.lost(ctx, err)
@@ -734,8 +796,9 @@ func (c *Cache) make(ctx context.Context, f *thumbFlight, hash string, old *entr
 		if old != nil || failed {
 			c.forget(src)
 		}
-	case lasting(err) != causeNone && x.steady:
-		c.rememberFailure(f, old, failure{err: err, stamp: x.stamp, version: f.version, made: time.Now()})
+	case lasting(err) != store.Picture && x.steady:
+		handedOn = true
+		c.rememberFailure(f, old, failure{err: err, stamp: x.stamp, version: f.version, made: time.Now()}, release)
 	}
 	return nil, err
 }
@@ -764,21 +827,40 @@ func (c *Cache) forget(s source) (gen uint64) {
 	return gen
 }
 
-// enter waits for its turn to make a thumbnail, in the order of coming.
-func (c *Cache) enter(ctx context.Context) error {
-	if c.slots.TryAcquire(1) {
-		return nil
+// claimPatience is how long another process that makes a thumbnail is waited for.
+const claimPatience = 15 * time.Second
+
+// enter waits for a turn to make a thumbnail of p, in the order of coming. The caller calls leave, once or more, at its end.
+func (c *Cache) enter(ctx context.Context, p *provider) (leave func(), err error) {
+	leave = sync.OnceFunc(func() {
+		c.slots.Release(1)
+		p.turns.Release(1)
+	})
+	if p.turns.TryAcquire(1) {
+		if c.slots.TryAcquire(1) {
+			return leave, nil
+		}
+		p.turns.Release(1)
 	}
+	all, own := c.waiting.Add(1), p.waiting.Add(1)
 	defer c.waiting.Add(-1)
-	if c.waiting.Add(1) > max(c.queue, 0) {
-		return ErrBusy
+	defer p.waiting.Add(-1)
+	if all > c.queue || own > p.queue {
+		return nil, ErrBusy
 	}
-	return c.slots.Acquire(ctx, 1)
+	if err := p.turns.Acquire(ctx, 1); err != nil {
+		return nil, err
+	}
+	if err := c.slots.Acquire(ctx, 1); err != nil {
+		p.turns.Release(1)
+		return nil, err
+	}
+	return leave, nil
 }
 
 // stored returns the thumbnail for k on disk, made by the recipe of today, or else in memory; nil if there is none.
 func (c *Cache) stored(ctx context.Context, k *key, hash string) *entry {
-	if c.disk != nil {
+	if c.disk.Store != nil {
 		if s, ok := c.disk.get(ctx, k, hash); ok {
 			if e := c.entryOf(k, hash, s); e != nil {
 				return e
@@ -789,11 +871,11 @@ func (c *Cache) stored(ctx context.Context, k *key, hash string) *entry {
 }
 
 // entryOf returns the entry for a file, or nil if it was not made by the recipe of today.
-func (c *Cache) entryOf(k *key, hash string, s *sealed) *entry {
-	if s.quality != c.recipeQuality(k) || s.limit != c.recipeLimit(k) || s.cause != causeNone {
+func (c *Cache) entryOf(k *key, hash string, s *store.Entry) *entry {
+	if s.Pipeline != pipeline || s.Quality != c.recipeQuality(k) || s.Limit != c.recipeLimit(k) || s.Cause != store.Picture {
 		return nil
 	}
-	return &entry{key: *k, thumb: c.thumbnailOf(hash, s), stamp: s.stamp, version: s.version}
+	return &entry{key: *k, thumb: c.thumbnailOf(k, hash, s), stamp: stampOn(s), version: s.Version}
 }
 
 // recipeQuality is the quality that is part of the recipe for k.
@@ -812,14 +894,14 @@ func (c *Cache) recipeLimit(k *key) int {
 	return c.maxSize
 }
 
-func (c *Cache) thumbnailOf(hash string, s *sealed) *Thumbnail {
+func (c *Cache) thumbnailOf(k *key, hash string, s *store.Entry) *Thumbnail {
 	return &Thumbnail{
-		Data:        s.data,
-		ContentType: s.key.format.contentType(),
-		ETag:        c.etag(hash, &s.key, s.stamp, s.version),
-		ModTime:     s.stamp.ModTime,
-		Width:       s.width,
-		Height:      s.height,
+		Data:        s.Data,
+		ContentType: k.format.contentType(),
+		ETag:        c.etag(hash, k, stampOn(s), s.Version),
+		ModTime:     s.ModTime,
+		Width:       s.Width,
+		Height:      s.Height,
 	}
 }
 
@@ -860,18 +942,18 @@ func (c *Cache) failure(ctx context.Context, s source, hash string) (failure, bo
 	if m, ok := c.memory.failure(s); ok {
 		return m, c.stands(m)
 	}
-	if c.disk == nil || c.failureTTL < 0 {
+	if c.disk.Store == nil || c.failureTTL < 0 {
 		return failure{}, false
 	}
-	seal, ok := c.disk.get(ctx, &key{source: s, none: true}, hash)
-	if !ok {
+	e, ok := c.disk.get(ctx, &key{source: s, none: true}, hash)
+	if !ok || e.Pipeline != pipeline {
 		return failure{}, false
 	}
-	m := failure{stamp: seal.stamp, version: seal.version, made: seal.made}
-	switch seal.cause {
-	case causeNoPicture:
+	m := failure{stamp: stampOn(e), version: e.Version, made: e.Made}
+	switch e.Cause {
+	case store.NoPicture:
 		m.err = fail("extract", s, ErrNoPicture)
-	case causeUnsupported:
+	case store.Unsupported:
 		m.err = fail("extract", s, ErrUnsupported)
 	default:
 		m.err = fail("extract", s, ErrCorrupt)
@@ -879,23 +961,28 @@ func (c *Cache) failure(ctx context.Context, s source, hash string) (failure, bo
 	return m, c.stands(m)
 }
 
-// rememberFailure notes why there is no picture, in place of all sizes of the source if there is an old one.
-func (c *Cache) rememberFailure(f *thumbFlight, old *entry, m failure) {
+// rememberFailure notes why there is no picture, in place of all sizes of the source if there is an old one. As to release,
+// see publish.
+func (c *Cache) rememberFailure(f *thumbFlight, old *entry, m failure, release func()) {
 	now, src := *f, f.key.source
 	if old != nil {
 		now.gen = c.forget(src)
 	}
 	if c.failureTTL < 0 {
+		release()
 		return
 	}
 	c.toMemory(src, now.gen, func() { c.memory.fail(src, m) })
-	c.store(&now, &sealed{key: key{source: src, none: true}, cause: lasting(m.err), stamp: m.stamp, version: m.version, made: m.made})
+	e := entryFor(&key{source: src, none: true}, m.stamp, m.version)
+	e.Cause, e.Made = lasting(m.err), m.made
+	c.store(&now, e, false, release)
 }
 
 // publish keeps a new thumbnail in memory and on disk, unless its source was dropped or changed under it. That the source
-// failed once is no longer true.
-func (c *Cache) publish(f *thumbFlight, t *Thumbnail, x *extracted, failed bool) {
+// failed once is no longer true. It calls release when other processes may look for the thumbnail on disk.
+func (c *Cache) publish(f *thumbFlight, t *Thumbnail, x *extracted, failed bool, release func()) {
 	if !x.steady {
+		release()
 		return
 	}
 	var l *look
@@ -905,35 +992,45 @@ func (c *Cache) publish(f *thumbFlight, t *Thumbnail, x *extracted, failed bool)
 	src := f.key.source
 	if failed {
 		c.toMemory(src, f.gen, func() { c.memory.forgive(src) })
-		if c.disk != nil {
-			c.toDisk(src, f.gen, func() { c.disk.remove(&key{source: src, none: true}) })
-		}
 	}
 	c.remember(f, &entry{key: f.key, thumb: t, stamp: x.stamp, version: f.version, look: l})
-	c.store(f, &sealed{
-		key: f.key, quality: c.recipeQuality(&f.key), limit: c.recipeLimit(&f.key), width: t.Width, height: t.Height,
-		stamp: x.stamp, version: f.version, made: time.Now(), data: t.Data,
-	})
+	e := entryFor(&f.key, x.stamp, f.version)
+	e.Quality, e.Limit, e.Width, e.Height = c.recipeQuality(&f.key), c.recipeLimit(&f.key), t.Width, t.Height
+	e.Made, e.Data = time.Now(), t.Data
+	c.store(f, e, failed, release)
 }
 
-// store writes s to disk. A write that takes long goes on behind the request, and so does making room for it.
-func (c *Cache) store(f *thumbFlight, s *sealed) {
-	if c.disk == nil || c.stores.Len() >= maxStores {
+// store writes e to disk, and takes back that its source failed once if forgive is set. A write that takes long goes on
+// behind the request, and so does making room for it. When it has ended, however it did, release is called.
+func (c *Cache) store(f *thumbFlight, e *store.Entry, forgive bool, release func()) {
+	if c.disk.Store == nil || c.stores.Len() >= maxStores {
+		release()
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), storePatience)
 	defer cancel()
-	src, gen := s.key.source, f.gen
-	c.stores.Do(ctx, thumbFlight{s.key, f.version, gen}, func(_ context.Context, end context.CancelCauseFunc) (struct{}, error) {
+	src, gen := f.key.source, f.gen
+	k := f.key
+	k.none = e.Key.None
+	_, joined, err := c.stores.Do(ctx, thumbFlight{k, f.version, gen}, func(_ context.Context, end context.CancelCauseFunc) (struct{}, error) {
+		defer release()
 		var need int64
-		c.toDisk(src, gen, func() { need = c.disk.put(s) })
+		c.toDisk(src, gen, func() {
+			if forgive {
+				c.disk.remove(&key{source: src, none: true})
+			}
+			need = c.disk.Put(e)
+		})
 		if need > 0 {
 			end(nil)
-			c.disk.makeRoom(need)
-			c.toDisk(src, gen, func() { c.disk.put(s) })
+			c.disk.MakeRoom(need)
+			c.toDisk(src, gen, func() { c.disk.Put(e) })
 		}
 		return struct{}{}, nil
 	})
+	if joined || err == ErrClosed {
+		release()
+	}
 }
 
 const (

@@ -59,8 +59,8 @@ type Tool struct {
 	Timeout   time.Duration // for one process; 0 or less means 20s
 
 	once   sync.Once
-	slots  *semaphore.Weighted // in order of waiting
-	spools *semaphore.Weighted // temporary files that have no slot yet: content that comes slowly keeps nobody from one
+	slots  *queue
+	spools *queue              // temporary files that have no slot yet: content that comes slowly keeps nobody from one
 	asking *semaphore.Weighted // 1; guards build
 	build  build
 }
@@ -85,35 +85,46 @@ func (t *Tool) init() {
 	if t.Timeout <= 0 {
 		t.Timeout = 20 * time.Second
 	}
-	t.slots = semaphore.NewWeighted(int64(t.Processes))
-	t.spools = semaphore.NewWeighted(int64(t.Processes))
+	t.slots = newQueue(t.Processes)
+	t.spools = newQueue(t.Processes)
 	t.asking = semaphore.NewWeighted(1)
 }
 
+// A Caller is for whom a Tool works.
+type Caller struct {
+	// Group is whose work it is, as a provider's name. One slow group cannot keep the others waiting for ever: it gets at most
+	// Processes-1 of the slots, but at least one. Callers without a group have no such limit.
+	Group string
+
+	// Started, if it is not nil, is called when a process starts, and what it returns when that has ended.
+	Started func() (done func())
+}
+
 // Extract returns the picture in the media of size bytes in r, as an encoded image: an attached picture as it is, else a
-// frame with no edge above 1280 pixels, or a still picture with none above 2048. It calls started when a process starts, and
-// what that returned when the process has ended.
+// frame with no edge above 1280 pixels, or a still picture with none above 2048. Those who wait for a process get it in the
+// order of waiting.
 //
 // It fails with ErrNoPicture, ErrUnsupported or ErrCorrupt if that is for sure; with the error of ctx; with
 // context.DeadlineExceeded; with exec.ErrNotFound if there is no ffmpeg; or with another error of the moment.
-func (t *Tool) Extract(ctx context.Context, r io.ReaderAt, size int64, started func() (done func())) ([]byte, error) {
+func (t *Tool) Extract(ctx context.Context, r io.ReaderAt, size int64, by Caller) ([]byte, error) {
 	t.once.Do(t.init)
 	path, err := t.locate()
 	if err != nil {
 		return nil, err
 	}
-	in, err := t.open(ctx, r, size)
+	in, err := t.open(ctx, r, size, by.Group)
 	if err != nil {
 		return nil, err
 	}
 	defer in.close()
 
-	if err := t.slots.Acquire(ctx, 1); err != nil {
+	release, err := t.slots.acquire(ctx, by.Group)
+	if err != nil {
 		return nil, err
 	}
-	defer t.slots.Release(1)
+	defer release()
 	in.releaseSpool()
-	j := job{tool: t, in: in, started: started}
+	j := job{tool: t, in: in, started: by.Started}
 	if j.build, err = t.ask(ctx, path, &j); err != nil {
 		return nil, err
 	}
@@ -194,8 +205,9 @@ func (j *job) run(ctx context.Context, args ...string) (proc.Result, error) {
 	if _, err := j.in.Seek(0, io.SeekStart); err != nil { // the descriptor's offset is shared with the child before
 		return proc.Result{}, fmt.Errorf("ffmpeg: rewinding: %w", err)
 	}
-	done := j.started()
-	defer done()
+	if j.started != nil {
+		defer j.started()()
+	}
 	res, err := proc.Run(ctx, proc.Cmd{
 		Path:      j.build.path,
 		Args:      args,

@@ -72,10 +72,8 @@ func extract(t testing.TB, tool *Tool, path string) ([]byte, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return tool.Extract(t.Context(), f, info.Size(), uncounted)
+	return tool.Extract(t.Context(), f, info.Size(), Caller{})
 }
-
-func uncounted() func() { return func() {} }
 
 // system is the ffmpeg of the system. It is shared, so that it is asked only once what it can do.
 var system = &Tool{}
@@ -181,7 +179,7 @@ func TestOneProcessPerFilm(t *testing.T) {
 		defer f.Close()
 		info, _ := f.Stat()
 		n := 0
-		if _, err := system.Extract(t.Context(), f, info.Size(), func() func() { n++; return func() {} }); err != nil || n != 1 {
+		if _, err := system.Extract(t.Context(), f, info.Size(), Caller{Started: func() func() { n++; return func() {} }}); err != nil || n != 1 {
 			t.Errorf("%s: %d processes, %v", name, n, err)
 		}
 	}
@@ -267,7 +265,7 @@ func TestVerdicts(t *testing.T) {
 		{"svg", []byte(`<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>`), ErrUnsupported},
 		{"damaged tiff", append([]byte("II*\x00"), make([]byte, 100)...), ErrUnsupported},
 	} {
-		_, err := system.Extract(t.Context(), bytes.NewReader(tt.data), int64(len(tt.data)), uncounted)
+		_, err := system.Extract(t.Context(), bytes.NewReader(tt.data), int64(len(tt.data)), Caller{})
 		if !errors.Is(err, tt.want) {
 			e, _ := errors.AsType[*Error](err)
 			t.Errorf("%s: got %v\n%+v", tt.name, err, e)
@@ -366,22 +364,22 @@ func TestSpool(t *testing.T) {
 	t.Setenv("TMPDIR", temp)
 	t.Setenv("TMP", temp)
 	size := int64(len(plain))
-	data, err := system.Extract(t.Context(), bytes.NewReader(plain), size, uncounted)
+	data, err := system.Extract(t.Context(), bytes.NewReader(plain), size, Caller{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	decode(t, data)
 
 	broken := errors.New("offline")
-	if _, err := system.Extract(t.Context(), failing{broken}, size, uncounted); !errors.Is(err, broken) {
+	if _, err := system.Extract(t.Context(), failing{broken}, size, Caller{}); !errors.Is(err, broken) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := system.Extract(t.Context(), failing{broken}, maxSpool+1, uncounted); !errors.Is(err, ErrUnsupported) {
+	if _, err := system.Extract(t.Context(), failing{broken}, maxSpool+1, Caller{}); !errors.Is(err, ErrUnsupported) {
 		t.Errorf("too large: got %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := system.Extract(ctx, bytes.NewReader(plain), size, uncounted); !errors.Is(err, context.Canceled) {
+	if _, err := system.Extract(ctx, bytes.NewReader(plain), size, Caller{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	if left, _ := os.ReadDir(temp); len(left) != 0 {
@@ -402,7 +400,7 @@ func TestOffset(t *testing.T) {
 	defer f.Close()
 	info, _ := f.Stat()
 	f.Seek(7, io.SeekStart)
-	if _, err := system.Extract(t.Context(), f, info.Size(), uncounted); err != nil {
+	if _, err := system.Extract(t.Context(), f, info.Size(), Caller{}); err != nil {
 		t.Error(err)
 	}
 	if n, _ := f.Seek(0, io.SeekCurrent); n != 7 {
@@ -427,7 +425,7 @@ func standIn(t *testing.T, script string) string {
 var someMedia = bytes.Repeat([]byte("media"), 100)
 
 func extractSome(ctx context.Context, tool *Tool) ([]byte, error) {
-	return tool.Extract(ctx, bytes.NewReader(someMedia), int64(len(someMedia)), uncounted)
+	return tool.Extract(ctx, bytes.NewReader(someMedia), int64(len(someMedia)), Caller{})
 }
 
 func isSure(err error) bool {
@@ -508,7 +506,7 @@ func TestNotFound(t *testing.T) {
 	tool := &Tool{}
 	asked := func() int {
 		n := 0
-		tool.Extract(t.Context(), bytes.NewReader(someMedia), int64(len(someMedia)), func() func() { n++; return func() {} })
+		tool.Extract(t.Context(), bytes.NewReader(someMedia), int64(len(someMedia)), Caller{Started: func() func() { n++; return func() {} }})
 		return n
 	}
 	if n, m := asked(), asked(); n != m+2 {
@@ -536,7 +534,9 @@ func TestProcesses(t *testing.T) {
 	}
 	var wg sync.WaitGroup
 	for range 40 {
-		wg.Go(func() { tool.Extract(t.Context(), bytes.NewReader(someMedia), int64(len(someMedia)), started) })
+		wg.Go(func() {
+			tool.Extract(t.Context(), bytes.NewReader(someMedia), int64(len(someMedia)), Caller{Started: started})
+		})
 	}
 	wg.Wait()
 	if peak.Load() > 3 || running.Load() != 0 || total.Load() < 40 {
@@ -550,7 +550,7 @@ func TestCancel(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	up, done := make(chan struct{}, 10), make(chan error)
 	go func() {
-		_, err := tool.Extract(ctx, bytes.NewReader(someMedia), int64(len(someMedia)), func() func() { up <- struct{}{}; return func() {} })
+		_, err := tool.Extract(ctx, bytes.NewReader(someMedia), int64(len(someMedia)), Caller{Started: func() func() { up <- struct{}{}; return func() {} }})
 		done <- err
 	}()
 	<-up

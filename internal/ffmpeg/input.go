@@ -8,7 +8,6 @@ import (
 	"os"
 	"runtime"
 	"strings"
-	"sync"
 	"syscall"
 )
 
@@ -34,7 +33,7 @@ func (in *input) close() {
 }
 
 // open makes an input of r: another descriptor of the same file if it is one, else a temporary file with what is in it.
-func (t *Tool) open(ctx context.Context, r io.ReaderAt, size int64) (*input, error) {
+func (t *Tool) open(ctx context.Context, r io.ReaderAt, size int64, group string) (*input, error) {
 	if f, ok := r.(*os.File); ok {
 		if in, err := reopen(f); err == nil {
 			return in, nil
@@ -43,10 +42,10 @@ func (t *Tool) open(ctx context.Context, r io.ReaderAt, size int64) (*input, err
 	if size > maxSpool {
 		return nil, fmt.Errorf("%w: %d bytes that are no file", ErrUnsupported, size)
 	}
-	if err := t.spools.Acquire(ctx, 1); err != nil {
+	release, err := t.spools.acquire(ctx, group)
+	if err != nil {
 		return nil, err
 	}
-	release := sync.OnceFunc(func() { t.spools.Release(1) })
 	in, err := spool(ctx, r, size)
 	if err != nil {
 		release()

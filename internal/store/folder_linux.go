@@ -1,0 +1,118 @@
+package store
+
+import (
+	"io/fs"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A folder is one of the 256, opened. It is reached without following a link anywhere, and all is done by its
+// descriptor, so that a folder or link that takes its place meanwhile is never written to.
+//
+// It is made of system calls and not of an os.Root because a write has to open it each time: see openFolder.
+type folder struct{ fd int }
+
+// openFolder opens a folder below dir, which is an absolute path without links. It is done each time anew: what is written
+// through a descriptor that was kept is lost if the folder was deleted since.
+func openFolder(dir, name string) (*folder, error) {
+	path := dir + sep + name
+	fd, err := again(func() (int, error) {
+		return unix.Openat2(unix.AT_FDCWD, path, &unix.OpenHow{
+			Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC,
+			Resolve: unix.RESOLVE_NO_SYMLINKS,
+		})
+	})
+	if err == unix.ENOSYS || err == unix.EPERM { // an older kernel, or a sandbox that does not know the call
+		fd, err = again(func() (int, error) {
+			return unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+		})
+	}
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	return &folder{fd}, nil
+}
+
+func (f *folder) close() { unix.Close(f.fd) }
+
+// create writes a new file.
+func (f *folder) create(name string, data []byte) error {
+	fd, err := again(func() (int, error) {
+		return unix.Openat(f.fd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o644)
+	})
+	if err != nil {
+		return fault("create", err)
+	}
+	for off := 0; off < len(data); {
+		n, err := again(func() (int, error) { return unix.Pwrite(fd, data[off:], int64(off)) })
+		if err == nil && n <= 0 {
+			err = unix.EIO
+		}
+		if err != nil {
+			unix.Close(fd)
+			return fault("write", err)
+		}
+		off += n
+	}
+	return fault("close", unix.Close(fd))
+}
+
+// renameNew renames a file unless there is one by the new name: that is fs.ErrExist.
+func (f *folder) renameNew(from, to string) error {
+	_, err := again(func() (int, error) { return 0, unix.Renameat2(f.fd, from, f.fd, to, unix.RENAME_NOREPLACE) })
+	if err == unix.EINVAL || err == unix.ENOSYS { // the file system cannot: the caller looks itself
+		err = unix.EEXIST
+	}
+	return fault("rename", err)
+}
+
+func (f *folder) rename(from, to string) error {
+	_, err := again(func() (int, error) { return 0, unix.Renameat(f.fd, from, f.fd, to) })
+	return fault("rename", err)
+}
+
+func (f *folder) remove(name string) error {
+	_, err := again(func() (int, error) { return 0, unix.Unlinkat(f.fd, name, 0) })
+	return fault("remove", err)
+}
+
+// stat returns what lies at a name, which is not followed if it is a link.
+func (f *folder) stat(name string) (info, error) {
+	var st unix.Stat_t
+	if _, err := again(func() (int, error) { return 0, unix.Fstatat(f.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) }); err != nil {
+		return info{}, fault("stat", err)
+	}
+	return info{
+		regular: st.Mode&unix.S_IFMT == unix.S_IFREG,
+		dir:     st.Mode&unix.S_IFMT == unix.S_IFDIR,
+		size:    st.Size,
+		modTime: time.Unix(st.Mtim.Unix()),
+	}, nil
+}
+
+// touch sets the time of the last use.
+func (f *folder) touch(name string, t time.Time) error {
+	ts := unix.NsecToTimespec(t.UnixNano())
+	return fault("touch", unix.UtimesNanoAt(f.fd, name, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW))
+}
+
+// names returns all names in the folder.
+func (f *folder) names() ([]string, error) {
+	// Another descriptor, since the position in the folder belongs to the first.
+	fd, err := again(func() (int, error) { return unix.Openat(f.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0) })
+	if err != nil {
+		return nil, fault("list", err)
+	}
+	dir := os.NewFile(uintptr(fd), ".")
+	defer dir.Close()
+	return dir.Readdirnames(-1)
+}
+
+func fault(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &fs.PathError{Op: op, Path: "stored thumbnail", Err: err}
+}

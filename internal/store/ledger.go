@@ -1,0 +1,304 @@
+package store
+
+import (
+	"context"
+	"encoding/binary"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// Usage is a number of files and the sum of their lengths.
+type Usage struct{ Files, Bytes int64 }
+
+func (u Usage) plus(v Usage) Usage { return Usage{u.Files + v.Files, u.Bytes + v.Bytes} }
+
+// A ledger is the account of what the 256 folders hold. All processes that use the store share it, in a file called "usage":
+//
+//	"TCUSAGE1", then for each folder, from 00 to ff, two little-endian int64: files, bytes
+//
+// It is an account and no index: it may be deleted at any time, and is put right whenever a folder is read. Locks on bytes
+// far beyond its end (see tryLock) keep processes apart: one for the account, one for each folder, and others for what a
+// process is making. Where there are no locks each process keeps an account of its own.
+//
+// A file is entered before it is written and left out after it was removed, so that a process that is killed in between leaves
+// an account of too much and never of too little.
+type ledger struct {
+	path  string
+	begun func() // called when the account had to be begun anew, so that somebody must count
+
+	// One at a time in each folder, or several that write and remove files. They are not what several processes know of each
+	// other by, and not a sync.RWMutex because a wait must be able to end.
+	doors [256]*semaphore.Weighted
+
+	turn    chan struct{} // holds one element while somebody uses the fields below
+	file    *os.File      // nil: not opened yet, or it cannot be
+	info    os.FileInfo   // of file
+	alone   bool          // there are no locks here
+	folders [256]Usage    // as they were when they were read last
+	inside  [256]int      // who came in through enter
+}
+
+const (
+	usageMagic = "TCUSAGE1"
+	usageSize  = len(usageMagic) + 256*16
+
+	// The locks.
+	accountAt = 1 << 60
+	trimAt    = 1<<60 + 1
+	folderAt  = 1<<60 + 256
+	flightAt  = 1 << 61 // and on, by the hash of what is being made
+
+	everybody       = 1 << 30                // that can be behind a door
+	accountPatience = 100 * time.Millisecond // an account is held for microseconds: whoever holds it longer was stopped
+	folderPatience  = time.Second            // and a folder for as long as it takes to read it
+)
+
+func newLedger(path string, begun func()) *ledger {
+	l := &ledger{path: path, begun: begun, turn: make(chan struct{}, 1)}
+	for i := range l.doors {
+		l.doors[i] = semaphore.NewWeighted(everybody)
+	}
+	return l
+}
+
+func (l *ledger) close() {
+	l.turn <- struct{}{}
+	defer func() { <-l.turn }()
+	if l.file != nil {
+		l.file.Close()
+		l.file = nil
+	}
+}
+
+// total returns the sum of all folders.
+func (l *ledger) total() (sum Usage) {
+	l.update(func() int {
+		sum = l.sumLocked()
+		return -1
+	})
+	return sum
+}
+
+func (l *ledger) sumLocked() (sum Usage) {
+	for _, u := range l.folders {
+		sum = sum.plus(u)
+	}
+	return sum
+}
+
+// update calls change with folders as all processes know them, and writes the folder whose number change returns, if it is
+// not negative.
+func (l *ledger) update(change func() (folder int)) {
+	l.turn <- struct{}{}
+	defer func() { <-l.turn }()
+	shared := l.readLocked()
+	if shared {
+		defer unlock(l.file, accountAt)
+	}
+	if i := change(); i >= 0 && shared {
+		var b [16]byte
+		_, _ = l.file.WriteAt(l.folders[i].append(b[:0]), int64(len(usageMagic)+i*16)) // else it is too old, until a folder is read
+	}
+}
+
+func (u Usage) append(b []byte) []byte {
+	return binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(b, uint64(u.Files)), uint64(u.Bytes))
+}
+
+// readLocked opens the file, if need be, locks the account and reads it.
+func (l *ledger) readLocked() (shared bool) {
+	if !l.openLocked() {
+		return false
+	}
+	for start, wait := time.Now(), 20*time.Microsecond; ; wait *= 2 {
+		ok, err := tryLock(l.file, accountAt, true)
+		if err != nil {
+			l.alone = true
+			return false
+		}
+		if ok {
+			break
+		}
+		if time.Since(start) > accountPatience {
+			return false
+		}
+		time.Sleep(wait)
+	}
+	var buf [usageSize + 1]byte
+	n, _ := l.file.ReadAt(buf[:], 0)
+	if l.parseLocked(buf[:n]) {
+		return true
+	}
+	// It is new, or damaged. What is known here is the best there is.
+	b := append(buf[:0], usageMagic...)
+	for _, u := range l.folders {
+		b = u.append(b)
+	}
+	if _, err := l.file.WriteAt(b, 0); err == nil {
+		_ = l.file.Truncate(int64(len(b)))
+	}
+	l.begun()
+	return true
+}
+
+func (l *ledger) parseLocked(b []byte) bool {
+	if len(b) != usageSize || string(b[:len(usageMagic)]) != usageMagic {
+		return false
+	}
+	var folders [256]Usage
+	b = b[len(usageMagic):]
+	for i := range folders {
+		u := Usage{int64(binary.LittleEndian.Uint64(b[i*16:])), int64(binary.LittleEndian.Uint64(b[i*16+8:]))}
+		// No more can be there, so that no sum overflows.
+		if u.Files < 0 || u.Files > 1<<40 || u.Bytes < 0 || u.Bytes > 1<<50 {
+			return false
+		}
+		folders[i] = u
+	}
+	l.folders = folders
+	return true
+}
+
+// openLocked makes sure that file is what lies at path now: the folder may have been deleted and made again.
+func (l *ledger) openLocked() bool {
+	if l.alone {
+		return false
+	}
+	info, err := os.Lstat(l.path)
+	if l.file != nil {
+		if err == nil && os.SameFile(info, l.info) {
+			return true
+		}
+		l.file.Close()
+		l.file = nil
+	}
+	// Nothing is made where a link has taken the folder's place.
+	if dir, dirErr := os.Lstat(filepath.Dir(l.path)); dirErr != nil || !dir.IsDir() || err == nil && !info.Mode().IsRegular() {
+		return false
+	}
+	f, err := os.OpenFile(l.path, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return false
+	}
+	if l.info, err = f.Stat(); err != nil {
+		f.Close()
+		return false
+	}
+	l.file = f
+	return true
+}
+
+// enter lets the caller write to a folder or remove from it, and enters what will be written. It reports whether there is
+// room: if that would make more than max bytes, nothing is entered. If it is so, leave must follow.
+func (l *ledger) enter(ctx context.Context, folder int, add Usage, max int64) (room bool) {
+	if l.doors[folder].Acquire(ctx, 1) != nil {
+		return false
+	}
+	l.poll(ctx, folderPatience, func(last bool) bool {
+		wait := false
+		l.update(func() int {
+			room = max < 0 || l.sumLocked().Bytes+add.Bytes <= max
+			if !room {
+				return -1
+			}
+			if l.inside[folder] == 0 && l.file != nil && !l.alone {
+				ok, err := tryLock(l.file, folderAt+int64(folder), false)
+				if !ok && err == nil && !last {
+					wait = true
+					return -1
+				}
+			}
+			l.inside[folder]++
+			l.addLocked(folder, add)
+			return folder
+		})
+		return !wait
+	})
+	if !room {
+		l.doors[folder].Release(1)
+	}
+	return room
+}
+
+// leave ends what enter began, and corrects what was entered.
+func (l *ledger) leave(folder int, add Usage) {
+	if add != (Usage{}) {
+		l.update(func() int {
+			l.addLocked(folder, add)
+			return folder
+		})
+	}
+	l.turn <- struct{}{}
+	if l.inside[folder]--; l.inside[folder] == 0 && l.file != nil && !l.alone {
+		unlock(l.file, folderAt+int64(folder))
+	}
+	<-l.turn
+	l.doors[folder].Release(1)
+}
+
+func (l *ledger) addLocked(folder int, add Usage) {
+	u := l.folders[folder].plus(add)
+	l.folders[folder] = Usage{max(u.Files, 0), max(u.Bytes, 0)} // it was not all known
+}
+
+// count enters what a folder holds, as count tells it while nobody writes there.
+func (l *ledger) count(ctx context.Context, folder int, count func() (Usage, error)) error {
+	if err := l.doors[folder].Acquire(ctx, everybody); err != nil {
+		return err
+	}
+	defer l.doors[folder].Release(everybody)
+	release, _ := l.lock(ctx, folderAt+int64(folder), folderPatience)
+	defer release()
+	u, err := count()
+	if err == nil {
+		l.update(func() int {
+			if l.folders[folder] == u {
+				return -1
+			}
+			l.folders[folder] = u
+			return folder
+		})
+	}
+	return err
+}
+
+// lock locks a byte of the file. It waits for as long as patience lasts. Without a lock, release does nothing.
+func (l *ledger) lock(ctx context.Context, at int64, patience time.Duration) (release func(), ok bool) {
+	release = func() {}
+	l.poll(ctx, patience, func(bool) bool {
+		l.turn <- struct{}{}
+		defer func() { <-l.turn }()
+		if !l.openLocked() {
+			ok = true // nobody can be told
+			return true
+		}
+		f := l.file
+		var err error
+		if ok, err = tryLock(f, at, true); err != nil {
+			ok = true
+		} else if ok {
+			release = func() { unlock(f, at) }
+		}
+		return ok
+	})
+	return release, ok
+}
+
+// poll calls try until it reports true, ctx ends or patience does. The last time try is told so.
+func (l *ledger) poll(ctx context.Context, patience time.Duration, try func(last bool) bool) {
+	start := time.Now()
+	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
+		left := patience - time.Since(start)
+		last := left <= 0 || ctx.Err() != nil
+		if try(last) || last {
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(min(wait, left)):
+		}
+	}
+}

@@ -1,0 +1,218 @@
+package store
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"strconv"
+	"time"
+)
+
+// A Key names one file: one thumbnail of a source, or with None set the place where it is remembered that there is none.
+type Key struct {
+	Provider, Path string
+	Size           int // as requested, in pixels; 0 is the original's
+	Cover, PNG     bool
+	None           bool // then Size, Cover and PNG are zero
+}
+
+// Hash returns the lower-case hex SHA-256 that begins the names of all files of a source.
+func Hash(provider, path string) string {
+	var buf [512]byte
+	sum := sha256.Sum256(append(append(append(buf[:0], provider...), '/'), path...))
+	return hex.EncodeToString(sum[:])
+}
+
+// name returns the name of the file for k, whose source has this hash, within its folder.
+func (k *Key) name(hash string) string {
+	if k.None {
+		return hash + ".none"
+	}
+	name := hash + "_" + strconv.Itoa(k.Size)
+	if k.Cover {
+		name += "c"
+	}
+	if k.PNG {
+		return name + ".png"
+	}
+	return name + ".jpg"
+}
+
+// An Entry is what a file says.
+type Entry struct {
+	Key       Key
+	Pipeline  uint32 // the version of the code that made the picture
+	Quality   int    // of a JPEG
+	Limit     int    // what an original was limited to, in pixels
+	Cause     Cause
+	Width     int // in pixels
+	Height    int
+	Size      int64     // of the source, in bytes, and so on: its stamp
+	ModTime   time.Time // to the nanosecond
+	Tag       string
+	Version   string // of the source, as the request gave it
+	Made      time.Time
+	ThumbHash string
+	Data      []byte // the picture, encoded
+}
+
+// A Cause is why there is no picture.
+type Cause uint8
+
+// The causes that are stored.
+const (
+	Picture Cause = iota // there is one
+	NoPicture
+	Unsupported
+	Corrupt
+)
+
+func (c Cause) String() string {
+	switch c {
+	case Picture:
+		return "a picture"
+	case NoPicture:
+		return "no picture in it"
+	case Unsupported:
+		return "unsupported"
+	case Corrupt:
+		return "corrupt"
+	}
+	return fmt.Sprintf("cause %d", uint8(c))
+}
+
+// A sealed file is the picture as it is served, so that any viewer shows it, and behind it a trailer that says what it
+// is. All numbers are little-endian.
+//
+//	     payload         the JPEG or PNG, or nothing
+//	 0   magic           "TCSEAL"
+//	 6   format version  uint16, sealVersion
+//	 8   fit             uint8, 0 contain, 1 cover
+//	 9   format          uint8, 0 JPEG, 1 PNG
+//	10   quality         uint8
+//	11   cause           uint8, 0 for a picture, else why there is none
+//	12   pipeline        uint32, the version of the code that made the picture
+//	16   size            uint32, as requested
+//	20   width, height   2 x uint32, in pixels
+//	28   payload length  uint64
+//	36   stamp           int64 size, int64 seconds, uint32 nanoseconds of the source's modification time
+//	56   made            int64, Unix time in nanoseconds
+//	64   limit           uint32, the largest edge allowed where size is 0, else 0
+//	68   provider, path, tag, version, ThumbHash: each a uint32 length and its bytes
+//	     checksum        uint32, CRC-32C of all before it, the payload included
+//	     trailer length  uint32, from magic to the end of the file
+//
+// A file with another format version is not damaged, only not ours to read.
+const (
+	sealMagic   = "TCSEAL"
+	sealVersion = 2
+	sealFixed   = 68
+	sealEnd     = 8
+	maxTrailer  = 1 << 20
+)
+
+var (
+	castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+	// ErrOtherVersion says that a file is of another version of the format.
+	ErrOtherVersion = errors.New("sealed by another version")
+)
+
+// Seal returns the file that says e.
+func (e *Entry) Seal() ([]byte, error) {
+	texts := []string{e.Key.Provider, e.Key.Path, e.Tag, e.Version, e.ThumbHash}
+	n := sealFixed + sealEnd
+	for _, t := range texts {
+		n += 4 + len(t)
+	}
+	if n > maxTrailer {
+		return nil, errors.New("thumbcache: key too long to store")
+	}
+	le := binary.LittleEndian
+	b := make([]byte, 0, len(e.Data)+n)
+	b = append(b, e.Data...)
+	b = append(b, sealMagic...)
+	b = le.AppendUint16(b, sealVersion)
+	b = append(b, flag(e.Key.Cover), flag(e.Key.PNG), byte(e.Quality), byte(e.Cause))
+	b = le.AppendUint32(b, e.Pipeline)
+	b = le.AppendUint32(b, uint32(e.Key.Size))
+	b = le.AppendUint32(b, uint32(e.Width))
+	b = le.AppendUint32(b, uint32(e.Height))
+	b = le.AppendUint64(b, uint64(len(e.Data)))
+	b = le.AppendUint64(b, uint64(e.Size))
+	b = le.AppendUint64(b, uint64(e.ModTime.Unix()))
+	b = le.AppendUint32(b, uint32(e.ModTime.Nanosecond()))
+	b = le.AppendUint64(b, uint64(e.Made.UnixNano()))
+	b = le.AppendUint32(b, uint32(e.Limit))
+	for _, t := range texts {
+		b = le.AppendUint32(b, uint32(len(t)))
+		b = append(b, t...)
+	}
+	b = le.AppendUint32(b, crc32.Checksum(b, castagnoli))
+	return le.AppendUint32(b, uint32(n)), nil
+}
+
+func flag(b bool) byte {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// Unseal checks a file and takes it apart. Data of the result is a part of file. Texts that are the same as those of want
+// are not copied.
+func Unseal(file []byte, want *Key) (*Entry, error) {
+	le := binary.LittleEndian
+	if len(file) < sealFixed+sealEnd {
+		return nil, errors.New("too short")
+	}
+	n := int64(le.Uint32(file[len(file)-4:]))
+	if n < sealFixed+sealEnd || n > maxTrailer || n > int64(len(file)) {
+		return nil, errors.New("no trailer")
+	}
+	payload, t := file[:len(file)-int(n):len(file)-int(n)], file[len(file)-int(n):]
+	if string(t[:6]) != sealMagic {
+		return nil, errors.New("no trailer")
+	}
+	if le.Uint16(t[6:]) != sealVersion {
+		return nil, ErrOtherVersion
+	}
+	if le.Uint32(t[n-8:]) != crc32.Checksum(file[:len(file)-8], castagnoli) {
+		return nil, errors.New("wrong checksum")
+	}
+	if le.Uint64(t[28:]) != uint64(len(payload)) || t[8] > 1 || t[9] > 1 {
+		return nil, errors.New("broken trailer")
+	}
+	e := &Entry{
+		Key:      Key{Size: int(le.Uint32(t[16:])), Cover: t[8] != 0, PNG: t[9] != 0, None: t[11] != 0},
+		Quality:  int(t[10]),
+		Cause:    Cause(t[11]),
+		Pipeline: le.Uint32(t[12:]),
+		Width:    int(le.Uint32(t[20:])),
+		Height:   int(le.Uint32(t[24:])),
+		Size:     int64(le.Uint64(t[36:])),
+		ModTime:  time.Unix(int64(le.Uint64(t[44:])), int64(le.Uint32(t[52:]))),
+		Made:     time.Unix(0, int64(le.Uint64(t[56:]))),
+		Limit:    int(le.Uint32(t[64:])),
+		Data:     payload,
+	}
+	e.Key.Provider, e.Key.Path = want.Provider, want.Path
+	rest := t[sealFixed : n-sealEnd]
+	for _, text := range [...]*string{&e.Key.Provider, &e.Key.Path, &e.Tag, &e.Version, &e.ThumbHash} {
+		if len(rest) < 4 || uint64(le.Uint32(rest)) > uint64(len(rest)-4) {
+			return nil, errors.New("broken trailer")
+		}
+		l := 4 + int(le.Uint32(rest))
+		if string(rest[4:l]) != *text { // which allocates nothing
+			*text = string(rest[4:l])
+		}
+		rest = rest[l:]
+	}
+	if len(rest) != 0 {
+		return nil, errors.New("broken trailer")
+	}
+	return e, nil
+}
