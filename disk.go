@@ -3,7 +3,6 @@ package thumbcache
 import (
 	"context"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/thumbcache/thumbcache/internal/store"
@@ -52,20 +51,18 @@ func entryFor(k *key, stamp Stamp, version string) *store.Entry {
 	return &store.Entry{Key: k.stored(), Pipeline: pipeline, Size: stamp.Size, ModTime: stamp.ModTime, Tag: stamp.Tag, Version: version}
 }
 
-// claim claims the making of k among all processes that share the folder, and reports whether it was free. release may be
-// called more than once.
+// claim claims the making of k among all processes that share the folder, and reports whether it was free.
 func (d disk) claim(k *key, hash string) (release func(), ok bool) {
 	if d.Store == nil {
 		return func() {}, true
 	}
 	name := k.stored()
-	release, ok = d.TryLock(&name, hash)
-	return sync.OnceFunc(release), ok
+	return d.TryLock(&name, hash)
 }
 
-// await is claim that waits.
-func (d disk) await(ctx context.Context, k *key, hash string, patience time.Duration) (release func(), ok bool) {
+// await is claim that waits, and goes on without when that was for long enough.
+func (d disk) await(ctx context.Context, k *key, hash string, patience time.Duration) (release func()) {
 	name := k.stored()
-	release, ok = d.Lock(ctx, &name, hash, patience)
-	return sync.OnceFunc(release), ok
+	release, _ = d.Lock(ctx, &name, hash, patience)
+	return release
 }

@@ -539,7 +539,7 @@ func (f *FFmpeg) Extract(ctx context.Context, src *Source) (*Picture, error) {
 	f.once.Do(func() {
 		f.tool = &ffmpeg.Tool{Path: f.Path, Processes: f.Processes, At: f.At, Timeout: f.Timeout}
 	})
-	data, err := f.tool.Extract(ctx, src.Content, src.Size, ffmpeg.Caller{Started: func() func() { return countProcess(ctx) }})
+	data, err := f.tool.Extract(ctx, src.Content, src.Size, callerOf(ctx))
 	switch {
 	case err == nil:
 		return &Picture{Data: data}, nil
@@ -553,28 +553,36 @@ func (f *FFmpeg) Extract(ctx context.Context, src *Source) (*Picture, error) {
 	return nil, err
 }
 
-// processCounter counts child processes. It travels in the context, so that a process counts for the cache that it works
-// for although its FFmpeg may be wrapped or shared.
+// processCounter counts child processes.
 type processCounter struct {
 	started atomic.Uint64
 	running atomic.Int64
 }
 
-type processCounterKey struct{}
-
-func (n *processCounter) in(ctx context.Context) context.Context {
-	return context.WithValue(ctx, processCounterKey{}, n)
+// A caller is for whom an extractor works. It travels in the context, so that a process counts for the cache that it works
+// for although its FFmpeg may be wrapped or shared.
+type caller struct {
+	processes *processCounter
+	group     string // see ffmpeg.Caller
 }
 
-// countProcess counts a process that is being started. The caller calls ended when it is gone.
-func countProcess(ctx context.Context) (ended func()) {
-	n, ok := ctx.Value(processCounterKey{}).(*processCounter)
+type callerKey struct{}
+
+func withCaller(ctx context.Context, n *processCounter, group string) context.Context {
+	return context.WithValue(ctx, callerKey{}, caller{n, group})
+}
+
+// callerOf returns for whom ctx works, in the terms of ffmpeg.
+func callerOf(ctx context.Context) ffmpeg.Caller {
+	c, ok := ctx.Value(callerKey{}).(caller)
 	if !ok {
-		return func() {}
+		return ffmpeg.Caller{}
 	}
-	n.started.Add(1)
-	n.running.Add(1)
-	return func() { n.running.Add(-1) }
+	return ffmpeg.Caller{Group: c.group, Started: func() (ended func()) {
+		c.processes.started.Add(1)
+		c.processes.running.Add(1)
+		return func() { c.processes.running.Add(-1) }
+	}}
 }
 
 // errNoTool says that ffmpeg is missing, and not where it was looked for.

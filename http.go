@@ -73,27 +73,26 @@ func (t *Thumbnail) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(kind, "image/svg") {
 		h.Add("Content-Security-Policy", "default-src 'none'; sandbox") // to what the server's own one says
 	}
-	// One array holds all values. No slice of it has room for more, so that who adds to one does not change the next.
-	v := [...]string{tag, "nosniff", kind, "bytes", "", ""}
-	h["Etag"] = v[0:1:1]
-	h["X-Content-Type-Options"] = v[1:2:2]
-
 	// What almost everybody asks is answered here, as http.ServeContent would, which has the rest.
 	match := r.Header.Get("If-None-Match")
 	if !simple(r) || match == "" && r.Header["If-Modified-Since"] != nil || h["Content-Encoding"] != nil {
-		h["Content-Type"] = v[2:3:3]
-		http.ServeContent(noStore{w}, r, "", t.ModTime, bytes.NewReader(t.Data))
+		h["Etag"], h["Content-Type"] = []string{tag}, []string{kind}
+		http.ServeContent(answer{w}, r, "", t.ModTime, bytes.NewReader(t.Data))
 		return
 	}
 	if match != "" && matches(match, tag) {
+		h["Etag"] = []string{tag}
 		delete(h, "Content-Type")
 		delete(h, "Content-Length")
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
+	// One array holds all values. No slice of it has room for more, so that who adds to one does not change the next.
+	v := [...]string{tag, "nosniff", kind, "bytes", strconv.Itoa(len(t.Data)), ""}
+	h["Etag"] = v[0:1:1]
+	h["X-Content-Type-Options"] = v[1:2:2]
 	h["Content-Type"] = v[2:3:3]
 	h["Accept-Ranges"] = v[3:4:4]
-	v[4] = strconv.Itoa(len(t.Data))
 	h["Content-Length"] = v[4:5:5]
 	if !t.ModTime.IsZero() && !t.ModTime.Equal(time.Unix(0, 0)) {
 		v[5] = t.ModTime.UTC().Format(http.TimeFormat)
@@ -111,12 +110,16 @@ func simple(r *http.Request) bool {
 		r.Header["Range"] == nil && r.Header["If-Match"] == nil && r.Header["If-Unmodified-Since"] == nil
 }
 
-// noStore keeps caches from keeping an error for as long as the thumbnail.
-type noStore struct{ http.ResponseWriter }
+// answer is where http.ServeContent writes to.
+type answer struct{ http.ResponseWriter }
 
-func (w noStore) WriteHeader(status int) {
+func (w answer) WriteHeader(status int) {
+	h := w.Header()
+	if status != http.StatusNotModified {
+		h.Set("X-Content-Type-Options", "nosniff")
+	}
 	if status >= http.StatusBadRequest {
-		w.Header().Set("Cache-Control", "no-store")
+		h.Set("Cache-Control", "no-store") // an error is not for as long as the thumbnail
 	}
 	w.ResponseWriter.WriteHeader(status)
 }

@@ -39,6 +39,7 @@ import (
 	"hash/maphash"
 	"io"
 	"io/fs"
+	"iter"
 	"log/slog"
 	"math"
 	"path"
@@ -107,11 +108,34 @@ type Config struct {
 	FailureTTL    time.Duration       // how long "no picture" and broken files are remembered; 0 means 10 minutes, negative not at all
 	Logger        *slog.Logger        // nil means discard
 
+	Observer *Observer // nil means nobody
+
 	// Placeholder, if not nil, chooses what [Cache.Handler] answers instead of an error of [Cache.Do]: [LetterTile], say, or a
 	// picture of one's own, with status 200; or nil for the plain error. err is to be matched with [errors.Is], to show
 	// nothing in place of what the client should know of or ask for again. The answer is never immutable and has no date, so
 	// that a picture that comes later is seen. It is called by several goroutines at once, and once for each such request.
 	Placeholder func(req Request, err error) *Thumbnail
+}
+
+// An Observer is told what a [Cache] does, so that metrics and traces need no change here. Its functions, each of which may be
+// nil, are called by several goroutines at once, by those that do the work: they should return quickly, and must not call
+// the Cache. Without a Request function a hit in memory reads no clock.
+type Observer struct {
+	// Request is called at the end of every Get and Do. From tells where the thumbnail or the failure came from:
+	//
+	//	memory, disk   it was there
+	//	made           from the media
+	//	joined         by a flight that another request had begun
+	//	failure        a remembered one
+	//	""             the request failed before that was known
+	Request func(req Request, from string, took time.Duration, err error)
+
+	// Stage is called at the end of each step of making a thumbnail: queue (the wait for a worker), stat, open, extract,
+	// rescue (a picture that Go cannot decode, by ffmpeg), render, store.
+	Stage func(provider, path, stage string, took time.Duration, err error)
+
+	// Warmed is called for each path that Warm has done with. Err is why it has no thumbnail.
+	Warmed func(path string, sofar Warmed, err error)
 }
 
 // Fit says how a picture is made to fit the requested size.
@@ -186,6 +210,7 @@ type Cache struct {
 	failureTTL  time.Duration
 	decodeBytes int64
 	log         *slog.Logger
+	observer    Observer
 	placeholder func(Request, error) *Thumbnail
 	closed      atomic.Bool // read by every hit, so not next to what every hit writes
 
@@ -199,6 +224,8 @@ type Cache struct {
 
 	slots    *semaphore.Weighted // Workers
 	waiting  atomic.Int64        // for a slot
+	people   atomic.Int64        // requests that wait for a flight: warm-up stops for them
+	warm     *semaphore.Weighted // what warm-up makes at once: it leaves a worker to people
 	decoding *semaphore.Weighted // DecodeBytes
 
 	seed    maphash.Seed
@@ -295,6 +322,9 @@ func New(cfg Config) (*Cache, error) {
 		placeholder: cfg.Placeholder,
 		seed:        maphash.MakeSeed(),
 	}
+	if cfg.Observer != nil {
+		c.observer = *cfg.Observer
+	}
 	workers := min(cmp.Or(cfg.Workers, runtime.GOMAXPROCS(0)), 1<<16)
 	switch {
 	case len(cfg.Providers) == 0:
@@ -352,6 +382,7 @@ func New(cfg Config) (*Cache, error) {
 		c.decodeBytes = math.MaxInt64
 	}
 	c.slots = semaphore.NewWeighted(int64(workers))
+	c.warm = semaphore.NewWeighted(int64(max(1, workers-1)))
 	c.decoding = semaphore.NewWeighted(c.decodeBytes)
 	failures := maxFailures
 	if cfg.Dir == "" {
@@ -445,17 +476,144 @@ func (c *Cache) Peek(ctx context.Context, req Request) (t *Thumbnail, ok bool) {
 	return e.thumb, true
 }
 
-// do looks into memory. It is the path of most requests, so it hashes, copies and locks as little as it can.
+// do is Do without a copy.
 func (c *Cache) do(ctx context.Context, req *Request) (*Thumbnail, error) {
+	if c.observer.Request != nil {
+		return c.observed(ctx, req)
+	}
+	return c.ask(ctx, req, nil)
+}
+
+// observed is do for an Observer.
+func (c *Cache) observed(ctx context.Context, req *Request) (*Thumbnail, error) {
+	start, by := time.Now(), &asker{}
+	t, err := c.ask(ctx, req, by)
+	from, _ := by.from.Load().(string)
+	c.observer.Request(*req, from, time.Since(start), err)
+	return t, err
+}
+
+// ask looks into memory. It is the path of most requests, so it hashes, copies and locks as little as it can.
+func (c *Cache) ask(ctx context.Context, req *Request, by *asker) (*Thumbnail, error) {
 	var k key
 	if err := c.key(req, &k); err != nil {
 		return nil, err
 	}
 	if e := c.memory.get(&k); e != nil && e.fresh(req.Version) && !c.closed.Load() {
 		c.memoryHits.Add(1)
+		by.got("memory")
 		return e.thumb, nil
 	}
-	return c.find(ctx, k, req.Version)
+	return c.find(ctx, k, req.Version, by)
+}
+
+// An asker is who asks, where that matters: most are people, of whom nothing is to be told, and nil.
+type asker struct {
+	warming bool         // it is Warm
+	from    atomic.Value // string: where the answer came from, as an Observer is told
+}
+
+func (a *asker) got(from string) {
+	if a != nil {
+		a.from.Store(from)
+	}
+}
+
+func (a *asker) isWarming() bool { return a != nil && a.warming }
+
+// Warmed counts what Warm came to, in paths.
+type Warmed struct {
+	Extracted int `json:"extracted"`  // at least one size was made
+	Reused    int `json:"reused"`     // all sizes were there, and up to date as far as is known
+	NoPicture int `json:"no_picture"` // there is no picture in it, it is broken, or of an unsupported kind
+	Failed    int `json:"failed"`     // it does not exist or could not be had now
+}
+
+// Warm makes the thumbnails of paths in each of the sizes (none means the smallest of Sizes, or 300) before somebody asks for
+// them. It yields to people: it begins nothing while a request waits for a thumbnail, and leaves them one worker and one
+// process where there are several. It may be cancelled by ctx and started again: what is there is reused, and where Dir is
+// set it takes no room in memory. It returns what it came to when paths has ended, and with an error as far as it came.
+func (c *Cache) Warm(ctx context.Context, provider string, paths iter.Seq[string], sizes ...int) (Warmed, error) {
+	if c.providers[provider] == nil {
+		return Warmed{}, fail("stat", source{provider: provider}, errNoProvider)
+	}
+	if len(sizes) == 0 {
+		sizes = []int{300}
+		if len(c.sizes) > 0 {
+			sizes = c.sizes[:1]
+		}
+	}
+	var (
+		mu     sync.Mutex // protects sofar
+		sofar  Warmed
+		failed error
+		wg     sync.WaitGroup
+	)
+	for path := range paths {
+		if failed = c.quiet(ctx); failed != nil {
+			break
+		}
+		wg.Go(func() {
+			defer c.warm.Release(1)
+			made, err := c.warmOne(ctx, provider, path, sizes)
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case ctx.Err() != nil || err == ErrClosed:
+				return // it is not known what would have become of it
+			case err == nil && made:
+				sofar.Extracted++
+			case err == nil:
+				sofar.Reused++
+			case lasting(err) != store.Picture || errors.Is(err, ErrTooLarge):
+				sofar.NoPicture++
+			default:
+				sofar.Failed++
+			}
+			if c.observer.Warmed != nil {
+				c.observer.Warmed(path, sofar, err)
+			}
+		})
+	}
+	wg.Wait()
+	if failed == nil && c.closed.Load() {
+		failed = ErrClosed
+	}
+	return sofar, cmp.Or(failed, ctx.Err())
+}
+
+// quiet waits until warm-up may begin something.
+func (c *Cache) quiet(ctx context.Context) error {
+	if err := c.warm.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	for c.people.Load() > 0 {
+		select {
+		case <-ctx.Done():
+			c.warm.Release(1)
+			return ctx.Err()
+		case <-time.After(quietPoll):
+		}
+	}
+	if c.closed.Load() {
+		c.warm.Release(1)
+		return ErrClosed
+	}
+	return nil
+}
+
+const quietPoll = 5 * time.Millisecond
+
+// warmOne makes all sizes of one source, and reports whether it made any.
+func (c *Cache) warmOne(ctx context.Context, provider, path string, sizes []int) (made bool, err error) {
+	for _, size := range sizes {
+		by := &asker{warming: true}
+		if _, err := c.ask(ctx, &Request{Provider: provider, Path: path, Size: size}, by); err != nil {
+			return made, err
+		}
+		made = made || by.from.Load() == "made"
+	}
+	return made, nil
 }
 
 // Invalidate forgets every size of one source, in memory, on disk, and that it has no picture. A Get that starts after
@@ -513,7 +671,7 @@ const (
 )
 
 // find is Do for what is not simply in memory.
-func (c *Cache) find(ctx context.Context, k key, version string) (*Thumbnail, error) {
+func (c *Cache) find(ctx context.Context, k key, version string, by *asker) (*Thumbnail, error) {
 	switch {
 	case c.closed.Load():
 		return nil, ErrClosed
@@ -529,10 +687,12 @@ func (c *Cache) find(ctx context.Context, k key, version string) (*Thumbnail, er
 		case l == nil:
 			c.memoryHits.Add(1)
 			c.staleServed.Add(1)
+			by.got("memory")
 			c.lookBehind(f, e.stamp)
 			return e.thumb, nil
 		case l.stamp.equal(e.stamp): // looked at again since, perhaps for another size
 			c.memoryHits.Add(1)
+			by.got("memory")
 			c.remember(f, &entry{key: k, thumb: e.thumb, stamp: e.stamp, version: e.version, look: l})
 			return e.thumb, nil
 		}
@@ -540,21 +700,28 @@ func (c *Cache) find(ctx context.Context, k key, version string) (*Thumbnail, er
 	}
 	if m, ok := c.memory.failure(k.source); ok && c.stands(m) && m.of(version, l) {
 		c.negativeHits.Add(1)
+		by.got("failure")
 		return nil, fail("extract", k.source, m.err)
 	}
 	hash := hashOf(k.source)
 	if c.disk.Store != nil {
 		if s, ok := c.disk.cached(&k, hash); ok {
-			if t := c.serveStored(f, c.entryOf(&k, hash, s), l); t != nil {
+			if t := c.serveStored(f, c.entryOf(&k, hash, s), l, by); t != nil {
+				by.got("disk")
 				return t, nil
 			}
 		}
 	}
+	if !by.isWarming() {
+		c.people.Add(1)
+		defer c.people.Add(-1)
+	}
 	t, joined, err := c.thumbs.Do(ctx, *f, func(ctx context.Context, end context.CancelCauseFunc) (*Thumbnail, error) {
-		return c.thumbnail(ctx, end, f, hash)
+		return c.thumbnail(ctx, end, f, hash, by)
 	})
 	if joined {
 		c.coalesced.Add(1)
+		by.got("joined")
 	}
 	if err == nil {
 		return t, nil
@@ -566,6 +733,7 @@ func (c *Cache) find(ctx context.Context, k key, version string) (*Thumbnail, er
 		// The source changed, but cannot be had now. The disk may be what hangs, so only memory is asked here.
 		if e := c.memory.get(&k); e != nil {
 			c.staleServed.Add(1)
+			by.got("memory")
 			return e.thumb, nil
 		}
 	}
@@ -652,23 +820,28 @@ func (c *Cache) remember(f *thumbFlight, e *entry) {
 	c.toMemory(f.key.source, f.gen, func() { c.memory.put(e) })
 }
 
+// passes reports whether what by asks for goes past memory: warm-up must not push out of it what people look at.
+func (c *Cache) passes(by *asker) bool { return by.isWarming() && c.disk.Store != nil }
+
 // thumbnail is the flight of one thumbnail: from disk, or made. hash is the source's; it is worked out by the caller, who
 // has the stack for it, since a disk hit spends a good part of its time on growing that of a new goroutine.
-func (c *Cache) thumbnail(ctx context.Context, end context.CancelCauseFunc, f *thumbFlight, hash string) (*Thumbnail, error) {
+func (c *Cache) thumbnail(ctx context.Context, end context.CancelCauseFunc, f *thumbFlight, hash string, by *asker) (*Thumbnail, error) {
 	timer := c.watch(end)
 	defer timer.Stop()
 
 	// 1. A asks memory and finds nothing. 2. B's flight for the same key ends. 3. A starts this flight.
 	if e := c.memory.get(&f.key); e != nil && e.fresh(f.version) {
 		c.memoryHits.Add(1)
+		by.got("memory")
 		return e.thumb, nil
 	}
 	l := c.memory.look(f.key.source)
 	old := c.stored(ctx, &f.key, hash)
-	if t := c.serveStored(f, old, l); t != nil {
+	if t := c.serveStored(f, old, l, by); t != nil {
+		by.got("disk")
 		return t, nil
 	}
-	return c.make(ctx, f, hash, old, l, timer)
+	return c.make(ctx, f, hash, old, l, timer, by)
 }
 
 // watch ends a flight when Timeout has passed, although its function may be stuck in a system call.
@@ -678,7 +851,7 @@ func (c *Cache) watch(end context.CancelCauseFunc) *time.Timer {
 
 // serveStored returns what is stored, if there is something and it may be served: if it is of the version that was asked
 // for, or the source has not changed as far as is known. l is the last look at the source.
-func (c *Cache) serveStored(f *thumbFlight, old *entry, l *look) *Thumbnail {
+func (c *Cache) serveStored(f *thumbFlight, old *entry, l *look, by *asker) *Thumbnail {
 	switch {
 	case old == nil, f.version != "" && old.version != f.version:
 		return nil
@@ -689,7 +862,9 @@ func (c *Cache) serveStored(f *thumbFlight, old *entry, l *look) *Thumbnail {
 		return nil
 	}
 	c.diskHits.Add(1)
-	c.remember(f, &entry{key: f.key, thumb: old.thumb, stamp: old.stamp, version: old.version, look: l})
+	if !c.passes(by) {
+		c.remember(f, &entry{key: f.key, thumb: old.thumb, stamp: old.stamp, version: old.version, look: l})
+	}
 	if f.version == "" && l == nil {
 		c.staleServed.Add(1)
 		c.lookBehind(f, old.stamp)
@@ -698,56 +873,51 @@ func (c *Cache) serveStored(f *thumbFlight, old *entry, l *look) *Thumbnail {
 }
 
 // make makes a thumbnail when its turn has come. It replaces old, if there is one.
-func (c *Cache) make(ctx context.Context, f *thumbFlight, hash string, old *entry, l *look, timer *time.Timer) (*Thumbnail, error) {
+func (c *Cache) make(ctx context.Context, f *thumbFlight, hash string, old *entry, l *look, timer *time.Timer, by *asker) (*Thumbnail, error) {
 	src := f.key.source
 	m, failed := c.failure(ctx, src, hash)
 	if failed && m.of(f.version, l) {
 		if old != nil { // the source is again as it was when it failed
-			c.rememberFailure(f, old, m, func() {})
+			c.rememberFailure(f, old, m)
 		}
 		c.negativeHits.Add(1)
+		by.got("failure")
 		return nil, m.err
 	}
 
 	defer timer.Stop()
 	timer.Stop() // the wait in the queue does not count
-	leave, err := c.enter(ctx, c.providers[src.provider])
+	leave, err := c.enter(ctx, src)
 	if err != nil {
 		return nil, c.lost(ctx, err)
 	}
 	defer func() { leave() }()
 	release, free := c.disk.claim(&f.key, hash)
 	if !free {
-		// Another process makes it. Its turn is waited for without keeping others here from theirs, and no longer than that
-		// process could be sound: then both make it.
+		// Another process is making it. It is waited for without keeping others here from their turn, and no longer than a
+		// process that is well would take: then both make it.
 		leave()
-		if release, _ = c.disk.await(ctx, &f.key, hash, min(c.timeout, claimPatience)); ctx.Err() != nil {
-			release()
-			return nil, c.lost(ctx, ctx.Err())
-		}
+		release = c.disk.await(ctx, &f.key, hash, min(c.timeout, claimPatience))
+	}
+	// What takes long to be stored is not waited for, and another process may make it too.
+	defer release()
+	if !free {
 		old = c.stored(ctx, &f.key, hash)
-		if t := c.serveStored(f, old, l); t != nil {
-			release()
+		if t := c.serveStored(f, old, l, by); t != nil {
+			by.got("disk")
 			return t, nil
 		}
 		if m, failed = c.failure(ctx, src, hash); failed && m.of(f.version, l) {
-			release()
 			c.negativeHits.Add(1)
+			by.got("failure")
 			return nil, m.err
 		}
-		if leave, err = c.enter(ctx, c.providers[src.provider]); err != nil {
-			release()
-			leave = func() {}
+		if leave, err = c.enter(ctx, src); err != nil {
 			return nil, c.lost(ctx, err)
 		}
 	}
-	handedOn := false
-	defer func() {
-		if !handedOn {
-			release()
-		}
-	}()
 	timer.Reset(c.timeout)
+	by.got("made")
 
 	// A remembered failure holds while the source is as it was, and while it cannot be reached.
 	if failed && f.version == "" && l == nil {
@@ -763,17 +933,17 @@ func (c *Cache) make(ctx context.Context, f *thumbFlight, hash string, old *entr
 			if err == nil {
 				c.looked(f.of(), stamp)
 				if old != nil {
-					handedOn = true
-					c.rememberFailure(f, old, m, release)
+					c.rememberFailure(f, old, m)
 				}
 			}
 			c.negativeHits.Add(1)
+			by.got("failure")
 			return nil, m.err
 		}
 	}
 
 	c.misses.Add(1)
-	x, err := c.picture(ctx, f.of())
+	x, err := c.picture(ctx, f.of(), c.group(src, by))
 	var t *Thumbnail
 	if err == nil {
 		t, err = c.render(ctx, f, hash, &x)
@@ -781,8 +951,7 @@ func (c *Cache) make(ctx context.Context, f *thumbFlight, hash string, old *entr
 	switch {
 	case err == nil:
 		leave() // a disk that hangs must not keep others from their turn
-		handedOn = true
-		c.publish(f, t, &x, failed, release)
+		c.publish(f, t, &x, failed, by)
 		return t, nil
 	case ctx.Err() != nil:
 		return nil, c.lost(ctx, err)
@@ -797,8 +966,7 @@ func (c *Cache) make(ctx context.Context, f *thumbFlight, hash string, old *entr
 			c.forget(src)
 		}
 	case lasting(err) != store.Picture && x.steady:
-		handedOn = true
-		c.rememberFailure(f, old, failure{err: err, stamp: x.stamp, version: f.version, made: time.Now()}, release)
+		c.rememberFailure(f, old, failure{err: err, stamp: x.stamp, version: f.version, made: time.Now()})
 	}
 	return nil, err
 }
@@ -830,8 +998,11 @@ func (c *Cache) forget(s source) (gen uint64) {
 // claimPatience is how long another process that makes a thumbnail is waited for.
 const claimPatience = 15 * time.Second
 
-// enter waits for a turn to make a thumbnail of p, in the order of coming. The caller calls leave, once or more, at its end.
-func (c *Cache) enter(ctx context.Context, p *provider) (leave func(), err error) {
+// enter waits for a turn to make a thumbnail of src, in the order of coming. The caller calls leave at the end, once or more;
+// with an error there is nothing to leave.
+func (c *Cache) enter(ctx context.Context, src source) (leave func(), err error) {
+	defer c.stage("queue", src)(&err)
+	p := c.providers[src.provider]
 	leave = sync.OnceFunc(func() {
 		c.slots.Release(1)
 		p.turns.Release(1)
@@ -842,20 +1013,41 @@ func (c *Cache) enter(ctx context.Context, p *provider) (leave func(), err error
 		}
 		p.turns.Release(1)
 	}
+	nothing := func() {}
 	all, own := c.waiting.Add(1), p.waiting.Add(1)
 	defer c.waiting.Add(-1)
 	defer p.waiting.Add(-1)
 	if all > c.queue || own > p.queue {
-		return nil, ErrBusy
+		return nothing, ErrBusy
 	}
 	if err := p.turns.Acquire(ctx, 1); err != nil {
-		return nil, err
+		return nothing, err
 	}
 	if err := c.slots.Acquire(ctx, 1); err != nil {
 		p.turns.Release(1)
-		return nil, err
+		return nothing, err
 	}
 	return leave, nil
+}
+
+// group returns for whom a source's processes run: where there are several, none takes all of an FFmpeg's from the others.
+func (c *Cache) group(src source, by *asker) string {
+	switch {
+	case by.isWarming():
+		return "\x00warm" // no provider's name
+	case len(c.providers) > 1:
+		return src.provider
+	}
+	return ""
+}
+
+// stage begins a step of making a thumbnail, for an Observer. The caller calls what it returns at the end of the step.
+func (c *Cache) stage(name string, src source) func(err *error) {
+	if c.observer.Stage == nil {
+		return func(*error) {}
+	}
+	start := time.Now()
+	return func(err *error) { c.observer.Stage(src.provider, src.path, name, time.Since(start), *err) }
 }
 
 // stored returns the thumbnail for k on disk, made by the recipe of today, or else in memory; nil if there is none.
@@ -961,28 +1153,25 @@ func (c *Cache) failure(ctx context.Context, s source, hash string) (failure, bo
 	return m, c.stands(m)
 }
 
-// rememberFailure notes why there is no picture, in place of all sizes of the source if there is an old one. As to release,
-// see publish.
-func (c *Cache) rememberFailure(f *thumbFlight, old *entry, m failure, release func()) {
+// rememberFailure notes why there is no picture, in place of all sizes of the source if there is an old one.
+func (c *Cache) rememberFailure(f *thumbFlight, old *entry, m failure) {
 	now, src := *f, f.key.source
 	if old != nil {
 		now.gen = c.forget(src)
 	}
 	if c.failureTTL < 0 {
-		release()
 		return
 	}
 	c.toMemory(src, now.gen, func() { c.memory.fail(src, m) })
 	e := entryFor(&key{source: src, none: true}, m.stamp, m.version)
 	e.Cause, e.Made = lasting(m.err), m.made
-	c.store(&now, e, false, release)
+	c.store(&now, e, false)
 }
 
 // publish keeps a new thumbnail in memory and on disk, unless its source was dropped or changed under it. That the source
-// failed once is no longer true. It calls release when other processes may look for the thumbnail on disk.
-func (c *Cache) publish(f *thumbFlight, t *Thumbnail, x *extracted, failed bool, release func()) {
+// failed once is no longer true.
+func (c *Cache) publish(f *thumbFlight, t *Thumbnail, x *extracted, failed bool, by *asker) {
 	if !x.steady {
-		release()
 		return
 	}
 	var l *look
@@ -993,18 +1182,19 @@ func (c *Cache) publish(f *thumbFlight, t *Thumbnail, x *extracted, failed bool,
 	if failed {
 		c.toMemory(src, f.gen, func() { c.memory.forgive(src) })
 	}
-	c.remember(f, &entry{key: f.key, thumb: t, stamp: x.stamp, version: f.version, look: l})
+	if !c.passes(by) {
+		c.remember(f, &entry{key: f.key, thumb: t, stamp: x.stamp, version: f.version, look: l})
+	}
 	e := entryFor(&f.key, x.stamp, f.version)
 	e.Quality, e.Limit, e.Width, e.Height = c.recipeQuality(&f.key), c.recipeLimit(&f.key), t.Width, t.Height
 	e.Made, e.Data = time.Now(), t.Data
-	c.store(f, e, failed, release)
+	c.store(f, e, failed)
 }
 
 // store writes e to disk, and takes back that its source failed once if forgive is set. A write that takes long goes on
-// behind the request, and so does making room for it. When it has ended, however it did, release is called.
-func (c *Cache) store(f *thumbFlight, e *store.Entry, forgive bool, release func()) {
+// behind the request, and so does making room for it.
+func (c *Cache) store(f *thumbFlight, e *store.Entry, forgive bool) {
 	if c.disk.Store == nil || c.stores.Len() >= maxStores {
-		release()
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), storePatience)
@@ -1012,8 +1202,8 @@ func (c *Cache) store(f *thumbFlight, e *store.Entry, forgive bool, release func
 	src, gen := f.key.source, f.gen
 	k := f.key
 	k.none = e.Key.None
-	_, joined, err := c.stores.Do(ctx, thumbFlight{k, f.version, gen}, func(_ context.Context, end context.CancelCauseFunc) (struct{}, error) {
-		defer release()
+	c.stores.Do(ctx, thumbFlight{k, f.version, gen}, func(_ context.Context, end context.CancelCauseFunc) (struct{}, error) {
+		done := c.stage("store", src)
 		var need int64
 		c.toDisk(src, gen, func() {
 			if forgive {
@@ -1021,6 +1211,7 @@ func (c *Cache) store(f *thumbFlight, e *store.Entry, forgive bool, release func
 			}
 			need = c.disk.Put(e)
 		})
+		done(new(error)) // what went wrong is counted, and no failure of anybody's
 		if need > 0 {
 			end(nil)
 			c.disk.MakeRoom(need)
@@ -1028,9 +1219,6 @@ func (c *Cache) store(f *thumbFlight, e *store.Entry, forgive bool, release func
 		}
 		return struct{}{}, nil
 	})
-	if joined || err == ErrClosed {
-		release()
-	}
 }
 
 const (
@@ -1053,7 +1241,7 @@ func (c *Cache) lookBehind(f *thumbFlight, stamp Stamp) {
 				c.thumbs.Start(*f, func(ctx context.Context, end context.CancelCauseFunc) (*Thumbnail, error) {
 					// The look is handed on: the one in memory may be due again by now, if Revalidate is very short.
 					hash := hashOf(src)
-					return c.make(ctx, f, hash, c.stored(ctx, &f.key, hash), &look{stamp: now}, c.watch(end))
+					return c.make(ctx, f, hash, c.stored(ctx, &f.key, hash), &look{stamp: now}, c.watch(end), nil)
 				})
 			}
 		case errors.Is(err, fs.ErrNotExist):
@@ -1087,22 +1275,23 @@ func (c *Cache) stat(ctx context.Context, f sourceFlight, art bool) (Stamp, erro
 }
 
 // statNow runs in a flight of looks, as one of the calls that limit bounds.
-func (c *Cache) statNow(ctx context.Context, end context.CancelCauseFunc, s source, art bool, limit *semaphore.Weighted) (Stamp, error) {
+func (c *Cache) statNow(ctx context.Context, end context.CancelCauseFunc, s source, art bool, limit *semaphore.Weighted) (stamp Stamp, err error) {
+	defer c.stage("stat", s)(&err)
 	p := c.providers[s.provider]
 	if !limit.TryAcquire(1) {
 		return Stamp{}, fail("stat", s, ErrBusy)
 	}
 	defer limit.Release(1)
 	defer c.watch(end).Stop()
-	stamp, err := p.stat(ctx, s.path, art)
-	if err != nil {
+	if stamp, err = p.stat(ctx, s.path, art); err != nil {
 		err = fail("stat", s, err)
 	}
 	return stamp, err
 }
 
 // picture returns the picture in a source: the one that was extracted a moment ago, or from one extraction for all sizes.
-func (c *Cache) picture(ctx context.Context, f sourceFlight) (extracted, error) {
+// group is for whom its processes run.
+func (c *Cache) picture(ctx context.Context, f sourceFlight, group string) (extracted, error) {
 	if k := c.memory.picture(f.source); k != nil {
 		l := c.memory.look(f.source)
 		if f.version != "" && k.version == f.version || f.version == "" && l != nil && l.stamp.equal(k.stamp) {
@@ -1110,7 +1299,7 @@ func (c *Cache) picture(ctx context.Context, f sourceFlight) (extracted, error) 
 		}
 	}
 	x, _, err := c.pictures.Do(ctx, f, func(ctx context.Context, _ context.CancelCauseFunc) (extracted, error) {
-		return c.extract(ctx, f)
+		return c.extract(ctx, f, group)
 	})
 	if err != nil {
 		err = fail("extract", f.source, err)
@@ -1119,7 +1308,7 @@ func (c *Cache) picture(ctx context.Context, f sourceFlight) (extracted, error) 
 }
 
 // extract is the flight of one extraction. The source counts as unchanged if its stamp is the same before and after.
-func (c *Cache) extract(ctx context.Context, f sourceFlight) (x extracted, err error) {
+func (c *Cache) extract(ctx context.Context, f sourceFlight, group string) (x extracted, err error) {
 	p := c.providers[f.provider]
 	k := c.memory.picture(f.source)
 	if f.version == "" {
@@ -1135,8 +1324,9 @@ func (c *Cache) extract(ctx context.Context, f sourceFlight) (x extracted, err e
 		return x, fail("open", f.source, ErrBusy)
 	}
 	defer p.calls.Release(1)
+	opened := c.stage("open", f.source)
 	src, err := p.open(ctx, f.path)
-	if err != nil {
+	if opened(&err); err != nil {
 		return x, fail("open", f.source, err)
 	}
 	defer src.Content.Close()
@@ -1144,7 +1334,9 @@ func (c *Cache) extract(ctx context.Context, f sourceFlight) (x extracted, err e
 		x.stamp = src.Stamp
 	}
 	c.extractions.Add(1)
-	x.pic, x.stamp, err = p.extract(c.processes.in(ctx), c.extractor, src, f.path, x.stamp, c.folderFirst)
+	done := c.stage("extract", f.source)
+	x.pic, x.stamp, err = p.extract(withCaller(ctx, &c.processes, group), c.extractor, src, f.path, x.stamp, c.folderFirst)
+	done(&err)
 	x.steady = true
 	if f.version == "" {
 		after, err := p.stat(ctx, f.path, x.stamp.hasArt())
@@ -1163,8 +1355,9 @@ func (c *Cache) extract(ctx context.Context, f sourceFlight) (x extracted, err e
 }
 
 // render makes the thumbnail, within DecodeBytes.
-func (c *Cache) render(ctx context.Context, f *thumbFlight, hash string, x *extracted) (*Thumbnail, error) {
+func (c *Cache) render(ctx context.Context, f *thumbFlight, hash string, x *extracted) (t *Thumbnail, err error) {
 	k := &f.key
+	defer c.stage("render", k.source)(&err)
 	o := render.Options{Size: k.size, MaxEdge: c.maxSize, Cover: k.fit == Cover, PNG: k.format == PNG, Quality: c.quality}
 	cost, err := render.Cost(x.pic.Data, o)
 	if err == nil && cost > c.decodeBytes {
