@@ -102,3 +102,88 @@ func TestSharedFolder(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// Several processes that want the same thumbnails make each once. One that is killed while it makes one keeps nobody from it.
+func TestSeveralProcesses(t *testing.T) {
+	const pictures, processes = 10, 4
+	if dir := os.Getenv("THUMBCACHE_TEST_PROCESS"); dir != "" {
+		process(t, dir, pictures)
+		return
+	}
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "media"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for i := range pictures {
+		if err := os.WriteFile(filepath.Join(dir, "media", fmt.Sprint(i)), plain(30+i, 30, red), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := func(args ...string) *exec.Cmd {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestSeveralProcesses$")
+		cmd.Env = append(os.Environ(), append(args, "THUMBCACHE_TEST_PROCESS="+dir)...)
+		cmd.Stderr = os.Stderr
+		return cmd
+	}
+	// The first one hangs in an extraction, and is killed there.
+	victim := run("THUMBCACHE_TEST_HANG=1")
+	if err := victim.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer victim.Process.Kill()
+	for {
+		if made, _ := os.ReadFile(filepath.Join(dir, "made")); len(made) > 0 {
+			break
+		}
+		time.Sleep(time.Millisecond) // real processes, a real clock
+	}
+	var all []*exec.Cmd
+	for range processes {
+		cmd := run()
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, cmd)
+	}
+	time.Sleep(50 * time.Millisecond)
+	victim.Process.Kill()
+	victim.Wait()
+	for _, cmd := range all {
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+	}
+	made, err := os.ReadFile(filepath.Join(dir, "made"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(made), "\n"); n != pictures+1 {
+		t.Errorf("%d extractions, want one for each picture and that of the one that was killed:\n%s", n, made)
+	}
+}
+
+// process gets every picture, and notes each extraction in a file that all processes share.
+func process(t *testing.T, dir string, pictures int) {
+	note, err := os.OpenFile(filepath.Join(dir, "made"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := mustNew(t, Config{
+		Providers: map[string]Provider{"p": Files(filepath.Join(dir, "media"))},
+		Dir:       filepath.Join(dir, "thumbs"),
+		Extractor: ExtractorFunc(func(ctx context.Context, src *Source) (*Picture, error) {
+			fmt.Fprintf(note, "%d %s\n", os.Getpid(), src.Name)
+			if os.Getenv("THUMBCACHE_TEST_HANG") != "" {
+				<-ctx.Done()
+			}
+			time.Sleep(20 * time.Millisecond)
+			return Images().Extract(ctx, src)
+		}),
+	})
+	for i := range pictures {
+		thumb, err := c.Get(t.Context(), "p", fmt.Sprint(i), 0)
+		if err != nil || thumb.Width != 30+i {
+			t.Errorf("%d: %+v, %v", i, thumb, err)
+		}
+	}
+}

@@ -987,7 +987,7 @@ func TestManyLooks(t *testing.T) {
 		for i := range 99 {
 			mustGet(t, c, "p", fmt.Sprint(i), 10)
 		}
-		mustGet(t, c, "p", "99", 10)
+		mustGet(t, c, "p", "99", 5)
 	})
 }
 
@@ -1372,4 +1372,222 @@ func TestPeek(t *testing.T) {
 			t.Errorf("counted: %+v, before %+v", after, before)
 		}
 	}
+}
+
+// A provider that answers nothing leaves a worker and a part of the queue to the others.
+func TestSlowProvider(t *testing.T) {
+	for _, workers := range []int{0, 2, 4} {
+		synctest.Test(t, func(t *testing.T) {
+			slow, good := newShelf(), newShelf()
+			slow.hook = func(ctx context.Context, op string) error {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			good.set("a", tag("1"), plain(30, 30, red))
+			c := mustNew(t, Config{Providers: map[string]Provider{"slow": slow, "good": good}, Workers: workers, Queue: 40, Timeout: time.Hour})
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			var wg sync.WaitGroup
+			for i := range 50 {
+				wg.Go(func() { c.Get(ctx, "slow", fmt.Sprint(i), 10) })
+			}
+			synctest.Wait()
+			start := time.Now()
+			for size := range 8 {
+				mustGet(t, c, "good", "a", size+1)
+			}
+			if took := time.Since(start); took > 0 {
+				t.Errorf("%d workers: the good provider had to wait for %v", workers, took)
+			}
+			cancel()
+			wg.Wait()
+		})
+	}
+}
+
+// One provider alone may use every worker.
+func TestAllWorkers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf()
+		s.hook = func(ctx context.Context, op string) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Workers: 3, Timeout: time.Minute})
+		var wg sync.WaitGroup
+		for i := range 5 {
+			wg.Go(func() { c.Get(t.Context(), "p", fmt.Sprint(i), 10) })
+		}
+		synctest.Wait()
+		if n := c.waiting.Load(); n != 2 {
+			t.Errorf("%d wait for a worker, want 2", n)
+		}
+		wg.Wait()
+	})
+}
+
+func TestWarm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf()
+		var paths []string
+		for i := range 20 {
+			paths = append(paths, fmt.Sprint(i))
+			s.set(fmt.Sprint(i), tag("1"), plain(30, 30, red))
+		}
+		s.set("text", tag("1"), []byte("no picture at all"))
+		paths = append(paths, "text", "missing")
+		var last Warmed
+		told := 0
+		cfg := Config{Providers: map[string]Provider{"p": s}, Dir: t.TempDir(), Workers: 3, Extractor: Images(), Observer: &Observer{
+			Warmed: func(path string, sofar Warmed, err error) { last, told = sofar, told+1 },
+		}}
+		c := mustNew(t, cfg)
+
+		// It is cancelled in the middle.
+		ctx, cancel := context.WithCancel(t.Context())
+		some := func(yield func(string) bool) {
+			for i, path := range paths {
+				if i == 10 {
+					synctest.Wait()
+					cancel()
+				}
+				if !yield(path) {
+					return
+				}
+			}
+		}
+		got, err := c.Warm(ctx, "p", some, 10, 20)
+		if want := (Warmed{Extracted: 10}); got != want || !errors.Is(err, context.Canceled) || last != want {
+			t.Errorf("cancelled: %+v, %v, last told %+v", got, err, last)
+		}
+		// And begun again.
+		told = 0
+		got, err = c.Warm(t.Context(), "p", slices.Values(paths), 10, 20)
+		if want := (Warmed{Extracted: 10, Reused: 10, NoPicture: 1, Failed: 1}); got != want || err != nil || last != want || told != 22 {
+			t.Errorf("resumed: %+v, %v, last of %d told %+v", got, err, told, last)
+		}
+		if n := c.Stats().MemoryEntries; n != 0 {
+			t.Errorf("%d thumbnails in memory", n)
+		}
+		if n := len(filesIn(t, cfg.Dir)); n != 41 {
+			t.Errorf("%d files, want 40 thumbnails and a failure", n)
+		}
+		if _, err := c.Warm(t.Context(), "q", slices.Values(paths)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("no such provider: %v", err)
+		}
+		c.Close()
+		if _, err := c.Warm(t.Context(), "p", slices.Values(paths)); err != ErrClosed {
+			t.Errorf("closed: %v", err)
+		}
+	})
+}
+
+// While a person waits, warm-up begins nothing, and it never takes the last worker.
+func TestWarmYields(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		warm, people := newShelf(), newShelf()
+		begun := 0
+		for i := range 100 {
+			warm.set(fmt.Sprint(i), tag("1"), plain(30, 30, red))
+			people.set(fmt.Sprint(i), tag("1"), plain(30, 30, red))
+		}
+		slowly := func(ctx context.Context, op string) error {
+			if op == "open" {
+				time.Sleep(time.Second)
+			}
+			return nil
+		}
+		warm.hook, people.hook = slowly, slowly
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": warm}, Workers: 3, MemoryEntries: 200})
+		paths := func(yield func(string) bool) {
+			for i := range 100 {
+				if begun++; !yield(fmt.Sprint(i)) {
+					return
+				}
+			}
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if got, err := c.Warm(t.Context(), "p", paths, 10); got.Extracted != 100 || err != nil {
+				t.Errorf("%+v, %v", got, err)
+			}
+		})
+		time.Sleep(1500 * time.Millisecond)
+		start := time.Now()
+		mustGet(t, c, "p", "99", 5)
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("a person waited for %v", took)
+		}
+		// People for ten seconds on end.
+		time.Sleep(2 * time.Second)
+		before := begun
+		for i := range 10 {
+			mustGet(t, c, "p", fmt.Sprint(80+i), 20)
+		}
+		if begun > before+3 {
+			t.Errorf("warm-up began %d while people waited", begun-before)
+		}
+		wg.Wait()
+	})
+}
+
+func TestObserver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf()
+		s.set("a", tag("1"), plain(30, 30, red))
+		s.set("text", tag("1"), []byte("no picture at all"))
+		var mu sync.Mutex
+		var told []string
+		tell := func(format string, args ...any) {
+			mu.Lock()
+			defer mu.Unlock()
+			told = append(told, fmt.Sprintf(format, args...))
+		}
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Dir: t.TempDir(), MemoryEntries: 1, Extractor: Images(), Observer: &Observer{
+			Request: func(req Request, from string, took time.Duration, err error) {
+				tell("%s %d from %s: %v", req.Path, req.Size, from, lasting(err))
+			},
+			Stage: func(provider, path, stage string, took time.Duration, err error) {
+				if stage != "stat" { // how often is not said
+					tell("%s: %v", stage, err != nil)
+				}
+			},
+		}})
+		for _, step := range []struct {
+			path string
+			size int
+			want []string
+		}{
+			{"a", 10, []string{"queue: false", "open: false", "extract: false", "render: false", "store: false", "a 10 from made: a picture"}},
+			{"a", 10, []string{"a 10 from memory: a picture"}},
+			{"a", 20, []string{"queue: false", "render: false", "store: false", "a 20 from made: a picture"}},
+			{"a", 10, []string{"a 10 from disk: a picture"}},
+			{"text", 10, []string{"queue: false", "open: false", "extract: true", "store: false", "text 10 from made: unsupported"}},
+			{"text", 10, []string{"text 10 from failure: unsupported"}},
+		} {
+			told = nil
+			c.Get(t.Context(), "p", step.path, step.size)
+			synctest.Wait()
+			if !slices.Equal(told, step.want) {
+				t.Errorf("%s %d: told %q, want %q", step.path, step.size, told, step.want)
+			}
+		}
+		// Those who join are told so.
+		told = nil
+		var wg sync.WaitGroup
+		s.hook = func(context.Context, string) error { time.Sleep(time.Second); return nil }
+		for range 3 {
+			wg.Go(func() { c.Do(t.Context(), Request{Provider: "p", Path: "a", Size: 5, Version: "2"}) })
+		}
+		wg.Wait()
+		joined := 0
+		for _, line := range told {
+			if line == "a 5 from joined: a picture" {
+				joined++
+			}
+		}
+		if joined != 2 {
+			t.Errorf("told %q, want 2 joined", told)
+		}
+	})
 }

@@ -328,7 +328,7 @@ func TestKilled(t *testing.T) {
 		d := newStore(t, dir, 200<<10)
 		for i := 0; ; i++ {
 			s := sample(fmt.Sprint(i%8), 1)
-			s.Data = picture(100+i%50)
+			s.Data = picture(100 + i%50)
 			d.Put(s)
 		}
 	}
