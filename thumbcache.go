@@ -170,6 +170,10 @@ type Thumbnail struct {
 	ETag          string    // quoted; from key, recipe and stamp, so that a 304 needs no thumbnail
 	ModTime       time.Time // of the source
 	Width, Height int       // in pixels
+
+	// ThumbHash is a blurred miniature of the thumbnail in some 25 bytes, which a page can paint before the picture comes. It is
+	// empty for what is no thumbnail of a source, such as a LetterTile. See https://evanw.github.io/thumbhash/.
+	ThumbHash []byte
 }
 
 // Stats tells what a Cache has done since New, and what it holds.
@@ -1094,6 +1098,7 @@ func (c *Cache) thumbnailOf(k *key, hash string, s *store.Entry) *Thumbnail {
 		ModTime:     s.ModTime,
 		Width:       s.Width,
 		Height:      s.Height,
+		ThumbHash:   []byte(s.ThumbHash),
 	}
 }
 
@@ -1187,7 +1192,7 @@ func (c *Cache) publish(f *thumbFlight, t *Thumbnail, x *extracted, failed bool,
 	}
 	e := entryFor(&f.key, x.stamp, f.version)
 	e.Quality, e.Limit, e.Width, e.Height = c.recipeQuality(&f.key), c.recipeLimit(&f.key), t.Width, t.Height
-	e.Made, e.Data = time.Now(), t.Data
+	e.Made, e.Data, e.ThumbHash = time.Now(), t.Data, string(t.ThumbHash)
 	c.store(f, e, failed)
 }
 
@@ -1381,6 +1386,7 @@ func (c *Cache) render(ctx context.Context, f *thumbFlight, hash string, x *extr
 		ModTime:     x.stamp.ModTime,
 		Width:       img.Width,
 		Height:      img.Height,
+		ThumbHash:   img.ThumbHash,
 	}, nil
 }
 

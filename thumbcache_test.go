@@ -1374,6 +1374,25 @@ func TestPeek(t *testing.T) {
 	}
 }
 
+// Every thumbnail has a ThumbHash, and the same one from disk. Of one colour it is that colour.
+func TestThumbHash(t *testing.T) {
+	s := newShelf()
+	s.set("a", tag("1"), plain(60, 30, red))
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Dir: t.TempDir(), MemoryEntries: -1})
+	made := mustGet(t, c, "p", "a", 10)
+	if n := len(made.ThumbHash); n < 5 || n > 25 {
+		t.Fatalf("%d bytes", n)
+	}
+	stored := mustGet(t, c, "p", "a", 10)
+	if c.Stats().DiskHits != 1 || !bytes.Equal(stored.ThumbHash, made.ThumbHash) {
+		t.Errorf("made %x, stored %x", made.ThumbHash, stored.ThumbHash)
+	}
+	// The first bits are the mean lightness, the next ones how red and how yellow it is.
+	if h := made.ThumbHash; h[0]&63 < 19 || h[0]&63 > 23 {
+		t.Errorf("lightness %d of 63, want a third", h[0]&63)
+	}
+}
+
 // A provider that answers nothing leaves a worker and a part of the queue to the others.
 func TestSlowProvider(t *testing.T) {
 	for _, workers := range []int{0, 2, 4} {

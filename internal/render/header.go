@@ -165,6 +165,7 @@ func (h *header) cost(g layout, o Options) int64 {
 	if o.PNG {
 		cost += 1 << 20 // for deflate
 	}
+	cost += 16 * int64(g.width) // sums of columns for the hash, four channels of them, twice
 	if h.icc != nil {
 		cost += 2*maxCarried + 32<<10
 	}

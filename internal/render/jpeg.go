@@ -18,10 +18,16 @@ func (h *header) readJPEG(data []byte) (err error) {
 	}
 	h.width, h.height = h.jpeg.Width, h.jpeg.Height
 	h.grey = h.jpeg.Model == jpegdec.Gray
+	h.readSegments(data)
+	return nil
+}
+
+// readSegments reads what applications have put into a JPEG.
+func (h *header) readSegments(data []byte) {
 	for rest := data[2:]; ; {
 		s, r, ok := nextSegment(rest)
 		if !ok || s.marker == markerSOS {
-			return nil
+			return
 		}
 		rest = r
 		switch {
@@ -224,12 +230,12 @@ func ink(row, black []byte, complements, straight bool) {
 	}
 }
 
-// encodeJPEG encodes one grey plane, or luma and chroma.
-func (ws *workspace) encodeJPEG(p [3]plane, quality int, icc []byte) []byte {
+// encodeJPEG encodes one grey plane, or luma and chroma, and hashes them.
+func (ws *workspace) encodeJPEG(p [3]plane, quality int, icc []byte) (data, hash []byte) {
 	m := jpegenc.Image{Width: p[0].width, Height: p[0].height, Y: p[0].pix, YStride: p[0].stride}
 	if p[1].pix != nil {
 		m.Cb, m.Cr, m.CStride = p[1].pix, p[2].pix, p[1].stride
 	}
 	ws.out = jpegenc.Append(grow(ws.out, m.Width*m.Height/4)[:0], &m, quality, icc)
-	return bytes.Clone(ws.out)
+	return bytes.Clone(ws.out), ws.hashJPEG(p)
 }

@@ -23,6 +23,9 @@ const maxJPEG = 65535
 
 // layOut finds the layout for a picture with the given header.
 func layOut(h header, o Options) layout {
+	if o.Orientation >= 1 && o.Orientation <= 8 {
+		h.orientation = o.Orientation
+	}
 	// As shown: EXIF orientations 5 to 8 have rows and columns exchanged.
 	transpose := h.orientation >= 5
 	w, ht := h.width, h.height

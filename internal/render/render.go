@@ -20,6 +20,8 @@ type Options struct {
 	Cover   bool // a centre-cropped square, at most the largest the picture has
 	PNG     bool // encode as PNG, alpha kept; else JPEG, alpha on white
 	Quality int  // of the JPEG, 1 to 100
+
+	Orientation int // 1 to 8, as in EXIF, instead of what the picture itself says; 0 means what it says
 }
 
 // An Image is an encoded picture.
@@ -27,6 +29,7 @@ type Image struct {
 	Data          []byte
 	ContentType   string
 	Width, Height int
+	ThumbHash     []byte // of Data as it is shown, see https://evanw.github.io/thumbhash/
 }
 
 var (
@@ -42,6 +45,16 @@ func Cost(data []byte, o Options) (int64, error) {
 		return 0, err
 	}
 	return h.cost(layOut(h, o), o), nil
+}
+
+// Orientation returns the orientation that a picture says it has, 1 to 8 as in EXIF; 1, upright, if it says nothing. The
+// picture may be broken otherwise: it is for what another decoder has made of such a one, see [Options].
+func Orientation(data []byte) int {
+	h, _ := parse(data)
+	if h.contentType == typeJPEG {
+		h.readSegments(data) // parse gives up on a broken header before it comes to them
+	}
+	return max(1, h.orientation)
 }
 
 // Make makes one thumbnail. It fails with [ErrUnsupported], [ErrCorrupt], [ErrTooLarge] or the error of ctx.
@@ -75,13 +88,15 @@ func Make(ctx context.Context, data []byte, o Options) (img Image, err error) {
 	switch {
 	case o.PNG:
 		out.ContentType = "image/png"
-		out.Data, err = ws.encodePNG(ws.nrgba(src, g, profile), profile.keep)
+		p := ws.nrgba(src, g, profile)
+		out.ThumbHash = ws.hashPNG(p)
+		out.Data, err = ws.encodePNG(p, profile.keep)
 	case src.kind == grey:
-		out.Data = ws.encodeJPEG([3]plane{ws.grey(src, g, profile)}, o.Quality, nil)
+		out.Data, out.ThumbHash = ws.encodeJPEG([3]plane{ws.grey(src, g, profile)}, o.Quality, nil)
 	case src.kind == ycc && !profile.converts():
-		out.Data = ws.encodeJPEG(ws.ycbcr(src, g), o.Quality, profile.keep)
+		out.Data, out.ThumbHash = ws.encodeJPEG(ws.ycbcr(src, g), o.Quality, profile.keep)
 	default:
-		out.Data = ws.encodeJPEG(ws.flatten(ws.nrgba(src, g, profile)), o.Quality, profile.keep)
+		out.Data, out.ThumbHash = ws.encodeJPEG(ws.flatten(ws.nrgba(src, g, profile)), o.Quality, profile.keep)
 	}
 	if err != nil {
 		return Image{}, err

@@ -16,6 +16,7 @@ type workspace struct {
 	jpeg     jpegdec.Image
 	jpegSize int64 // most that jpeg holds
 	out      []byte
+	grid     grid
 	pngState *png.EncoderBuffer
 }
 
@@ -25,7 +26,7 @@ var workspaces = sync.Pool{New: func() any { return new(workspace) }}
 const maxKept = 8 << 20
 
 func (ws *workspace) release() {
-	kept := ws.jpegSize + int64(cap(ws.out)+8*cap(ws.rows))
+	kept := ws.jpegSize + int64(cap(ws.out)+8*cap(ws.rows)+8*cap(ws.grid.sums)+2*cap(ws.grid.columns))
 	for _, p := range ws.planes {
 		kept += int64(cap(p))
 	}

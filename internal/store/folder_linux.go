@@ -37,16 +37,16 @@ func openFolder(dir, name string) (*folder, error) {
 
 func (f *folder) close() { unix.Close(f.fd) }
 
-// create writes a new file.
-func (f *folder) create(name string, data []byte) error {
+// create writes a new file, of data and tail.
+func (f *folder) create(name string, data, tail []byte) error {
 	fd, err := again(func() (int, error) {
 		return unix.Openat(f.fd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o644)
 	})
 	if err != nil {
 		return fault("create", err)
 	}
-	for off := 0; off < len(data); {
-		n, err := again(func() (int, error) { return unix.Pwrite(fd, data[off:], int64(off)) })
+	for off := int64(0); len(data)+len(tail) > 0; {
+		n, err := again(func() (int, error) { return unix.Pwritev(fd, [][]byte{data, tail}, off) })
 		if err == nil && n <= 0 {
 			err = unix.EIO
 		}
@@ -54,7 +54,9 @@ func (f *folder) create(name string, data []byte) error {
 			unix.Close(fd)
 			return fault("write", err)
 		}
-		off += n
+		off += int64(n)
+		head := min(n, len(data))
+		data, tail = data[head:], tail[n-head:]
 	}
 	return fault("close", unix.Close(fd))
 }
@@ -68,8 +70,14 @@ func (f *folder) renameNew(from, to string) error {
 	return fault("rename", err)
 }
 
-func (f *folder) rename(from, to string) error {
-	_, err := again(func() (int, error) { return 0, unix.Renameat(f.fd, from, f.fd, to) })
+// replace gives a file the name of another one, which is no more. It exchanges them first: to rename one over another makes
+// ext4 write the new one out there and then, in case that a program relies on it, which takes several times as long.
+func (f *folder) replace(from, to string) error {
+	_, err := again(func() (int, error) { return 0, unix.Renameat2(f.fd, from, f.fd, to, unix.RENAME_EXCHANGE) })
+	if err == nil {
+		return f.remove(from)
+	}
+	_, err = again(func() (int, error) { return 0, unix.Renameat(f.fd, from, f.fd, to) })
 	return fault("rename", err)
 }
 

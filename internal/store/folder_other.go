@@ -33,19 +33,22 @@ func openFolder(dir, name string) (*folder, error) {
 
 func (f *folder) close() { f.root.Close() }
 
-func (f *folder) create(name string, data []byte) error {
+func (f *folder) create(name string, data, tail []byte) error {
 	file, err := f.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
 	}
 	_, err = file.Write(data)
+	if err == nil {
+		_, err = file.Write(tail)
+	}
 	return cmp.Or(err, file.Close())
 }
 
 // renameNew always says that there may be a file by the new name: the caller looks itself.
 func (f *folder) renameNew(from, to string) error { return fs.ErrExist }
 
-func (f *folder) rename(from, to string) error { return f.root.Rename(from, to) }
+func (f *folder) replace(from, to string) error { return f.root.Rename(from, to) }
 
 func (f *folder) remove(name string) error { return f.root.Remove(name) }
 

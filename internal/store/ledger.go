@@ -36,6 +36,7 @@ type ledger struct {
 	turn    chan struct{} // holds one element while somebody uses the fields below
 	file    *os.File      // nil: not opened yet, or it cannot be
 	info    os.FileInfo   // of file
+	checked time.Time     // when it was still what lies at path
 	alone   bool          // there are no locks here
 	folders [256]Usage    // as they were when they were read last
 	inside  [256]int      // who came in through enter
@@ -52,6 +53,7 @@ const (
 	flightAt  = 1 << 61 // and on, by the hash of what is being made
 
 	everybody       = 1 << 30                // that can be behind a door
+	checkInterval   = time.Second            // how long an account may be kept in a file that was deleted
 	accountPatience = 100 * time.Millisecond // an account is held for microseconds: whoever holds it longer was stopped
 	folderPatience  = time.Second            // and a folder for as long as it takes to read it
 )
@@ -167,9 +169,14 @@ func (l *ledger) openLocked() bool {
 	if l.alone {
 		return false
 	}
+	now := time.Now()
+	if l.file != nil && now.Sub(l.checked) < checkInterval {
+		return true
+	}
 	info, err := os.Lstat(l.path)
 	if l.file != nil {
 		if err == nil && os.SameFile(info, l.info) {
+			l.checked = now
 			return true
 		}
 		l.file.Close()
@@ -187,7 +194,7 @@ func (l *ledger) openLocked() bool {
 		f.Close()
 		return false
 	}
-	l.file = f
+	l.file, l.checked = f, now
 	return true
 }
 

@@ -121,8 +121,8 @@ var (
 	ErrOtherVersion = errors.New("sealed by another version")
 )
 
-// Seal returns the file that says e.
-func (e *Entry) Seal() ([]byte, error) {
+// trailer returns what stands behind Data in the file that says e.
+func (e *Entry) trailer() ([]byte, error) {
 	texts := []string{e.Key.Provider, e.Key.Path, e.Tag, e.Version, e.ThumbHash}
 	n := sealFixed + sealEnd
 	for _, t := range texts {
@@ -132,9 +132,7 @@ func (e *Entry) Seal() ([]byte, error) {
 		return nil, errors.New("thumbcache: key too long to store")
 	}
 	le := binary.LittleEndian
-	b := make([]byte, 0, len(e.Data)+n)
-	b = append(b, e.Data...)
-	b = append(b, sealMagic...)
+	b := append(make([]byte, 0, n), sealMagic...)
 	b = le.AppendUint16(b, sealVersion)
 	b = append(b, flag(e.Key.Cover), flag(e.Key.PNG), byte(e.Quality), byte(e.Cause))
 	b = le.AppendUint32(b, e.Pipeline)
@@ -151,8 +149,14 @@ func (e *Entry) Seal() ([]byte, error) {
 		b = le.AppendUint32(b, uint32(len(t)))
 		b = append(b, t...)
 	}
-	b = le.AppendUint32(b, crc32.Checksum(b, castagnoli))
+	b = le.AppendUint32(b, crc32.Update(crc32.Checksum(e.Data, castagnoli), castagnoli, b))
 	return le.AppendUint32(b, uint32(n)), nil
+}
+
+// Seal returns the file that says e.
+func (e *Entry) Seal() ([]byte, error) {
+	t, err := e.trailer()
+	return append(e.Data[:len(e.Data):len(e.Data)], t...), err
 }
 
 func flag(b bool) byte {

@@ -318,13 +318,13 @@ func mustTouch(used, now time.Time) bool {
 // caller, since no request should wait for that. A failure is counted and logged here; the caller has the thumbnail all
 // the same.
 func (s *Store) Put(e *Entry) (need int64) {
-	data, err := e.Seal()
+	tail, err := e.trailer()
 	if err != nil {
 		s.Errors.Add(1)
 		s.log.Debug("thumbcache: not stored", "error", err)
 		return 0
 	}
-	size := int64(len(data))
+	size := int64(len(e.Data) + len(tail))
 	s.mu.Lock()
 	paused := !s.resume.IsZero() && time.Now().Before(s.resume)
 	s.mu.Unlock()
@@ -336,7 +336,7 @@ func (s *Store) Put(e *Entry) (need int64) {
 	if !s.ledger.enter(s.ctx, number, Usage{1, size}, s.max) {
 		return size
 	}
-	old, err := s.publish(hash[:2], e.Key.name(hash), data)
+	old, err := s.publish(hash[:2], e.Key.name(hash), e.Data, tail)
 	switch {
 	case err != nil:
 		s.ledger.leave(number, Usage{-1, -size})
@@ -359,7 +359,7 @@ func folderNumber(name string) int {
 var errInTheWay = errors.New("a folder is in the way")
 
 // publish writes a file in one step, as every reader sees it. It returns the size of the file that it replaced, or -1.
-func (s *Store) publish(folder, name string, data []byte) (old int64, err error) {
+func (s *Store) publish(folder, name string, data, tail []byte) (old int64, err error) {
 	f, err := openFolder(s.dir, folder)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = s.makeFolder(folder); err == nil {
@@ -371,7 +371,7 @@ func (s *Store) publish(folder, name string, data []byte) (old int64, err error)
 	}
 	defer f.close()
 	temp := fmt.Sprintf("%s.%016x.tmp", name, rand.Uint64())
-	if err = f.create(temp, data); err == nil {
+	if err = f.create(temp, data, tail); err == nil {
 		if err = f.renameNew(temp, name); err == nil {
 			return -1, nil
 		}
@@ -395,7 +395,7 @@ func replace(f *folder, temp, name string) (old int64, err error) {
 	case err == nil && there.regular:
 		old = there.size
 	}
-	return old, f.rename(temp, name)
+	return old, f.replace(temp, name)
 }
 
 // makeFolder makes one of the 256 folders, and the folder that they are in if somebody has deleted it.

@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"image"
@@ -15,6 +14,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -394,24 +394,52 @@ func TestTouch(t *testing.T) {
 	}
 }
 
-// BenchmarkDiskWrite compares storing a thumbnail with os.WriteFile of the same bytes.
+// BenchmarkDiskWrite compares storing a thumbnail with os.WriteFile of the same bytes, in turns, so that both meet the same
+// weather: files that are new, and files that are written again.
 func BenchmarkDiskWrite(b *testing.B) {
-	s := sample("a", 0)
-	s.Data = bytes.Repeat([]byte("0123456789abcdef"), 1250) // 20 kB
-	d := newStore(b, b.TempDir(), -1)
-	b.Run("thumbcache", func(b *testing.B) {
-		for i := 0; b.Loop(); i++ {
-			s.Key.Path = fmt.Sprint(i % 100)
-			d.Put(s)
-		}
-	})
-	b.Run("os.WriteFile", func(b *testing.B) {
-		data, _ := s.Seal()
-		dir := b.TempDir()
-		for i := 0; b.Loop(); i++ {
-			if err := os.WriteFile(filepath.Join(dir, hex.EncodeToString([]byte{byte(i % 100)})), data, 0o644); err != nil {
-				b.Fatal(err)
+	e := sample("", 0)
+	e.Data = bytes.Repeat([]byte("0123456789abcdef"), 1250) // 20 kB
+	file, err := e.Seal()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for name, files := range map[string]int{"new": 1 << 40, "again": 100} {
+		b.Run(name, func(b *testing.B) {
+			dir := b.TempDir()
+			s := newStore(b, filepath.Join(dir, "store"), -1)
+			for i := range 256 {
+				if err := os.Mkdir(filepath.Join(dir, fmt.Sprintf("%02x", i)), 0o755); err != nil {
+					b.Fatal(err)
+				}
 			}
-		}
-	})
+			var ours, theirs []time.Duration
+			timed := func(to *[]time.Duration, do func()) {
+				start := time.Now()
+				do()
+				*to = append(*to, time.Since(start))
+			}
+			for i := 0; b.Loop(); i++ {
+				e.Key.Path = fmt.Sprint(i % files)
+				put := func() { timed(&ours, func() { s.Put(e) }) }
+				if i%2 == 0 {
+					put()
+				}
+				hash := Hash("", e.Key.Path)
+				timed(&theirs, func() {
+					if err := os.WriteFile(filepath.Join(dir, hash[:2], hash+"_300.jpg"), file, 0o644); err != nil {
+						b.Fatal(err)
+					}
+				})
+				if i%2 == 1 {
+					put()
+				}
+			}
+			slices.Sort(ours)
+			slices.Sort(theirs)
+			half := len(ours) / 2
+			b.ReportMetric(float64(ours[half]), "ns/Put")
+			b.ReportMetric(float64(theirs[half]), "ns/WriteFile")
+			b.ReportMetric(float64(ours[half])/float64(theirs[half]), "ratio")
+		})
+	}
 }
