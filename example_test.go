@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"html"
 	"image"
 	"image/color"
 	"image/draw"
@@ -143,4 +144,87 @@ func ExampleCache_Do() {
 	}
 	fmt.Println(thumb.ContentType, thumb.Width, thumb.Height)
 	// Output: image/png 200 200
+}
+
+// A page links to thumbnails by URLs that change when the picture does. Browsers and proxies keep them for good: they do
+// not even ask whether there is a new one.
+func ExampleCache_Handler() {
+	var cover bytes.Buffer
+	if err := png.Encode(&cover, image.NewGray(image.Rect(0, 0, 1000, 500))); err != nil {
+		log.Fatal(err)
+	}
+	db := albums{"al-42": {time.Unix(1e9, 0), cover.Bytes()}}
+	cache, err := thumbcache.New(thumbcache.Config{
+		Providers: map[string]thumbcache.Provider{"albums": db},
+		Sizes:     []int{64, 300, 600},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer cache.Close()
+
+	mux := http.NewServeMux()
+	mux.Handle("GET /thumb/", cache.Handler())
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
+		req := thumbcache.Request{Provider: "albums", Path: "al-42", Size: 300}
+		stamp, err := db.Stat(r.Context(), req.Path)
+		if err == nil {
+			req.Version = stamp.Version() // or a hash, or updated_at as text
+		}
+		fmt.Fprint(w, html.EscapeString(req.URL()))
+	})
+
+	page := httptest.NewRecorder()
+	mux.ServeHTTP(page, httptest.NewRequest("GET", "/", nil))
+	src := html.UnescapeString(page.Body.String())
+	fmt.Println(src)
+
+	w := httptest.NewRecorder()
+	mux.ServeHTTP(w, httptest.NewRequest("GET", src, nil))
+	fmt.Println(w.Code, w.Header().Get("Content-Type"), w.Header().Get("Cache-Control"))
+	// Output:
+	// /thumb/albums/al-42?size=300&v=vQtNCDXkQDvLkr9j
+	// 200 image/jpeg public, max-age=31536000, immutable
+}
+
+// Media without a picture is shown as a tile with its first letter. Anything else that goes wrong stays an error.
+func ExampleLetterTile() {
+	cache, err := thumbcache.New(thumbcache.Config{
+		Providers: map[string]thumbcache.Provider{"artists": albums{"al-43": {cover: []byte("no picture")}}},
+		Extractor: thumbcache.FirstOf(thumbcache.Images(), thumbcache.CoverArt()),
+		Placeholder: func(req thumbcache.Request, err error) *thumbcache.Thumbnail {
+			if errors.Is(err, thumbcache.ErrNoPicture) || errors.Is(err, thumbcache.ErrUnsupported) {
+				return thumbcache.LetterTile("Édith Piaf", req.Size) // the name that belongs to req.Path
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer cache.Close()
+
+	for _, id := range []string{"al-43", "al-44"} {
+		w := httptest.NewRecorder()
+		cache.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/thumb/artists/"+id+"?size=100&v=1", nil))
+		fmt.Println(w.Code, w.Header().Get("Content-Type"), w.Header().Get("Cache-Control"))
+	}
+	// Output:
+	// 200 image/svg+xml no-cache
+	// 404 text/plain; charset=utf-8 no-store
+}
+
+func ExampleRequest_URL() {
+	updatedAt := time.Unix(1e9, 0) // from the database
+	req := thumbcache.Request{
+		Provider: "albums", Path: "al-42", Size: 300, Fit: thumbcache.Cover,
+		Version: thumbcache.Stamp{ModTime: updatedAt}.Version(),
+	}
+	fmt.Println(req.URL())
+
+	// What servers and browsers would clean from a path goes into the query.
+	fmt.Println(thumbcache.Request{Provider: "web", Path: "https://example.com/a.jpg", Size: 64}.URL())
+	// Output:
+	// /thumb/albums/al-42?size=300&fit=cover&v=vQtNCDXkQDvLkr9j
+	// /thumb/?provider=web&path=https%3A%2F%2Fexample.com%2Fa.jpg&size=64
 }

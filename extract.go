@@ -441,20 +441,61 @@ func (f ExtractorFunc) Extract(ctx context.Context, src *Source) (*Picture, erro
 // A Picture is what an Extractor found.
 type Picture struct {
 	Data []byte // an encoded image; it belongs to the cache from now on
+
+	ffmpeg      *FFmpeg // to decode Data if Go cannot; nil: there is none, or it has done so
+	orientation int     // as in EXIF; 0: as Data says
+}
+
+func (p *Picture) canRescue() bool { return p.ffmpeg != nil }
+
+// rescuedBy returns p with f, if it has none. It is another Picture, since an Extractor may return one and the same many times.
+func (p *Picture) rescuedBy(f *FFmpeg) *Picture {
+	if p == nil || p.ffmpeg != nil || f == nil {
+		return p
+	}
+	return &Picture{p.Data, f, p.orientation}
+}
+
+// rescue returns p as decoded by ffmpeg.
+func (p *Picture) rescue(ctx context.Context) (*Picture, error) {
+	data, err := p.ffmpeg.decode(ctx, p.Data)
+	if err != nil {
+		return nil, ownError(err)
+	}
+	return &Picture{Data: data, orientation: render.Orientation(p.Data)}, nil
 }
 
 // FirstOf returns an Extractor that asks one after the other for as long as they answer [ErrUnsupported]. Any other
-// answer is final.
-func FirstOf(extractors ...Extractor) Extractor {
-	return ExtractorFunc(func(ctx context.Context, src *Source) (*Picture, error) {
-		for _, e := range extractors {
-			pic, err := e.Extract(ctx, src)
-			if !errors.Is(err, ErrUnsupported) {
-				return pic, err
+// answer is final. If an [FFmpeg] is among them, it also decodes the pictures of the others that Go cannot decode, be it
+// that they are damaged or of a kind like AVIF.
+func FirstOf(extractors ...Extractor) Extractor { return firstOf(slices.Clone(extractors)) }
+
+type firstOf []Extractor
+
+func (list firstOf) Extract(ctx context.Context, src *Source) (*Picture, error) {
+	for _, e := range list {
+		pic, err := e.Extract(ctx, src)
+		if errors.Is(err, ErrUnsupported) {
+			continue
+		}
+		return pic.rescuedBy(ffmpegOf(list)), err
+	}
+	return nil, ErrUnsupported
+}
+
+// ffmpegOf returns the FFmpeg that e is or asks, as far as that can be seen.
+func ffmpegOf(e Extractor) *FFmpeg {
+	switch e := e.(type) {
+	case *FFmpeg:
+		return e
+	case firstOf:
+		for _, e := range e {
+			if f := ffmpegOf(e); f != nil {
+				return f
 			}
 		}
-		return nil, ErrUnsupported
-	})
+	}
+	return nil
 }
 
 // DefaultExtractor returns FirstOf(Images(), CoverArt(), &FFmpeg{}).
@@ -536,21 +577,39 @@ type FFmpeg struct {
 
 // Extract implements [Extractor].
 func (f *FFmpeg) Extract(ctx context.Context, src *Source) (*Picture, error) {
+	data, err := f.use().Extract(ctx, src.Content, src.Size, callerOf(ctx))
+	if err != nil {
+		return nil, ffmpegError(err)
+	}
+	return &Picture{Data: data}, nil
+}
+
+// decode decodes a picture that Go cannot, or that is damaged.
+func (f *FFmpeg) decode(ctx context.Context, data []byte) ([]byte, error) {
+	data, err := f.use().Decode(ctx, data, callerOf(ctx))
+	return data, ffmpegError(err)
+}
+
+// build identifies the binary; it is "" if there is none.
+func (f *FFmpeg) build() string { return f.use().Build() }
+
+func (f *FFmpeg) use() *ffmpeg.Tool {
 	f.once.Do(func() {
 		f.tool = &ffmpeg.Tool{Path: f.Path, Processes: f.Processes, At: f.At, Timeout: f.Timeout}
 	})
-	data, err := f.tool.Extract(ctx, src.Content, src.Size, callerOf(ctx))
+	return f.tool
+}
+
+func ffmpegError(err error) error {
 	switch {
-	case err == nil:
-		return &Picture{Data: data}, nil
 	case errors.Is(err, ffmpeg.ErrUnsupported):
-		return nil, fmt.Errorf("%w: %w", ErrUnsupported, err)
+		return fmt.Errorf("%w: %w", ErrUnsupported, err)
 	case errors.Is(err, ffmpeg.ErrNoPicture):
-		return nil, fmt.Errorf("%w: %w", ErrNoPicture, err)
+		return fmt.Errorf("%w: %w", ErrNoPicture, err)
 	case errors.Is(err, ffmpeg.ErrCorrupt):
-		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
-	return nil, err
+	return err
 }
 
 // processCounter counts child processes.

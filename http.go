@@ -451,7 +451,8 @@ func (r Request) URL() string {
 }
 
 // Version returns a short text, of letters, digits, "-" and "_", that changes with the stamp: a [Request.Version] for those
-// who have no better one. The zero Stamp says nothing of its source and has none: the text is empty.
+// who have no better one. The zero Stamp says nothing of its source and has none: the text is empty. What a provider's Stat
+// returns is about the source alone, so a new picture beside it, as in [Config.FolderArt], does not change the text.
 func (s Stamp) Version() string {
 	if s.equal(Stamp{}) {
 		return ""

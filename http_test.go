@@ -1,17 +1,31 @@
 package thumbcache
 
 import (
+	"bufio"
 	"bytes"
+	"cmp"
 	"context"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"image"
+	"io"
 	"io/fs"
+	"log/slog"
+	"math"
+	"mime"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -182,5 +196,980 @@ func TestErrorsTellNothing(t *testing.T) {
 				t.Error("an offline root is taken for a missing file")
 			}
 		}
+	}
+}
+
+// ask sends h a request, with headers given as name, value, ...
+func ask(h http.Handler, method, url string, header ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, url, nil)
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Add(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+// TestServeHTTP holds ServeHTTP, which answers the plain requests itself, against http.ServeContent.
+func TestServeHTTP(t *testing.T) {
+	date := time.Date(2001, 9, 9, 1, 46, 40, 5e8, time.FixedZone("", 3600))
+	thumbs := []*Thumbnail{
+		{Data: []byte("0123456789"), ContentType: "image/jpeg", ETag: `W/"abc-1"`, ModTime: date},
+		{Data: []byte("0123456789"), ContentType: "image/png", ETag: `"abc-1"`, ModTime: time.Unix(0, 0)},
+		{Data: []byte("0123456789"), ContentType: "image/png", ETag: `"abc-1"`},
+		{Data: nil, ContentType: "image/png", ETag: `"é"`, ModTime: date},
+	}
+	last, later, earlier := date.UTC().Format(http.TimeFormat), date.Add(time.Hour).UTC().Format(http.TimeFormat), date.Add(-time.Hour).UTC().Format(http.TimeFormat)
+	headers := [][]string{
+		nil,
+		{"If-None-Match", ""},
+		{"If-None-Match", `W/"abc-1"`},
+		{"If-None-Match", `"abc-1"`},
+		{"If-None-Match", `"abc-2"`},
+		{"If-None-Match", `abc-1`},
+		{"If-None-Match", `"x", W/"abc-1"`},
+		{"If-None-Match", "\t,, \"x\" ,\t\"abc-1\", "},
+		{"If-None-Match", `"x""abc-1"`},
+		{"If-None-Match", `"a b", "abc-1"`},
+		{"If-None-Match", `"abc-1`},
+		{"If-None-Match", `"xabc-1"`},
+		{"If-None-Match", `"x", *`},
+		{"If-None-Match", "*"},
+		{"If-None-Match", `W/ "abc-1"`},
+		{"If-None-Match", `w/"abc-1"`},
+		{"If-None-Match", `"é"`},
+		{"If-None-Match", `"x"`, "If-None-Match", `"abc-1"`},
+		{"If-None-Match", `"x"`, "If-Modified-Since", later},
+		{"If-None-Match", `"abc-1"`, "If-Modified-Since", earlier},
+		{"If-None-Match", ``, "If-Modified-Since", later},
+		{"If-None-Match", `"abc-1"`, "Range", "bytes=0-1"},
+		{"If-None-Match", `"x"`, "Range", "bytes=0-1"},
+		{"If-None-Match", `"abc-1"`, "If-Match", `"x"`},
+		{"If-Modified-Since", last},
+		{"If-Modified-Since", later},
+		{"If-Modified-Since", earlier},
+		{"If-Modified-Since", "yesterday"},
+		{"If-Unmodified-Since", earlier},
+		{"If-Unmodified-Since", later},
+		{"If-Match", "*"},
+		{"If-Match", `"abc-1"`},
+		{"If-Match", `"x"`},
+		{"Range", "bytes=2-5"},
+		{"Range", "bytes=-3"},
+		{"Range", "bytes=8-100"},
+		{"Range", "bytes=10-"},
+		{"Range", "bytes=0-1,4-5"},
+		{"Range", "lines=1"},
+		{"Range", ""},
+		{"Range", "bytes=2-5", "If-Range", `"abc-1"`},
+		{"Range", "bytes=2-5", "If-Range", `"x"`},
+		{"Range", "bytes=2-5", "If-Range", last},
+		{"If-Range", `"x"`},
+	}
+	for _, thumb := range thumbs {
+		plain := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", thumb.ContentType)
+			w.Header().Set("ETag", thumb.ETag)
+			http.ServeContent(w, r, "", thumb.ModTime, bytes.NewReader(thumb.Data))
+		})
+		for _, outer := range []string{"", "Content-Encoding", "Content-Length", "Content-Type", "Cache-Control"} {
+			for _, method := range []string{"GET", "HEAD", "POST"} {
+				for _, header := range headers {
+					within := func(h http.Handler) http.Handler {
+						return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+							if outer != "" {
+								w.Header().Set(outer, "7")
+							}
+							h.ServeHTTP(w, r)
+						})
+					}
+					got, want := ask(within(thumb), method, "/", header...).Result(), ask(within(plain), method, "/", header...).Result()
+					body := func(r *http.Response) string {
+						b, _ := io.ReadAll(r.Body)
+						if kind, params, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind == "multipart/byteranges" {
+							r.Header.Set("Content-Type", kind)
+							return strings.ReplaceAll(string(b), params["boundary"], "")
+						}
+						return string(b)
+					}
+					if a, b := body(got), body(want); a != b {
+						t.Errorf("%s %q: body %q, want %q", method, header, a, b)
+					}
+					if nosniff := got.Header.Get("X-Content-Type-Options") == "nosniff"; nosniff == (got.StatusCode == 304) {
+						t.Errorf("%s %q: %d, nosniff: %v", method, header, got.StatusCode, nosniff)
+					}
+					got.Header.Del("X-Content-Type-Options")
+					want.Header.Del("X-Content-Type-Options")
+					if want.StatusCode >= 400 {
+						want.Header.Set("Cache-Control", "no-store")
+					}
+					if got.StatusCode != want.StatusCode || !reflect.DeepEqual(got.Header, want.Header) {
+						t.Errorf("%s %q, %s: %d %v,\nwant %d %v", method, header, outer, got.StatusCode, got.Header, want.StatusCode, want.Header)
+					}
+				}
+			}
+		}
+	}
+}
+
+func FuzzIfNoneMatch(f *testing.F) {
+	for _, s := range []string{"*", `"a"`, `W/"a"`, `"b", W/"a"`, `"b" "a"`, `"b`, ",", "W/", `"a b"`, "\"\x80\", \"a\""} {
+		f.Add(s, `W/"a"`)
+	}
+	f.Fuzz(func(t *testing.T, field, tag string) {
+		if !strings.HasPrefix(tag, `W/"`) || !strings.HasSuffix(tag, `"`) || len(tag) < 4 ||
+			strings.ContainsFunc(tag[3:len(tag)-1], func(r rune) bool { return r <= ' ' || r == '"' || r == 0x7f }) {
+			return
+		}
+		w := httptest.NewRecorder()
+		w.Header().Set("ETag", tag)
+		r := &http.Request{Method: "GET", Header: http.Header{"If-None-Match": {field}}}
+		http.ServeContent(w, r, "", time.Time{}, strings.NewReader("x"))
+		if got := field != "" && matches(field, tag); got != (w.Code == 304) {
+			t.Errorf("%q names %q: %v, ServeContent says %d", field, tag, got, w.Code)
+		}
+	})
+}
+
+// What a caller or a middleware does to one header value must change no other.
+func TestServeHTTPHeadersAreSeparate(t *testing.T) {
+	thumb := &Thumbnail{Data: []byte("x"), ContentType: "image/png", ETag: `"a"`, ModTime: time.Unix(1e9, 0)}
+	w := httptest.NewRecorder()
+	thumb.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	want := len(w.Header())
+	for name := range w.Header() {
+		w.Header().Add(name, "more")
+		w.Header()[name][0] = "changed"
+	}
+	for name, values := range w.Header() {
+		if len(w.Header()) != want || len(values) != 2 || values[0] != "changed" || values[1] != "more" {
+			t.Errorf("%s: %q", name, values)
+		}
+	}
+	w = httptest.NewRecorder()
+	thumb.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	if w.Header().Get("Content-Type") != "image/png" {
+		t.Errorf("the next answer has changed: %v", w.Header())
+	}
+}
+
+// TestHandlerMounts asks for one source in all the ways in which routers hand on a request.
+func TestHandlerMounts(t *testing.T) {
+	c := mustNew(t, Config{Providers: map[string]Provider{"p q": newShelf()}})
+	type values map[string]string
+	set := func(v values) func(http.Handler) http.Handler {
+		return func(h http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				for name, value := range v {
+					r.SetPathValue(name, value)
+				}
+				h.ServeHTTP(w, r)
+			})
+		}
+	}
+	mux := func(pattern string) func(http.Handler) http.Handler {
+		return func(h http.Handler) http.Handler {
+			m := http.NewServeMux()
+			m.Handle(pattern, h)
+			return m
+		}
+	}
+	strip := func(pattern, prefix string) func(http.Handler) http.Handler {
+		return func(h http.Handler) http.Handler { return mux(pattern)(http.StripPrefix(prefix, h)) }
+	}
+	bare := func(h http.Handler) http.Handler { return h }
+	const (
+		plain   = "A b/(1) 100%.png"
+		escaped = "A%20b/%281%29%20100%25.png" // RawPath is empty
+		mixed   = "A%20b/(1)%20100%25.png"     // as browsers have it; RawPath is set
+	)
+	for _, test := range []struct {
+		name  string
+		mount func(http.Handler) http.Handler
+		url   string
+		want  string
+	}{
+		{"mux, everything", mux("GET /thumb/"), "/thumb/p%20q/" + escaped, plain},
+		{"mux, everything, mixed", mux("GET /thumb/"), "/thumb/p%20q/" + mixed, plain},
+		{"mux, values", mux("/thumb/{provider}/{path...}"), "/thumb/p%20q/" + mixed, plain},
+		{"mux, values elsewhere", mux("/api/art/{provider}/{path...}"), "/api/art/p%20q/" + mixed, plain},
+		{"mux, values that look escaped", mux("/art/{provider}/{path...}"), "/art/p%20q/(%2541", "(%41"},
+		{"mux, values and StripPrefix", strip("/api/{provider}/{path...}", "/api"), "/api/p%20q/" + mixed, plain},
+		{"mux, the other way round", mux("/art/{path}/of/{provider}"), "/art/(%2541)/of/p%20q", "(%41)"},
+		{"mux, path in the query", mux("/art/{provider}"), "/art/p%20q?path=" + escaped, plain},
+		{"mux, provider in the query", mux("/art/{path...}"), "/art/" + mixed + "?provider=p+q", plain},
+		{"StripPrefix", strip("/api/", "/api"), "/api/p%20q/" + mixed, plain},
+		{"StripPrefix, no slash left", strip("/api/", "/api/"), "/api/p%20q/" + mixed, plain},
+		{"StripPrefix before /thumb/", strip("/api/", "/api"), "/api/thumb/p%20q/" + mixed, plain},
+		{"query", mux("/art"), "/art?provider=p%20q&path=" + escaped, plain},
+		{"query under /thumb/", mux("GET /thumb/"), "/thumb/?path=" + escaped + "&provider=p+q", plain},
+		{"the first of two", mux("/art"), "/art?provider=p%20q&path=a&path=b", "a"},
+		{"dots", mux("GET /thumb/"), "/thumb/?provider=p%20q&path=..%2Fa%2F%2Fb", "../a//b"},
+		{"chi and echo 5, RawPath empty", set(values{"provider": "p q", "*": plain}), "/art/p%20q/" + escaped, plain},
+		{"chi and echo 5, RawPath set", set(values{"provider": "p%20q", "*": mixed}), "/art/p%20q/" + mixed, plain},
+		{"chi, named", set(values{"provider": "p%20q", "path": "(%2541"}), "/art/p%20q/(%2541", "(%41"},
+		{"chi, only *", set(values{"*": "p%20q/" + mixed}), "/art/p%20q/" + mixed, plain},
+		{"chi, mounted, RawPath empty", set(values{"*": "p q/" + plain}), "/art/p%20q/" + escaped, plain},
+		{"echo 5, unescaping", set(values{"provider": "p q", "*": plain}), "/art/p%20q/" + mixed, plain},
+		{"echo 4 and gin", bare, "/thumb/p%20q/" + mixed, plain},
+		{"a path that is set by hand", set(values{"provider": "p q", "path": "100%41"}), "/(", "100%41"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var got Request
+			h := test.mount(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { got, _ = c.request(r) }))
+			w := ask(h, "GET", test.url)
+			if w.Code != 200 || got.Provider != "p q" || got.Path != test.want {
+				t.Errorf("%d, %q of %q", w.Code, got.Path, got.Provider)
+			}
+		})
+	}
+}
+
+func TestHandlerSizes(t *testing.T) {
+	for _, test := range []struct {
+		query  string
+		ladder []int
+		want   int // -1: 400
+	}{
+		{"", nil, 300},
+		{"", []int{512, 64}, 64},
+		{"size=0", nil, 0},
+		{"size=100", nil, 100},
+		{"size=100&dpr=2", nil, 200},
+		{"size=100&dpr=1", nil, 100},
+		{"size=100&dpr=", nil, 100},
+		{"size=100&dpr=4", nil, 400},
+		{"size=100&dpr=4.000", nil, 400},
+		{"size=101&dpr=1.5", nil, 152},
+		{"size=100&dpr=1.333", nil, 133},
+		{"size=0&dpr=3", nil, 0},
+		{"dpr=2", nil, 600},
+		{"dpr=2", []int{64, 128}, 128},
+		{"size=99999999999999999999&dpr=1.5", nil, math.MaxInt32},
+		{"size=100&dpr=0", nil, -1},
+		{"size=100&dpr=0.99", nil, -1},
+		{"size=100&dpr=4.01", nil, -1},
+		{"size=100&dpr=-1", nil, -1},
+		{"size=100&dpr=2x", nil, -1},
+		{"size=100&dpr=1e0", nil, -1},
+		{"size=100&dpr=0x2", nil, -1},
+		{"size=100&dpr=NaN", nil, -1},
+		{"size=100&dpr=inf", nil, -1},
+		{"size=100&dpr=.", nil, -1},
+		{"size=100&dpr=1,5", nil, -1},
+		{"size=1.5", nil, -1},
+		{"size=-1", nil, -1},
+		{"size=-1&dpr=2", nil, -1},
+		{"size=%zz", nil, -1},
+		{"size=5;v=3", nil, -1},
+		{"other=%", nil, -1},
+	} {
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": newShelf()}, Sizes: test.ladder})
+		got, bad := c.request(httptest.NewRequest("GET", "/thumb/p/a?"+test.query, nil))
+		if bad != "" {
+			got.Size = -1
+		}
+		if got.Size != test.want {
+			t.Errorf("%s: %d %s, want %d", test.query, got.Size, bad, test.want)
+		}
+	}
+	s := newShelf()
+	s.set("a", tag("1"), plain(600, 300, red))
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Sizes: []int{100, 250}})
+	cfg, _, err := image.DecodeConfig(ask(c.Handler(), "GET", "/thumb/p/a?size=60&dpr=2").Body)
+	if err != nil || cfg.Width != 250 {
+		t.Errorf("dpr and the ladder: %d, %v", cfg.Width, err)
+	}
+}
+
+// TestHandlerErrors checks everything that a client sees of each error.
+func TestHandlerErrors(t *testing.T) {
+	const secret = "/srv/secret/of/the/host"
+	var err error
+	s := newShelf()
+	s.set("a", tag("1"), plain(8, 8, red))
+	s.hook = func(context.Context, string) error { return err }
+	extractor := ExtractorFunc(func(context.Context, *Source) (*Picture, error) { return nil, fmt.Errorf("%s: %w", secret, err) })
+	for _, test := range []struct {
+		method, url string
+		source      error // of the provider
+		extract     error
+		status      int
+		text        string
+	}{
+		{"GET", "/thumb/p/a?size=x", nil, nil, 400, "bad size"},
+		{"GET", "/thumb/p/a?dpr=9", nil, nil, 400, "bad dpr"},
+		{"GET", "/thumb/p/a?fit=fill", nil, nil, 400, "bad fit"},
+		{"GET", "/thumb/p/a?format=gif", nil, nil, 400, "bad format"},
+		{"GET", "/thumb/p/a?%", nil, nil, 400, "bad query"},
+		{"GET", "/thumb/p/a%00", nil, nil, 400, "Bad Request"},
+		{"GET", "/thumb/p/a?v=" + strings.Repeat("v", maxVersion+1), nil, nil, 400, "Bad Request"},
+		{"GET", "/thumb/p/a", fmt.Errorf("%s: %w", secret, fs.ErrInvalid), nil, 400, "Bad Request"},
+		{"GET", "/thumb/nobody/a", nil, nil, 404, "Not Found"},
+		{"GET", "/thumb/p/none", nil, nil, 404, "Not Found"},
+		{"GET", "/thumb/p/none?v=1", nil, nil, 404, "Not Found"},
+		{"GET", "/thumb/p/a", nil, ErrNoPicture, 404, "there is no picture in this media"},
+		{"GET", "/thumb/p/a?v=1", nil, ErrNoPicture, 404, "there is no picture in this media"},
+		{"POST", "/thumb/p/a", nil, nil, 405, "Method Not Allowed"},
+		{"OPTIONS", "/thumb/p/a", nil, nil, 405, "Method Not Allowed"},
+		{"GET", "/thumb/p/a", nil, ErrTooLarge, 413, "this picture is too large"},
+		{"GET", "/thumb/p/a", nil, ErrUnsupported, 415, "this kind of media is not supported"},
+		{"GET", "/thumb/p/a", nil, ErrCorrupt, 415, "this media is broken"},
+		{"GET", "/thumb/p/a", nil, errors.New(secret), 500, "Internal Server Error"},
+		{"GET", "/thumb/p/a", errors.New(secret), nil, 503, "Service Unavailable"},
+		{"GET", "/thumb/p/a", ErrBusy, nil, 503, "too much work is waiting"},
+		{"GET", "/thumb/p/a", context.Canceled, nil, 503, "Service Unavailable"}, // not the client has left
+		{"GET", "/thumb/p/a", nil, errNoTool, 503, "ffmpeg was not found on this server"},
+		{"GET", "/thumb/p/a", context.DeadlineExceeded, nil, 504, "Gateway Timeout"},
+	} {
+		for _, accept := range []string{"", "application/json"} {
+			for _, method := range []string{test.method, "HEAD"} {
+				if method == "HEAD" && test.method != "GET" {
+					continue
+				}
+				var log bytes.Buffer
+				cfg := Config{Providers: map[string]Provider{"p": s}, Logger: slog.New(slog.NewTextHandler(&log, nil)), Extractor: extractor}
+				c := mustNew(t, cfg)
+				err = cmp.Or(test.source, test.extract)
+				s.hook = nil
+				if test.source != nil {
+					s.hook = func(context.Context, string) error { return test.source }
+				}
+				w := ask(c.Handler(), method, test.url, "Accept", accept)
+				name := fmt.Sprintf("%s %.40s %v %v %s", method, test.url, test.source, test.extract, accept)
+				want, kind := test.text+"\n", "text/plain; charset=utf-8"
+				if accept != "" {
+					want, kind = fmt.Sprintf(`{"status":%d,"error":%q}`+"\n", test.status, test.text), "application/json"
+				}
+				h := w.Header()
+				if h.Get("Content-Length") != fmt.Sprint(len(want)) {
+					t.Errorf("%s: Content-Length %s", name, h.Get("Content-Length"))
+				}
+				if method == "HEAD" {
+					want = ""
+				}
+				if w.Code != test.status || w.Body.String() != want || h.Get("Content-Type") != kind {
+					t.Errorf("%s: %d %q %q", name, w.Code, w.Body, h.Get("Content-Type"))
+				}
+				if h.Get("Cache-Control") != "no-store" || h.Get("X-Content-Type-Options") != "nosniff" || h.Get("ETag")+h.Get("Last-Modified") != "" {
+					t.Errorf("%s: %v", name, h)
+				}
+				if (w.Code == 405) != (h.Get("Allow") != "") || (w.Code == 503) != (h.Get("Retry-After") != "") {
+					t.Errorf("%s: %v", name, h)
+				}
+				if logged := log.Len() > 0; logged != (w.Code >= 500) {
+					t.Errorf("%s: log %q", name, log.String())
+				}
+			}
+		}
+	}
+}
+
+func TestWantsJSON(t *testing.T) {
+	for accept, want := range map[string]bool{
+		"":                                         false,
+		"*/*":                                      false,
+		"image/avif,image/webp,*/*;q=0.8":          false,
+		"text/html,application/xml;q=0.9":          false,
+		"application/json":                         true,
+		"Application/JSON; charset=utf-8":          true,
+		"application/json, text/plain, */*":        true, // axios
+		"application/json;q=0.5, text/plain":       false,
+		"application/json;q=0.1, */*":              false,
+		"application/json;q=0":                     false,
+		"image/*, application/json;q=0.2":          true,
+		"text/plain;q=0.5, application/json;q=0.9": true,
+		"application/json;q=x":                     false,
+		";;,/,application/":                        false,
+	} {
+		if got := wantsJSON(accept); got != want {
+			t.Errorf("%q: %v", accept, got)
+		}
+	}
+}
+
+// A client that leaves is no news.
+func TestHandlerClientLeft(t *testing.T) {
+	var log bytes.Buffer
+	s := newShelf()
+	asked, left := make(chan struct{}), make(chan struct{})
+	s.hook = func(ctx context.Context, op string) error {
+		close(asked)
+		<-ctx.Done() // when the last one has left
+		return ctx.Err()
+	}
+	placeholder := func(Request, error) *Thumbnail { t.Error("a placeholder for nobody"); return nil }
+	logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Logger: logger, Placeholder: placeholder})
+	var status int
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer close(left)
+		rec := httptest.NewRecorder()
+		c.Handler().ServeHTTP(rec, r)
+		status = rec.Code
+	}))
+	server.Config.ErrorLog = slog.NewLogLogger(logger.Handler(), slog.LevelError)
+	server.Start()
+	defer server.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-asked
+		cancel()
+	}()
+	r, _ := http.NewRequestWithContext(ctx, "GET", server.URL+"/thumb/p/a", nil)
+	if _, err := server.Client().Do(r); !errors.Is(err, context.Canceled) {
+		t.Errorf("client: %v", err)
+	}
+	<-left
+	c.Close()
+	if status != 499 || log.Len() > 0 {
+		t.Errorf("%d, log: %s", status, log.String())
+	}
+
+	// Nor when something went wrong at the same time.
+	w := httptest.NewRecorder()
+	c.failed(w, r, &Request{}, errors.New("other"))
+	if w.Code != 499 || log.Len() > 0 {
+		t.Errorf("%d, log: %s", w.Code, log.String())
+	}
+}
+
+func TestHandlerConditions(t *testing.T) {
+	s := newShelf()
+	s.set("a", Stamp{ModTime: time.Unix(1e9, 0)}, plain(30, 30, red))
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}})
+	h := c.Handler()
+	for _, v := range []string{"", "&v=1"} {
+		url := "/thumb/p/a?size=20" + v
+		full := ask(h, "GET", url)
+		etag, control := full.Header().Get("ETag"), full.Header().Get("Cache-Control")
+		if full.Code != 200 || etag == "" || strings.Contains(control, "immutable") != (v != "") || v == "" && control != "no-cache" {
+			t.Errorf("%s: %d %v", url, full.Code, full.Header())
+		}
+		for _, test := range []struct {
+			header []string
+			status int
+		}{
+			{[]string{"If-None-Match", etag}, 304},
+			{[]string{"If-None-Match", strings.TrimPrefix(etag, "W/")}, 304},
+			{[]string{"If-None-Match", `"x", ` + etag}, 304},
+			{[]string{"If-None-Match", "*"}, 304},
+			{[]string{"If-None-Match", `"x` + strings.TrimPrefix(etag, `W/"`)}, 200},
+			{[]string{"If-None-Match", strings.Trim(etag, `W/"`)}, 200}, // not quoted
+			{[]string{"If-None-Match", etag, "If-Modified-Since", "Sat, 01 Jan 2000 00:00:00 GMT"}, 304},
+			{[]string{"If-None-Match", etag, "Range", "bytes=0-1"}, 304},
+			{[]string{"If-None-Match", etag, "If-Match", `"x"`}, 412},
+			{[]string{"If-None-Match", etag, "If-Match", `"x"`, "Range", "bytes=0-1"}, 412},
+			{[]string{"If-Match", etag}, 412}, // a weak tag never matches here
+			{[]string{"If-Unmodified-Since", "Sat, 01 Jan 2000 00:00:00 GMT"}, 412},
+			{[]string{"If-Modified-Since", full.Header().Get("Last-Modified")}, 304},
+			{[]string{"Range", "bytes=2-5"}, 206},
+			{[]string{"Range", "bytes=0-0,2-3"}, 206},
+			{[]string{"Range", "bytes=2-5", "If-Range", etag}, 200},
+			{[]string{"Range", "bytes=999999-"}, 416},
+		} {
+			for _, method := range []string{"GET", "HEAD"} {
+				w := ask(h, method, url, test.header...)
+				want := control
+				if test.status >= 400 {
+					want = "no-store"
+				}
+				if w.Code != test.status || w.Header().Get("Cache-Control") != want {
+					t.Errorf("%s %s %q: %d %q", method, url, test.header, w.Code, w.Header().Get("Cache-Control"))
+				}
+				if (method == "HEAD" && w.Code < 400 || w.Code == 304) && w.Body.Len() > 0 { // the server drops that of an error
+					t.Errorf("%s %s %q: a body", method, url, test.header)
+				}
+				if test.status == 304 && (w.Header().Get("ETag") != etag || w.Header().Get("Content-Type")+w.Header().Get("Content-Length") != "") {
+					t.Errorf("%s %s %q: %v", method, url, test.header, w.Header())
+				}
+			}
+		}
+	}
+
+	// A version that was never made is not modified either, but nobody knows that there is one.
+	c.Invalidate("p", "a")
+	etag := c.etag(hashOf(source{"p", "a"}), &key{size: 20}, Stamp{}, "1")
+	_, opens := s.calls()
+	if w := ask(h, "GET", "/thumb/p/a?size=20&v=1", "If-None-Match", etag); w.Code != 304 {
+		t.Errorf("%d", w.Code)
+	}
+	if _, now := s.calls(); now != opens {
+		t.Error("a 304 with a version opened the source")
+	}
+	if w := ask(h, "GET", "/thumb/p/none?v=1", "If-None-Match", "*"); w.Code != 404 {
+		t.Errorf("* of what is not there: %d", w.Code)
+	}
+	if w := ask(h, "GET", "/thumb/none/a?v=1", "If-None-Match", etag); w.Code != 404 {
+		t.Errorf("no provider: %d", w.Code)
+	}
+}
+
+// TestHandlerHEAD compares HEAD with GET as a client sees them, with what the server adds and takes away.
+func TestHandlerHEAD(t *testing.T) {
+	s := newShelf()
+	s.set("a", Stamp{ModTime: time.Unix(1e9, 0)}, plain(300, 300, red))
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}})
+	mux := http.NewServeMux()
+	mux.Handle("/thumb/", c.Handler())
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	for _, test := range []struct {
+		req    Request
+		header http.Header
+		status int
+	}{
+		{Request{Provider: "p", Path: "a", Size: 200}, nil, 200},
+		{Request{Provider: "p", Path: "a", Size: 200, Version: "1"}, nil, 200},
+		{Request{Provider: "p", Path: "a", Size: 200, Format: PNG}, nil, 200},
+		{Request{Provider: "p", Path: "a", Size: 200}, http.Header{"If-None-Match": {"*"}}, 304},
+		{Request{Provider: "p", Path: "a", Size: 200}, http.Header{"Range": {"bytes=1-2"}}, 206},
+		{Request{Provider: "p", Path: "../b"}, nil, 404},
+		{Request{Provider: "p", Path: "b"}, http.Header{"Accept": {"application/json"}}, 404},
+		{Request{Provider: "p", Path: "a", Size: -1}, nil, 400},
+	} {
+		var answers [2]*http.Response
+		var size int
+		for i, method := range []string{"GET", "HEAD"} {
+			r, err := http.NewRequest(method, server.URL+test.req.URL(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if test.header != nil {
+				r.Header = test.header
+			}
+			res, err := server.Client().Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(res.Body)
+			res.Body.Close()
+			if err != nil || method == "HEAD" && len(body) > 0 {
+				t.Errorf("%s %s: %d bytes, %v", method, r.URL, len(body), err)
+			}
+			size += len(body)
+			res.Header.Del("Date")
+			answers[i] = res
+		}
+		get, head := answers[0], answers[1]
+		if get.StatusCode != test.status || head.StatusCode != test.status || !reflect.DeepEqual(get.Header, head.Header) {
+			t.Errorf("%+v: %d %v, HEAD %d %v", test.req, get.StatusCode, get.Header, head.StatusCode, head.Header)
+		}
+		if length := get.Header.Get("Content-Length"); length != fmt.Sprint(size) && size > 0 {
+			t.Errorf("%+v: Content-Length %s, %d bytes", test.req, length, size)
+		}
+	}
+}
+
+// FuzzRequest reads queries as url.ParseQuery does, and asks for nothing that cannot be.
+func FuzzRequest(f *testing.F) {
+	for _, s := range []string{"size=5&size=6", "provider=p&path=a%2Fb&v=1", "fit=cover&format=png&dpr=1.5", "%", "a;b", "=&&=", "si%7ae=3", "path=+%2B", "size=-0", "size=9223372036854775808&dpr=4"} {
+		f.Add("/thumb/p/a", s)
+	}
+	f.Add("//a%2f/../b", "provider=")
+	c := mustNew(f, Config{Providers: map[string]Provider{"p": newShelf()}, Sizes: []int{10, 20}})
+	f.Fuzz(func(t *testing.T, path, query string) {
+		u, err := url.ParseRequestURI(path)
+		if err != nil {
+			u = &url.URL{Path: path}
+		}
+		u.RawQuery = query
+		r := &http.Request{Method: "GET", URL: u, Header: http.Header{}}
+		got, bad := c.request(r)
+		values, err := url.ParseQuery(query)
+		if err != nil && bad != "query" {
+			t.Errorf("%v: %q", err, bad)
+		}
+		if bad != "" {
+			return
+		}
+		if got.Size < 0 || got.Fit > Cover || got.Format > PNG || got.Version != values.Get("v") {
+			t.Errorf("%+v", got)
+		}
+		if values.Get("provider") != "" && (got.Provider != values.Get("provider") || got.Path != values.Get("path")) {
+			t.Errorf("%+v", got)
+		}
+		if n, err := strconv.Atoi(values.Get("size")); err == nil && values.Get("dpr") == "" && n != got.Size {
+			t.Errorf("%+v", got)
+		}
+		w := httptest.NewRecorder()
+		c.Handler().ServeHTTP(w, r)
+		if w.Code != 404 && w.Code != 400 {
+			t.Errorf("%+v: %d", got, w.Code)
+		}
+	})
+}
+
+// FuzzRequestURL sends requests through a mux, which cleans and redirects, and through what browsers make of a URL.
+func FuzzRequestURL(f *testing.F) {
+	for _, path := range []string{
+		"Artist/Album (Deluxe)/01 - Ä?#%.flac", "", "/", "a", "/a", "a/", "a//b", "./a", "a/.", "..", "../../etc/passwd", "a/../b", "...", "%2e%2e/%41", "%", "a+b c&d=e;f,g",
+		"\\a\\b", "\x00\xff\n", "thumb/x", "*", ":", "http://host/x.jpg", "a\u2028b", "'\"<>()", "~",
+	} {
+		f.Add("music", path, 300, uint8(0), uint8(0), "")
+		f.Add("p q", path, 0, uint8(1), uint8(1), "2001-01-01T00:00:00+01:00 &;%")
+	}
+	for _, provider := range []string{"", ".", "..", "a/b", "thumb", "%2F", "a:b", "?", "provider=x"} {
+		f.Add(provider, "a/b", 20, uint8(1), uint8(0), "1")
+	}
+	c := mustNew(f, Config{Providers: map[string]Provider{"p": newShelf()}})
+	f.Fuzz(func(t *testing.T, provider, path string, size int, fit, format uint8, version string) {
+		want := Request{Provider: provider, Path: path, Size: size, Fit: Fit(fit), Format: Format(format), Version: version}
+		mux := http.NewServeMux()
+		var got Request
+		bad := "not found"
+		mux.HandleFunc("GET /thumb/", func(w http.ResponseWriter, r *http.Request) { got, bad = c.request(r) })
+		u, err := url.Parse(want.URL())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if u.RawPath != "" || u.Fragment != "" || u.Host != "" {
+			t.Errorf("%#v", u)
+		}
+		if u.ResolveReference(&url.URL{}).String() != want.URL() || (&url.URL{Path: "/"}).ResolveReference(u).String() != want.URL() {
+			t.Errorf("%q: resolved it is another", want.URL())
+		}
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, &http.Request{Method: "GET", URL: u})
+		if size < 0 || fit > 1 || format > 1 {
+			if bad == "" || bad == "not found" {
+				t.Errorf("%s: %+v", want.URL(), got)
+			}
+			return
+		}
+		if w.Code != 200 || bad != "" || got != want {
+			t.Errorf("%s: %d %s %+v, want %+v", want.URL(), w.Code, bad, got, want)
+		}
+	})
+}
+
+func TestStampVersion(t *testing.T) {
+	date := time.Unix(1e9, 5)
+	stamps := []Stamp{
+		{}, {Size: 1}, {Size: 1 << 40}, {ModTime: date}, {ModTime: date.Add(1)}, {ModTime: date.Add(time.Hour)}, {ModTime: time.Unix(0, 0)}, {Tag: "1"}, {Tag: "2"},
+		{Size: 1, ModTime: date, Tag: "1"}, {ModTime: time.Unix(1<<40, 0)},
+	}
+	seen := make(map[string]Stamp)
+	for _, s := range stamps {
+		v := s.Version()
+		if old, ok := seen[v]; ok {
+			t.Errorf("%v and %v: %q", old, s, v)
+		}
+		seen[v] = s
+		if url.QueryEscape(v) != v || len(v) > 20 || (v == "") != s.equal(Stamp{}) {
+			t.Errorf("%v: %q", s, v)
+		}
+		s.ModTime = s.ModTime.In(time.FixedZone("", 3600))
+		if s.Version() != v {
+			t.Errorf("%v: the zone counts", s)
+		}
+	}
+	if got := (Stamp{Size: 1, ModTime: date, Tag: "1"}).Version(); got != "UlbZDm-VAvPyTYpR" {
+		t.Errorf("%q: every URL that was handed out has changed", got)
+	}
+}
+
+func TestPlaceholder(t *testing.T) {
+	var log bytes.Buffer
+	date := time.Unix(2e9, 0)
+	s := newShelf()
+	s.set("empty", Stamp{ModTime: time.Unix(1e9, 0)}, []byte("words"))
+	none := errors.New("none")
+	extract := func(ctx context.Context, src *Source) (*Picture, error) {
+		if none != nil {
+			return nil, none
+		}
+		return &Picture{Data: plain(40, 40, red)}, nil
+	}
+	own := &Thumbnail{Data: []byte("my own"), ModTime: date} // no tag, no type
+	c := mustNew(t, Config{
+		Providers: map[string]Provider{"p": s},
+		Extractor: ExtractorFunc(extract),
+		Logger:    slog.New(slog.NewTextHandler(&log, nil)),
+		Placeholder: func(req Request, err error) *Thumbnail {
+			switch {
+			case errors.Is(err, ErrNoPicture):
+				return LetterTile(req.Path, req.Size)
+			case errors.Is(err, ErrCorrupt), HTTPStatus(err) == 500:
+				return own
+			}
+			return nil
+		},
+	})
+	h := c.Handler()
+	for _, v := range []string{"", "&v=1"} {
+		url := "/thumb/p/empty?size=40" + v
+		none = ErrNoPicture
+		w := ask(h, "GET", url)
+		etag := w.Header().Get("ETag")
+		if w.Code != 200 || w.Header().Get("Content-Type") != "image/svg+xml" || w.Header().Get("Cache-Control") != "no-cache" || etag == "" ||
+			w.Header().Get("X-Content-Type-Options") != "nosniff" || !strings.Contains(w.Body.String(), ">E<") || !strings.Contains(w.Body.String(), `width="40"`) {
+			t.Errorf("%s: %d %v %s", url, w.Code, w.Header(), w.Body)
+		}
+		if again := ask(h, "GET", url, "If-None-Match", etag); again.Code != 304 || again.Header().Get("Cache-Control") != "no-cache" {
+			t.Errorf("%s again: %d %v", url, again.Code, again.Header())
+		}
+		if head := ask(h, "HEAD", url); head.Code != 200 || head.Body.Len() > 0 || head.Header().Get("Content-Length") != fmt.Sprint(w.Body.Len()) {
+			t.Errorf("HEAD %s: %d %v", url, head.Code, head.Header())
+		}
+
+		// A picture comes, older than the placeholder that the client has.
+		none = ErrCorrupt
+		c.Invalidate("p", "empty")
+		w = ask(h, "GET", url, "If-Modified-Since", date.UTC().Format(http.TimeFormat))
+		etag = w.Header().Get("ETag")
+		if w.Code != 200 || w.Body.String() != "my own" || w.Header().Get("Last-Modified") != "" || etag == "" || w.Header().Get("Content-Type") != "text/plain; charset=utf-8" {
+			t.Errorf("%s: %d %v %s", url, w.Code, w.Header(), w.Body)
+		}
+		none = nil
+		c.Invalidate("p", "empty")
+		w = ask(h, "GET", url, "If-None-Match", etag)
+		if w.Code != 200 || w.Header().Get("Content-Type") != "image/jpeg" || strings.Contains(w.Header().Get("Cache-Control"), "immutable") != (v != "") {
+			t.Errorf("%s: the picture that came: %d %v", url, w.Code, w.Header())
+		}
+		c.Invalidate("p", "empty")
+	}
+	if log.Len() > 0 {
+		t.Errorf("log: %s", log.String())
+	}
+
+	// The plain error where there is no placeholder; and a fault of the server is logged all the same.
+	if w := ask(h, "GET", "/thumb/p/gone"); w.Code != 404 {
+		t.Errorf("gone: %d", w.Code)
+	}
+	if w := ask(h, "GET", "/thumb/p/empty?size=x"); w.Code != 400 {
+		t.Errorf("bad size: %d", w.Code)
+	}
+	none = errors.New("other")
+	if w := ask(h, "GET", "/thumb/p/empty"); w.Code != 200 || !strings.Contains(log.String(), "other") {
+		t.Errorf("%d, log: %s", w.Code, log.String())
+	}
+	if own.ETag != "" || own.ContentType != "" || !own.ModTime.Equal(date) {
+		t.Error("the owner's thumbnail was changed")
+	}
+}
+
+func TestLetterTile(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                                   "?",
+		"  \n":                               "?",
+		"\xff\xfe":                           "?",
+		"beatles":                            "B",
+		" (what's the story)":                "W",
+		"...And Justice":                     "A",
+		"99 Luftballons":                     "9",
+		"!!!":                                "!",
+		"<script>":                           "S",
+		"<>":                                 "<",
+		"&":                                  "&",
+		"\"":                                 "\"",
+		"éa":                                 "É",
+		"e\u0301a":                           "E\u0301",
+		"ñandú":                              "Ñ",
+		"ßa":                                 "ß",
+		"日本語":                                "日",
+		"कि":                                 "कि",
+		"שלום":                               "ש",
+		"\u200f\u202eمرحبا":                  "م",
+		"👍🏽 up":                              "👍🏽",
+		"👩‍👩‍👧‍👦 family":                     "👩‍👩‍👧‍👦",
+		"❤️ love":                            "❤️",
+		"🇩🇪🇫🇷":                               "🇩🇪",
+		"🇩 x":                                "🇩",
+		"🎵a":                                 "🎵",
+		"1\ufe0f\u20e3":                      "1\ufe0f\u20e3",
+		"a\u200db":                           "A\u200d",
+		"\u0301":                             "?",
+		"a" + strings.Repeat("\u0301", 1000): "A" + strings.Repeat("\u0301", 11),
+	} {
+		tile := LetterTile(text, 64)
+		var svg struct {
+			XMLName xml.Name `xml:"http://www.w3.org/2000/svg svg"`
+			Width   int      `xml:"width,attr"`
+			Height  int      `xml:"height,attr"`
+			Rect    struct {
+				Fill string `xml:"fill,attr"`
+			} `xml:"rect"`
+			Text string `xml:"text"`
+		}
+		if err := xml.Unmarshal(tile.Data, &svg); err != nil {
+			t.Errorf("%q: %v in %s", text, err, tile.Data)
+		}
+		if svg.Text != want || svg.Width != 64 || svg.Height != 64 || tile.Width != 64 || tile.Height != 64 {
+			t.Errorf("%q: %q, want %q", text, svg.Text, want)
+		}
+		if again := LetterTile(text, 64); again.ETag != tile.ETag || !bytes.Equal(again.Data, tile.Data) {
+			t.Errorf("%q: not the same again", text)
+		}
+		if len(tile.Data) > 500 {
+			t.Errorf("%q: %d bytes", text, len(tile.Data))
+		}
+	}
+	for size, want := range map[int]int{-1: 300, 0: 300, 1: 1, 1 << 40: 65535} {
+		if got := LetterTile("a", size).Width; got != want {
+			t.Errorf("size %d: %d", size, got)
+		}
+	}
+	for _, colour := range tileColours {
+		var rgb [3]float64
+		for i := range rgb {
+			n, err := strconv.ParseUint(colour[1+2*i:3+2*i], 16, 8)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rgb[i] = math.Pow((float64(n)/255+0.055)/1.055, 2.4)
+		}
+		// The contrast to white, by WCAG.
+		if contrast := 1.05 / (0.2126*rgb[0] + 0.7152*rgb[1] + 0.0722*rgb[2] + 0.05); contrast < 4.5 {
+			t.Errorf("%s: %.2f", colour, contrast)
+		}
+	}
+
+	// A SVG may be opened as a page of its own.
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Security-Policy", "frame-ancestors 'none'")
+		LetterTile("a", 10).ServeHTTP(w, r)
+	})
+	if got := ask(h, "GET", "/").Header()["Content-Security-Policy"]; len(got) != 2 || got[1] != "default-src 'none'; sandbox" {
+		t.Errorf("%q", got)
+	}
+	if got := ask(&Thumbnail{Data: []byte("\xff\xd8\xff")}, "GET", "/").Header(); got.Get("Content-Security-Policy") != "" || got.Get("Content-Type") != "image/jpeg" {
+		t.Errorf("%q", got)
+	}
+}
+
+// served are the handlers that the benchmarks compare: bare writes the bytes of a thumbnail with the headers that the cache
+// sends, empty does nothing.
+type served struct {
+	bare, thumbnail, handler, empty http.Handler
+	etag, match                     string
+}
+
+func newServed(b *testing.B) (s served) {
+
+	media := newShelf()
+	media.set("Artist/Album/01 - Song.flac", Stamp{ModTime: time.Unix(1e9, 0), Tag: "1"}, plain(300, 300, red))
+	c := mustNew(b, Config{Providers: map[string]Provider{"music": media}, MaxSize: 300})
+	t, err := c.Do(b.Context(), Request{Provider: "music", Path: "Artist/Album/01 - Song.flac", Size: 300, Version: "1"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	t.Data = append(t.Data, make([]byte, 20<<10)...) // as much as a cover has
+	s.bare = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Type", "image/jpeg")
+		h.Set("Content-Length", strconv.Itoa(len(t.Data)))
+		h.Set("Cache-Control", "public, max-age=31536000, immutable")
+		h.Set("ETag", t.ETag)
+		h.Set("Last-Modified", "Sun, 09 Sep 2001 01:46:40 GMT")
+		h.Set("Accept-Ranges", "bytes")
+		h.Set("X-Content-Type-Options", "nosniff")
+		w.Write(t.Data)
+	})
+	s.thumbnail = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
+		t.ServeHTTP(w, r)
+	})
+	s.handler = c.Handler()
+	s.empty = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	s.etag, s.match = t.ETag, "If-None-Match: "+t.ETag+"\r\n"
+	return s
+}
+
+// clients ask h over loopback, four at a time, each on a connection of its own that it keeps.
+func clients(b *testing.B, h http.Handler, header string) (ask func(n int)) {
+	mux := http.NewServeMux()
+	mux.Handle("/thumb/{provider}/{path...}", h)
+	server := httptest.NewServer(mux)
+	b.Cleanup(server.Close)
+	request := []byte("GET /thumb/music/Artist/Album/01%20-%20Song.flac?size=300&v=1 HTTP/1.1\r\nHost: a\r\n" + header + "\r\n")
+	var conns [4]net.Conn
+	var readers [len(conns)]*bufio.Reader
+	for i := range conns {
+		var err error
+		if conns[i], err = net.Dial("tcp", server.Listener.Addr().String()); err != nil {
+			b.Fatal(err)
+		}
+		readers[i] = bufio.NewReaderSize(conns[i], 64<<10)
+		b.Cleanup(func() { conns[i].Close() })
+	}
+	return func(n int) {
+		var wg sync.WaitGroup
+		for i := range conns {
+			wg.Go(func() {
+				for range (n + len(conns) - 1) / len(conns) {
+					conns[i].Write(request)
+					res, err := http.ReadResponse(readers[i], nil)
+					if err != nil {
+						b.Error(err)
+						return
+					}
+					io.Copy(io.Discard, res.Body)
+				}
+			})
+		}
+		wg.Wait()
+	}
+}
+
+func benchServe(b *testing.B, h http.Handler, header string) {
+	ask := clients(b, h, header)
+	b.ResetTimer()
+	ask(b.N)
+}
+
+func BenchmarkServeBare(b *testing.B)      { benchServe(b, newServed(b).bare, "") }
+func BenchmarkServeMemoryHit(b *testing.B) { benchServe(b, newServed(b).thumbnail, "") }
+func BenchmarkServeHandler(b *testing.B)   { benchServe(b, newServed(b).handler, "") }
+func Benchmark304Empty(b *testing.B)       { s := newServed(b); benchServe(b, s.empty, s.match) }
+func Benchmark304Thumbnail(b *testing.B)   { s := newServed(b); benchServe(b, s.thumbnail, s.match) }
+func Benchmark304Handler(b *testing.B)     { s := newServed(b); benchServe(b, s.handler, s.match) }
+
+// BenchmarkServeRatio sets each against what it is measured by, in short turns over the same connections, since a machine is
+// not as fast from one second to the next: 1 is as fast, more is faster.
+func BenchmarkServeRatio(b *testing.B) {
+	s := newServed(b)
+	for _, test := range []struct {
+		name    string
+		base, h http.Handler
+		header  string
+	}{
+		{"thumbnail", s.bare, s.thumbnail, ""},
+		{"handler", s.bare, s.handler, ""},
+		{"304-thumbnail", s.empty, s.thumbnail, s.match},
+		{"304-handler", s.empty, s.handler, s.match},
+		{"304-bare", s.empty, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { // what a 304 costs whoever sends one
+			w.Header().Set("ETag", s.etag)
+			w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
+			w.WriteHeader(http.StatusNotModified)
+		}), s.match},
+	} {
+		b.Run(test.name, func(b *testing.B) {
+			var turn atomic.Bool
+			ask := clients(b, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if turn.Load() {
+					test.h.ServeHTTP(w, r)
+				} else {
+					test.base.ServeHTTP(w, r)
+				}
+			}), test.header)
+			timed := func(ours bool) float64 {
+				turn.Store(ours)
+				start := time.Now()
+				ask(200)
+				return float64(time.Since(start))
+			}
+			timed(false)
+			timed(true)
+			b.ResetTimer()
+			var ratios []float64
+			for range b.N {
+				base, ours := timed(false), timed(true)
+				ours += timed(true)
+				ratios = append(ratios, (base+timed(false))/ours)
+			}
+			slices.Sort(ratios)
+			b.ReportMetric(ratios[len(ratios)/2], "x")
+		})
 	}
 }

@@ -86,6 +86,7 @@ type failure struct {
 	stamp   Stamp
 	version string
 	made    time.Time
+	ffmpeg  string // the one that was there, if the failure depends on it
 }
 
 // kept is a picture that was just extracted. The next size of it needs no extraction.

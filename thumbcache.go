@@ -215,6 +215,7 @@ type Cache struct {
 	decodeBytes int64
 	log         *slog.Logger
 	observer    Observer
+	ffmpeg      *FFmpeg // of extractor, if it is known to have one
 	placeholder func(Request, error) *Thumbnail
 	closed      atomic.Bool // read by every hit, so not next to what every hit writes
 
@@ -222,7 +223,7 @@ type Cache struct {
 	disk   disk // its Store is nil: thumbnails are kept in memory only
 
 	thumbs   flight.Group[thumbFlight, *Thumbnail]
-	pictures flight.Group[sourceFlight, extracted]
+	pictures flight.Group[pictureFlight, extracted]
 	looks    flight.Group[lookFlight, Stamp]
 	stores   flight.Group[thumbFlight, struct{}]
 
@@ -283,6 +284,11 @@ type sourceFlight struct {
 	source
 	version string
 	gen     uint64
+}
+
+type pictureFlight struct {
+	sourceFlight
+	rescue bool // of a picture that was extracted, and not its extraction
 }
 
 type lookFlight struct {
@@ -385,6 +391,7 @@ func New(cfg Config) (*Cache, error) {
 	if c.decodeBytes < 0 {
 		c.decodeBytes = math.MaxInt64
 	}
+	c.ffmpeg = ffmpegOf(c.extractor)
 	c.slots = semaphore.NewWeighted(int64(workers))
 	c.warm = semaphore.NewWeighted(int64(max(1, workers-1)))
 	c.decoding = semaphore.NewWeighted(c.decodeBytes)
@@ -762,10 +769,19 @@ func lasting(err error) store.Cause {
 	return store.Picture
 }
 
-// stands reports whether a failure is young enough. One from the future was noted by a clock that was wrong.
+// stands reports whether a failure is young enough, and of the ffmpeg that there is now. One from the future was noted by a
+// clock that was wrong.
 func (c *Cache) stands(m failure) bool {
 	age := time.Since(m.made)
-	return age >= 0 && age < c.failureTTL
+	return age >= 0 && age < c.failureTTL && m.ffmpeg == c.build(m.err)
+}
+
+// build tells the ffmpeg on which it depends that err is so.
+func (c *Cache) build(err error) string {
+	if c.ffmpeg == nil || errors.Is(err, ErrNoPicture) {
+		return ""
+	}
+	return c.ffmpeg.build()
 }
 
 // of reports whether m is about the source in the state that version, or else the last look, tells of.
@@ -952,6 +968,15 @@ func (c *Cache) make(ctx context.Context, f *thumbFlight, hash string, old *entr
 	if err == nil {
 		t, err = c.render(ctx, f, hash, &x)
 	}
+	if x.pic != nil && x.pic.canRescue() && (errors.Is(err, ErrUnsupported) || errors.Is(err, ErrCorrupt)) {
+		switch rescued, rescueErr := c.rescue(ctx, f.of(), x, c.group(src, by)); {
+		case rescueErr == nil:
+			x = rescued
+			t, err = c.render(ctx, f, hash, &x)
+		case lasting(rescueErr) == store.Picture && !(missingTool(rescueErr) && errors.Is(err, ErrCorrupt)):
+			err = rescueErr // it may be another one the next time
+		}
+	}
 	switch {
 	case err == nil:
 		leave() // a disk that hangs must not keep others from their turn
@@ -970,7 +995,7 @@ func (c *Cache) make(ctx context.Context, f *thumbFlight, hash string, old *entr
 			c.forget(src)
 		}
 	case lasting(err) != store.Picture && x.steady:
-		c.rememberFailure(f, old, failure{err: err, stamp: x.stamp, version: f.version, made: time.Now()})
+		c.rememberFailure(f, old, failure{err: err, stamp: x.stamp, version: f.version, made: time.Now(), ffmpeg: c.build(err)})
 	}
 	return nil, err
 }
@@ -1146,7 +1171,7 @@ func (c *Cache) failure(ctx context.Context, s source, hash string) (failure, bo
 	if !ok || e.Pipeline != pipeline {
 		return failure{}, false
 	}
-	m := failure{stamp: stampOn(e), version: e.Version, made: e.Made}
+	m := failure{stamp: stampOn(e), version: e.Version, made: e.Made, ffmpeg: e.FFmpeg}
 	switch e.Cause {
 	case store.NoPicture:
 		m.err = fail("extract", s, ErrNoPicture)
@@ -1169,7 +1194,7 @@ func (c *Cache) rememberFailure(f *thumbFlight, old *entry, m failure) {
 	}
 	c.toMemory(src, now.gen, func() { c.memory.fail(src, m) })
 	e := entryFor(&key{source: src, none: true}, m.stamp, m.version)
-	e.Cause, e.Made = lasting(m.err), m.made
+	e.Cause, e.Made, e.FFmpeg = lasting(m.err), m.made, m.ffmpeg
 	c.store(&now, e, false)
 }
 
@@ -1303,11 +1328,27 @@ func (c *Cache) picture(ctx context.Context, f sourceFlight, group string) (extr
 			return extracted{k.pic, k.stamp, true}, nil
 		}
 	}
-	x, _, err := c.pictures.Do(ctx, f, func(ctx context.Context, _ context.CancelCauseFunc) (extracted, error) {
+	x, _, err := c.pictures.Do(ctx, pictureFlight{f, false}, func(ctx context.Context, _ context.CancelCauseFunc) (extracted, error) {
 		return c.extract(ctx, f, group)
 	})
 	if err != nil {
 		err = fail("extract", f.source, err)
+	}
+	return x, err
+}
+
+// rescue has ffmpeg decode a picture that Go cannot, once for all sizes.
+func (c *Cache) rescue(ctx context.Context, f sourceFlight, x extracted, group string) (extracted, error) {
+	x, _, err := c.pictures.Do(ctx, pictureFlight{f, true}, func(ctx context.Context, _ context.CancelCauseFunc) (y extracted, err error) {
+		defer c.stage("rescue", f.source)(&err)
+		y = x
+		if y.pic, err = x.pic.rescue(withCaller(ctx, &c.processes, group)); err == nil && y.steady {
+			c.toMemory(f.source, f.gen, func() { c.memory.keep(f.source, f.version, y.stamp, y.pic) })
+		}
+		return y, err
+	})
+	if err != nil {
+		err = fail("decode", f.source, err)
 	}
 	return x, err
 }
@@ -1353,6 +1394,7 @@ func (c *Cache) extract(ctx context.Context, f sourceFlight, group string) (x ex
 	if err != nil {
 		return x, fail("extract", f.source, err)
 	}
+	x.pic = x.pic.rescuedBy(c.ffmpeg)
 	if x.steady {
 		c.toMemory(f.source, f.gen, func() { c.memory.keep(f.source, f.version, x.stamp, x.pic) })
 	}
@@ -1363,7 +1405,7 @@ func (c *Cache) extract(ctx context.Context, f sourceFlight, group string) (x ex
 func (c *Cache) render(ctx context.Context, f *thumbFlight, hash string, x *extracted) (t *Thumbnail, err error) {
 	k := &f.key
 	defer c.stage("render", k.source)(&err)
-	o := render.Options{Size: k.size, MaxEdge: c.maxSize, Cover: k.fit == Cover, PNG: k.format == PNG, Quality: c.quality}
+	o := render.Options{Size: k.size, MaxEdge: c.maxSize, Cover: k.fit == Cover, PNG: k.format == PNG, Quality: c.quality, Orientation: x.pic.orientation}
 	cost, err := render.Cost(x.pic.Data, o)
 	if err == nil && cost > c.decodeBytes {
 		err = fmt.Errorf("%w: decoding takes %d MiB", ErrTooLarge, cost>>20)

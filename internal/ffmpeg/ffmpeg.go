@@ -107,12 +107,41 @@ type Caller struct {
 // It fails with ErrNoPicture, ErrUnsupported or ErrCorrupt if that is for sure; with the error of ctx; with
 // context.DeadlineExceeded; with exec.ErrNotFound if there is no ffmpeg; or with another error of the moment.
 func (t *Tool) Extract(ctx context.Context, r io.ReaderAt, size int64, by Caller) ([]byte, error) {
+	return t.do(ctx, by, func() (*input, error) { return t.open(ctx, r, size, by.Group) }, (*job).picture)
+}
+
+// Decode returns the picture in data as PNG with no edge above 2048 pixels. It is for pictures of kinds that Go does not
+// know, and for damaged ones: of what is cut off it returns what there is. A JPEG keeps its EXIF data, and with it the
+// orientation, which remains to be applied.
+//
+// It fails as Extract does: with ErrCorrupt if this ffmpeg knows the kind of picture and nothing can be seen in this one;
+// with ErrUnsupported if it does not know the kind, which may be different with another [Tool.Build].
+func (t *Tool) Decode(ctx context.Context, data []byte, by Caller) ([]byte, error) {
+	return t.do(ctx, by, func() (*input, error) { return t.openPicture(ctx, data, by.Group) }, (*job).still)
+}
+
+// Build returns a short text that is another one when ffmpeg has been replaced, and "" if there is none. It costs a few
+// calls of stat.
+func (t *Tool) Build() string {
+	path, err := t.locate()
+	if err != nil {
+		return ""
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return ""
+	}
+	return strconv.FormatInt(info.Size(), 36) + "-" + strconv.FormatInt(info.ModTime().UnixNano(), 36)
+}
+
+// do does work with the input that open returns, when there is a slot for it.
+func (t *Tool) do(ctx context.Context, by Caller, open func() (*input, error), work func(*job, context.Context) ([]byte, error)) ([]byte, error) {
 	t.once.Do(t.init)
 	path, err := t.locate()
 	if err != nil {
 		return nil, err
 	}
-	in, err := t.open(ctx, r, size, by.Group)
+	in, err := open()
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +161,7 @@ func (t *Tool) Extract(ctx context.Context, r io.ReaderAt, size int64, by Caller
 		// There is no file name there that means a descriptor, and to hand over the real one is what we do not do.
 		return nil, errors.New("ffmpeg: version 6 or later is needed on Windows")
 	}
-	return j.picture(ctx)
+	return work(&j, ctx)
 }
 
 // locate finds the binary. It is done each time, since binaries come, go and are updated; it costs a few calls of stat. What
@@ -202,6 +231,11 @@ type job struct {
 
 // run runs ffmpeg. A Result without an error may still be that of a failure: see verdict.
 func (j *job) run(ctx context.Context, args ...string) (proc.Result, error) {
+	return j.runUntil(ctx, nil, args...)
+}
+
+// runUntil runs ffmpeg until its output is enough.
+func (j *job) runUntil(ctx context.Context, enough func(output []byte) bool, args ...string) (proc.Result, error) {
 	if _, err := j.in.Seek(0, io.SeekStart); err != nil { // the descriptor's offset is shared with the child before
 		return proc.Result{}, fmt.Errorf("ffmpeg: rewinding: %w", err)
 	}
@@ -213,6 +247,7 @@ func (j *job) run(ctx context.Context, args ...string) (proc.Result, error) {
 		Args:      args,
 		Env:       []string{"AV_LOG_FORCE_NOCOLOR=1", "LC_ALL=C"},
 		Stdin:     j.in.File,
+		Enough:    enough,
 		MaxStderr: 64 << 10, // the list of streams stands before the messages
 		Timeout:   j.tool.Timeout,
 		Limits:    proc.Limits{AddressSpace: 2 << 30, CPU: j.tool.Timeout + time.Second, OpenFiles: 64},
@@ -226,23 +261,33 @@ func (j *job) run(ctx context.Context, args ...string) (proc.Result, error) {
 	return res, nil
 }
 
-// A shot is one way to take a frame.
+// A shot is one way to take frames.
 type shot struct {
-	seek bool    // go to where the frame is wanted
-	keys bool    // look at key frames only
-	good bool    // pass over frames that show nothing
-	fade bool    // then take the most typical of some: the first good one may be deep in a fade
-	span float64 // give up after that many seconds of film; 0 is never
+	seek  bool    // go to where the frame is wanted
+	keys  bool    // key frames only, and the first that is good without doubt will do
+	every float64 // seconds of film from one frame to the next
+	span  float64 // give up after that many seconds of film; 0 is never
+	most  int     // frames that show something; 0 is one frame, whatever it shows
+	few   int     // if there are fewer of them than that, go on with the next shot
 }
 
-// shots are tried until a frame comes out. The first is the cheap one, and does for nearly every film. The second is for
-// short clips whose only key frame is black. Then any frame will do, at last the first: the picture may end long before the
-// sound does.
+// shots are taken until there is a frame to choose. The first is the cheap one, and does for nearly every film. The second is
+// for short clips whose only key frame is black, blurred or in a fade. Then any frame will do, at last the first: the picture
+// may end long before the sound does.
 var shots = []shot{
-	{seek: true, keys: true, good: true, span: 40},
-	{seek: true, good: true, fade: true, span: 8},
+	{seek: true, keys: true, every: 1, span: 40, most: 5, few: 3},
+	{seek: true, every: 0.5, span: 8, most: 8},
 	{seek: true},
 	{},
+}
+
+// shoot adds the frames of a shot to c, and reports whether they do.
+func (j *job) shoot(ctx context.Context, s shot, m media, c *choice) (res proc.Result, done bool, err error) {
+	res, err = j.runUntil(ctx, c.collect(s.keys, max(1, s.most)), j.frames(s, m)...)
+	if err != nil && c.some > 0 && ctx.Err() == nil {
+		return res, true, nil // there was not enough time to look for better ones
+	}
+	return res, c.clear || len(c.frames) > 0 && c.some >= s.few, err
 }
 
 func (j *job) picture(ctx context.Context) ([]byte, error) {
@@ -252,19 +297,21 @@ func (j *job) picture(ctx context.Context) ([]byte, error) {
 	var (
 		res  proc.Result
 		m    media
+		c    choice
 		err  error
 		left = shots
 	)
 	if n := length(j.in, j.in.size); n > 0 {
 		m.length = n
-		if res, err = j.run(ctx, j.frame(shots[0], m)...); err != nil {
+		var done bool
+		if res, done, err = j.shoot(ctx, shots[0], m, &c); err != nil {
 			return nil, err
 		}
 		m = parse(res.Stderr)
 		m.length = n
 		if m.cover == nil && !m.needsFilters() {
-			if isWhole(res.Stdout) {
-				return res.Stdout, nil
+			if done {
+				return c.best(), nil
 			}
 			left = shots[1:]
 		}
@@ -280,39 +327,29 @@ func (j *job) picture(ctx context.Context) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if isPicture(cover.Stdout) {
+		if demuxerOf(cover.Stdout) != "" {
 			return cover.Stdout, nil
 		}
 	}
 	if m.film == nil {
 		return nil, verdict(res)
 	}
+	if len(left) == len(shots) {
+		c = choice{} // what there is was taken without the filters
+	}
 	for _, s := range left {
-		if res, err = j.run(ctx, j.frame(s, m)...); err != nil {
+		var done bool
+		if res, done, err = j.shoot(ctx, s, m, &c); err != nil {
 			return nil, err
 		}
-		if isWhole(res.Stdout) {
-			return res.Stdout, nil
+		if done {
+			return c.best(), nil
 		}
 	}
+	if best := c.best(); best != nil {
+		return best, nil
+	}
 	return nil, verdict(res)
-}
-
-// still decodes a picture that Go cannot.
-func (j *job) still(ctx context.Context) ([]byte, error) {
-	args := append(j.input(), "-map", "0:v:0", "-vf", scale(2048))
-	res, err := j.run(ctx, append(args, output("png")...)...)
-	if err != nil {
-		return nil, err
-	}
-	// What is a grid of tiles comes out as one of them.
-	if isWhole(res.Stdout) && !bytes.Contains(res.Stderr, []byte("Tile Grid")) {
-		return res.Stdout, nil
-	}
-	if err := verdict(res); !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrNoPicture) {
-		return nil, err
-	}
-	return nil, &Error{ErrUnsupported, last(res.Stderr)} // damaged or of an unknown kind: ffmpeg cannot tell
 }
 
 // formats are the demuxers that may be used. None of them opens anything else, which is the point: hls, dash, concat, image2
@@ -338,11 +375,12 @@ func (j *job) input(options ...string) []string {
 	return append(args, "-protocol_whitelist", "file", "-i", "file:/dev/fd/0")
 }
 
-// output returns the arguments for one picture: JPEG for a frame of a film, quickly; PNG for what may be transparent; "copy"
-// for what is a picture already.
-func output(codec string) []string {
+// output returns the arguments for a number of pictures: JPEG for frames of a film, quickly; PNG for what may be transparent;
+// "copy" for what is a picture already.
+func output(codec string, n int) []string {
 	return []string{
-		"-frames:v", "1", "-threads", "1", "-c:v", codec, "-q:v", "2", "-map_metadata", "-1", "-f", "image2pipe", "pipe:1",
+		"-frames:v", strconv.Itoa(n), "-threads", "1", "-c:v", codec, "-q:v", "2", "-compression_level", "1",
+		"-map_metadata", "-1", "-f", "image2pipe", "pipe:1",
 	}
 }
 
@@ -351,13 +389,19 @@ func (j *job) attached(s *stream) []string {
 	args := append(j.input(), "-map", "0:"+s.index)
 	switch s.codec {
 	case "mjpeg", "png", "gif", "webp", "bmp", "tiff":
-		return append(args, output("copy")...)
+		return append(args, output("copy", 1)...)
 	}
-	return append(append(args, "-vf", scale(2048)), output("png")...)
+	return append(append(args, "-vf", scale(maxStill)), output("png", 1)...)
 }
 
-// frame returns the arguments that take a frame of the film m.
-func (j *job) frame(s shot, m media) []string {
+// The longest edges of what comes out.
+const (
+	maxFrame = 1280
+	maxStill = 2048
+)
+
+// frames returns the arguments that take a shot of the film m.
+func (j *job) frames(s shot, m media) []string {
 	var options []string
 	if s.keys {
 		options = append(options, "-skip_frame", "nokey")
@@ -365,56 +409,54 @@ func (j *job) frame(s shot, m media) []string {
 	if at := m.length * j.tool.At; s.seek && at > 0 {
 		options = append(options, "-noaccurate_seek", "-ss", strconv.FormatFloat(at, 'f', 3, 64))
 	}
+	n := 1
 	if s.span > 0 {
 		options = append(options, "-t", strconv.FormatFloat(s.span, 'f', 3, 64))
+		n = int(s.span/s.every) + 1
 	}
 
 	var filters []string
+	add := func(name, options string) { // small builds lack much
+		if j.build.filters[name] {
+			filters = append(filters, name+options)
+		}
+	}
+	if s.every > 0 {
+		add("select", fmt.Sprintf("='isnan(prev_selected_t)+gte(t-prev_selected_t,%g)'", s.every))
+	}
 	if m.film != nil && m.film.interlaced {
-		filters = append(filters, "yadif")
+		add("yadif", "")
 	}
 	if m.film != nil && m.film.hdr && j.build.tonemaps() {
-		filters = append(filters, scale(1280), "zscale=t=linear:npl=203", "format=gbrpf32le", "zscale=p=bt709",
-			"tonemap=mobius:desat=0", "zscale=t=bt709:m=bt470bg:r=tv")
+		filters = append(filters, scale(maxFrame), tonemap+":m=bt470bg:r=tv")
 	} else {
 		// JPEG knows one colour matrix only, whatever the film has.
-		filters = append(filters, scale(1280)+":out_color_matrix=bt601:out_range=limited")
+		filters = append(filters, scale(maxFrame)+":out_color_matrix=bt601:out_range=limited")
 	}
-	filters = append(filters, "setsar=1", "format=yuv420p")
-	if s.good {
-		filters = append(filters, j.build.good()...)
-	}
-	if s.fade && j.build.filters["thumbnail"] {
-		filters = append(filters, "thumbnail=50")
-	}
-	// Only now to the range of JPEG, which blackframe does not take. And the key frame before the place that was asked for has
-	// a negative time, for which it would be dropped in favour of the next one, if there is one.
-	filters = append(filters, "scale=out_range=full", "format=yuvj420p", "setpts=0")
+	add("setsar", "=1")
+	filters = append(filters, "format=yuv420p", "scale=out_range=full", "format=yuvj420p")
 	args := append(j.input(options...), "-map", "0:V:0", "-vf", strings.Join(filters, ","))
-	return append(args, output("mjpeg")...)
+	// All frames that there are, whatever their times: the key frame before the place that was asked for has a negative one.
+	if j.build.fd {
+		args = append(args, "-fps_mode", "passthrough")
+	} else {
+		args = append(args, "-vsync", "0") // its name before ffmpeg 5.1
+	}
+	return append(args, output("mjpeg", n)...)
 }
 
 // scale returns the filter that makes square pixels, no edge of more than max of them, and nothing larger than it is.
 func scale(max int) string {
-	fit := "min(1,MAX/max(iw*sar,ih))"
-	s := "scale=w='max(1,trunc(iw*sar*FIT))':h='max(1,trunc(ih*FIT))'"
-	return strings.ReplaceAll(strings.ReplaceAll(s, "FIT", fit), "MAX", strconv.Itoa(max))
+	const (
+		width  = "iw*max(1,sar)" // pixels that are not square grow and do not shrink
+		height = "ih/min(1,sar)"
+	)
+	fit := fmt.Sprintf("min(1,%d/max(%s,%s))", max, width, height)
+	return fmt.Sprintf("scale=w='max(1,trunc(%s*%s))':h='max(1,trunc(%s*%s))'", width, fit, height, fit)
 }
 
 func (b build) tonemaps() bool { return b.filters["zscale"] && b.filters["tonemap"] }
 
-// good returns the filters that let only frames pass that show something: neither nearly black nor of one colour.
-func (b build) good() []string {
-	if !b.filters["metadata"] {
-		return nil
-	}
-	only := "metadata=mode=select:key=lavfi."
-	var filters []string
-	if b.filters["entropy"] {
-		filters = append(filters, "entropy", only+"entropy.normalized_entropy.normal.Y:function=greater:value=0.35")
-	}
-	if b.filters["blackframe"] {
-		filters = append(filters, "blackframe=amount=0:threshold=50", only+"blackframe.pblack:function=less:value=75")
-	}
-	return filters
-}
+// tonemap is the filters that bring what is brighter than white (which is 203 cd/m2 there, by BT.2408) to where it can be
+// seen.
+const tonemap = "zscale=t=linear:npl=203,format=gbrpf32le,zscale=p=bt709,tonemap=mobius:desat=0,zscale=t=iec61966-2-1"

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"runtime"
 	"strings"
@@ -85,7 +86,7 @@ func reopen(f *os.File) (*input, error) {
 func spool(ctx context.Context, r io.ReaderAt, size int64) (*input, error) {
 	f, err := os.CreateTemp("", "thumbcache-*")
 	if err != nil {
-		return nil, fmt.Errorf("spooling: %w", err)
+		return nil, spoolError(err)
 	}
 	in := &input{File: f, releaseSpool: func() {}}
 	if os.Remove(f.Name()) != nil {
@@ -105,9 +106,20 @@ func spool(ctx context.Context, r io.ReaderAt, size int64) (*input, error) {
 	}
 	if err != nil {
 		in.close()
-		return nil, fmt.Errorf("spooling: %w", err)
+		return nil, spoolError(err)
 	}
 	return in, nil
+}
+
+// spoolError takes out of err the name of the file, and that it does not exist, which would seem to be said of the media.
+func spoolError(err error) error {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
+		err = pe.Err
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("ffmpeg: spooling: %v", err)
+	}
+	return fmt.Errorf("ffmpeg: spooling: %w", err)
 }
 
 // isStill tells by the first bytes of r whether it is a still picture and not a film.
@@ -115,7 +127,7 @@ func isStill(r io.ReaderAt) bool {
 	head := make([]byte, 16)
 	n, _ := r.ReadAt(head, 0)
 	head = head[:n]
-	if isPicture(head) {
+	if demuxerOf(head) != "" {
 		return true
 	}
 	for _, magic := range []string{

@@ -81,16 +81,19 @@ func parse(stderr []byte) media {
 // message returns an expression for one of several messages of ffmpeg. They stand at the beginning of a line; tags, which the
 // media can choose, do not.
 func message(texts ...string) *regexp.Regexp {
-	return regexp.MustCompile(`(?m)^\S.*(` + strings.Join(texts, "|") + `)`)
+	return regexp.MustCompile(`(?m)^(\S.*)?(` + strings.Join(texts, "|") + `)`)
 }
 
 var (
 	unreadable = message("Input/output error", "Permission denied", "Stale file handle", "Too many open files")
-	misused    = message("Unrecognized option", "Option not found", "No such filter", "Unknown encoder", "Error initializing filter")
-	refused    = message("not on whitelist", "misdetection possible")
-	invalid    = message(": Invalid data found")
-	beyond     = message("Cannot allocate memory", "Picture size .* is invalid", "Decoder .* not found", "Unknown decoder", "unknown codec")
-	demuxer    = regexp.MustCompile(`(?m)^\[(\w+)[\w,]* @ `)
+	misused    = message("Unrecognized option", "Option not found", "No such filter", "Filter not found", "Error parsing filterchain",
+		"Error initializing filter", "Error applying option '", "Unknown encoder", "Encoder not found")
+	refused = message("not on whitelist", "misdetection possible")
+	invalid = message(": Invalid data found")
+	beyond  = message("Cannot allocate memory", "Picture size .* is invalid", "[Dd]ecoder .*not found", "Unknown decoder", "unknown codec",
+		"no decoder found", "Unknown input format", "is not implemented", "unsupported chunk", "hardware accelerated AV1",
+		"Failed to get pixel format")
+	demuxer = regexp.MustCompile(`(?m)^\[(\w+)[\w,]* @ `)
 )
 
 // verdict says why no picture has come out of a run that ended by itself.
@@ -119,25 +122,4 @@ func verdict(res proc.Result) error {
 		return errors.New("no picture, and no reason given")
 	}()
 	return &Error{err, last(res.Stderr)}
-}
-
-// isPicture tells by its first bytes whether data is a picture that can be decoded in Go.
-func isPicture(data []byte) bool {
-	for _, magic := range []string{jpegMagic, pngMagic, "GIF8", "BM", "II*\x00", "MM\x00*"} {
-		if bytes.HasPrefix(data, []byte(magic)) {
-			return true
-		}
-	}
-	return len(data) > 12 && string(data[:4]) == "RIFF" && string(data[8:12]) == "WEBP"
-}
-
-const (
-	jpegMagic = "\xff\xd8\xff"
-	pngMagic  = "\x89PNG\r\n\x1a\n"
-)
-
-// isWhole reports whether data is a JPEG or PNG that has not been cut off.
-func isWhole(data []byte) bool {
-	return bytes.HasPrefix(data, []byte(jpegMagic)) && bytes.HasSuffix(data, []byte("\xff\xd9")) ||
-		bytes.HasPrefix(data, []byte(pngMagic)) && bytes.HasSuffix(data, []byte("IEND\xaeB`\x82"))
 }

@@ -26,6 +26,8 @@ import (
 // ErrOutput means that the child was killed because it wrote more than MaxOutput.
 var ErrOutput = errors.New("too much output")
 
+var errEnough = errors.New("enough output") // how the child's context ends when Cmd.Enough has reported true
+
 const (
 	defaultMaxOutput = 64 << 20
 	defaultMaxStderr = 4 << 10
@@ -44,6 +46,10 @@ type Cmd struct {
 	// knowing its name, and the only way that works everywhere: Windows hands over no other descriptor. (What the parent
 	// itself was given by its own parent, and never marked close-on-exec, is inherited as well; Go marks all it opens.)
 	Stdin *os.File
+
+	// Enough, if it is not nil, is given what has come on standard output so far whenever there is more of it. When it reports
+	// true the child is killed, and that is no error. It runs on a goroutine of its own, so it must not panic.
+	Enough func(stdout []byte) bool
 
 	MaxOutput int64         // on standard output, beyond which the child is killed; 0 means 64 MiB
 	MaxStderr int           // how much of the end of standard error is kept; 0 means 4 KiB
@@ -107,7 +113,7 @@ func Run(ctx context.Context, c Cmd) (Result, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 
-	stdout := capped{left: c.MaxOutput, full: func() { cancel(ErrOutput) }}
+	stdout := capped{left: c.MaxOutput, enough: c.Enough, cancel: cancel}
 	if stdout.left == 0 {
 		stdout.left = defaultMaxOutput
 	}
@@ -147,7 +153,7 @@ func Run(ctx context.Context, c Cmd) (Result, error) {
 		return res, &Error{Err: err, ExitCode: -1, Stderr: res.Stderr}
 	case cause == ErrOutput:
 		err = ErrOutput
-	case cmd.ProcessState.Success():
+	case cause == errEnough, cmd.ProcessState.Success():
 		// It was done, whatever happened after. ErrWaitDelay included: the child itself has written all it had.
 		return res, nil
 	default:
@@ -176,20 +182,26 @@ func startError(err error) error {
 	return err
 }
 
-// capped keeps what is written to it, and calls full when that is too much.
+// capped keeps what is written to it, and calls cancel when that is too much or enough.
 type capped struct {
-	buf  bytes.Buffer // until Wait has returned, only the goroutine that copies the pipe may use it
-	left int64
-	full func()
+	buf    bytes.Buffer // until Wait has returned, only the goroutine that copies the pipe may use it
+	left   int64
+	enough func(all []byte) bool
+	cancel context.CancelCauseFunc
 }
 
 func (w *capped) Write(p []byte) (int, error) {
 	if int64(len(p)) > w.left {
-		w.full()
+		w.cancel(ErrOutput)
 		return 0, ErrOutput
 	}
 	w.left -= int64(len(p))
-	return w.buf.Write(p)
+	w.buf.Write(p)
+	if w.enough != nil && w.enough(w.buf.Bytes()) {
+		w.enough = nil
+		w.cancel(errEnough)
+	}
+	return len(p), nil
 }
 
 // tail keeps the last max bytes that are written to it.

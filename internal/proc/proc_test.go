@@ -270,6 +270,36 @@ func TestFlood(t *testing.T) {
 	}
 }
 
+// Who has enough ends the child.
+func TestEnough(t *testing.T) {
+	c := self("flood", "stdout")
+	calls, last := 0, 0
+	c.Enough = func(stdout []byte) bool {
+		calls++
+		if len(stdout) <= last {
+			t.Errorf("got %d bytes after %d", len(stdout), last)
+		}
+		last = len(stdout)
+		return last > 100_000
+	}
+	res, err := Run(t.Context(), c)
+	if err != nil || len(res.Stdout) < last || last <= 100_000 || last > 1<<20 || calls < 2 {
+		t.Errorf("got %d bytes, seen %d in %d calls, %v", len(res.Stdout), last, calls, err)
+	}
+
+	// Never is enough.
+	c = self("say", "hello")
+	c.Enough = func([]byte) bool { return false }
+	if res, err := Run(t.Context(), c); err != nil || string(res.Stdout) != "hello" {
+		t.Errorf("got %q, %v", res.Stdout, err)
+	}
+	c = self("exit", "3")
+	c.Enough = func([]byte) bool { return true } // of nothing
+	if _, err := Run(t.Context(), c); failure(t, err).ExitCode != 3 {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestTail(t *testing.T) {
 	var all []byte
 	w := tail{max: 10}

@@ -14,7 +14,7 @@ const resolveCached = 0x20
 func Cached(path string, max int64) (data []byte, modTime time.Time, ok bool) {
 	fd, err := unix.Openat2(unix.AT_FDCWD, path, &unix.OpenHow{
 		Flags:   unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOFOLLOW,
-		Resolve: resolveCached,
+		Resolve: resolveCached | unix.RESOLVE_NO_SYMLINKS,
 	})
 	if err != nil {
 		return nil, modTime, false
@@ -32,4 +32,13 @@ func Cached(path string, max int64) (data []byte, modTime time.Time, ok bool) {
 		return nil, modTime, false
 	}
 	return data, time.Unix(st.Mtime.Sec, int64(st.Mtime.Nsec)), true
+}
+
+// open opens a path in which no link is followed.
+func open(path string, flags int) (int, error) {
+	fd, err := unix.Openat2(unix.AT_FDCWD, path, &unix.OpenHow{Flags: uint64(flags), Resolve: unix.RESOLVE_NO_SYMLINKS})
+	if err == unix.ENOSYS || err == unix.EPERM { // an older kernel, or a sandbox that does not know the call
+		return unix.Open(path, flags, 0)
+	}
+	return fd, err
 }

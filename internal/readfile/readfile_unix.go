@@ -11,14 +11,12 @@ import (
 )
 
 // Read returns the content and modification time of the regular file at path, which must not be larger than max. A
-// symbolic link as its last element is not followed, and anything but a regular file is fs.ErrInvalid at once: a FIFO
+// symbolic link as its last element is not followed, on Linux none anywhere, and anything but a regular file is fs.ErrInvalid at once: a FIFO
 // does not block.
 //
 // It is four system calls. The os package makes three more, since it offers each file to the network poller.
 func Read(path string, max int64) (data []byte, modTime time.Time, err error) {
-	fd, err := retry(func() (int, error) {
-		return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
-	})
+	fd, err := retry(func() (int, error) { return open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOFOLLOW) })
 	if err != nil {
 		return nil, modTime, err
 	}

@@ -1,6 +1,8 @@
 package store
 
 import (
+	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"time"
@@ -14,8 +16,8 @@ import (
 // It is made of system calls and not of an os.Root because a write has to open it each time: see openFolder.
 type folder struct{ fd int }
 
-// openFolder opens a folder below dir, which is an absolute path without links. It is done each time anew: what is written
-// through a descriptor that was kept is lost if the folder was deleted since.
+// openFolder opens a folder below dir, which is an absolute path without links, or dir itself if name is "". It is done each
+// time anew: what is written through a descriptor that was kept is lost if the folder was deleted since.
 func openFolder(dir, name string) (*folder, error) {
 	path := dir + sep + name
 	fd, err := again(func() (int, error) {
@@ -36,6 +38,38 @@ func openFolder(dir, name string) (*folder, error) {
 }
 
 func (f *folder) close() { unix.Close(f.fd) }
+
+// mkdir makes a folder, unless there is one.
+func (f *folder) mkdir(name string) error {
+	_, err := again(func() (int, error) { return 0, unix.Mkdirat(f.fd, name, 0o755) })
+	if err == unix.EEXIST {
+		return nil
+	}
+	return fault("mkdir", err)
+}
+
+// open opens a regular file to be read and written, and makes it if there is none.
+func (f *folder) open(name string) (*os.File, error) {
+	fd, err := again(func() (int, error) {
+		// O_NONBLOCK: a FIFO would block.
+		return unix.Openat(f.fd, name, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o644)
+	})
+	if err != nil {
+		return nil, fault("open", err)
+	}
+	var st unix.Stat_t
+	if err = unix.Fstat(fd, &st); err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
+		err = unix.EINVAL
+	}
+	if err == nil {
+		err = unix.SetNonblock(fd, false)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, fault("open", err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
 
 // create writes a new file, of data and tail.
 func (f *folder) create(name string, data, tail []byte) error {
@@ -70,15 +104,34 @@ func (f *folder) renameNew(from, to string) error {
 	return fault("rename", err)
 }
 
-// replace gives a file the name of another one, which is no more. It exchanges them first: to rename one over another makes
-// ext4 write the new one out there and then, in case that a program relies on it, which takes several times as long.
-func (f *folder) replace(from, to string) error {
-	_, err := again(func() (int, error) { return 0, unix.Renameat2(f.fd, from, f.fd, to, unix.RENAME_EXCHANGE) })
-	if err == nil {
-		return f.remove(from)
+// replace gives a file the name of another one, which is no more, and returns what that was. It exchanges them first: only then
+// it is sure which one it was, and to rename one over another makes ext4 write the new one out there and then, in case that
+// a program relies on it, which takes several times as long.
+func (f *folder) replace(from, to string) (old info, err error) {
+	_, err = again(func() (int, error) { return 0, unix.Renameat2(f.fd, from, f.fd, to, unix.RENAME_EXCHANGE) })
+	switch err {
+	case nil:
+		old, err = f.stat(from)
+		return old, errors.Join(err, f.remove(from))
+	case unix.EINVAL, unix.ENOSYS, unix.ENOENT: // the file system cannot, or there is no other one any more
+		old, _ = f.stat(to)
+		_, err = again(func() (int, error) { return 0, unix.Renameat(f.fd, from, f.fd, to) })
 	}
-	_, err = again(func() (int, error) { return 0, unix.Renameat(f.fd, from, f.fd, to) })
-	return fault("rename", err)
+	return old, fault("rename", err)
+}
+
+// take removes a file, and returns what it was.
+func (f *folder) take(name string) (old info, err error) {
+	// Under a name of its own nobody replaces it meanwhile.
+	temp := tempName(name)
+	if err := f.renameNew(name, temp); err != nil {
+		if !errors.Is(err, fs.ErrExist) {
+			return old, err
+		}
+		temp = name
+	}
+	old, err = f.stat(temp)
+	return old, errors.Join(err, f.remove(temp))
 }
 
 func (f *folder) remove(name string) error {
@@ -106,8 +159,8 @@ func (f *folder) touch(name string, t time.Time) error {
 	return fault("touch", unix.UtimesNanoAt(f.fd, name, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW))
 }
 
-// names returns all names in the folder.
-func (f *folder) names() ([]string, error) {
+// names returns the names in the folder, or if max is positive no more than that many.
+func (f *folder) names(max int) ([]string, error) {
 	// Another descriptor, since the position in the folder belongs to the first.
 	fd, err := again(func() (int, error) { return unix.Openat(f.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0) })
 	if err != nil {
@@ -115,7 +168,11 @@ func (f *folder) names() ([]string, error) {
 	}
 	dir := os.NewFile(uintptr(fd), ".")
 	defer dir.Close()
-	return dir.Readdirnames(-1)
+	names, err := dir.Readdirnames(max)
+	if err == io.EOF {
+		err = nil
+	}
+	return names, err
 }
 
 func fault(op string, err error) error {

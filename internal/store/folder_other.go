@@ -4,9 +4,12 @@ package store
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -15,7 +18,7 @@ import (
 type folder struct{ root *os.Root }
 
 func openFolder(dir, name string) (*folder, error) {
-	for _, path := range []string{dir, dir + sep + name} {
+	for _, path := range []string{dir, filepath.Join(dir, name)} {
 		info, err := os.Lstat(path)
 		if err != nil {
 			return nil, err
@@ -24,7 +27,7 @@ func openFolder(dir, name string) (*folder, error) {
 			return nil, fmt.Errorf("%s is no folder", path)
 		}
 	}
-	root, err := os.OpenRoot(dir + sep + name)
+	root, err := os.OpenRoot(filepath.Join(dir, name))
 	if err != nil {
 		return nil, err
 	}
@@ -32,6 +35,20 @@ func openFolder(dir, name string) (*folder, error) {
 }
 
 func (f *folder) close() { f.root.Close() }
+
+func (f *folder) mkdir(name string) error {
+	if err := f.root.Mkdir(name, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+func (f *folder) open(name string) (*os.File, error) {
+	if i, err := f.root.Lstat(name); err == nil && !i.Mode().IsRegular() {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrInvalid}
+	}
+	return f.root.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
+}
 
 func (f *folder) create(name string, data, tail []byte) error {
 	file, err := f.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
@@ -48,7 +65,18 @@ func (f *folder) create(name string, data, tail []byte) error {
 // renameNew always says that there may be a file by the new name: the caller looks itself.
 func (f *folder) renameNew(from, to string) error { return fs.ErrExist }
 
-func (f *folder) replace(from, to string) error { return f.root.Rename(from, to) }
+// replace and take look first and act then. What another process does in between makes the account wrong for a while.
+func (f *folder) replace(from, to string) (old info, err error) {
+	old, _ = f.stat(to)
+	return old, f.root.Rename(from, to)
+}
+
+func (f *folder) take(name string) (old info, err error) {
+	if old, err = f.stat(name); err == nil {
+		err = f.root.Remove(name)
+	}
+	return old, err
+}
 
 func (f *folder) remove(name string) error { return f.root.Remove(name) }
 
@@ -62,11 +90,15 @@ func (f *folder) stat(name string) (info, error) {
 
 func (f *folder) touch(name string, t time.Time) error { return f.root.Chtimes(name, t, t) }
 
-func (f *folder) names() ([]string, error) {
+func (f *folder) names(max int) ([]string, error) {
 	dir, err := f.root.Open(".")
 	if err != nil {
 		return nil, err
 	}
 	defer dir.Close()
-	return dir.Readdirnames(-1)
+	names, err := dir.Readdirnames(max)
+	if err == io.EOF {
+		err = nil
+	}
+	return names, err
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"os"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -26,7 +25,7 @@ func (u Usage) plus(v Usage) Usage { return Usage{u.Files + v.Files, u.Bytes + v
 // A file is entered before it is written and left out after it was removed, so that a process that is killed in between leaves
 // an account of too much and never of too little.
 type ledger struct {
-	path  string
+	dir   string
 	begun func() // called when the account had to be begun anew, so that somebody must count
 
 	// One at a time in each folder, or several that write and remove files. They are not what several processes know of each
@@ -36,8 +35,9 @@ type ledger struct {
 	turn    chan struct{} // holds one element while somebody uses the fields below
 	file    *os.File      // nil: not opened yet, or it cannot be
 	info    os.FileInfo   // of file
-	checked time.Time     // when it was still what lies at path
+	checked time.Time     // when it still lay in the folder
 	alone   bool          // there are no locks here
+	unsaved bool          // file could not be written, so that folders knows better
 	folders [256]Usage    // as they were when they were read last
 	inside  [256]int      // who came in through enter
 }
@@ -58,8 +58,8 @@ const (
 	folderPatience  = time.Second            // and a folder for as long as it takes to read it
 )
 
-func newLedger(path string, begun func()) *ledger {
-	l := &ledger{path: path, begun: begun, turn: make(chan struct{}, 1)}
+func newLedger(dir string, begun func()) *ledger {
+	l := &ledger{dir: dir, begun: begun, turn: make(chan struct{}, 1)}
 	for i := range l.doors {
 		l.doors[i] = semaphore.NewWeighted(everybody)
 	}
@@ -102,7 +102,8 @@ func (l *ledger) update(change func() (folder int)) {
 	}
 	if i := change(); i >= 0 && shared {
 		var b [16]byte
-		_, _ = l.file.WriteAt(l.folders[i].append(b[:0]), int64(len(usageMagic)+i*16)) // else it is too old, until a folder is read
+		_, err := l.file.WriteAt(l.folders[i].append(b[:0]), int64(len(usageMagic)+i*16))
+		l.unsaved = err != nil
 	}
 }
 
@@ -131,16 +132,21 @@ func (l *ledger) readLocked() (shared bool) {
 	}
 	var buf [usageSize + 1]byte
 	n, _ := l.file.ReadAt(buf[:], 0)
-	if l.parseLocked(buf[:n]) {
+	if !l.unsaved && l.parseLocked(buf[:n]) {
 		return true
 	}
-	// It is new, or damaged. What is known here is the best there is.
+	// It is new, or damaged, or could not be written the last time. What is known here is the best there is.
 	b := append(buf[:0], usageMagic...)
 	for _, u := range l.folders {
 		b = u.append(b)
 	}
-	if _, err := l.file.WriteAt(b, 0); err == nil {
-		_ = l.file.Truncate(int64(len(b)))
+	_, err := l.file.WriteAt(b, 0)
+	if err == nil {
+		err = l.file.Truncate(int64(len(b)))
+	}
+	if l.unsaved = err != nil; l.unsaved {
+		unlock(l.file, accountAt)
+		return false
 	}
 	l.begun()
 	return true
@@ -164,7 +170,7 @@ func (l *ledger) parseLocked(b []byte) bool {
 	return true
 }
 
-// openLocked makes sure that file is what lies at path now: the folder may have been deleted and made again.
+// openLocked makes sure that file is the one in the folder: that may have been deleted and made again.
 func (l *ledger) openLocked() bool {
 	if l.alone {
 		return false
@@ -173,20 +179,20 @@ func (l *ledger) openLocked() bool {
 	if l.file != nil && now.Sub(l.checked) < checkInterval {
 		return true
 	}
-	info, err := os.Lstat(l.path)
 	if l.file != nil {
-		if err == nil && os.SameFile(info, l.info) {
+		if info, err := os.Lstat(l.dir + sep + usageName); err == nil && os.SameFile(info, l.info) {
 			l.checked = now
 			return true
 		}
 		l.file.Close()
 		l.file = nil
 	}
-	// Nothing is made where a link has taken the folder's place.
-	if dir, dirErr := os.Lstat(filepath.Dir(l.path)); dirErr != nil || !dir.IsDir() || err == nil && !info.Mode().IsRegular() {
+	dir, err := openFolder(l.dir, "")
+	if err != nil {
 		return false
 	}
-	f, err := os.OpenFile(l.path, os.O_RDWR|os.O_CREATE, 0o644)
+	defer dir.close()
+	f, err := dir.open(usageName)
 	if err != nil {
 		return false
 	}

@@ -56,6 +56,7 @@ type Entry struct {
 	Version   string // of the source, as the request gave it
 	Made      time.Time
 	ThumbHash string
+	FFmpeg    string // where there is no picture: the ffmpeg on which that depends
 	Data      []byte // the picture, encoded
 }
 
@@ -101,7 +102,7 @@ func (c Cause) String() string {
 //	36   stamp           int64 size, int64 seconds, uint32 nanoseconds of the source's modification time
 //	56   made            int64, Unix time in nanoseconds
 //	64   limit           uint32, the largest edge allowed where size is 0, else 0
-//	68   provider, path, tag, version, ThumbHash: each a uint32 length and its bytes
+//	68   provider, path, tag, version, ThumbHash, FFmpeg: each a uint32 length and its bytes
 //	     checksum        uint32, CRC-32C of all before it, the payload included
 //	     trailer length  uint32, from magic to the end of the file
 //
@@ -123,7 +124,7 @@ var (
 
 // trailer returns what stands behind Data in the file that says e.
 func (e *Entry) trailer() ([]byte, error) {
-	texts := []string{e.Key.Provider, e.Key.Path, e.Tag, e.Version, e.ThumbHash}
+	texts := []string{e.Key.Provider, e.Key.Path, e.Tag, e.Version, e.ThumbHash, e.FFmpeg}
 	n := sealFixed + sealEnd
 	for _, t := range texts {
 		n += 4 + len(t)
@@ -205,7 +206,7 @@ func Unseal(file []byte, want *Key) (*Entry, error) {
 	}
 	e.Key.Provider, e.Key.Path = want.Provider, want.Path
 	rest := t[sealFixed : n-sealEnd]
-	for _, text := range [...]*string{&e.Key.Provider, &e.Key.Path, &e.Tag, &e.Version, &e.ThumbHash} {
+	for _, text := range [...]*string{&e.Key.Provider, &e.Key.Path, &e.Tag, &e.Version, &e.ThumbHash, &e.FFmpeg} {
 		if len(rest) < 4 || uint64(le.Uint32(rest)) > uint64(len(rest)-4) {
 			return nil, errors.New("broken trailer")
 		}

@@ -155,7 +155,7 @@ func at(dir string, max int64, log *slog.Logger) (*Store, error) {
 	}
 	s := &Store{dir: dir, max: max, log: log, reads: semaphore.NewWeighted(maxReads), trims: semaphore.NewWeighted(1)}
 	s.ctx, s.stop = context.WithCancel(context.Background())
-	s.ledger = newLedger(dir+sep+usageName, s.learn)
+	s.ledger = newLedger(dir, s.learn)
 	return s, nil
 }
 
@@ -170,19 +170,13 @@ func claim(dir string) error {
 	if tagged(dir) {
 		return nil
 	}
-	root, err := os.OpenRoot(dir)
+	f, err := openFolder(dir, "")
 	if err != nil {
 		return err
 	}
-	defer root.Close()
-	f, err := root.Open(".")
+	defer f.close()
+	names, err := f.names(260) // more than 259 cannot all be ours
 	if err != nil {
-		return err
-	}
-	defer f.Close()
-	// More than 259 names cannot all be ours, so there is no need to read on.
-	names, err := f.Readdirnames(260)
-	if err != nil && err != io.EOF {
 		return err
 	}
 	for _, name := range names {
@@ -201,8 +195,9 @@ func claim(dir string) error {
 		}
 		return fmt.Errorf("%s holds %q: %w", dir, name, ErrForeign)
 	}
-	_ = root.WriteFile(tagName, []byte(tagText), 0o644)
-	_ = root.WriteFile(readmeName, []byte(readmeText), 0o644)
+	for name, text := range map[string]string{tagName: tagText, readmeName: readmeText} {
+		_ = f.create(name, []byte(text), nil)
+	}
 	return nil
 }
 
@@ -370,7 +365,7 @@ func (s *Store) publish(folder, name string, data, tail []byte) (old int64, err 
 		return -1, err
 	}
 	defer f.close()
-	temp := fmt.Sprintf("%s.%016x.tmp", name, rand.Uint64())
+	temp := tempName(name)
 	if err = f.create(temp, data, tail); err == nil {
 		if err = f.renameNew(temp, name); err == nil {
 			return -1, nil
@@ -387,35 +382,33 @@ func (s *Store) publish(folder, name string, data, tail []byte) (old int64, err 
 	return -1, err
 }
 
-func replace(f *folder, temp, name string) (old int64, err error) {
-	old = -1
-	switch there, err := f.stat(name); {
-	case err == nil && there.dir:
+// tempName returns the name that a file has while it is being written or removed.
+func tempName(name string) string { return fmt.Sprintf("%s.%016x.tmp", name, rand.Uint64()) }
+
+func replace(f *folder, temp, name string) (size int64, err error) {
+	if there, err := f.stat(name); err == nil && there.dir {
 		return -1, errInTheWay
-	case err == nil && there.regular:
-		old = there.size
 	}
-	return old, f.replace(temp, name)
+	old, err := f.replace(temp, name)
+	if !old.regular {
+		old.size = -1
+	}
+	return old.size, err
 }
 
 // makeFolder makes one of the 256 folders, and the folder that they are in if somebody has deleted it.
 func (s *Store) makeFolder(name string) error {
-	there, err := os.Lstat(s.dir)
+	f, err := openFolder(s.dir, "")
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = cmp.Or(os.MkdirAll(s.dir, 0o755), claim(s.dir)); err == nil {
-			there, err = os.Lstat(s.dir)
+			f, err = openFolder(s.dir, "")
 		}
 	}
 	if err != nil {
 		return err
 	}
-	if !there.IsDir() {
-		return fmt.Errorf("%s is no folder any more", s.dir)
-	}
-	if err := os.Mkdir(s.dir+sep+name, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return nil
+	defer f.close()
+	return f.mkdir(name)
 }
 
 // wrote notes how a write went. It logs changes of state only.
@@ -472,7 +465,7 @@ func (s *Store) names(folder string) ([]string, error) {
 		return nil, err
 	}
 	defer f.close()
-	return f.names()
+	return f.names(-1)
 }
 
 // removeFile deletes one file and takes it out of the account. What is no file stays.
@@ -489,15 +482,14 @@ func (s *Store) removeFile(ctx context.Context, folder, name string) error {
 	if !s.ledger.enter(ctx, number, Usage{}, -1) {
 		return context.Cause(ctx)
 	}
+	gone := Usage{}
 	there, err := f.stat(name)
 	if err == nil && !there.dir {
-		err = f.remove(name)
+		if there, err = f.take(name); err == nil && there.regular {
+			gone = Usage{-1, -there.size}
+		}
 	}
-	if err == nil && there.regular {
-		s.ledger.leave(number, Usage{-1, -there.size})
-	} else {
-		s.ledger.leave(number, Usage{})
-	}
+	s.ledger.leave(number, gone)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}

@@ -8,6 +8,7 @@ import (
 	"image/jpeg"
 	"io/fs"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -124,7 +125,7 @@ func TestNames(t *testing.T) {
 func TestSealRoundTrip(t *testing.T) {
 	for _, want := range []*Entry{
 		sample("a", 10),
-		{Key: Key{Provider: "p", Path: "a", None: true}, Cause: Corrupt, ModTime: time.Unix(0, 0), Made: time.Unix(5, 0), Data: []byte{}},
+		{Key: Key{Provider: "p", Path: "a", None: true}, Cause: Corrupt, FFmpeg: "1-2", ModTime: time.Unix(0, 0), Made: time.Unix(5, 0), Data: []byte{}},
 		{Key: Key{Provider: "p", Path: "\xff\x00", Size: 65535}, ModTime: time.Unix(-5, 0), Data: []byte{1}, Made: time.Unix(5, 0)},
 	} {
 		data, err := want.Seal()
@@ -403,7 +404,7 @@ func BenchmarkDiskWrite(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	for name, files := range map[string]int{"new": 1 << 40, "again": 100} {
+	for name, files := range map[string]int{"new": math.MaxInt, "again": 100} {
 		b.Run(name, func(b *testing.B) {
 			dir := b.TempDir()
 			s := newStore(b, filepath.Join(dir, "store"), -1)

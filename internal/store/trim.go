@@ -83,7 +83,7 @@ func (s *Store) walkFolder(ctx context.Context, number int, visit func(File) err
 			return Usage{}, err
 		}
 		defer f.close()
-		names, err := f.names()
+		names, err := f.names(-1)
 		now := time.Now()
 		for _, name := range names {
 			if !ourName.MatchString(name) || ctx.Err() != nil {

@@ -1,0 +1,292 @@
+package ffmpeg
+
+import (
+	"bytes"
+	"compress/zlib"
+	"context"
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"image"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func decodeFile(t *testing.T, dir, name string, args ...string) ([]byte, error) {
+	t.Helper()
+	data, err := os.ReadFile(makeFile(t, dir, name, args...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return system.Decode(t.Context(), data, Caller{})
+}
+
+func TestStills(t *testing.T) {
+	dir := t.TempDir()
+	makeCover(t, dir, "cover.png", "testsrc")
+	for _, name := range []string{"still.avif", "still.jxl", "still.jp2", "still.tiff", "still.bmp", "still.webp", "still.gif", "still.jpg"} {
+		t.Run(name, func(t *testing.T) {
+			data, err := decodeFile(t, dir, name, "-i", "cover.png")
+			if err != nil {
+				e, _ := errors.AsType[*Error](err)
+				t.Fatalf("%v\n%+v", err, e)
+			}
+			img := decode(t, data)
+			if got := img.Bounds().Size(); got != image.Pt(120, 100) {
+				t.Errorf("got %v", got)
+			}
+			isSharp(t, img)
+			if same, err := extract(t, system, filepath.Join(dir, name)); err != nil || !bytes.Equal(same, data) {
+				t.Errorf("as a file: got %d bytes, %v", len(same), err)
+			}
+		})
+	}
+	t.Run("large", func(t *testing.T) {
+		data, err := decodeFile(t, dir, "large.bmp", "-i", "cover.png", "-vf", "scale=4000:100")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := decode(t, data).Bounds().Size(); got != image.Pt(2048, 51) {
+			t.Errorf("got %v", got)
+		}
+	})
+	t.Run("transparent", func(t *testing.T) {
+		data, err := decodeFile(t, dir, "transparent.tiff", "-i", "cover.png", "-vf", "format=rgba,colorchannelmixer=aa=0.5")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, _, a := decode(t, data).At(9, 9).RGBA(); a>>8 < 120 || a>>8 > 135 {
+			t.Errorf("got alpha %d", a>>8)
+		}
+	})
+}
+
+// Of a picture that has been cut off, what is there is shown.
+func TestCutOff(t *testing.T) {
+	dir := t.TempDir()
+	whole := decode(t, readFile(t, makeFile(t, dir, "whole.png", "-f", "lavfi", "-i", "mandelbrot=s=400x300", "-frames:v", "1")))
+	for _, tt := range []struct {
+		name string
+		args []string
+		from int // the first of 100 lines that are to be there
+	}{
+		{"cut.jpg", []string{"-q:v", "1"}, 0},
+		{"cut.png", nil, 0},
+		{"cut.gif", nil, 0},
+		{"cut.webp", []string{"-lossless", "1"}, 0},
+		{"cut.bmp", nil, 180},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			data := readFile(t, makeFile(t, dir, tt.name, append([]string{"-i", "whole.png"}, tt.args...)...))
+			got, err := system.Decode(t.Context(), data[:len(data)/2], Caller{})
+			if err != nil {
+				e, _ := errors.AsType[*Error](err)
+				t.Fatalf("%v\n%+v", err, e)
+			}
+			img := decode(t, got)
+			if img.Bounds() != whole.Bounds() {
+				t.Fatalf("got %v", img.Bounds())
+			}
+			sum := 0
+			for y := tt.from; y < tt.from+100; y++ {
+				for x := range 400 {
+					d := grey(img, x, y) - grey(whole, x, y)
+					sum += max(d, -d)
+				}
+			}
+			if mean := sum / 100 / 400; mean > 16 { // GIF has few colours
+				t.Errorf("differs by %d", mean)
+			}
+
+			// Too little is nothing.
+			if _, err := system.Decode(t.Context(), data[:min(len(data)/50, 300)], Caller{}); !errors.Is(err, ErrCorrupt) {
+				t.Errorf("the first bytes: got %v", err)
+			}
+		})
+	}
+}
+
+// What is missing of a JPEG is not green, and if all of it is missing there is none.
+func TestDamagedJPEG(t *testing.T) {
+	dir := t.TempDir()
+	makeFile(t, dir, "whole.png", "-f", "lavfi", "-i", "mandelbrot=s=800x600", "-frames:v", "1")
+	data := readFile(t, makeFile(t, dir, "whole.jpg", "-i", "whole.png", "-q:v", "1"))
+	half, err := system.Decode(t.Context(), data[:len(data)/2], Caller{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, g, b, _ := decode(t, half).At(400, 590).RGBA(); r>>8 > 40 || g>>8 > 40 || b>>8 > 40 {
+		t.Errorf("the lower half is %d %d %d", r>>8, g>>8, b>>8)
+	}
+	scan := bytes.Index(data, []byte("\xff\xda")) + 14
+	for name, tail := range map[string][]byte{
+		"nothing": nil, "few zeros": make([]byte, 20000), "zeros": make([]byte, len(data)), "text": bytes.Repeat([]byte("some text "), 1000), "end": []byte(jpegEnd),
+	} {
+		if _, err := system.Decode(t.Context(), append(data[:scan:scan], tail...), Caller{}); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s instead of the picture: got %v", name, err)
+		}
+	}
+}
+
+// The orientation of a JPEG remains to be applied, whatever ffmpeg thinks of it.
+func TestOrientation(t *testing.T) {
+	dir := t.TempDir()
+	data := readFile(t, makeCover(t, dir, "cover.jpg", "testsrc"))
+	exif := []byte("MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00")
+	app1 := binary.BigEndian.AppendUint16([]byte("\xff\xe1"), uint16(2+6+len(exif)))
+	app1 = append(append(app1, "Exif\x00\x00"...), exif...)
+	data = append(append([]byte("\xff\xd8"), app1...), data[2:]...)
+	got, err := system.Decode(t.Context(), data[:len(data)*3/4], Caller{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if size := decode(t, got).Bounds().Size(); size != image.Pt(120, 100) {
+		t.Errorf("got %v", size)
+	}
+	if i := bytes.Index(got, append([]byte("eXIf"), exif...)); i != len(pngMagic)+8+13+4+4 {
+		t.Errorf("the data is at %d", i)
+	}
+}
+
+func TestDecodeVerdicts(t *testing.T) {
+	needFFmpeg(t)
+	for name, data := range map[string]string{
+		"nothing":  "",
+		"text":     strings.Repeat("All work and no play. ", 100),
+		"zeros":    string(make([]byte, 10000)),
+		"SVG":      `<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>`,
+		"playlist": "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n/dev/zero\n#EXT-X-ENDLIST\n",
+		"ffconcat": "ffconcat version 1.0\nfile secret.ts\n",
+		"HEIC":     "\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + string(make([]byte, 1000)),
+		"too many": string(header(30000, 30000)) + pngEnd,
+	} {
+		if _, err := system.Decode(t.Context(), []byte(data), Caller{}); !errors.Is(err, ErrUnsupported) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+	for name, data := range map[string]string{
+		"PNG": string(header(100, 100)) + pngEnd, "JPEG": jpegMagic, "GIF": "GIF89a", "TIFF": "II*\x00" + string(make([]byte, 100)),
+		"WebP": "RIFF\x00\x00\x00\x00WEBPVP8 ", "BMP": "BM" + string(make([]byte, 100)),
+	} {
+		if _, err := system.Decode(t.Context(), []byte(data), Caller{}); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+
+	// What other builds say.
+	opened := "Input #0, mov,mp4,m4a,3gp,3g2,mj2, from 'fd:':\n  Duration: N/A, start: 0.000000, bitrate: N/A\n" +
+		"  Stream #0:0[0x1]: Video: av1 (av01 / 0x31307661), yuv420p, 64x64\n"
+	avif := "\x00\x00\x00\x18ftypavif"
+	for said, want := range map[string]error{
+		"[mov,mp4,m4a,3gp,3g2,mj2 @ 0x1] moov atom not found\nfd:: Invalid data found when processing input\n":     ErrUnsupported,
+		opened + "Decoder (codec av1) not found for input stream #0:0\n":                                           ErrUnsupported,
+		opened + "[vist#0:0/av1 @ 0x1] Decoding requested, but no decoder found for: av1\n":                        ErrUnsupported,
+		opened + "[av1 @ 0x1] Your platform doesn't suppport hardware accelerated AV1 decoding.\n":                 ErrUnsupported,
+		opened + "[libdav1d @ 0x1] Error parsing OBU data\nError while decoding stream #0:0: Invalid data found\n": ErrCorrupt,
+		opened + "[AVFilterGraph @ 0x1] No such filter: 'format'\nError opening output files: Filter not found\n":  nil,
+		opened + "fd:: Input/output error\n": nil,
+		"":                                   nil,
+	} {
+		tool := &Tool{Path: standIn(t, "cat >&2 <<'EOF'\n"+said+"EOF\nexit 1")}
+		_, err := tool.Decode(t.Context(), []byte(avif), Caller{})
+		if want != nil && !errors.Is(err, want) || want == nil && (err == nil || isSure(err)) {
+			t.Errorf("%s\ngot %v, want %v", said, err, want)
+		}
+	}
+	tool := &Tool{Path: standIn(t, "echo \"[in#0 @ 0x1] Unknown input format: 'jpeg_pipe'\" >&2; exit 1")}
+	if _, err := tool.Decode(t.Context(), []byte(jpegMagic), Caller{}); !errors.Is(err, ErrUnsupported) {
+		t.Errorf("a build without JPEG: got %v", err)
+	}
+	for _, script := range []string{"kill -9 $$", "kill -SEGV $$"} {
+		if _, err := (&Tool{Path: standIn(t, script)}).Decode(t.Context(), []byte(jpegMagic), Caller{}); err == nil || isSure(err) {
+			t.Errorf("%s: got %v", script, err)
+		}
+	}
+}
+
+// header returns the beginning of a PNG.
+func header(w, h uint32) []byte {
+	data := binary.BigEndian.AppendUint32(nil, w)
+	data = binary.BigEndian.AppendUint32(data, h)
+	return append([]byte(pngMagic), chunk("IHDR", append(data, 8, 2, 0, 0, 0))...)
+}
+
+func chunk(name string, data []byte) []byte {
+	b := binary.BigEndian.AppendUint32(nil, uint32(len(data)))
+	b = append(append(b, name...), data...)
+	return binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b[4:]))
+}
+
+// F7: a small file with 500 MB of colour profile. That it fails or not is all the same, but it must not take long.
+func TestBomb(t *testing.T) {
+	needFFmpeg(t)
+	var b bytes.Buffer
+	z, _ := zlib.NewWriterLevel(&b, zlib.BestSpeed)
+	for range 500 {
+		z.Write(make([]byte, 1<<20))
+	}
+	z.Close()
+	data := append(header(64, 64), chunk("iCCP", append([]byte("x\x00\x00"), b.Bytes()...))...)
+	start := time.Now()
+	_, err := system.Decode(t.Context(), data, Caller{})
+	if d := time.Since(start); d > 10*time.Second || errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("it took %v: %v", d, err)
+	}
+}
+
+func TestMendPNG(t *testing.T) {
+	whole := append(append(header(9, 9), chunk("IDAT", make([]byte, 100))...), pngEnd...)
+	if got := mendPNG(whole); !bytes.Equal(got, whole) {
+		t.Error("a whole one has changed")
+	}
+	for n := range len(whole) {
+		data := bytes.Clone(whole[:n])
+		got := mendPNG(data)
+		if !bytes.Equal(data, whole[:n]) {
+			t.Fatal("the original has changed")
+		}
+		if n < len(pngMagic) {
+			if !bytes.Equal(got, data) {
+				t.Errorf("%d bytes have changed", n)
+			}
+			continue
+		}
+		// It has whole chunks only, the last one is the end, and all that was there but the last few bytes.
+		rest := got[len(pngMagic):]
+		for len(rest) > len(pngEnd) {
+			rest = rest[min(len(rest), int(binary.BigEndian.Uint32(rest))+12):]
+		}
+		if string(rest) != pngEnd || len(got) < n {
+			t.Errorf("of %d bytes: %q", n, got)
+		}
+	}
+}
+
+func TestBuild(t *testing.T) {
+	path := standIn(t, "true")
+	tool := &Tool{Path: path}
+	first := tool.Build()
+	if first == "" || first != tool.Build() || strings.Contains(first, "/") {
+		t.Errorf("got %q, then %q", first, tool.Build())
+	}
+	os.Chtimes(path, time.Time{}, time.Now().Add(-time.Hour))
+	if got := tool.Build(); got == first || got == "" {
+		t.Errorf("another one is still %q", got)
+	}
+	os.Remove(path)
+	if got := tool.Build(); got != "" {
+		t.Errorf("none is %q", got)
+	}
+}
+
+func readFile(t *testing.T, name string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
