@@ -8,6 +8,7 @@ import (
 	"image/color"
 	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -551,5 +552,122 @@ func TestProcesses(t *testing.T) {
 	<-done
 	if st := c.Stats(); highest < 1 || highest > 2 || st.Processes < 13 || st.ProcessesRunning != 0 {
 		t.Errorf("at most %d at once; stats %+v", highest, st)
+	}
+}
+
+// jpeg2000 returns a picture of one colour that Go cannot decode.
+func jpeg2000(t testing.TB) []byte {
+	t.Helper()
+	needFFmpeg(t)
+	cmd := exec.Command("ffmpeg", "-v", "error", "-f", "lavfi", "-i", "color=red:size=64x48", "-frames:v", "1", "-c:v", "jpeg2000", "-f", "image2pipe", "-")
+	data, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// A picture that Go cannot decode is decoded by ffmpeg, once for all sizes, whoever found it.
+func TestRescue(t *testing.T) {
+	data := jpeg2000(t)
+	s := newShelf()
+	s.set("a", tag("1"), []byte("some song"))
+	found := &Picture{Data: data} // the same one each time
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Extractor: FirstOf(
+		ExtractorFunc(func(context.Context, *Source) (*Picture, error) { return found, nil }),
+		&FFmpeg{},
+	)})
+	var wg sync.WaitGroup
+	for size := 10; size < 14; size++ {
+		wg.Go(func() {
+			thumb, err := c.Get(t.Context(), "p", "a", size)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if thumb.Width != size {
+				t.Errorf("width %d, want %d", thumb.Width, size)
+			}
+			isColour(t, thumb, color.NRGBA{254, 0, 0, 255})
+		})
+	}
+	wg.Wait()
+	const probes = 2
+	if got := c.Stats(); got.Processes != 1+probes || got.Extractions != 1 {
+		t.Errorf("%d processes and %d extractions, want 1 and 1, and %d that ask what ffmpeg can do", got.Processes, got.Extractions, probes)
+	}
+}
+
+// What ffmpeg cannot decode either is remembered, over restarts too, until there is another ffmpeg.
+func TestRescueRemembered(t *testing.T) {
+	needFFmpeg(t)
+	path, err := exec.LookPath("ffmpeg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := filepath.Join(t.TempDir(), "ffmpeg")
+	if err := os.WriteFile(own, program, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s := newShelf()
+	s.set("a", tag("1"), []byte("some song"))
+	extractions := 0
+	cfg := Config{Providers: map[string]Provider{"p": s}, Dir: t.TempDir(), Extractor: FirstOf(
+		ExtractorFunc(func(context.Context, *Source) (*Picture, error) {
+			extractions++
+			return &Picture{Data: []byte("no picture at all")}, nil
+		}),
+		&FFmpeg{Path: own},
+	)}
+	for _, step := range []struct {
+		before func()
+		want   int
+	}{
+		{func() {}, 1},
+		{func() {}, 1},
+		{func() { os.Chtimes(own, time.Time{}, time.Now().Add(-time.Hour)) }, 2},
+		{func() {}, 2},
+	} {
+		step.before()
+		c := mustNew(t, cfg)
+		for range 2 {
+			if _, err := c.Get(t.Context(), "p", "a", 10); !errors.Is(err, ErrUnsupported) {
+				t.Errorf("got %v", err)
+			}
+		}
+		c.Close()
+		if extractions != step.want {
+			t.Errorf("%d extractions, want %d", extractions, step.want)
+		}
+	}
+}
+
+// Without ffmpeg it is not known whether such a picture can be decoded; a damaged one is what it is.
+func TestRescueWithoutFFmpeg(t *testing.T) {
+	for _, test := range []struct {
+		data   []byte
+		status int
+	}{
+		{[]byte("\xff\x4f\xff\x51 JPEG 2000, or so it begins"), http.StatusServiceUnavailable},
+		{noisy(50, 50, 50)[:30], http.StatusUnsupportedMediaType},
+	} {
+		s := newShelf()
+		s.set("a", tag("1"), []byte("some song"))
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Extractor: FirstOf(
+			ExtractorFunc(func(context.Context, *Source) (*Picture, error) { return &Picture{Data: test.data}, nil }),
+			&FFmpeg{Path: filepath.Join(t.TempDir(), "none")},
+		)})
+		for range 2 {
+			if _, err := c.Get(t.Context(), "p", "a", 10); HTTPStatus(err) != test.status {
+				t.Errorf("%.8q: %d, want %d: %v", test.data, HTTPStatus(err), test.status, err)
+			}
+		}
+		if remembered := c.Stats().NegativeHits == 1; remembered != (test.status == http.StatusUnsupportedMediaType) {
+			t.Errorf("%.8q: remembered is %v", test.data, remembered)
+		}
 	}
 }
