@@ -14,8 +14,11 @@
 //
 // A thumbnail in memory is returned at once, and so is a stored one that the system can give without waiting for the disk.
 // Otherwise everybody who wants it waits for one flight, which looks on disk, and only when there is nothing asks the
-// provider for the media and the [Extractor] for the picture in it. All sizes of one source share one extraction. A flight ends early when the last one who waits for it has left: then queued work is
-// dropped and a running process is killed.
+// provider for the media and the [Extractor] for the picture in it. All sizes of one source share one extraction. A flight
+// ends early when the last one who waits for it has left: then queued work is dropped and a running process is killed.
+//
+// Work that waits begins in the order of coming, but no provider takes all workers and processes from the others, and
+// [Cache.Warm] yields to everybody.
 //
 // # Freshness
 //
@@ -128,13 +131,15 @@ type Observer struct {
 	//	joined         by a flight that another request had begun
 	//	failure        a remembered one
 	//	""             the request failed before that was known
-	Request func(req Request, from string, took time.Duration, err error)
+	//
+	// ctx is the caller's, for a trace to go on in.
+	Request func(ctx context.Context, req Request, from string, took time.Duration, err error)
 
 	// Stage is called at the end of each step of making a thumbnail: queue (the wait for a worker), stat, open, extract,
 	// rescue (a picture that Go cannot decode, by ffmpeg), render, store.
 	Stage func(provider, path, stage string, took time.Duration, err error)
 
-	// Warmed is called for each path that Warm has done with. Err is why it has no thumbnail.
+	// Warmed is called for each path that Warm has done with, one at a time. Err is why it has no thumbnail.
 	Warmed func(path string, sofar Warmed, err error)
 }
 
@@ -500,7 +505,7 @@ func (c *Cache) observed(ctx context.Context, req *Request) (*Thumbnail, error) 
 	start, by := time.Now(), &asker{}
 	t, err := c.ask(ctx, req, by)
 	from, _ := by.from.Load().(string)
-	c.observer.Request(*req, from, time.Since(start), err)
+	c.observer.Request(ctx, *req, from, time.Since(start), err)
 	return t, err
 }
 

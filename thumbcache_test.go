@@ -1563,7 +1563,7 @@ func TestObserver(t *testing.T) {
 			told = append(told, fmt.Sprintf(format, args...))
 		}
 		c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Dir: t.TempDir(), MemoryEntries: 1, Extractor: Images(), Observer: &Observer{
-			Request: func(req Request, from string, took time.Duration, err error) {
+			Request: func(_ context.Context, req Request, from string, took time.Duration, err error) {
 				tell("%s %d from %s: %v", req.Path, req.Size, from, lasting(err))
 			},
 			Stage: func(provider, path, stage string, took time.Duration, err error) {
