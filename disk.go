@@ -51,18 +51,12 @@ func entryFor(k *key, stamp Stamp, version string) *store.Entry {
 	return &store.Entry{Key: k.stored(), Pipeline: pipeline, Size: stamp.Size, ModTime: stamp.ModTime, Tag: stamp.Tag, Version: version}
 }
 
-// claim claims the making of k among all processes that share the folder, and reports whether it was free.
-func (d disk) claim(k *key, hash string) (release func(), ok bool) {
+// claim claims the making of k among all processes that share the folder, waiting for as long as ctx and patience last, and
+// reports whether it was free.
+func (d disk) claim(ctx context.Context, k *key, hash string, patience time.Duration) (release func(), ok bool) {
 	if d.Store == nil {
 		return func() {}, true
 	}
 	name := k.stored()
-	return d.TryLock(&name, hash)
-}
-
-// await is claim that waits, and goes on without when that was for long enough.
-func (d disk) await(ctx context.Context, k *key, hash string, patience time.Duration) (release func()) {
-	name := k.stored()
-	release, _ = d.Lock(ctx, &name, hash, patience)
-	return release
+	return d.Lock(ctx, &name, hash, patience)
 }

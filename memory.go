@@ -60,9 +60,14 @@ type entry struct {
 // fresh reports whether e may be served for version without another thought.
 func (e *entry) fresh(version string) bool {
 	if version != "" {
-		return e.version == version
+		return isVersion(version, e.version, e.stamp)
 	}
 	return e.look != nil && !e.look.due.Load()
+}
+
+// isVersion reports whether version is that of what was made for a request with the version made, or with none from stamp.
+func isVersion(version, made string, stamp Stamp) bool {
+	return version == made || made == "" && version == stamp.Version()
 }
 
 // A look is what the provider last said about a source. A timer sets due when it is too long ago, so that no hit has to

@@ -165,7 +165,7 @@ type Request struct {
 	Size           int    // longest edge in pixels, never enlarged; 0 means the original's own size; negative is fs.ErrInvalid
 	Fit            Fit    // Contain, or Cover: a centre-cropped square, at most the largest that the source has
 	Format         Format // JPEG, or PNG
-	Version        string // optional: the caller's own stamp (updated_at, content hash). Then Stat is not called, and a thumbnail of another version never returned
+	Version        string // optional: the caller's own stamp (updated_at, content hash, Stamp.Version). Then Stat is not called, and a thumbnail of another version never returned
 }
 
 // A Thumbnail is shared by every caller that asked for it: it is read-only.
@@ -452,7 +452,7 @@ func (c *Cache) Stats() Stats {
 	s.MemoryEntries, s.MemoryBytes = c.memory.size()
 	if c.disk.Store != nil {
 		s.Evictions, s.DiskErrors, s.Corrupt = c.disk.Evictions.Load(), c.disk.Errors.Load(), c.disk.Corrupt.Load()
-		u := c.disk.Usage()
+		u := c.disk.Known()
 		s.DiskEntries, s.DiskBytes = u.Files, u.Bytes
 	}
 	return s
@@ -474,7 +474,7 @@ func (c *Cache) Peek(ctx context.Context, req Request) (t *Thumbnail, ok bool) {
 	if c.key(&req, &k) != nil || c.closed.Load() {
 		return nil, false
 	}
-	if e := c.memory.get(&k); e != nil && (req.Version == "" || e.version == req.Version) {
+	if e := c.memory.get(&k); e != nil && (req.Version == "" || isVersion(req.Version, e.version, e.stamp)) {
 		return e.thumb, true
 	}
 	if c.disk.Store == nil || len(k.path) > maxPath {
@@ -486,7 +486,7 @@ func (c *Cache) Peek(ctx context.Context, req Request) (t *Thumbnail, ok bool) {
 		return nil, false
 	}
 	e := c.entryOf(&k, hash, s)
-	if e == nil || req.Version != "" && e.version != req.Version {
+	if e == nil || req.Version != "" && !isVersion(req.Version, e.version, e.stamp) {
 		return nil, false
 	}
 	return e.thumb, true
@@ -792,7 +792,7 @@ func (c *Cache) build(err error) string {
 // of reports whether m is about the source in the state that version, or else the last look, tells of.
 func (m failure) of(version string, l *look) bool {
 	if version != "" {
-		return m.version == version
+		return isVersion(version, m.version, m.stamp)
 	}
 	return l != nil && l.stamp.equal(m.stamp)
 }
@@ -878,7 +878,7 @@ func (c *Cache) watch(end context.CancelCauseFunc) *time.Timer {
 // for, or the source has not changed as far as is known. l is the last look at the source.
 func (c *Cache) serveStored(f *thumbFlight, old *entry, l *look, by *asker) *Thumbnail {
 	switch {
-	case old == nil, f.version != "" && old.version != f.version:
+	case old == nil, f.version != "" && !isVersion(f.version, old.version, old.stamp):
 		return nil
 	case f.version == "" && l == nil && c.revalidate < 0:
 		l = c.memory.looked(f.key.source, old.stamp, c.revalidate)
@@ -917,12 +917,12 @@ func (c *Cache) make(ctx context.Context, f *thumbFlight, hash string, old *entr
 		return nil, c.lost(ctx, err)
 	}
 	defer func() { leave() }()
-	release, free := c.disk.claim(&f.key, hash)
+	release, free := c.disk.claim(ctx, &f.key, hash, 0)
 	if !free {
 		// Another process is making it. It is waited for without keeping others here from their turn, and no longer than a
 		// process that is well would take: then both make it.
 		leave()
-		release = c.disk.await(ctx, &f.key, hash, min(c.timeout, claimPatience))
+		release, _ = c.disk.claim(ctx, &f.key, hash, min(c.timeout, claimPatience))
 	}
 	// What takes long to be stored is not waited for, and another process may make it too.
 	defer release()
@@ -1329,7 +1329,7 @@ func (c *Cache) statNow(ctx context.Context, end context.CancelCauseFunc, s sour
 func (c *Cache) picture(ctx context.Context, f sourceFlight, group string) (extracted, error) {
 	if k := c.memory.picture(f.source); k != nil {
 		l := c.memory.look(f.source)
-		if f.version != "" && k.version == f.version || f.version == "" && l != nil && l.stamp.equal(k.stamp) {
+		if f.version != "" && isVersion(f.version, k.version, k.stamp) || f.version == "" && l != nil && l.stamp.equal(k.stamp) {
 			return extracted{k.pic, k.stamp, true}, nil
 		}
 	}

@@ -1393,6 +1393,46 @@ func TestThumbHash(t *testing.T) {
 	}
 }
 
+// What was made without a version, by Warm, say, serves those who ask by that of its stamp, and the other way round.
+func TestMadeWithoutVersion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf()
+		stamp := Stamp{Size: 5, ModTime: time.Unix(1e9, 7)}
+		s.set("a", stamp, plain(60, 30, red))
+		s.set("b", stamp, plain(60, 30, red))
+		s.set("text", stamp, []byte("no picture at all"))
+		cfg := Config{Providers: map[string]Provider{"p": s}, Dir: t.TempDir(), Extractor: Images()}
+		c := mustNew(t, cfg)
+		ask := func(path, version string) error {
+			_, err := c.Do(t.Context(), Request{Provider: "p", Path: path, Size: 10, Version: version})
+			synctest.Wait()
+			return err
+		}
+		ask("a", "")
+		ask("b", stamp.Version())
+		ask("text", "")
+		c.Close()
+		made := c.Stats().Misses
+		c = mustNew(t, cfg)
+		for range 2 { // from disk, and from memory
+			if err := errors.Join(ask("a", stamp.Version()), ask("b", "")); err != nil {
+				t.Fatal(err)
+			}
+			if err := ask("text", stamp.Version()); !errors.Is(err, ErrUnsupported) {
+				t.Errorf("got %v", err)
+			}
+		}
+		if got := c.Stats(); made != 3 || got.Misses != 0 {
+			t.Errorf("%d made, and then %d again", made, got.Misses)
+		}
+		stamp.Size++
+		s.set("a", stamp, plain(60, 30, red))
+		if ask("a", stamp.Version()); c.Stats().Misses != 1 {
+			t.Error("an old one was served")
+		}
+	})
+}
+
 // A provider that answers nothing leaves a worker and a part of the queue to the others.
 func TestSlowProvider(t *testing.T) {
 	for _, workers := range []int{0, 2, 4} {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -31,6 +32,9 @@ type ledger struct {
 	// One at a time in each folder, or several that write and remove files. They are not what several processes know of each
 	// other by, and not a sync.RWMutex because a wait must be able to end.
 	doors [256]*semaphore.Weighted
+
+	known atomic.Pointer[Usage] // the sum, as it was when it was read last
+	read  atomic.Int64          // when that was, in Unix nanoseconds
 
 	turn    chan struct{} // holds one element while somebody uses the fields below
 	file    *os.File      // nil: not opened yet, or it cannot be
@@ -60,6 +64,7 @@ const (
 
 func newLedger(dir string, begun func()) *ledger {
 	l := &ledger{dir: dir, begun: begun, turn: make(chan struct{}, 1)}
+	l.known.Store(new(Usage))
 	for i := range l.doors {
 		l.doors[i] = semaphore.NewWeighted(everybody)
 	}
@@ -84,6 +89,9 @@ func (l *ledger) total() (sum Usage) {
 	return sum
 }
 
+// outdated reports whether others may have changed the account since it was read.
+func (l *ledger) outdated() bool { return time.Since(time.Unix(0, l.read.Load())) > checkInterval }
+
 func (l *ledger) sumLocked() (sum Usage) {
 	for _, u := range l.folders {
 		sum = sum.plus(u)
@@ -100,6 +108,11 @@ func (l *ledger) update(change func() (folder int)) {
 	if shared {
 		defer unlock(l.file, accountAt)
 	}
+	defer func() {
+		sum := l.sumLocked()
+		l.known.Store(&sum)
+		l.read.Store(time.Now().UnixNano())
+	}()
 	if i := change(); i >= 0 && shared {
 		var b [16]byte
 		_, err := l.file.WriteAt(l.folders[i].append(b[:0]), int64(len(usageMagic)+i*16))

@@ -43,12 +43,13 @@ import (
 const sep = string(filepath.Separator)
 
 const (
-	maxFile       = 128 << 20       // a larger file at one of our names is not ours
-	maxReads      = 32              // at once: each may hold a thread for as long as a dying disk likes
-	turnPatience  = time.Second     // how long a read waits for its turn
-	readPatience  = 5 * time.Second // how long a read is waited for: a disk that was asleep needs some
-	touchInterval = time.Hour       // a hit writes the time of use at most this often, as cmd/go's cache does
-	writePause    = 2 * time.Second // after a failed write
+	maxFile       = 128 << 20        // a larger file at one of our names is not ours
+	maxReads      = 32               // at once: each may hold a thread for as long as a dying disk likes
+	turnPatience  = time.Second      // how long a read waits for its turn
+	readPatience  = 5 * time.Second  // how long a read is waited for: a disk that was asleep needs some
+	hungPause     = 10 * time.Second // how long a disk that did not answer is left alone
+	touchInterval = time.Hour        // a hit writes the time of use at most this often, as cmd/go's cache does
+	writePause    = 2 * time.Second  // after a failed write
 )
 
 // A Store is one opened folder. Its methods may be called from several goroutines at once.
@@ -62,6 +63,7 @@ type Store struct {
 	ledger *ledger
 	reads  *semaphore.Weighted
 	trims  *semaphore.Weighted // 1: held by the one who makes room
+	knows  *semaphore.Weighted // 1: held while Known is brought up to date
 
 	ctx  context.Context // ends when the store is closed
 	stop context.CancelFunc
@@ -71,6 +73,7 @@ type Store struct {
 	closed bool
 	learns int       // walks under way or asked for: see learn
 	resume time.Time // when writing is tried again after a failure; zero while all is well
+	hung   time.Time // until when a disk that did not answer is left alone
 }
 
 // info is what lies at a name.
@@ -153,7 +156,7 @@ func at(dir string, max int64, log *slog.Logger) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{dir: dir, max: max, log: log, reads: semaphore.NewWeighted(maxReads), trims: semaphore.NewWeighted(1)}
+	s := &Store{dir: dir, max: max, log: log, reads: semaphore.NewWeighted(maxReads), trims: semaphore.NewWeighted(1), knows: semaphore.NewWeighted(1)}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.ledger = newLedger(dir, s.learn)
 	return s, nil
@@ -229,6 +232,54 @@ func (s *Store) behind(do func()) bool {
 // Usage returns what is known to be stored. Until all folders are counted, more may have gone from them than is known.
 func (s *Store) Usage() Usage { return s.ledger.total() }
 
+// Known is Usage as it was a moment ago. It does not wait for the disk.
+func (s *Store) Known() Usage {
+	if s.ledger.outdated() && s.knows.TryAcquire(1) {
+		if !s.behind(func() {
+			defer s.knows.Release(1)
+			s.Usage()
+		}) {
+			s.knows.Release(1)
+		}
+	}
+	return *s.ledger.known.Load()
+}
+
+// waitFor waits until do, which asks the disk, has returned, and reports whether it has. A disk that hangs holds up nobody for
+// longer than ctx and patience last, and then is left alone for a while. Cleanup is called if do returns too late.
+func (s *Store) waitFor(ctx context.Context, patience time.Duration, do, cleanup func()) bool {
+	s.mu.Lock()
+	hung := !s.hung.IsZero() && time.Now().Before(s.hung)
+	s.mu.Unlock()
+	done, left := make(chan struct{}), make(chan struct{})
+	defer close(left)
+	if hung || !s.behind(func() {
+		do()
+		select {
+		case done <- struct{}{}:
+		case <-left:
+			cleanup()
+		}
+	}) {
+		cleanup()
+		return false
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return true
+	case <-timer.C:
+		s.Errors.Add(1)
+		s.mu.Lock()
+		s.hung = time.Now().Add(hungPause)
+		s.mu.Unlock()
+		s.log.Warn("thumbcache: the disk of the thumbnails does not answer")
+	case <-ctx.Done():
+	}
+	return false
+}
+
 func (s *Store) path(k *Key, hash string) string { return s.dir + sep + hash[:2] + sep + k.name(hash) }
 
 // Get reads what is stored for k, whose source has this hash. Whatever is wrong with it, it is a miss. A disk that hangs is
@@ -242,25 +293,13 @@ func (s *Store) Get(ctx context.Context, k *Key, hash string) (*Entry, bool) {
 			return nil, false
 		}
 	}
-	found := make(chan *Entry, 1)
-	if !s.behind(func() {
-		defer s.reads.Release(1)
-		found <- s.get(k, hash)
-	}) {
-		s.reads.Release(1)
+	var e *Entry
+	free := func() { s.reads.Release(1) }
+	if !s.waitFor(ctx, readPatience, func() { e = s.get(k, hash) }, free) {
 		return nil, false
 	}
-	timer := time.NewTimer(readPatience)
-	defer timer.Stop()
-	select {
-	case e := <-found:
-		return e, e != nil
-	case <-timer.C:
-		s.Errors.Add(1)
-		s.log.Warn("thumbcache: the disk of the thumbnails does not answer")
-	case <-ctx.Done():
-	}
-	return nil, false
+	free()
+	return e, e != nil
 }
 
 func (s *Store) get(k *Key, hash string) *Entry {
@@ -321,7 +360,8 @@ func (s *Store) Put(e *Entry) (need int64) {
 	}
 	size := int64(len(e.Data) + len(tail))
 	s.mu.Lock()
-	paused := !s.resume.IsZero() && time.Now().Before(s.resume)
+	now := time.Now()
+	paused := now.Before(s.resume) || now.Before(s.hung)
 	s.mu.Unlock()
 	if paused || s.max >= 0 && size > s.max {
 		return 0
@@ -496,15 +536,16 @@ func (s *Store) removeFile(ctx context.Context, folder, name string) error {
 	return err
 }
 
-// TryLock claims the making of what is to be stored for k, among all processes that use the folder. It reports whether that
-// was free. A process that dies leaves no claim behind. Where there are no locks, everything is free.
-func (s *Store) TryLock(k *Key, hash string) (release func(), ok bool) {
-	return s.ledger.lock(s.ctx, flight(k, hash), 0)
-}
-
-// Lock is TryLock that waits for as long as ctx and patience last.
+// Lock claims the making of what is to be stored for k, among all processes that use the folder. It waits for as long as ctx and
+// patience last, and reports whether it was free. A process that dies leaves no claim behind. Where there are no locks, or the
+// disk does not answer, everything is free.
 func (s *Store) Lock(ctx context.Context, k *Key, hash string, patience time.Duration) (release func(), ok bool) {
-	return s.ledger.lock(ctx, flight(k, hash), patience)
+	nothing := func() {}
+	got, free := nothing, true
+	if !s.waitFor(ctx, patience+turnPatience, func() { got, free = s.ledger.lock(ctx, flight(k, hash), patience) }, func() { got() }) {
+		return nothing, true
+	}
+	return got, free
 }
 
 func flight(k *Key, hash string) int64 {
