@@ -7,15 +7,27 @@ import (
 	"encoding/json"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
+	"os/exec"
 	"path"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/thumbcache/thumbcache"
+	tcprom "github.com/thumbcache/thumbcache/prometheus"
 )
 
 // provider is the name under which the folder is served.
@@ -24,38 +36,45 @@ const provider = "library"
 //go:embed page
 var page embed.FS
 
+// folderArt is the default of [thumbcache.Config.FolderArt], said here because the URL of a song without a cover has to
+// change with the picture beside it.
+var folderArt = []string{"cover.*", "folder.*", "front.*", "albumart*.*"}
+
+// A site is the page of one folder, and all that it asks for.
+type site struct {
+	folder   string
+	cache    *thumbcache.Cache
+	uncached *thumbcache.Cache // for comparison: see newUncached
+	way      string            // how uncached does it: ffmpeg or library
+	asked    atomic.Uint64     // of uncached
+}
+
+func newSite(cache *thumbcache.Cache, folder string) (*site, error) {
+	uncached, way, err := newUncached(folder)
+	return &site{folder: folder, cache: cache, uncached: uncached, way: way}, err
+}
+
+func (s *site) close() { s.uncached.Close() }
+
 // handler serves the page, what it asks for, and the thumbnails.
-func handler(cache *thumbcache.Cache, folder string) http.Handler {
+func (s *site) handler() http.Handler {
 	assets, err := fs.Sub(page, "page")
 	if err != nil {
 		panic(err) // not with this go:embed
 	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), tcprom.New(s.cache.Stats))
+
 	mux := http.NewServeMux()
-	mux.Handle("GET /", http.FileServerFS(assets))
-	mux.Handle("GET /thumb/{provider}/{path...}", cache.Handler())
-	mux.HandleFunc("GET /cover/{path...}", func(w http.ResponseWriter, r *http.Request) {
-		size, err := strconv.Atoi(r.FormValue("size"))
-		if err != nil {
-			size = 320
-		}
-		t, err := cover(r.Context(), cache, folder, r.PathValue("path"), size)
-		if err != nil {
-			w.Header().Set("Cache-Control", "no-store")
-			http.Error(w, "no cover in this folder", http.StatusNotFound)
-			return
-		}
-		w.Header().Set("Cache-Control", "no-cache")
-		t.ServeHTTP(w, r)
-	})
-	mux.HandleFunc("GET /stats.json", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, cache.Stats()) })
-	mux.HandleFunc("GET /list.json", func(w http.ResponseWriter, r *http.Request) {
-		l, err := list(folder, r.FormValue("folder"), r.FormValue("after"))
-		if err != nil {
-			http.Error(w, "no such folder", http.StatusNotFound)
-			return
-		}
-		writeJSON(w, l)
-	})
+	mux.Handle("GET /", noCache(http.FileServerFS(assets)))
+	mux.Handle("GET /thumb/{provider}/{path...}", s.cache.Handler())
+	mux.HandleFunc("GET /cover/{path...}", s.serveCover)
+	mux.HandleFunc("GET /uncached/{path...}", s.serveUncached)
+	mux.HandleFunc("GET /list.json", s.serveList)
+	mux.HandleFunc("GET /about.json", s.serveAbout)
+	mux.HandleFunc("GET /stats.json", s.serveStats)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
+	mux.HandleFunc("GET /debug/vars", s.serveVars)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
@@ -64,6 +83,152 @@ func handler(cache *thumbcache.Cache, folder string) http.Handler {
 		h.Set("Referrer-Policy", "no-referrer")
 		mux.ServeHTTP(w, r)
 	})
+}
+
+// noCache has a browser ask again: a new build has another page under the same names.
+func noCache(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-cache")
+		h.ServeHTTP(w, r)
+	})
+}
+
+// refuse answers with an error that is not to be kept.
+func refuse(w http.ResponseWriter, status int, why string) {
+	w.Header().Set("Cache-Control", "no-store")
+	http.Error(w, why, status)
+}
+
+func (s *site) serveCover(w http.ResponseWriter, r *http.Request) {
+	req := thumbcache.Request{Provider: provider, Size: 320}
+	if n, err := strconv.Atoi(r.FormValue("size")); err == nil {
+		req.Size = n
+	}
+	if r.FormValue("fit") == "cover" {
+		req.Fit = thumbcache.Cover
+	}
+	t, err := cover(r.Context(), s.cache, s.folder, r.PathValue("path"), req)
+	if err != nil {
+		refuse(w, http.StatusNotFound, "no cover in this folder")
+		return
+	}
+	w.Header().Set("Cache-Control", "no-cache")
+	t.ServeHTTP(w, r)
+}
+
+func (s *site) serveList(w http.ResponseWriter, r *http.Request) {
+	l, err := list(s.folder, r.FormValue("folder"), r.FormValue("after"), r.FormValue("filter"))
+	if err != nil {
+		refuse(w, http.StatusNotFound, "no such folder")
+		return
+	}
+	s.addHashes(r.Context(), l.Entries)
+	writeJSON(w, l)
+}
+
+// serveAbout tells what the page cannot know.
+func (s *site) serveAbout(w http.ResponseWriter, r *http.Request) {
+	about := struct {
+		Name     string `json:"name"`
+		Uncached string `json:"uncached,omitempty"` // what the comparison is with; nothing: it may not be asked for from here
+	}{Name: strings.ToValidUTF8(filepath.Base(s.folder), "\ufffd")}
+	if local(r) {
+		about.Uncached = s.way
+	}
+	writeJSON(w, about)
+}
+
+func (s *site) serveStats(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, struct {
+		thumbcache.Stats
+		Uncached thumbcache.Stats `json:"uncached"`
+	}{s.cache.Stats(), s.uncached.Stats()})
+}
+
+// serveVars answers in the format of expvar, which itself would share its variables with any other server in this process.
+// The command line names folders of this computer, so it is for no other.
+func (s *site) serveVars(w http.ResponseWriter, r *http.Request) {
+	if !local(r) {
+		refuse(w, http.StatusForbidden, "only this computer may ask for that")
+		return
+	}
+	vars := struct {
+		Cmdline  []string         `json:"cmdline"`
+		Memstats runtime.MemStats `json:"memstats"`
+		Cache    thumbcache.Stats `json:"thumbcache"`
+	}{Cmdline: os.Args, Cache: s.cache.Stats()}
+	runtime.ReadMemStats(&vars.Memstats)
+	writeJSON(w, vars)
+}
+
+// newUncached returns a cache that keeps nothing, to compare with: the usual way, in which every request starts an ffmpeg of
+// its own. Where there is no ffmpeg it is at least the work that a cache spares. Whatever it is asked, it does not take more
+// than a few processes and workers.
+func newUncached(folder string) (c *thumbcache.Cache, way string, err error) {
+	way = "library"
+	extractor := thumbcache.FirstOf(thumbcache.Images(), thumbcache.CoverArt())
+	if _, err := exec.LookPath("ffmpeg"); err == nil {
+		way = "ffmpeg"
+		extractor = thumbcache.FirstOf(&thumbcache.FFmpeg{Processes: uncachedWorkers}, extractor)
+	}
+	c, err = thumbcache.New(thumbcache.Config{
+		Providers:     map[string]thumbcache.Provider{provider: thumbcache.Files(folder)},
+		Extractor:     extractor,
+		MemoryEntries: -1,
+		FailureTTL:    -1,
+		FolderArt:     folderArt,
+		Workers:       uncachedWorkers,
+		Queue:         64,
+		Timeout:       15 * time.Second,
+	})
+	return c, way, err
+}
+
+// uncachedWorkers is fewer than a browser has connections to one host, so that it is a limit.
+const uncachedWorkers = 4
+
+// serveUncached makes a thumbnail as if there were no cache. As that is dear, only our own page may ask for it.
+func (s *site) serveUncached(w http.ResponseWriter, r *http.Request) {
+	size, err := strconv.Atoi(r.FormValue("size"))
+	switch {
+	case !local(r) || r.Header.Get("Sec-Fetch-Site") != "same-origin":
+		refuse(w, http.StatusForbidden, "only the page on this computer may ask for that")
+		return
+	case err != nil || size < 1:
+		refuse(w, http.StatusBadRequest, "which size?")
+		return
+	}
+	t, err := s.uncached.Do(r.Context(), thumbcache.Request{
+		Provider: provider,
+		Path:     r.PathValue("path"),
+		Size:     min(size, maxUncached),
+		// What is made of another version is of no use to it, and it waits for nobody else's.
+		Version: strconv.FormatUint(s.asked.Add(1), 10),
+	})
+	if err != nil {
+		status := thumbcache.HTTPStatus(err)
+		refuse(w, status, cmp.Or(http.StatusText(status), "client closed request"))
+		return
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	t.ServeHTTP(w, r)
+}
+
+const maxUncached = 1280 // pixels
+
+// local reports whether a request comes from this computer: not from another one through a proxy here, and not from the page
+// of another site whose name was made to lead here.
+func local(r *http.Request) bool {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil || !from.Addr().Unmap().IsLoopback() || r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != "" {
+		return false
+	}
+	host := r.Host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	to, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return host == "localhost" || err == nil && to.Unmap().IsLoopback()
 }
 
 func writeJSON(w http.ResponseWriter, v any) {
@@ -81,20 +246,25 @@ type listing struct {
 type entry struct {
 	Name   string `json:"name"`
 	Folder string `json:"folder,omitempty"` // of a folder: what to list, escaped for a query
-	Thumb  string `json:"thumb"`            // URL, without the size; of a folder: of a cover in it
+	Thumb  string `json:"thumb"`            // URL, with the version, and with size=0 for the page to put one there; of a folder: of a cover in it
 	Where  string `json:"where,omitempty"`  // the folder that a file of a flat listing is in
+	Open   string `json:"open,omitempty"`   // that folder, escaped for a query
+	Hash   []byte `json:"hash,omitempty"`   // ThumbHash, if there is a thumbnail already
+
+	path, version string
 }
 
 const (
 	perPage  = 300    // entries in one answer
 	maxNames = 200000 // names of a folder that are read at all
-	maxFlat  = 200    // files that are shown without their folders
+	maxFlat  = 200    // files that are shown without their folders, and folders that are looked into for that
 	maxDepth = 4      // folders that are gone down to find a cover
 	maxTries = 4      // files that are tried as one
 )
 
-// list returns the entries of a folder that come after one. A library that is small is shown flat.
-func list(root, folder, after string) (listing, error) {
+// list returns the entries of a folder that come after one and have the filter in their name. A library that is small is
+// shown flat.
+func list(root, folder, after, filter string) (listing, error) {
 	r, err := os.OpenRoot(root)
 	if err != nil {
 		return listing{}, err
@@ -104,7 +274,7 @@ func list(root, folder, after string) (listing, error) {
 		folder = "."
 	}
 	if folder == "." && after == "" {
-		if l, ok := flat(r); ok {
+		if l, ok := flat(r, filter); ok {
 			return l, nil
 		}
 	}
@@ -114,16 +284,17 @@ func list(root, folder, after string) (listing, error) {
 	}
 	var l listing
 	var last string
+	art := artOf(r, folder, entries)
 	for _, e := range entries {
 		key := sortKey(e)
-		if key <= after {
+		if key <= after || !matches(e, filter) {
 			continue
 		}
 		if len(l.Entries) == perPage {
 			l.Next = url.QueryEscape(last)
 			break
 		}
-		l.Entries = append(l.Entries, show(folder, e))
+		l.Entries = append(l.Entries, show(r, folder, e, art))
 		last = key
 	}
 	return l, nil
@@ -131,7 +302,7 @@ func list(root, folder, after string) (listing, error) {
 
 // cover returns a thumbnail of a folder: of the picture that stands for it, else of one of its first files or, if it has
 // only folders, that of the first of those.
-func cover(ctx context.Context, cache *thumbcache.Cache, root, folder string, size int) (*thumbcache.Thumbnail, error) {
+func cover(ctx context.Context, cache *thumbcache.Cache, root, folder string, req thumbcache.Request) (*thumbcache.Thumbnail, error) {
 	r, err := os.OpenRoot(root)
 	if err != nil {
 		return nil, err
@@ -142,8 +313,11 @@ func cover(ctx context.Context, cache *thumbcache.Cache, root, folder string, si
 		if err != nil {
 			return nil, err
 		}
-		if t, err := cache.Get(ctx, provider, folder, size); err == nil || ctx.Err() != nil {
-			return t, err // a cover.jpg, say
+		if slices.ContainsFunc(entries, isArt) {
+			req.Path, req.Version = folder, ""
+			if t, err := cache.Do(ctx, req); err == nil || ctx.Err() != nil {
+				return t, err // a cover.jpg, say
+			}
 		}
 		files := slices.IndexFunc(entries, func(e fs.DirEntry) bool { return !e.IsDir() })
 		if files < 0 {
@@ -153,8 +327,11 @@ func cover(ctx context.Context, cache *thumbcache.Cache, root, folder string, si
 			folder = path.Join(folder, entries[0].Name())
 			continue
 		}
+		art := artOf(r, folder, entries)
 		for _, e := range entries[files:min(files+maxTries, len(entries))] {
-			if t, err := cache.Get(ctx, provider, path.Join(folder, e.Name()), size); err == nil || ctx.Err() != nil {
+			req.Path = path.Join(folder, e.Name())
+			req.Version = versionOf(r, req.Path, art) // as in the list, so that it is made once
+			if t, err := cache.Do(ctx, req); err == nil || ctx.Err() != nil {
 				return t, err
 			}
 		}
@@ -163,12 +340,11 @@ func cover(ctx context.Context, cache *thumbcache.Cache, root, folder string, si
 	return nil, thumbcache.ErrNoPicture
 }
 
-// flat returns all files of a small library.
-func flat(r *os.Root) (l listing, ok bool) {
-	folders := []string{"."}
-	for len(folders) > 0 {
-		folder := folders[0]
-		folders = folders[1:]
+// flat returns all files of a small library, or those with the filter in their name.
+func flat(r *os.Root, filter string) (l listing, ok bool) {
+	folders, files := []string{"."}, 0
+	for i := 0; i < len(folders); i++ { // it grows
+		folder := folders[i]
 		entries, err := read(r, folder)
 		if err != nil {
 			continue
@@ -176,16 +352,23 @@ func flat(r *os.Root) (l listing, ok bool) {
 		for _, e := range entries {
 			if e.IsDir() {
 				folders = append(folders, path.Join(folder, e.Name()))
+			} else {
+				files++
+			}
+		}
+		if files > maxFlat || len(folders) > maxFlat {
+			return listing{}, false
+		}
+		art := artOf(r, folder, entries)
+		for _, e := range entries {
+			if e.IsDir() || !matches(e, filter) {
 				continue
 			}
-			item := show(folder, e)
+			item := show(r, folder, e, art)
 			if folder != "." {
-				item.Where = folder
+				item.Where, item.Open = strings.ToValidUTF8(folder, "\ufffd"), url.QueryEscape(folder)
 			}
 			l.Entries = append(l.Entries, item)
-		}
-		if len(l.Entries) > maxFlat || len(folders) > maxFlat {
-			return listing{}, false
 		}
 	}
 	slices.SortStableFunc(l.Entries, func(a, b entry) int { return cmp.Compare(a.Where, b.Where) })
@@ -214,33 +397,88 @@ func read(r *os.Root, folder string) ([]fs.DirEntry, error) {
 	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool {
 		return strings.HasPrefix(e.Name(), ".") || !e.IsDir() && !e.Type().IsRegular() && e.Type()&fs.ModeSymlink == 0
 	})
-	slices.SortFunc(entries, func(a, b fs.DirEntry) int {
-		if a.IsDir() != b.IsDir() {
-			return cmp.Compare(sortKey(a), sortKey(b))
-		}
-		return cmp.Compare(a.Name(), b.Name())
-	})
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return cmp.Compare(sortKey(a), sortKey(b)) })
 	return entries, nil
 }
 
-// sortKey puts folders first.
+// sortKey puts folders first, and the case of letters last.
 func sortKey(e fs.DirEntry) string {
+	kind := "1"
 	if e.IsDir() {
-		return "0" + e.Name()
+		kind = "0"
 	}
-	return "1" + e.Name()
+	return kind + strings.ToLower(e.Name()) + "\x00" + e.Name()
 }
 
-func show(folder string, e fs.DirEntry) entry {
+// matches reports whether the name has filter in it, in whatever case.
+func matches(e fs.DirEntry, filter string) bool {
+	return filter == "" || strings.Contains(strings.ToLower(e.Name()), strings.ToLower(filter))
+}
+
+func show(r *os.Root, folder string, e fs.DirEntry, art string) entry {
 	full := path.Join(folder, e.Name())
-	segments := strings.Split(full, "/")
-	for i, s := range segments {
-		segments[i] = url.PathEscape(s)
-	}
-	item := entry{Name: strings.ToValidUTF8(e.Name(), "\ufffd"), Thumb: "thumb/" + provider + "/" + strings.Join(segments, "/")}
+	item := entry{Name: strings.ToValidUTF8(e.Name(), "\ufffd"), path: full}
 	if e.IsDir() {
 		item.Folder = url.QueryEscape(full)
-		item.Thumb = "cover/" + strings.Join(segments, "/")
+		item.Thumb = "cover/" + (&url.URL{Path: full}).EscapedPath() + "?size=0"
+		return item
 	}
+	item.version = versionOf(r, full, art)
+	item.Thumb = strings.TrimPrefix(thumbcache.Request{Provider: provider, Path: full, Version: item.version}.URL(), "/")
 	return item
 }
+
+// versionOf is the version of a file, or nothing if it is gone. Tag is what else matters to its picture.
+func versionOf(r *os.Root, full, tag string) string {
+	info, err := r.Stat(full)
+	if err != nil {
+		return ""
+	}
+	return thumbcache.Stamp{Size: info.Size(), ModTime: info.ModTime(), Tag: tag}.Version()
+}
+
+// artOf is what the pictures that may stand for a folder add to the version of each file in it.
+func artOf(r *os.Root, folder string, entries []fs.DirEntry) (art string) {
+	found := 0
+	for _, e := range entries {
+		if found == maxArt || !isArt(e) {
+			continue
+		}
+		found++
+		art += versionOf(r, path.Join(folder, e.Name()), e.Name())
+	}
+	return art
+}
+
+const maxArt = 8 // pictures of one folder that are looked at
+
+// isArt reports whether a file may be the picture of its folder.
+func isArt(e fs.DirEntry) bool {
+	name := strings.ToLower(e.Name())
+	return !e.IsDir() && slices.ContainsFunc(folderArt, func(pattern string) bool {
+		ok, _ := path.Match(pattern, name)
+		return ok
+	})
+}
+
+// addHashes adds the ThumbHash of each entry that has a thumbnail, which the page paints before the picture comes. A disk
+// that is slow must not hold up the list: those it is too late for are painted grey.
+func (s *site) addHashes(ctx context.Context, entries []entry) {
+	ctx, cancel := context.WithTimeout(ctx, hashPatience)
+	defer cancel()
+	for i := range entries {
+		e := &entries[i]
+		for _, size := range [...]int{320, 160, 640} { // the sizes of the grid
+			if ctx.Err() != nil {
+				return
+			}
+			t, ok := s.cache.Peek(ctx, thumbcache.Request{Provider: provider, Path: e.path, Size: size, Fit: thumbcache.Cover, Version: e.version})
+			if ok {
+				e.Hash = t.ThumbHash
+				break
+			}
+		}
+	}
+}
+
+const hashPatience = 150 * time.Millisecond

@@ -109,18 +109,24 @@ func serve(ctx context.Context, folder string, o options, out io.Writer) error {
 		Dir:           dir,
 		Sizes:         o.sizes,
 		MemoryEntries: 500,
+		FolderArt:     folderArt,
 		Logger:        slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
 	if err != nil {
 		return err
 	}
 	defer cache.Close()
+	site, err := newSite(cache, folder)
+	if err != nil {
+		return err
+	}
+	defer site.close()
 	listener, err := net.Listen("tcp", o.addr)
 	if err != nil {
 		return err
 	}
 	server := &http.Server{
-		Handler:           handler(cache, folder),
+		Handler:           site.handler(),
 		ReadHeaderTimeout: 10 * time.Second,
 		WriteTimeout:      2 * time.Minute, // more than it takes to make a thumbnail
 		IdleTimeout:       2 * time.Minute,
@@ -135,6 +141,7 @@ func serve(ctx context.Context, folder string, o options, out io.Writer) error {
 	}
 	// Those who are waiting for a thumbnail get an answer: the cache is closed.
 	cache.Close()
+	site.close()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	return server.Shutdown(ctx)

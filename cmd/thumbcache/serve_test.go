@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"image"
 	"image/color"
 	"image/png"
@@ -32,9 +33,14 @@ func server(t *testing.T, folder string) *httptest.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := httptest.NewServer(handler(cache, folder))
+	site, err := newSite(cache, folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(site.handler())
 	t.Cleanup(func() {
 		s.Close()
+		site.close()
 		cache.Close()
 	})
 	return s
@@ -52,6 +58,11 @@ func get(t *testing.T, u string) (int, http.Header, []byte) {
 		t.Fatal(err)
 	}
 	return r.StatusCode, r.Header, body
+}
+
+// sized puts a size into the URL of a thumbnail, as the page does.
+func sized(thumb string, size int) string {
+	return strings.Replace(thumb, "?size=0", fmt.Sprintf("?size=%d", size), 1)
 }
 
 func listOf(t *testing.T, s *httptest.Server, query string) listing {
@@ -82,12 +93,16 @@ func picture(t *testing.T, path string) {
 
 func TestPage(t *testing.T) {
 	s := server(t, t.TempDir())
-	for _, path := range []string{"/", "/app.js", "/style.css", "/icon.svg", "/stats.json"} {
+	for _, path := range []string{"/", "/dom.js", "/gallery.js", "/live.js", "/storm.js", "/thumbhash.js", "/style.css", "/icon.svg", "/stats.json", "/about.json"} {
 		status, h, body := get(t, s.URL+path)
 		if status != http.StatusOK || len(body) == 0 || !strings.Contains(h.Get("Content-Security-Policy"), "default-src 'none'") {
 			t.Errorf("%s: %d, %d bytes, %v", path, status, len(body), h)
 		}
-		if regexp.MustCompile(`https?://`).Match(bytes.ReplaceAll(body, []byte("http://www.w3.org/2000/svg"), nil)) {
+		// A name space and a reference in a comment are asked of nobody.
+		for _, name := range []string{"http://www.w3.org/2000/svg", "(https://evanw.github.io/thumbhash/)"} {
+			body = bytes.ReplaceAll(body, []byte(name), nil)
+		}
+		if regexp.MustCompile(`https?://`).Match(body) {
 			t.Errorf("%s names another host", path)
 		}
 	}
@@ -107,7 +122,7 @@ func TestOddNames(t *testing.T) {
 		t.Fatalf("%d entries, want %d: %+v", len(l.Entries), want, l)
 	}
 	for _, e := range l.Entries {
-		if status, _, body := get(t, s.URL+"/"+e.Thumb+"?size=160"); status != http.StatusOK {
+		if status, _, body := get(t, s.URL+"/"+sized(e.Thumb, 160)); status != http.StatusOK {
 			t.Errorf("%+v: %d %s", e, status, body)
 		}
 	}
@@ -128,7 +143,7 @@ func TestFolders(t *testing.T) {
 		t.Fatalf("%+v", top)
 	}
 	for _, e := range top.Entries[:2] {
-		if status, _, body := get(t, s.URL+"/"+e.Thumb+"?size=160"); status != http.StatusOK || http.DetectContentType(body) != "image/jpeg" {
+		if status, _, body := get(t, s.URL+"/"+sized(e.Thumb, 160)); status != http.StatusOK || http.DetectContentType(body) != "image/jpeg" {
 			t.Errorf("cover of %s: %d %.40q", e.Name, status, body)
 		}
 	}
@@ -166,6 +181,171 @@ func TestFolders(t *testing.T) {
 	}
 }
 
+// The URL of a thumbnail carries the state of its file and of the pictures beside it, and is good for ever.
+func TestVersions(t *testing.T) {
+	root := t.TempDir()
+	file := filepath.Join(root, "album", "a.png")
+	picture(t, file)
+	s := server(t, root)
+	first := listOf(t, s, "").Entries[0]
+	_, h, _ := get(t, s.URL+"/"+sized(first.Thumb, 320))
+	if !strings.Contains(h.Get("Cache-Control"), "immutable") {
+		t.Errorf("%s: %v", first.Thumb, h)
+	}
+	again := listOf(t, s, "").Entries[0]
+	if again.Thumb != first.Thumb || again.Hash != nil {
+		t.Errorf("unchanged, and only the whole picture was made: %+v", again)
+	}
+	get(t, s.URL+"/"+sized(first.Thumb, 160)+"&fit=cover")
+	if e := listOf(t, s, "").Entries[0]; len(e.Hash) < 5 {
+		t.Errorf("no hash: %+v", e)
+	}
+	now := time.Now().Add(time.Hour)
+	if err := os.Chtimes(file, now, now); err != nil {
+		t.Fatal(err)
+	}
+	touched := listOf(t, s, "").Entries[0]
+	if touched.Thumb == first.Thumb || touched.Hash != nil {
+		t.Errorf("after a change: %+v", touched)
+	}
+	picture(t, filepath.Join(root, "album", "Cover.png"))
+	if e := listOf(t, s, "").Entries[0]; e.Name != "a.png" || e.Thumb == touched.Thumb {
+		t.Errorf("with another picture beside it: %+v", e)
+	}
+}
+
+func TestFilterAndOrder(t *testing.T) {
+	root := t.TempDir()
+	for _, name := range []string{"b.png", "A.png", "C/x.png", "C/aX.png"} {
+		picture(t, filepath.Join(root, filepath.FromSlash(name)))
+	}
+	s := server(t, root)
+	for query, want := range map[string]string{
+		"":                     "A.png b.png aX.png x.png",
+		"?filter=X":            "aX.png x.png",
+		"?filter=none":         "",
+		"?folder=C&filter=AX.": "aX.png",
+	} {
+		var names []string
+		for _, e := range listOf(t, s, query).Entries {
+			names = append(names, e.Name)
+		}
+		if got := strings.Join(names, " "); got != want {
+			t.Errorf("%q: %s, want %s", query, got, want)
+		}
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	root := t.TempDir()
+	picture(t, filepath.Join(root, "a.png"))
+	s, other := server(t, root), server(t, root) // two in one process
+	get(t, s.URL+"/thumb/library/a.png?size=20")
+	for server, want := range map[*httptest.Server]string{s: "1", other: "0"} {
+		status, _, body := get(t, server.URL+"/metrics")
+		if status != http.StatusOK || !strings.Contains(string(body), "\nthumbcache_misses_total "+want+"\n") || !strings.Contains(string(body), "\ngo_goroutines ") {
+			t.Errorf("%d %s", status, body)
+		}
+		var vars struct {
+			Cmdline  []string
+			Memstats struct{ HeapAlloc uint64 }
+			Cache    thumbcache.Stats `json:"thumbcache"`
+		}
+		_, _, body = get(t, server.URL+"/debug/vars")
+		if err := json.Unmarshal(body, &vars); err != nil || len(vars.Cmdline) == 0 || vars.Memstats.HeapAlloc == 0 || fmt.Sprint(vars.Cache.Misses) != want {
+			t.Errorf("%v %.300s", err, body)
+		}
+	}
+}
+
+// ask sends a request as the page, or as somebody else, would.
+func ask(t *testing.T, u string, change func(*http.Request)) (int, []byte) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, u, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Sec-Fetch-Site", "same-origin")
+	change(r)
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.StatusCode, body
+}
+
+func TestUncached(t *testing.T) {
+	root, err := sampleLibrary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := server(t, root)
+	for range 3 {
+		if status, body := ask(t, s.URL+"/uncached/Pictures/Glass.png?size=30", func(*http.Request) {}); status != http.StatusOK || http.DetectContentType(body) != "image/jpeg" {
+			t.Fatalf("%d %.40q", status, body)
+		}
+	}
+	var stats struct {
+		Misses   uint64
+		Uncached thumbcache.Stats
+	}
+	_, _, body := get(t, s.URL+"/stats.json")
+	if err := json.Unmarshal(body, &stats); err != nil || stats.Misses != 0 || stats.Uncached.Extractions != 3 || stats.Uncached.MemoryHits != 0 {
+		t.Errorf("%v %s", err, body)
+	}
+	for want, paths := range map[int][]string{
+		http.StatusBadRequest: {"Pictures/Glass.png", "Pictures/Glass.png?size=0", "Pictures/Glass.png?size=-1", "Pictures/Glass.png?size=x"},
+		http.StatusNotFound:   {"none.png?size=30", "none/Glass.png?size=30"},
+	} {
+		for _, path := range paths {
+			if status, body := ask(t, s.URL+"/uncached/"+path, func(*http.Request) {}); status != want {
+				t.Errorf("%s: %d %s", path, status, body)
+			}
+		}
+	}
+	if status, body := ask(t, s.URL+"/uncached/..%2f..%2fetc%2fpasswd?size=30", func(*http.Request) {}); status < 400 {
+		t.Errorf("%d %.40q", status, body)
+	}
+}
+
+// What is dear, or tells of this computer, is for its own user.
+func TestLocalOnly(t *testing.T) {
+	root := t.TempDir()
+	picture(t, filepath.Join(root, "a.png"))
+	s := server(t, root)
+	for who, change := range map[string]func(*http.Request){
+		"a proxy":            func(r *http.Request) { r.Header.Set("X-Forwarded-For", "192.0.2.1") },
+		"a proxy of today":   func(r *http.Request) { r.Header.Set("Forwarded", "for=192.0.2.1") },
+		"a name that we got": func(r *http.Request) { r.Host = "example.com" },
+	} {
+		for _, path := range []string{"/uncached/a.png?size=30", "/debug/vars"} {
+			if status, body := ask(t, s.URL+path, change); status != http.StatusForbidden {
+				t.Errorf("%s gets %s: %d %s", who, path, status, body)
+			}
+		}
+		if _, body := ask(t, s.URL+"/about.json", change); strings.Contains(string(body), "uncached") {
+			t.Errorf("%s is told to ask: %s", who, body)
+		}
+	}
+	for _, site := range []string{"cross-site", "same-site", "none", ""} {
+		if status, _ := ask(t, s.URL+"/uncached/a.png?size=30", func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", site) }); status != http.StatusForbidden {
+			t.Errorf("a page of %q: %d", site, status)
+		}
+	}
+	for remote, want := range map[string]bool{"127.0.0.1:9": true, "[::1]:9": true, "[::ffff:127.0.0.1]:9": true, "192.0.2.1:9": false, "": false} {
+		for host, good := range map[string]bool{"localhost": true, "localhost:8420": true, "127.0.0.1:1": true, "[::1]:8420": true, "[::1]": true, "192.0.2.1": false, "": false} {
+			if got := local(&http.Request{RemoteAddr: remote, Host: host}); got != (want && good) {
+				t.Errorf("from %s to %s: %v", remote, host, got)
+			}
+		}
+	}
+}
+
 // TestSampleLibrary is the first thing a new user sees.
 func TestSampleLibrary(t *testing.T) {
 	folder, err := sampleLibrary()
@@ -179,7 +359,7 @@ func TestSampleLibrary(t *testing.T) {
 	}
 	good := 0
 	for _, e := range listOf(t, s, "").Entries {
-		status, h, body := get(t, s.URL+"/"+e.Thumb+"?size=160")
+		status, h, body := get(t, s.URL+"/"+sized(e.Thumb, 160))
 		want := http.StatusOK
 		switch {
 		case strings.HasPrefix(e.Name, "No Cover"):

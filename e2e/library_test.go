@@ -1,0 +1,87 @@
+package e2e
+
+import (
+	"fmt"
+	"image"
+	"image/color"
+	"image/jpeg"
+	"math"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// sample returns a copy of the sample library.
+func sample(t *testing.T) string {
+	t.Helper()
+	if _, err := exec.LookPath("ffmpeg"); err != nil {
+		if os.Getenv("THUMBCACHE_REQUIRE_FFMPEG") != "" {
+			t.Fatal(err)
+		}
+		t.Skip("there is no ffmpeg in PATH for the film of the sample library")
+	}
+	folder := filepath.Join(t.TempDir(), "Sample Library")
+	if err := os.CopyFS(folder, os.DirFS(filepath.Join("..", "testdata", "library"))); err != nil {
+		t.Fatal(err)
+	}
+	return folder
+}
+
+// The files of a sample library that have no picture.
+var pictureless = []string{"No%20Cover.mp3", "Broken.flac"}
+
+// large returns a library of pictures that is too large to be shown without its folders: 6 artists with 3 albums of 14.
+func large(t *testing.T) string {
+	t.Helper()
+	root := filepath.Join(t.TempDir(), "Music")
+	random := rand.New(rand.NewPCG(7, 7))
+	for _, artist := range []string{"Anna Berg", "Blue Hours", "Circle Line", "Delta & Sons", "Ève 100%", "Foxglove"} {
+		for _, album := range []string{"First Light", "Night Bus #2", "Out There"} {
+			folder := filepath.Join(root, artist, album)
+			if err := os.MkdirAll(folder, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			for track := range 14 {
+				write(t, filepath.Join(folder, fmt.Sprintf("%02d %s.jpg", track+1, album)), artwork(random))
+			}
+		}
+	}
+	return root
+}
+
+func write(t *testing.T, path string, img image.Image) {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := jpeg.Encode(f, img, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// artwork draws something that could be a record's sleeve: some soft lights.
+func artwork(random *rand.Rand) image.Image {
+	const size = 200
+	type light struct{ x, y, r, red, green, blue float64 }
+	lights := make([]light, 5)
+	for i := range lights {
+		lights[i] = light{random.Float64() * size, random.Float64() * size, size * (0.15 + random.Float64()/2), random.Float64() * 255, random.Float64() * 200, random.Float64() * 255}
+	}
+	img := image.NewRGBA(image.Rect(0, 0, size, size))
+	for y := range size {
+		for x := range size {
+			red, green, blue := 18.0, 20.0, 40.0
+			for _, l := range lights {
+				w := math.Max(0, 1-math.Hypot(float64(x)-l.x, float64(y)-l.y)/l.r)
+				w = math.Min(1, w*2.2)
+				red, green, blue = red+(l.red-red)*w, green+(l.green-green)*w, blue+(l.blue-blue)*w
+			}
+			img.SetRGBA(x, y, color.RGBA{uint8(red), uint8(green), uint8(blue), 255})
+		}
+	}
+	return img
+}
