@@ -7,7 +7,24 @@
 //
 // The exit status of ffmpeg tells nothing, so what it lists on standard error is read. One process is the normal case: it
 // takes a frame and tells about the media by the way. Only if that shows something better than the frame (a cover, a film
-// that has to be deinterlaced or tone-mapped first) or no frame came out, it runs again.
+// that has to be deinterlaced or tone-mapped first) or no good frame came out, it runs again. Frames are looked at as they come;
+// at the first one that is good without doubt ffmpeg is killed.
+//
+// # Elsewhere than on Linux
+//
+// The lists of demuxers and protocols hold everywhere, as do the limits of time and output, and those that ffmpeg sets
+// itself (256 MiB for one allocation, 100 million pixels). What is lost:
+//
+//   - On macOS and other Unix: the limits of address space, CPU, descriptors and written files; the network is not taken away;
+//     ffmpeg outlives a parent that is killed by SIGKILL. A file that is handed over is opened once more by its name, and taken
+//     only if that is still the same file. Before version 6, ffmpeg opens /dev/fd/0.
+//   - On Windows: the limits of descriptors and written files, and the network is not taken away; memory and CPU are limited
+//     from a moment after the start. A file is opened once more by its name, as on macOS. Temporary files keep their names until
+//     they are closed, and so are left behind if the parent is killed. Before version 6, ffmpeg is not used at all.
+//
+// On Linux before version 6, ffmpeg opens /proc/self/fd/0, so there has to be /proc, and the user must be allowed to open the
+// file again. Where containers or security modules forbid namespaces or ptrace, the network stays, and the limits come a moment
+// after the start.
 package ffmpeg
 
 import (
@@ -50,8 +67,8 @@ func (e *Error) Unwrap() error { return e.Err }
 // last returns the end of what ffmpeg said, short enough to be kept.
 func last(stderr []byte) []byte { return bytes.Clone(stderr[max(0, len(stderr)-4<<10):]) }
 
-// A Tool is an ffmpeg and how it is used. Its fields must not be changed after the first call of Extract, which may be
-// called by several goroutines at once.
+// A Tool is an ffmpeg and how it is used. Its fields must not be changed after the first call of a method. Methods may be called
+// by several goroutines at once.
 type Tool struct {
 	Path      string        // "" means ffmpeg in PATH
 	Processes int           // at once; 0 or less means 2
@@ -92,8 +109,8 @@ func (t *Tool) init() {
 
 // A Caller is for whom a Tool works.
 type Caller struct {
-	// Group is whose work it is, as a provider's name. One slow group cannot keep the others waiting for ever: it gets at most
-	// Processes-1 of the slots, but at least one. Callers without a group have no such limit.
+	// Group is whose work it is, as a provider's name. At most Processes-1 of a group run at once, but at least one, so that a
+	// slow group cannot keep the others waiting. Callers without a group have no such limit.
 	Group string
 
 	// Started, if it is not nil, is called when a process starts, and what it returns when that has ended.

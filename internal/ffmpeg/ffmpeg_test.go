@@ -168,7 +168,6 @@ func TestVerdicts(t *testing.T) {
 		{"empty", nil, ErrUnsupported},
 		{"text", []byte(strings.Repeat("All work and no play. ", 100)), ErrUnsupported},
 		{"zeros", make([]byte, 10000), ErrUnsupported},
-		{"svg", []byte(`<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>`), ErrUnsupported},
 		{"damaged tiff", append([]byte("II*\x00"), make([]byte, 100)...), ErrCorrupt},
 	} {
 		_, err := system.Extract(t.Context(), bytes.NewReader(tt.data), int64(len(tt.data)), Caller{})
@@ -345,12 +344,16 @@ func TestStandIns(t *testing.T) {
 		{"nothing", "true"},
 		{"failure", "exit 1"},
 		{"text", "echo hello"},
+		{"a film", "head -c 100000 " + os.Args[0]}, // or so
+		{"the end of a picture", `printf 'junk\377\331'`},
+		{"a flood", "yes"},
+		{"a flood of messages", "yes >&2"},
 		{"too old", "echo 'Unrecognized option max_pixels.' >&2; exit 1"},
 		{"i/o error", listing + "echo 'fd:: Input/output error' >&2; exit 1"},
 		{"killed", "kill -9 $$"},
 		{"crash", "kill -SEGV $$"},
 	} {
-		_, err := extractSome(t.Context(), &Tool{Path: standIn(t, tt.script)})
+		_, err := extractSome(t.Context(), &Tool{Path: standIn(t, tt.script), Timeout: time.Second})
 		if err == nil || isSure(err) {
 			t.Errorf("%s: got %v", tt.name, err)
 		}
@@ -369,11 +372,37 @@ func TestStandIns(t *testing.T) {
 	}
 }
 
+// X1: it hangs, ignores SIGTERM and has a child that holds the pipes. Nobody waits longer than the timeout says, and the slot
+// is free again.
 func TestTimeout(t *testing.T) {
-	tool := &Tool{Path: standIn(t, `trap "" TERM; sleep 60 & wait`), Timeout: 300 * time.Millisecond}
-	_, err := extractSome(t.Context(), tool)
-	if !errors.Is(err, context.DeadlineExceeded) || isSure(err) {
-		t.Errorf("got %v", err)
+	tool := &Tool{Path: standIn(t, `trap "" TERM; sleep 60 & wait`), Processes: 1, Timeout: 300 * time.Millisecond}
+	for range 2 {
+		start := time.Now()
+		_, err := extractSome(t.Context(), tool)
+		if !errors.Is(err, context.DeadlineExceeded) || isSure(err) {
+			t.Errorf("got %v", err)
+		}
+		if d := time.Since(start); d > 5*time.Second { // 1.3s where nobody else is at work
+			t.Errorf("it took %v", d)
+		}
+	}
+}
+
+// X6: nothing of the parent's environment, and the current folder is not looked for programs.
+func TestEnvironment(t *testing.T) {
+	t.Setenv("SECRET", "1")
+	path := standIn(t, "pwd >&2; env >&2; exit 1")
+	_, err := extractSome(t.Context(), &Tool{Path: path})
+	e, ok := errors.AsType[*Error](err)
+	if !ok || bytes.Contains(e.Stderr, []byte("SECRET")) || !bytes.Contains(e.Stderr, []byte("LC_ALL=C\n")) || !bytes.HasPrefix(e.Stderr, []byte("/\n")) {
+		t.Errorf("got %+v", e)
+	}
+	t.Chdir(filepath.Dir(path))
+	for _, list := range []string{".", "", ":", "./"} {
+		t.Setenv("PATH", list)
+		if _, err := extractSome(t.Context(), &Tool{}); !errors.Is(err, exec.ErrNotFound) {
+			t.Errorf("PATH=%s: got %v", list, err)
+		}
 	}
 }
 
@@ -428,6 +457,30 @@ func TestNotFound(t *testing.T) {
 	}
 }
 
+// X5: what is there but cannot be run, and what goes away while it runs.
+func TestNotRunnable(t *testing.T) {
+	path := standIn(t, "true")
+	os.Chmod(path, 0o644)
+	_, err := extractSome(t.Context(), &Tool{Path: path})
+	if !errors.Is(err, fs.ErrPermission) || strings.Contains(err.Error(), path) {
+		t.Errorf("not executable: got %v", err)
+	}
+	os.WriteFile(path, []byte("\x7fELF of another world"), 0o755)
+	os.Chmod(path, 0o755)
+	_, err = extractSome(t.Context(), &Tool{Path: path})
+	if err == nil || isSure(err) || errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), path) {
+		t.Errorf("alien: got %v", err)
+	}
+
+	tool := &Tool{Path: standIn(t, "rm $0; sleep 0.1; echo 'Input/output error' >&2; exit 1")}
+	if _, err = extractSome(t.Context(), tool); err == nil || isSure(err) || errors.Is(err, exec.ErrNotFound) {
+		t.Errorf("removed while it runs: got %v", err)
+	}
+	if _, err = extractSome(t.Context(), tool); !errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("afterwards: got %v", err)
+	}
+}
+
 func TestProcesses(t *testing.T) {
 	tool := &Tool{Path: standIn(t, "sleep 0.01"), Processes: 3}
 	var running, peak, total atomic.Int32
@@ -469,47 +522,56 @@ func TestCancel(t *testing.T) {
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("running: got %v", err)
 	}
+	_, err := tool.Extract(ctx, bytes.NewReader(someMedia), int64(len(someMedia)), Caller{Started: func() func() {
+		t.Error("started although nobody wants it")
+		return func() {}
+	}})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("afterwards: got %v", err)
+	}
 }
 
-func TestNothingLeft(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("descriptors are counted on Linux only")
-	}
-	temp := t.TempDir()
-	t.Setenv("TMPDIR", temp)
-	tools := []*Tool{
-		{Path: standIn(t, "true")}, {Path: standIn(t, "kill -9 $$")}, {Path: standIn(t, "sleep 60"), Timeout: 10 * time.Millisecond},
-		{Path: standIn(t, "yes")}, {Path: filepath.Join(temp, "missing")},
-	}
-	count := func() int {
-		list, err := os.ReadDir("/proc/self/fd")
-		if err != nil {
-			t.Fatal(err)
+// A group whose media hangs in ffmpeg, or on its way to it, cannot keep the others from it.
+func TestGroups(t *testing.T) {
+	for _, processes := range []int{2, 3} {
+		stuck := make(chan struct{})
+		for what, media := range map[string]io.ReaderAt{"ffmpeg": strings.NewReader("slow"), "reading": stuckReader{stuck}} {
+			tool := &Tool{Path: standIn(t, `case $(head -c 4) in slow) sleep 60; esac; exit 1`), Processes: processes}
+			ctx, cancel := context.WithCancel(t.Context())
+			var wg sync.WaitGroup
+			var running atomic.Int32
+			started := func() func() { running.Add(1); return func() { running.Add(-1) } }
+			for range 10 {
+				wg.Go(func() { tool.Extract(ctx, media, 4, Caller{"slow", started}) })
+			}
+			for what == "ffmpeg" && running.Load() == 0 {
+				time.Sleep(time.Millisecond)
+			}
+			for i := range 5 {
+				short, stop := context.WithTimeout(t.Context(), 10*time.Second)
+				if _, err := tool.Extract(short, strings.NewReader("fast"), 4, Caller{Group: "fast"}); errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("%s is slow, %d processes: the %dth of another group could not get one", what, processes, i)
+				}
+				stop()
+			}
+			if n := running.Load(); n > max(1, int32(processes)-1) {
+				t.Errorf("of %d processes a group has %d", processes, n)
+			}
+			cancel()
+			if what == "reading" {
+				close(stuck)
+			}
+			wg.Wait()
 		}
-		return len(list)
 	}
-	for _, tool := range tools {
-		extractSome(t.Context(), tool)
-	}
-	fds, goroutines := count(), runtime.NumGoroutine()
-	for i := range 100 {
-		extractSome(t.Context(), tools[i%len(tools)])
-	}
-	if n := count(); n > fds {
-		t.Errorf("%d descriptors left", n-fds)
-	}
-	for range 100 { // the last ones may be on their way out
-		if runtime.NumGoroutine() <= goroutines {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	if n := runtime.NumGoroutine(); n > goroutines {
-		t.Errorf("%d goroutines left", n-goroutines)
-	}
-	if left, _ := os.ReadDir(temp); len(left) != 0 {
-		t.Errorf("left: %v", left)
-	}
+}
+
+// A stuckReader gives nothing until its channel is closed.
+type stuckReader struct{ stuck chan struct{} }
+
+func (r stuckReader) ReadAt([]byte, int64) (int, error) {
+	<-r.stuck
+	return 0, io.ErrUnexpectedEOF
 }
 
 // BenchmarkFrame compares the frame of a minute of 1080p with the best and the usual command line.

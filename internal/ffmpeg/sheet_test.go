@@ -44,10 +44,28 @@ var bars = []color.RGBA{{180, 180, 180, 255}, {180, 40, 40, 255}, {40, 150, 40, 
 
 var barFilm = []string{"-i", "bars.png", "-t", "2", "-r", "25"}
 
+// toHDR returns the filters that make HDR of a still picture.
+func toHDR(transfer string) string {
+	return "format=gbrp,zscale=tin=iec61966-2-1:pin=bt709:min=gbr:t=" + transfer + ":p=2020:m=2020_ncl:r=tv:npl=203,format=yuv420p10le"
+}
+
 func hdr(transfer string) []string {
-	return []string{"-i", "bars.png", "-vf", "loop=50:1,format=gbrp,zscale=tin=iec61966-2-1:pin=bt709:min=gbr:t=" + transfer +
-		":p=2020:m=2020_ncl:r=tv:npl=203,format=yuv420p10le", "-frames:v", "30", "-c:v", "libx265", "-preset", "ultrafast",
+	return []string{"-i", "bars.png", "-vf", "loop=50:1," + toHDR(transfer), "-frames:v", "30", "-c:v", "libx265", "-preset", "ultrafast",
 		"-x265-params", "log-level=error:colorprim=bt2020:colormatrix=bt2020nc:transfer=" + transfer}
+}
+
+// makeBars makes bars.png.
+func makeBars(t *testing.T, dir string) {
+	t.Helper()
+	img := image.NewRGBA(image.Rect(0, 0, 400, 100))
+	for i, c := range bars {
+		draw.Draw(img, image.Rect(i*80, 0, i*80+80, 100), image.NewUniform(c), image.Point{}, draw.Src)
+	}
+	var b bytes.Buffer
+	png.Encode(&b, img)
+	if err := os.WriteFile(filepath.Join(dir, "bars.png"), b.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 var clips = []clip{
@@ -120,15 +138,7 @@ func TestSheet(t *testing.T) {
 	dir := t.TempDir()
 	makeFile(t, dir, "scene.mp4", "-f", "lavfi", "-i", "mandelbrot=s=480x270:r=25", "-t", "6", "-c:v", "libx264", "-preset", "ultrafast",
 		"-g", "25", "-sc_threshold", "0", "-qp", "8", "-pix_fmt", "yuv420p")
-	img := image.NewRGBA(image.Rect(0, 0, 400, 100))
-	for i, c := range bars {
-		draw.Draw(img, image.Rect(i*80, 0, i*80+80, 100), image.NewUniform(c), image.Point{}, draw.Src)
-	}
-	var b bytes.Buffer
-	png.Encode(&b, img)
-	if err := os.WriteFile(filepath.Join(dir, "bars.png"), b.Bytes(), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	makeBars(t, dir)
 	pictures := make([]image.Image, len(clips))
 	for i, c := range clips {
 		t.Run(c.name, func(t *testing.T) {

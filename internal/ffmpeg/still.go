@@ -136,11 +136,11 @@ func isWhole(data []byte) bool {
 	return bytes.HasPrefix(data, []byte(pngMagic)) && bytes.HasSuffix(data, []byte(pngEnd))
 }
 
-// isEmpty reports whether a PNG shows next to nothing: it takes less than a sixth of a bit for a pixel. One of a single colour
-// takes a tenth, and so does what decoders make of zeros.
+// isEmpty reports whether a PNG shows next to nothing: it takes less than a quarter of a bit for a pixel. One of a single colour
+// takes a tenth, what decoders make of zeros a fifth, a photograph that ends after a tenth of its lines a half.
 func isEmpty(data []byte) bool {
 	cfg, err := png.DecodeConfig(bytes.NewReader(data))
-	return err != nil || int64(len(data)) < 256+int64(cfg.Width)*int64(cfg.Height)/48
+	return err != nil || int64(len(data)) < 256+int64(cfg.Width)*int64(cfg.Height)/32
 }
 
 // exif returns the EXIF data of a JPEG that begins with head, or nil.

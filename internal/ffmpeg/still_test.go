@@ -44,6 +44,15 @@ func TestStills(t *testing.T) {
 			}
 		})
 	}
+	t.Run("HDR", func(t *testing.T) {
+		makeBars(t, dir)
+		data, err := decodeFile(t, dir, "hdr.avif", "-i", "bars.png", "-vf", toHDR("smpte2084"), "-c:v", "libaom-av1", "-cpu-used", "8",
+			"-frames:v", "1", "-color_primaries", "bt2020", "-color_trc", "smpte2084", "-colorspace", "bt2020nc")
+		if err != nil {
+			t.Fatal(err)
+		}
+		isBars(t, decode(t, data))
+	})
 	t.Run("large", func(t *testing.T) {
 		data, err := decodeFile(t, dir, "large.bmp", "-i", "cover.png", "-vf", "scale=4000:100")
 		if err != nil {
@@ -220,16 +229,21 @@ func chunk(name string, data []byte) []byte {
 	return binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b[4:]))
 }
 
-// F7: a small file with 500 MB of colour profile. That it fails or not is all the same, but it must not take long.
-func TestBomb(t *testing.T) {
-	needFFmpeg(t)
+// bomb is a small file with 500 MB of colour profile.
+func bomb() []byte {
 	var b bytes.Buffer
 	z, _ := zlib.NewWriterLevel(&b, zlib.BestSpeed)
 	for range 500 {
 		z.Write(make([]byte, 1<<20))
 	}
 	z.Close()
-	data := append(header(64, 64), chunk("iCCP", append([]byte("x\x00\x00"), b.Bytes()...))...)
+	return append(header(64, 64), chunk("iCCP", append([]byte("x\x00\x00"), b.Bytes()...))...)
+}
+
+// F7: that it fails or not is all the same, but it must not take long.
+func TestBomb(t *testing.T) {
+	needFFmpeg(t)
+	data := bomb()
 	start := time.Now()
 	_, err := system.Decode(t.Context(), data, Caller{})
 	if d := time.Since(start); d > 10*time.Second || errors.Is(err, context.DeadlineExceeded) {

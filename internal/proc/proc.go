@@ -1,12 +1,12 @@
 // Package proc runs one child process that cannot hang, flood, outlive or surprise its parent.
 //
 // The child gets a closed world: an absolute program, no shell, an empty environment, the root folder, and of the parent's
-// descriptors only the one that is given to it as standard input. It answers on standard output, up to a limit, and may
-// write no file. When its time is up, when the caller leaves, when it says too much and when it ends, everything it has
-// started is killed with SIGKILL.
+// descriptors only the one that is given to it as standard input. It answers on standard output, up to a limit. When its
+// time is up, when the caller leaves, when it says too much and when it ends, what it has started is killed with it.
 //
-// What each system adds, and what is lost where, is said at the function start in proc_linux.go, proc_unix.go,
-// proc_windows.go and proc_other.go.
+// On Linux it also has no network, may write no file, is under its other limits before its first instruction, and dies with
+// its parent. What of this is lost elsewhere is said at the function start in proc_unix.go, proc_windows.go and
+// proc_other.go; what Linux itself may refuse, at the one in proc_linux.go.
 package proc
 
 import (

@@ -48,14 +48,14 @@ func start(newCmd func() *exec.Cmd, l Limits) (*exec.Cmd, *group, error) {
 }
 
 // takeNetwork puts the child into a network namespace of its own, with nothing in it. Root can do so. Anybody else needs a
-// user namespace for it, in which they stay who they are. Root does not get one: it would take away the right to open the
-// files of others, and the child may have to open its standard input again.
+// user namespace for it. Nobody is mapped into that: the kernel goes on to let the child open what its user may open, though
+// it calls them nobody; and package syscall leaks two descriptors whenever a child with a mapping cannot be started. Root does
+// not get one: it would take away the right to open the files of others, and the child may have to open its standard input
+// again.
 func takeNetwork(a *syscall.SysProcAttr) {
 	a.Cloneflags = syscall.CLONE_NEWNET
-	if uid, gid := os.Geteuid(), os.Getegid(); uid != 0 {
+	if os.Geteuid() != 0 {
 		a.Cloneflags |= syscall.CLONE_NEWUSER
-		a.UidMappings = []syscall.SysProcIDMap{{ContainerID: uid, HostID: uid, Size: 1}}
-		a.GidMappings = []syscall.SysProcIDMap{{ContainerID: gid, HostID: gid, Size: 1}}
 	}
 }
 

@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -90,6 +91,48 @@ func TestNoNetwork(t *testing.T) {
 	if n := strings.Count(string(res.Stdout), ":"); n != 1 {
 		t.Errorf("more than the loopback:\n%s", res.Stdout)
 	}
+}
+
+// Who is not root has no network either, where user namespaces are permitted, and can still open again what was handed over.
+func TestNobody(t *testing.T) {
+	out, err := Run(t.Context(), self("nobody"))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out.Stderr)
+	}
+	content, devices, _ := strings.Cut(string(out.Stdout), "\n")
+	if content != "content" {
+		t.Errorf("got %q", out.Stdout)
+	}
+	if n := strings.Count(devices, ":"); n != 1 {
+		if exec.Command("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "unshare", "-rn", "true").Run() != nil {
+			t.Skip("not permitted here")
+		}
+		t.Errorf("more than the loopback:\n%s", devices)
+	}
+}
+
+// nobody runs a program as somebody who is not root, and says what that says.
+func nobody() {
+	if os.Getuid() == 0 {
+		if err := errors.Join(syscall.Setgroups(nil), syscall.Setgid(65534), syscall.Setuid(65534)); err != nil {
+			panic(err)
+		}
+	}
+	r, w, err := os.Pipe() // no file, since the limits forbid to write one
+	if err != nil {
+		panic(err)
+	}
+	w.WriteString("content\n")
+	w.Close()
+	path, err := exec.LookPath("/bin/cat")
+	if err != nil {
+		panic(err)
+	}
+	res, err := Run(context.Background(), Cmd{Path: path, Args: []string{"/proc/self/fd/0", "/proc/self/net/dev"}, Stdin: r})
+	if err != nil {
+		panic(err)
+	}
+	os.Stdout.Write(res.Stdout)
 }
 
 // X8: the parent is killed and has no chance to do anything about its child.

@@ -76,6 +76,8 @@ func child(args []string) {
 		p, _ := os.FindProcess(os.Getpid())
 		p.Kill()
 		time.Sleep(time.Hour)
+	case "nobody":
+		nobody()
 	case "parent":
 		Run(context.Background(), Cmd{Path: os.Args[0], Args: []string{"hang"}, Env: childEnvs, Stdin: os.Stdin})
 	}
