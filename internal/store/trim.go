@@ -14,7 +14,7 @@ import (
 
 const (
 	orphanAge  = time.Hour        // a temporary file that is older was left behind by a killed process
-	maxVictims = 1 << 18          // files that are chosen in one walk: some 30 MiB
+	maxVictims = 1 << 17          // files that are chosen in one walk: with what the collector leaves for a while, some 30 MiB
 	trimTurn   = 30 * time.Second // how long another process's trim is waited for
 )
 
