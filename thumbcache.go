@@ -410,6 +410,7 @@ func New(cfg Config) (*Cache, error) {
 		if c.disk, err = openDisk(cfg.Dir, cmp.Or(cfg.DiskBytes, 500<<20), c.log); err != nil {
 			return bad("Dir", "%w", err)
 		}
+		c.disk.Patience = min(c.disk.Patience, c.timeout/4) // what is not read can still be made
 	}
 	return c, nil
 }

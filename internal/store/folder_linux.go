@@ -111,8 +111,11 @@ func (f *folder) replace(from, to string) (old info, err error) {
 	_, err = again(func() (int, error) { return 0, unix.Renameat2(f.fd, from, f.fd, to, unix.RENAME_EXCHANGE) })
 	switch err {
 	case nil:
-		old, err = f.stat(from)
-		return old, errors.Join(err, f.remove(from))
+		// Whatever happens to the old one now, the new one is in its place.
+		if old, err = f.stat(from); err != nil || f.remove(from) != nil {
+			return info{}, nil
+		}
+		return old, nil
 	case unix.EINVAL, unix.ENOSYS, unix.ENOENT: // the file system cannot, or there is no other one any more
 		old, _ = f.stat(to)
 		_, err = again(func() (int, error) { return 0, unix.Renameat(f.fd, from, f.fd, to) })

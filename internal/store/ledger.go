@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"os"
 	"sync/atomic"
 	"time"
@@ -41,7 +42,8 @@ type ledger struct {
 	info    os.FileInfo   // of file
 	checked time.Time     // when it still lay in the folder
 	alone   bool          // there are no locks here
-	unsaved bool          // file could not be written, so that folders knows better
+	unsaved bool          // file lacks something that folders has: it could not be locked or written
+	stuck   bool          // whoever holds the account was stopped
 	folders [256]Usage    // as they were when they were read last
 	inside  [256]int      // who came in through enter
 }
@@ -74,6 +76,9 @@ func newLedger(dir string, begun func()) *ledger {
 func (l *ledger) close() {
 	l.turn <- struct{}{}
 	defer func() { <-l.turn }()
+	if l.unsaved && l.readLocked() {
+		unlock(l.file, accountAt)
+	}
 	if l.file != nil {
 		l.file.Close()
 		l.file = nil
@@ -113,10 +118,13 @@ func (l *ledger) update(change func() (folder int)) {
 		l.known.Store(&sum)
 		l.read.Store(time.Now().UnixNano())
 	}()
-	if i := change(); i >= 0 && shared {
+	i := change()
+	if i >= 0 && shared {
 		var b [16]byte
 		_, err := l.file.WriteAt(l.folders[i].append(b[:0]), int64(len(usageMagic)+i*16))
 		l.unsaved = err != nil
+	} else if i >= 0 {
+		l.unsaved = true
 	}
 }
 
@@ -129,29 +137,46 @@ func (l *ledger) readLocked() (shared bool) {
 	if !l.openLocked() {
 		return false
 	}
+	patience := accountPatience
+	if l.stuck {
+		patience = time.Millisecond // everybody waits here in turn
+	}
 	for start, wait := time.Now(), 20*time.Microsecond; ; wait *= 2 {
 		ok, err := tryLock(l.file, accountAt, true)
 		if err != nil {
-			l.alone = true
+			l.alone = errors.Is(err, errors.ErrUnsupported)
 			return false
 		}
-		if ok {
+		if l.stuck = !ok && time.Since(start) > patience; l.stuck {
+			return false
+		}
+		if ok && !deleted(l.file) {
 			break
 		}
-		if time.Since(start) > accountPatience {
-			return false
+		if ok {
+			// What it says is still the last that all processes know.
+			if folders, ok := readUsage(l.file); ok && !l.unsaved {
+				l.folders = folders
+			}
+			unlock(l.file, accountAt)
+			l.checked = time.Time{}
+			if !l.openLocked() {
+				return false
+			}
+			continue
 		}
 		time.Sleep(wait)
 	}
-	var buf [usageSize + 1]byte
-	n, _ := l.file.ReadAt(buf[:], 0)
-	if !l.unsaved && l.parseLocked(buf[:n]) {
+	folders, ok := readUsage(l.file)
+	if ok && !l.unsaved {
+		l.folders = folders
 		return true
 	}
-	// It is new, or damaged, or could not be written the last time. What is known here is the best there is.
-	b := append(buf[:0], usageMagic...)
-	for _, u := range l.folders {
-		b = u.append(b)
+	// It is new, or damaged, or lacks something. It may say too much until all is counted, but never too little.
+	b := append(make([]byte, 0, usageSize), usageMagic...)
+	for i, u := range l.folders {
+		folders[i] = Usage{max(u.Files, folders[i].Files), max(u.Bytes, folders[i].Bytes)}
+		b = folders[i].append(b)
 	}
 	_, err := l.file.WriteAt(b, 0)
 	if err == nil {
@@ -161,26 +186,31 @@ func (l *ledger) readLocked() (shared bool) {
 		unlock(l.file, accountAt)
 		return false
 	}
+	l.folders = folders
 	l.begun()
 	return true
 }
 
-func (l *ledger) parseLocked(b []byte) bool {
+func readUsage(f *os.File) (folders [256]Usage, ok bool) {
+	var b [usageSize + 1]byte
+	n, _ := f.ReadAt(b[:], 0)
+	return parseUsage(b[:n])
+}
+
+func parseUsage(b []byte) (folders [256]Usage, ok bool) {
 	if len(b) != usageSize || string(b[:len(usageMagic)]) != usageMagic {
-		return false
+		return folders, false
 	}
-	var folders [256]Usage
 	b = b[len(usageMagic):]
 	for i := range folders {
 		u := Usage{int64(binary.LittleEndian.Uint64(b[i*16:])), int64(binary.LittleEndian.Uint64(b[i*16+8:]))}
 		// No more can be there, so that no sum overflows.
 		if u.Files < 0 || u.Files > 1<<40 || u.Bytes < 0 || u.Bytes > 1<<50 {
-			return false
+			return [256]Usage{}, false
 		}
 		folders[i] = u
 	}
-	l.folders = folders
-	return true
+	return folders, true
 }
 
 // openLocked makes sure that file is the one in the folder: that may have been deleted and made again.

@@ -28,3 +28,6 @@ func unlock(f *os.File, at int64) {
 func place(at int64) *windows.Overlapped {
 	return &windows.Overlapped{Offset: uint32(at), OffsetHigh: uint32(at >> 32)}
 }
+
+// deleted is found out in another way, which takes a second.
+func deleted(*os.File) bool { return false }

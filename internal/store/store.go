@@ -46,7 +46,6 @@ const (
 	maxFile       = 128 << 20        // a larger file at one of our names is not ours
 	maxReads      = 32               // at once: each may hold a thread for as long as a dying disk likes
 	turnPatience  = time.Second      // how long a read waits for its turn
-	readPatience  = 5 * time.Second  // how long a read is waited for: a disk that was asleep needs some
 	hungPause     = 10 * time.Second // how long a disk that did not answer is left alone
 	touchInterval = time.Hour        // a hit writes the time of use at most this often, as cmd/go's cache does
 	writePause    = 2 * time.Second  // after a failed write
@@ -56,6 +55,9 @@ const (
 type Store struct {
 	// What has happened since it was opened.
 	Evictions, Errors, Corrupt atomic.Uint64
+
+	// How long a read is waited for. A disk that was asleep needs some seconds. It may be set before the first Get.
+	Patience time.Duration
 
 	dir    string
 	max    int64 // negative: no limit
@@ -73,7 +75,7 @@ type Store struct {
 	closed bool
 	learns int       // walks under way or asked for: see learn
 	resume time.Time // when writing is tried again after a failure; zero while all is well
-	hung   time.Time // until when a disk that did not answer is left alone
+	hung   time.Time // until when a disk that did not answer is left alone; zero while it answers
 }
 
 // info is what lies at a name.
@@ -85,6 +87,9 @@ type info struct {
 
 // ourName matches what may be counted and deleted, and nothing else.
 var ourName = regexp.MustCompile(`^[0-9a-f]{64}(_[0-9]{1,10}c?\.(jpg|png)|\.none)(\.[0-9a-f]{16}\.tmp)?$`)
+
+// markTemp matches a mark of the folder that is being written, or was when a process was killed.
+var markTemp = regexp.MustCompile(`^(CACHEDIR\.TAG|README)\.[0-9a-f]{16}\.tmp$`)
 
 // What else lies in the folder. The tag follows https://bford.info/cachedir/: backup programs leave the folder out.
 const (
@@ -156,7 +161,7 @@ func at(dir string, max int64, log *slog.Logger) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{dir: dir, max: max, log: log, reads: semaphore.NewWeighted(maxReads), trims: semaphore.NewWeighted(1), knows: semaphore.NewWeighted(1)}
+	s := &Store{dir: dir, max: max, log: log, Patience: 5 * time.Second, reads: semaphore.NewWeighted(maxReads), trims: semaphore.NewWeighted(1), knows: semaphore.NewWeighted(1)}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.ledger = newLedger(dir, s.learn)
 	return s, nil
@@ -170,6 +175,7 @@ func tagged(dir string) bool {
 // claim marks dir as ours. A folder that holds something else is refused: one day a trim would be a surprise there. Only
 // the marking may fail, since a folder that cannot be written can still be served from.
 func claim(dir string) error {
+	marks := map[string]string{tagName: tagText, readmeName: readmeText}
 	if tagged(dir) {
 		return nil
 	}
@@ -183,23 +189,19 @@ func claim(dir string) error {
 		return err
 	}
 	for _, name := range names {
-		switch name {
-		case tagName, readmeName:
-			// Another process may be writing it just now.
-			if text, _, err := readfile.Read(dir+sep+name, 8<<10); err == nil && (strings.HasPrefix(tagText, string(text)) || strings.HasPrefix(readmeText, string(text))) {
-				continue
-			}
-		case usageName:
+		if b, err := hex.DecodeString(name); err == nil && len(b) == 1 || name == usageName || markTemp.MatchString(name) {
 			continue
-		default:
-			if b, err := hex.DecodeString(name); err == nil && len(b) == 1 {
+		}
+		if text, ok := marks[name]; ok {
+			// A power failure may have torn it.
+			if there, _, err := readfile.Read(dir+sep+name, 8<<10); err == nil && strings.HasPrefix(text, strings.TrimRight(string(there), "\x00")) {
 				continue
 			}
 		}
 		return fmt.Errorf("%s holds %q: %w", dir, name, ErrForeign)
 	}
-	for name, text := range map[string]string{tagName: tagText, readmeName: readmeText} {
-		_ = f.create(name, []byte(text), nil)
+	for name, text := range marks {
+		_, _ = f.put(name, []byte(text), nil)
 	}
 	return nil
 }
@@ -249,7 +251,7 @@ func (s *Store) Known() Usage {
 // longer than ctx and patience last, and then is left alone for a while. Cleanup is called if do returns too late.
 func (s *Store) waitFor(ctx context.Context, patience time.Duration, do, cleanup func()) bool {
 	s.mu.Lock()
-	hung := !s.hung.IsZero() && time.Now().Before(s.hung)
+	hung := time.Now().Before(s.hung)
 	s.mu.Unlock()
 	done, left := make(chan struct{}), make(chan struct{})
 	defer close(left)
@@ -268,22 +270,39 @@ func (s *Store) waitFor(ctx context.Context, patience time.Duration, do, cleanup
 	defer timer.Stop()
 	select {
 	case <-done:
+		s.answered(true)
 		return true
 	case <-timer.C:
 		s.Errors.Add(1)
-		s.mu.Lock()
-		s.hung = time.Now().Add(hungPause)
-		s.mu.Unlock()
-		s.log.Warn("thumbcache: the disk of the thumbnails does not answer")
+		s.answered(false)
 	case <-ctx.Done():
 	}
 	return false
 }
 
+// answered notes whether the disk did. It logs changes of state only.
+func (s *Store) answered(ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	well := s.hung.IsZero()
+	switch {
+	case ok:
+		s.hung = time.Time{}
+		if !well {
+			s.log.Info("thumbcache: the disk of the thumbnails answers again")
+		}
+	default:
+		s.hung = time.Now().Add(hungPause)
+		if well {
+			s.log.Warn("thumbcache: the disk of the thumbnails does not answer, serving goes on without")
+		}
+	}
+}
+
 func (s *Store) path(k *Key, hash string) string { return s.dir + sep + hash[:2] + sep + k.name(hash) }
 
 // Get reads what is stored for k, whose source has this hash. Whatever is wrong with it, it is a miss. A disk that hangs is
-// waited for until ctx ends, but no longer than some seconds.
+// waited for until ctx or Patience ends.
 func (s *Store) Get(ctx context.Context, k *Key, hash string) (*Entry, bool) {
 	if !s.reads.TryAcquire(1) {
 		// That many reads are slow only if the disk is. A miss is then the better answer.
@@ -295,7 +314,7 @@ func (s *Store) Get(ctx context.Context, k *Key, hash string) (*Entry, bool) {
 	}
 	var e *Entry
 	free := func() { s.reads.Release(1) }
-	if !s.waitFor(ctx, readPatience, func() { e = s.get(k, hash) }, free) {
+	if !s.waitFor(ctx, s.Patience, func() { e = s.get(k, hash) }, free) {
 		return nil, false
 	}
 	free()
@@ -405,6 +424,11 @@ func (s *Store) publish(folder, name string, data, tail []byte) (old int64, err 
 		return -1, err
 	}
 	defer f.close()
+	return f.put(name, data, tail)
+}
+
+// put is publish, in an open folder.
+func (f *folder) put(name string, data, tail []byte) (old int64, err error) {
 	temp := tempName(name)
 	if err = f.create(temp, data, tail); err == nil {
 		if err = f.renameNew(temp, name); err == nil {

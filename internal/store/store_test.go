@@ -9,9 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"math"
-	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"runtime"
@@ -320,56 +318,6 @@ func TestLearn(t *testing.T) {
 	tag, err := os.ReadFile(filepath.Join(dir, "CACHEDIR.TAG"))
 	if err != nil || !strings.HasPrefix(string(tag), "Signature: 8a477f597d28d172789f06886806bc55\n") {
 		t.Errorf("CACHEDIR.TAG: %q, %v", tag, err)
-	}
-}
-
-// TestKilled kills processes that are writing, and looks at what they left.
-func TestKilled(t *testing.T) {
-	if dir := os.Getenv("THUMBCACHE_TEST_WRITE"); dir != "" {
-		d := newStore(t, dir, 200<<10)
-		for i := 0; ; i++ {
-			s := sample(fmt.Sprint(i%8), 1)
-			s.Data = picture(100 + i%50)
-			d.Put(s)
-		}
-	}
-	if testing.Short() {
-		t.Skip("kills many processes")
-	}
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	for range 40 {
-		cmd := exec.Command(exe, "-test.run=^TestKilled$")
-		cmd.Env = append(os.Environ(), "THUMBCACHE_TEST_WRITE="+dir)
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(time.Duration(20+rand.IntN(40)) * time.Millisecond) // a real process, a real clock
-		cmd.Process.Kill()
-		cmd.Wait()
-	}
-	d := newStore(t, dir, -1)
-	whole := 0
-	for i := range 8 {
-		k := sample(fmt.Sprint(i), 0).Key
-		if _, err := os.Stat(pathOf(d, k)); err != nil {
-			continue
-		}
-		s, ok := fetch(t, d, k)
-		if !ok {
-			t.Errorf("%s is damaged", pathOf(d, k))
-			continue
-		}
-		if _, err := jpeg.Decode(bytes.NewReader(s.Data)); err != nil {
-			t.Errorf("%s: %v", pathOf(d, k), err)
-		}
-		whole++
-	}
-	if whole == 0 {
-		t.Error("nothing was ever written")
 	}
 }
 

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"container/heap"
 	"context"
 	"errors"
@@ -89,8 +90,14 @@ func (s *Store) walkFolder(ctx context.Context, number int, visit func(File) err
 			if !ourName.MatchString(name) || ctx.Err() != nil {
 				continue
 			}
-			there, err := f.stat(name)
-			if err != nil || !there.regular {
+			there, e := f.stat(name)
+			if errors.Is(e, fs.ErrNotExist) {
+				continue
+			}
+			if e != nil {
+				err = e // then it is not known what there is
+			}
+			if e != nil || !there.regular {
 				continue
 			}
 			file := File{folder, name, there.size, there.modTime, strings.HasSuffix(name, ".tmp")}
@@ -172,7 +179,11 @@ func (h *oldest) Pop() any {
 
 // MakeRoom removes the files used longest ago until need more bytes fit. A walk is dear in a large folder, so then it
 // goes a little further than it must: a 64th of all files.
-func (s *Store) MakeRoom(need int64) { _ = s.trim(s.ctx, s.max-need, 64, nil) }
+func (s *Store) MakeRoom(need int64) {
+	if err := s.trim(s.ctx, s.max-need, 64, nil); err != nil && s.ctx.Err() == nil {
+		s.wrote(err) // where nothing can be removed, nothing can be stored
+	}
+}
 
 // Trim removes the files used longest ago until no more than max bytes are left, and calls removed for each.
 func (s *Store) Trim(ctx context.Context, max int64, removed func(File)) error {
@@ -233,15 +244,16 @@ func (s *Store) trim(ctx context.Context, max int64, extraPart int64, removed fu
 		for i := len(victims) - 1; len(found) > 0; i-- {
 			victims[i] = heap.Pop(&found).(victim)
 		}
-		progress := false
+		progress, failed := false, error(nil)
 		for i, v := range victims {
 			if int64(i) >= extra && left <= max {
 				return nil
 			}
 			if err := s.removeFile(ctx, v.name[:2], v.name); err != nil {
-				s.Errors.Add(1)
-				s.log.Warn("thumbcache: making room", "error", err)
-				return err
+				if failed = err; !progress && i >= 100 || ctx.Err() != nil {
+					return err // it is not only some that cannot be removed
+				}
+				continue
 			}
 			progress = true
 			s.Evictions.Add(1)
@@ -254,7 +266,7 @@ func (s *Store) trim(ctx context.Context, max int64, extraPart int64, removed fu
 			return nil
 		}
 		if !progress {
-			return errors.New("there is nothing more to remove")
+			return cmp.Or(failed, errors.New("there is nothing more to remove"))
 		}
 	}
 }
