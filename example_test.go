@@ -2,8 +2,12 @@ package thumbcache_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
+	"expvar"
 	"fmt"
 	"html"
 	"image"
@@ -12,14 +16,20 @@ import (
 	"image/png"
 	"io/fs"
 	"log"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/thumbcache/thumbcache"
 )
 
 // A server over a folder of music. One route serves every thumbnail.
+//
+// With chi it is r.Handle("/thumb/{provider}/*", cache.Handler()), with echo e.GET("/thumb/*",
+// echo.WrapHandler(cache.Handler())), with gin r.GET("/thumb/*path", gin.WrapH(cache.Handler())).
 func Example() {
 	cache, err := thumbcache.New(thumbcache.Config{
 		Providers: map[string]thumbcache.Provider{"music": thumbcache.Files("testdata/library")},
@@ -35,15 +45,128 @@ func Example() {
 	mux.Handle("GET /thumb/{provider}/{path...}", cache.Handler())
 
 	// A browser asks.
-	w := httptest.NewRecorder()
-	mux.ServeHTTP(w, httptest.NewRequest("GET", "/thumb/music/no/such/song.flac?size=100", nil))
-	fmt.Println(w.Code)
-	// Output: 404
+	for _, url := range []string{
+		"/thumb/music/Ada%20Rings/Lossless/01%20One%20Cover.flac?size=100",
+		"/thumb/music/no/such/song.flac?size=100",
+	} {
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, httptest.NewRequest("GET", url, nil))
+		fmt.Println(w.Code, w.Header().Get("Content-Type"))
+	}
+	// Output:
+	// 200 image/jpeg
+	// 404 text/plain; charset=utf-8
+}
+
+// What follows is the code of docs/moving.md: a server whose clients ask for covers by the ids of its database.
+
+// library stands for the database. It knows in which file the cover of an album, artist or track is.
+type library map[string]string
+
+// coverFile returns the file with the cover for an id. An id that is not there must be fs.ErrNotExist; sql.ErrNoRows is not.
+func (l library) coverFile(ctx context.Context, id string) (string, error) {
+	file, ok := l[id]
+	if !ok {
+		return "", fs.ErrNotExist
+	}
+	return file, nil
+}
+
+// covers is a Provider of the ids in the database: al-123, ar-7, tr-4711.
+type covers struct {
+	db    library
+	music thumbcache.Provider // of the files that the database names
+}
+
+func (c covers) Stat(ctx context.Context, id string) (thumbcache.Stamp, error) {
+	file, err := c.db.coverFile(ctx, id)
+	if err != nil {
+		return thumbcache.Stamp{}, err
+	}
+	stamp, err := c.music.Stat(ctx, file)
+	stamp.Tag = file // another file is another picture, even one of the same size and time
+	return stamp, err
+}
+
+func (c covers) Open(ctx context.Context, id string) (*thumbcache.Source, error) {
+	file, err := c.db.coverFile(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	src, err := c.music.Open(ctx, file)
+	if err != nil {
+		return nil, err
+	}
+	src.Stamp.Tag = file
+	return src, nil
+}
+
+func newCovers(db library, musicDir, cacheDir string) (*thumbcache.Cache, error) {
+	return thumbcache.New(thumbcache.Config{
+		Providers: map[string]thumbcache.Provider{"covers": covers{db, thumbcache.Files(musicDir)}},
+		Dir:       cacheDir,
+		DiskBytes: 1 << 30,
+		Sizes:     []int{64, 160, 300, 600, 1200},
+	})
+}
+
+type server struct {
+	covers *thumbcache.Cache
+}
+
+func (s *server) getCoverArt(w http.ResponseWriter, r *http.Request) {
+	size, err := strconv.Atoi(cmp.Or(r.FormValue("size"), "600"))
+	if err != nil {
+		http.Error(w, "bad size", http.StatusBadRequest)
+		return
+	}
+	thumb, err := s.covers.Get(r.Context(), "covers", r.FormValue("id"), size)
+	if err != nil {
+		http.Error(w, "no cover", thumbcache.HTTPStatus(err))
+		return
+	}
+	w.Header().Set("Cache-Control", "private, no-cache") // the URL holds a user's token
+	thumb.ServeHTTP(w, r)
+}
+
+// scanned is called at the end of a scan, with the ids whose cover is new or another one.
+func (s *server) scanned(ctx context.Context, changed []string) (thumbcache.Warmed, error) {
+	for _, id := range changed {
+		if err := s.covers.Invalidate("covers", id); err != nil {
+			return thumbcache.Warmed{}, err
+		}
+	}
+	return s.covers.Warm(ctx, "covers", slices.Values(changed), 300)
+}
+
+// A server that had a cover cache of its own: its clients go on to ask for getCoverArt?id=al-1&size=250.
+func Example_getCoverArt() {
+	db := library{"al-1": "Ada Rings/Lossless/01 One Cover.flac"}
+	cache, err := newCovers(db, "testdata/library", "")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer cache.Close()
+	s := &server{cache}
+
+	warmed, err := s.scanned(context.Background(), []string{"al-1"})
+	fmt.Println(warmed.Extracted, err)
+	for _, id := range []string{"al-1", "al-2"} {
+		w := httptest.NewRecorder()
+		s.getCoverArt(w, httptest.NewRequest("GET", "/rest/getCoverArt?id="+id+"&size=250", nil))
+		fmt.Println(w.Code, w.Header().Get("Content-Type"))
+	}
+	// Output:
+	// 1 <nil>
+	// 200 image/jpeg
+	// 404 text/plain; charset=utf-8
 }
 
 // albums is a Provider for media that is named by a database id. Where the bytes come from is its own affair: here they
 // lie in a map, elsewhere in an object store.
-type albums map[string]struct {
+type albums map[string]album
+
+type album struct {
 	updated time.Time
 	cover   []byte
 }
@@ -64,12 +187,29 @@ func (a albums) Open(ctx context.Context, id string) (*thumbcache.Source, error)
 	return thumbcache.BytesSource("album "+id, stamp, a[id].cover), nil
 }
 
-func ExampleProvider() {
-	var cover bytes.Buffer
-	if err := png.Encode(&cover, image.NewGray(image.Rect(0, 0, 1000, 500))); err != nil {
+// picture returns a grey PNG.
+func picture(width, height int) []byte {
+	var b bytes.Buffer
+	if err := png.Encode(&b, image.NewGray(image.Rect(0, 0, width, height))); err != nil {
 		log.Fatal(err)
 	}
-	db := albums{"al-42": {time.Now(), cover.Bytes()}}
+	return b.Bytes()
+}
+
+// newCache returns a cache of the covers in db.
+func newCache(db albums) *thumbcache.Cache {
+	cache, err := thumbcache.New(thumbcache.Config{
+		Providers: map[string]thumbcache.Provider{"albums": db},
+		Sizes:     []int{64, 300, 600},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	return cache
+}
+
+func ExampleProvider() {
+	db := albums{"al-42": {time.Now(), picture(1000, 500)}}
 	cache, err := thumbcache.New(thumbcache.Config{Providers: map[string]thumbcache.Provider{"albums": db}})
 	if err != nil {
 		log.Fatal(err)
@@ -118,23 +258,73 @@ func ExampleExtractorFunc() {
 	// Output: 64 64
 }
 
-// A caller that knows when its media changed says so. Then the provider is not asked, and a changed picture is never
-// served from before the change.
-func ExampleCache_Do() {
-	var cover bytes.Buffer
-	if err := png.Encode(&cover, image.NewGray(image.Rect(0, 0, 1000, 500))); err != nil {
-		log.Fatal(err)
-	}
+// One process at a time, and of a film the frame a quarter into it. Music and pictures need no process.
+func ExampleFFmpeg() {
 	cache, err := thumbcache.New(thumbcache.Config{
-		Providers: map[string]thumbcache.Provider{"albums": albums{"al-42": {time.Now(), cover.Bytes()}}},
+		Providers: map[string]thumbcache.Provider{"media": thumbcache.Files("testdata/library")},
+		Extractor: thumbcache.FirstOf(
+			thumbcache.Images(),
+			thumbcache.CoverArt(),
+			&thumbcache.FFmpeg{Processes: 1, At: 0.25, Timeout: time.Minute},
+		),
+		Timeout: 2 * time.Minute,
 	})
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer cache.Close()
+	if _, err := cache.Get(context.Background(), "media", "Bob Wave/Streams & Boxes/03 Vorbis.ogg", 64); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(cache.Stats().Processes)
+	// Output: 0
+}
+
+// What goes wrong is told apart with errors.Is.
+func ExampleCache_Get() {
+	cache, err := thumbcache.New(thumbcache.Config{
+		Providers: map[string]thumbcache.Provider{"music": thumbcache.Files("testdata/library")},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer cache.Close()
+
+	for _, path := range []string{
+		"Ada Rings/First Light/03 New Tag.mp3", "Nobody/No Cover.mp3", "Nobody/Broken.flac", "gone.mp3", "../passwords",
+	} {
+		thumb, err := cache.Get(context.Background(), "music", path, 64)
+		switch {
+		case err == nil:
+			fmt.Println(thumb.ContentType, thumb.Width, thumb.Height)
+		case errors.Is(err, thumbcache.ErrNoPicture):
+			fmt.Println("a song without a cover")
+		case errors.Is(err, thumbcache.ErrCorrupt):
+			fmt.Println("a broken file")
+		case errors.Is(err, fs.ErrNotExist):
+			fmt.Println("no such song")
+		case errors.Is(err, fs.ErrInvalid):
+			fmt.Println("not a path")
+		default:
+			fmt.Println("not now:", err)
+		}
+	}
+	// Output:
+	// image/jpeg 64 64
+	// a song without a cover
+	// a broken file
+	// no such song
+	// not a path
+}
+
+// A caller that knows when its media changed says so. Then the provider is not asked, and a changed picture is never
+// served from before the change.
+func ExampleCache_Do() {
+	cache := newCache(albums{"al-42": {time.Now(), picture(1000, 500)}})
+	defer cache.Close()
 	updatedAt := time.Unix(1e9, 0) // from the database
 	thumb, err := cache.Do(context.Background(), thumbcache.Request{
-		Provider: "albums", Path: "al-42", Size: 200,
+		Provider: "albums", Path: "al-42", Size: 200, // the next size up is 300
 		Fit:     thumbcache.Cover,
 		Format:  thumbcache.PNG,
 		Version: updatedAt.UTC().Format(time.RFC3339),
@@ -143,24 +333,139 @@ func ExampleCache_Do() {
 		log.Fatal(err)
 	}
 	fmt.Println(thumb.ContentType, thumb.Width, thumb.Height)
-	// Output: image/png 200 200
+	// Output: image/png 300 300
+}
+
+// After a scan the covers of all albums are made, in two sizes, before somebody asks for them. People go first: this
+// begins nothing while a request waits.
+func ExampleCache_Warm() {
+	db := albums{
+		"al-42": {time.Unix(1e9, 0), picture(1000, 500)},
+		"al-43": {time.Unix(2e9, 0), picture(700, 700)},
+	}
+	cache := newCache(db)
+	defer cache.Close()
+	for range 2 { // the second time all is there
+		done, err := cache.Warm(context.Background(), "albums", maps.Keys(db), 64, 300)
+		if err != nil {
+			log.Fatal(err) // cancelled, say: start it again later
+		}
+		fmt.Printf("%+v\n", done)
+	}
+	// Output:
+	// {Extracted:2 Reused:0 NoPicture:0 Failed:0}
+	// {Extracted:0 Reused:2 NoPicture:0 Failed:0}
+}
+
+// A page shows at once what is there already: a blurred miniature, which the browser paints until the picture has come.
+// Nothing is made for it, so a page of a hundred albums may ask for all of them.
+func ExampleCache_Peek() {
+	cache := newCache(albums{"al-42": {time.Unix(1e9, 0), picture(1000, 500)}})
+	defer cache.Close()
+	ctx := context.Background()
+
+	img := func(req thumbcache.Request) string {
+		var blur string
+		if thumb, ok := cache.Peek(ctx, req); ok {
+			blur = base64.StdEncoding.EncodeToString(thumb.ThumbHash)
+		}
+		return fmt.Sprintf(`<img src="%s" data-thumbhash="%s">`, html.EscapeString(req.URL()), blur)
+	}
+	req := thumbcache.Request{Provider: "albums", Path: "al-42", Size: 300}
+	before := img(req)
+	if _, err := cache.Do(ctx, req); err != nil {
+		log.Fatal(err)
+	}
+	after := img(req)
+	fmt.Println(before)
+	fmt.Println(len(after) > len(before))
+	// Output:
+	// <img src="/thumb/albums/al-42?size=300" data-thumbhash="">
+	// true
+}
+
+// Somebody has uploaded another cover. Without Invalidate it would be seen when Revalidate has passed; with it the next
+// request gets it.
+func ExampleCache_Invalidate() {
+	db := albums{"al-42": {time.Unix(1e9, 0), picture(1000, 500)}}
+	cache := newCache(db)
+	defer cache.Close()
+	show := func() {
+		thumb, err := cache.Get(context.Background(), "albums", "al-42", 300)
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(thumb.Width, thumb.Height)
+	}
+	show()
+	db["al-42"] = album{time.Unix(2e9, 0), picture(500, 1000)}  // first the new one,
+	if err := cache.Invalidate("albums", "al-42"); err != nil { // then Invalidate
+		log.Fatal(err)
+	}
+	show()
+	// Output:
+	// 300 150
+	// 150 300
+}
+
+// The counters where the standard library publishes those of a program: at /debug/vars, when net/http serves
+// http.DefaultServeMux. For Prometheus there is the module thumbcache/prometheus.
+func ExampleCache_Stats() {
+	cache := newCache(albums{"al-42": {time.Unix(1e9, 0), picture(1000, 500)}})
+	defer cache.Close()
+	expvar.Publish("covers", expvar.Func(func() any { return cache.Stats() }))
+
+	for range 10 {
+		cache.Get(context.Background(), "albums", "al-42", 300)
+	}
+	var seen struct {
+		Misses     int `json:"misses"`
+		MemoryHits int `json:"memory_hits"`
+	}
+	if err := json.Unmarshal([]byte(expvar.Get("covers").String()), &seen); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%+v\n", seen)
+	// Output: {Misses:1 MemoryHits:9}
+}
+
+// Metrics and logs of one's own. The functions are called by those who do the work, so they must be quick, and safe for
+// several goroutines.
+func ExampleObserver() {
+	answers := new(expvar.Map)
+	cache, err := thumbcache.New(thumbcache.Config{
+		Providers: map[string]thumbcache.Provider{"albums": albums{"al-42": {time.Unix(1e9, 0), picture(1000, 500)}}},
+		Observer: &thumbcache.Observer{
+			Request: func(ctx context.Context, req thumbcache.Request, from string, took time.Duration, err error) {
+				if err != nil {
+					from = strconv.Itoa(thumbcache.HTTPStatus(err))
+				}
+				answers.Add(from, 1)
+			},
+			Stage: func(provider, path, stage string, took time.Duration, err error) {
+				if took > time.Minute {
+					log.Printf("%s of %s/%s took %v", stage, provider, path, took)
+				}
+			},
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer cache.Close()
+
+	for _, id := range []string{"al-42", "al-42", "al-42", "al-43"} {
+		cache.Get(context.Background(), "albums", id, 300)
+	}
+	fmt.Println(answers)
+	// Output: {"404": 1, "made": 1, "memory": 2}
 }
 
 // A page links to thumbnails by URLs that change when the picture does. Browsers and proxies keep them for good: they do
 // not even ask whether there is a new one.
 func ExampleCache_Handler() {
-	var cover bytes.Buffer
-	if err := png.Encode(&cover, image.NewGray(image.Rect(0, 0, 1000, 500))); err != nil {
-		log.Fatal(err)
-	}
-	db := albums{"al-42": {time.Unix(1e9, 0), cover.Bytes()}}
-	cache, err := thumbcache.New(thumbcache.Config{
-		Providers: map[string]thumbcache.Provider{"albums": db},
-		Sizes:     []int{64, 300, 600},
-	})
-	if err != nil {
-		log.Fatal(err)
-	}
+	db := albums{"al-42": {time.Unix(1e9, 0), picture(1000, 500)}}
+	cache := newCache(db)
 	defer cache.Close()
 
 	mux := http.NewServeMux()
@@ -185,6 +490,33 @@ func ExampleCache_Handler() {
 	// Output:
 	// /thumb/albums/al-42?size=300&v=vQtNCDXkQDvLkr9j
 	// 200 image/jpeg public, max-age=31536000, immutable
+}
+
+// A handler with routes and rules of its own. ServeHTTP sees to ETag, 304, HEAD and ranges.
+func ExampleThumbnail_ServeHTTP() {
+	cache := newCache(albums{"al-42": {time.Unix(1e9, 0), picture(1000, 500)}})
+	defer cache.Close()
+
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /albums/{id}/cover", func(w http.ResponseWriter, r *http.Request) {
+		thumb, err := cache.Get(r.Context(), "albums", r.PathValue("id"), 300)
+		if err != nil {
+			// That is all the client need know. What err says is for the log.
+			http.Error(w, "no cover", thumbcache.HTTPStatus(err))
+			return
+		}
+		w.Header().Set("Cache-Control", "private, max-age=3600")
+		thumb.ServeHTTP(w, r)
+	})
+
+	first := httptest.NewRecorder()
+	mux.ServeHTTP(first, httptest.NewRequest("GET", "/albums/al-42/cover", nil))
+	again := httptest.NewRequest("GET", "/albums/al-42/cover", nil)
+	again.Header.Set("If-None-Match", first.Header().Get("ETag"))
+	second := httptest.NewRecorder()
+	mux.ServeHTTP(second, again)
+	fmt.Println(first.Code, second.Code, second.Body.Len())
+	// Output: 200 304 0
 }
 
 // Media without a picture is shown as a tile with its first letter. Anything else that goes wrong stays an error.

@@ -12,6 +12,7 @@ require (
 	github.com/spf13/cobra v1.10.2
 	github.com/thumbcache/thumbcache v0.0.0-00010101000000-000000000000
 	github.com/thumbcache/thumbcache/prometheus v0.0.0-00010101000000-000000000000
+	golang.org/x/term v0.47.0
 )
 
 require (

@@ -1,11 +1,15 @@
-// Command thumbcache serves thumbnails of a folder of media.
+// Command thumbcache serves thumbnails of a folder of media, makes them ahead of time, and looks after the folder that they
+// are kept in.
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -13,24 +17,79 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait for anything
+	os.Exit(run(ctx, os.Args[1:], standardConsole()))
+}
+
+// The exit codes.
+const (
+	exitOK          = 0
+	exitFailed      = 1 // or something was found that is not as it should be
+	exitMisuse      = 2
+	exitInterrupted = 130 // as a shell says of a program that Ctrl-C has ended
+)
+
+// misuse is an error in how the command was called.
+type misuse struct{ error }
+
+// errSaid ends a command that has said by itself what is wrong.
+var errSaid = errors.New("something is wrong")
+
+// run runs one command and returns its exit code.
+func run(ctx context.Context, args []string, c *console) int {
 	started := false
 	root := &cobra.Command{
 		Use:   "thumbcache",
 		Short: "Thumbnails of music, pictures and videos, made once",
+		Long: "Thumbnails of music, pictures and videos, made once.\n\n" +
+			"All commands may be used while a server uses the same folder of thumbnails (DIR).\n" +
+			"Exit codes: 0 all is well, 1 something failed or was found, 2 misuse, 130 interrupted.",
+		Version: version(),
 		// What goes wrong while it runs is no misuse.
 		SilenceUsage:     true,
 		SilenceErrors:    true,
 		PersistentPreRun: func(*cobra.Command, []string) { started = true },
 	}
-	root.AddCommand(serveCommand())
-	if err := root.ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "thumbcache:", err)
-		if !started {
-			fmt.Fprintln(os.Stderr, "See 'thumbcache --help'.")
-			os.Exit(2) // misuse
+	root.AddGroup(&cobra.Group{ID: "make", Title: "To make thumbnails:"}, &cobra.Group{ID: "keep", Title: "To look after a folder of thumbnails:"})
+	add := func(group string, commands ...*cobra.Command) {
+		for _, cmd := range commands {
+			cmd.GroupID = group
+			root.AddCommand(cmd)
 		}
-		os.Exit(1)
 	}
+	add("make", serveCommand(), warmCommand(c), getCommand(c))
+	add("keep", statCommand(c), verifyCommand(c), gcCommand(c), rmCommand(c), explainCommand(c))
+	root.SetArgs(append([]string{}, args...)) // nil would be this process's own
+	root.SetOut(c.out)
+	root.SetErr(c.err)
+	cmd, err := root.ExecuteContextC(ctx)
+	_, misused := errors.AsType[misuse](err)
+	switch {
+	case err == nil:
+		return exitOK
+	case misused || !started:
+		fmt.Fprintf(c.err, "thumbcache: %v\nSee '%s --help'.\n", err, cmd.CommandPath())
+		return exitMisuse
+	case ctx.Err() != nil:
+		fmt.Fprintln(c.err, "thumbcache: interrupted")
+		return exitInterrupted
+	case err != errSaid:
+		fmt.Fprintln(c.err, "thumbcache:", clean(strings.TrimPrefix(err.Error(), "thumbcache: ")))
+	}
+	return exitFailed
+}
+
+// version tells which build this is.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && v == "(devel)" {
+			v += " " + s.Value[:min(12, len(s.Value))]
+		}
+	}
+	return v + " " + info.GoVersion
 }

@@ -25,7 +25,16 @@ type options struct {
 	addr  string
 	dir   string
 	sizes []int
+	limit byteCount
 }
+
+// What serve and warm share.
+const (
+	dirHelp      = "folder for the thumbnails (default: one of its own for each FOLDER in the user's cache folder)"
+	defaultLimit = byteCount(500 << 20)
+)
+
+var errNoRoom = errors.New("--max-bytes must be at least 1")
 
 func serveCommand() *cobra.Command {
 	var o options
@@ -34,9 +43,13 @@ func serveCommand() *cobra.Command {
 		Short: "Serve a page with a thumbnail of everything in a folder",
 		Long: "Serve a page with a thumbnail of every song, picture and video in FOLDER.\n" +
 			"Without FOLDER it serves the sample library of the source tree that it is run in.",
-		Example: "  thumbcache serve ~/Music\n  thumbcache serve --addr :8420 --dir /var/cache/thumbs /srv/media",
-		Args:    cobra.MaximumNArgs(1),
+		Example:           "  thumbcache serve ~/Music\n  thumbcache serve --addr :8420 --dir /var/cache/thumbs /srv/media",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: completeFolder,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.limit < 1 {
+				return misuse{errNoRoom}
+			}
 			folder, err := libraryFolder(args)
 			if err != nil {
 				return err
@@ -45,8 +58,11 @@ func serveCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&o.addr, "addr", "localhost:8420", "address to listen on")
-	cmd.Flags().StringVar(&o.dir, "dir", "", "folder for the thumbnails (default: one of its own for each FOLDER in the user's cache folder)")
-	cmd.Flags().IntSliceVar(&o.sizes, "sizes", []int{160, 320, 640, 1280}, "sizes that are made, in pixels; a request gets the next one up")
+	o.limit = defaultLimit
+	cmd.Flags().StringVar(&o.dir, "dir", "", dirHelp)
+	cmd.Flags().IntSliceVar(&o.sizes, "sizes", serveSizes, "sizes that are made, in pixels; a request gets the next one up")
+	cmd.Flags().Var(&o.limit, "max-bytes", "bytes that may be kept in the folder of thumbnails")
+	_ = cmd.MarkFlagDirname("dir") // it fails only for no flag
 	return cmd
 }
 
@@ -107,6 +123,7 @@ func serve(ctx context.Context, folder string, o options, out io.Writer) error {
 	cache, err := thumbcache.New(thumbcache.Config{
 		Providers:     map[string]thumbcache.Provider{provider: thumbcache.Files(folder)},
 		Dir:           dir,
+		DiskBytes:     int64(o.limit),
 		Sizes:         o.sizes,
 		MemoryEntries: 500,
 		FolderArt:     folderArt,

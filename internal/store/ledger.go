@@ -336,7 +336,11 @@ func (l *ledger) lock(ctx context.Context, at int64, patience time.Duration) (re
 		if ok, err = tryLock(f, at, true); err != nil {
 			ok = true
 		} else if ok {
-			release = func() { unlock(f, at) }
+			release = func() {
+				l.turn <- struct{}{} // f may be closed meanwhile
+				unlock(f, at)
+				<-l.turn
+			}
 		}
 		return ok
 	})
