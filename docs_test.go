@@ -1,0 +1,311 @@
+package thumbcache_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"go/format"
+	"io/fs"
+	"net/url"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/thumbcache/thumbcache"
+)
+
+// readDoc returns a page, with the line ends of Unix.
+func readDoc(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.ReplaceAll(string(text), "\r\n", "\n")
+}
+
+// codeBlocks returns the blocks of a language in a page, of those with a line "<!-- mark -->" above them if mark is not "".
+func codeBlocks(page, language, mark string) (blocks []string) {
+	if mark != "" {
+		mark = "<!-- " + mark + " -->\n"
+	}
+	for {
+		_, rest, ok := strings.Cut(page, mark+"```"+language+"\n")
+		if !ok {
+			return blocks
+		}
+		var block string
+		block, page, _ = strings.Cut(rest, "```\n")
+		blocks = append(blocks, block)
+	}
+}
+
+// TestDocServer builds the server that the README shows.
+func TestDocServer(t *testing.T) {
+	goTool, err := exec.LookPath("go")
+	if err != nil {
+		t.Skip("there is no go command to build it")
+	}
+	blocks := codeBlocks(readDoc(t, "README.md"), "go", "")
+	if len(blocks) == 0 {
+		t.Fatal("no code")
+	}
+	file := filepath.Join(t.TempDir(), "main.go")
+	if err := os.WriteFile(file, []byte(blocks[0]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(goTool, "vet", file).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestDocMoving keeps the page in step with the example, which is compiled and run.
+func TestDocMoving(t *testing.T) {
+	page, example := readDoc(t, "docs/moving.md"), readDoc(t, "example_test.go")
+	after := codeBlocks(page, "go", "after")
+	if len(after) < 4 {
+		t.Errorf("%d blocks are marked as after", len(after))
+	}
+	for _, block := range after {
+		if !strings.Contains(example, "\n"+block+"\n") {
+			t.Errorf("not in example_test.go:\n%s", block)
+		}
+	}
+	for _, block := range append(codeBlocks(page, "go", "before"), after...) {
+		if formatted, err := format.Source([]byte(block)); err != nil || string(formatted) != block {
+			t.Errorf("not as gofmt has it (%v):\n%s", err, block)
+		}
+	}
+}
+
+// TestDocReader runs the reader of docs/format.md over a folder that has all kinds of files, and damage of all kinds.
+func TestDocReader(t *testing.T) {
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("there is no python3 to run it")
+	}
+	scripts := codeBlocks(readDoc(t, "docs/format.md"), "python", "")
+	if len(scripts) != 1 {
+		t.Fatalf("%d scripts", len(scripts))
+	}
+	script := filepath.Join(t.TempDir(), "reader.py")
+	if err := os.WriteFile(script, []byte(scripts[0]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	dir := t.TempDir()
+	cache, err := thumbcache.New(thumbcache.Config{
+		Providers: map[string]thumbcache.Provider{"music": thumbcache.Files("testdata/library")},
+		Extractor: thumbcache.FirstOf(thumbcache.Images(), thumbcache.CoverArt()),
+		Dir:       dir,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cache.Close()
+	want := make(map[string]bool) // what follows the name in a line
+	for _, req := range []thumbcache.Request{
+		{Path: "Ada Rings/Lossless/01 One Cover.flac", Size: 100},
+		{Path: "Ada Rings/Lossless/01 One Cover.flac", Size: 0},
+		{Path: "Pictures/Glass.png", Size: 90, Format: thumbcache.PNG},
+		{Path: "Pictures/Held Sideways.jpg", Size: 80, Fit: thumbcache.Cover, Version: "7"},
+		{Path: "Pictures/Held Sideways.jpg", Size: 70, Fit: thumbcache.Cover, Format: thumbcache.PNG},
+		{Path: "Çelik Ünal/Şarkılar/02 Etiket.wv", Size: 60},
+		{Path: "Nobody/No Cover.mp3"},
+		{Path: "Nobody/Broken.flac"},
+		{Path: "Films/Over the Hills.mp4"}, // of a kind that these extractors do not know
+	} {
+		req.Provider = "music"
+		thumb, err := cache.Do(t.Context(), req)
+		var what string
+		switch {
+		case err == nil:
+			what = fmt.Sprintf("%d x %d, %d bytes", thumb.Width, thumb.Height, len(thumb.Data))
+		case errors.Is(err, thumbcache.ErrNoPicture):
+			what = "no picture in it"
+		case errors.Is(err, thumbcache.ErrUnsupported):
+			what = "unsupported"
+		case errors.Is(err, thumbcache.ErrCorrupt):
+			what = "corrupt"
+		default:
+			t.Fatal(err)
+		}
+		want[what+", of music/"+req.Path] = true
+	}
+	if err := cache.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	// read runs the reader, and returns what it says by the name of the file. The exit status tells whether all is well.
+	read := func() (lines map[string]string, well bool) {
+		t.Helper()
+		var out, complaint bytes.Buffer
+		cmd := exec.Command(python, script, dir)
+		cmd.Stdout, cmd.Stderr = &out, &complaint
+		err := cmd.Run()
+		if err != nil && (cmd.ProcessState.ExitCode() != 1 || complaint.Len() > 0) { // an exception is 1 too
+			t.Fatalf("%v\n%s", err, &complaint)
+		}
+		lines = make(map[string]string)
+		for line := range strings.Lines(strings.ReplaceAll(out.String(), "\r\n", "\n")) {
+			name, what, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
+			lines[name] = what
+		}
+		return lines, err == nil
+	}
+	lines, well := read()
+	account := lines["account"]
+	delete(lines, "account")
+	var sum int64
+	for name, what := range lines {
+		if !want[what] {
+			t.Errorf("%s: %s", name, what)
+		}
+		info, err := os.Stat(filepath.Join(dir, name[:2], name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum += info.Size()
+	}
+	if !well || len(lines) != len(want) {
+		t.Errorf("%d of %d files are in order", len(lines), len(want))
+	}
+	switch runtime.GOOS {
+	case "linux", "darwin", "windows": // elsewhere nothing is shared
+		if want := fmt.Sprintf("%d files, %d bytes", len(lines), sum); account != want {
+			t.Errorf("account: %q, want %q", account, want)
+		}
+	}
+
+	// Each file is damaged in another way, and each of them must be refused.
+	damage := []struct {
+		why string
+		do  func(file []byte) []byte
+	}{
+		{"wrong checksum", func(file []byte) []byte { file[len(file)/3] ^= 1; return file }}, // in a picture, mostly
+		{"wrong checksum", func(file []byte) []byte { file[0] ^= 0x80; return file }},
+		{"wrong checksum", func(file []byte) []byte { file[len(file)-9] ^= 4; return file }}, // in the texts
+		{"wrong checksum", func(file []byte) []byte { file[len(file)-5] ^= 2; return file }}, // of itself
+		{"no trailer", func(file []byte) []byte { file[len(file)-4] ^= 1; return file }},
+		{"no trailer", func(file []byte) []byte { return file[:len(file)-1] }},
+		{"no trailer", func(file []byte) []byte { return append(file, 0) }},
+		{"too short", func(file []byte) []byte { return nil }},
+		{"another file's content", nil},
+	}
+	var previous []byte
+	refused := make(map[string]string)
+	for name := range lines {
+		if strings.HasSuffix(name, ".none") {
+			continue
+		}
+		file := filepath.Join(dir, name[:2], name)
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, d := range damage {
+			if d.do == nil && previous == nil {
+				continue
+			}
+			bad := previous
+			if d.do != nil {
+				bad = d.do(append([]byte(nil), data...))
+			}
+			// Under a name of the same length, which is right but for its end.
+			copyName := fmt.Sprintf("%s_%d.jpg", name[:64], 1000+i)
+			if err := os.WriteFile(filepath.Join(dir, name[:2], copyName), bad, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			refused[copyName] = d.why
+		}
+		previous = data
+	}
+	if lines, well = read(); well {
+		t.Error("damaged files are in order")
+	}
+	for name, why := range refused {
+		if lines[name] != why {
+			t.Errorf("%s: %q, want %q", name, lines[name], why)
+		}
+	}
+	if len(refused) < len(damage) || len(lines) != len(want)+len(refused)+1 {
+		t.Errorf("%d damaged files, %d lines", len(refused), len(lines))
+	}
+}
+
+// TestDocSecurity holds go.mod to what SECURITY.md says of it.
+func TestDocSecurity(t *testing.T) {
+	mod := readDoc(t, "go.mod")
+	if strings.Contains(mod, "disintegration/imaging") {
+		t.Error("go.mod requires imaging")
+	}
+	var minor int
+	_, version, _ := strings.Cut(mod, "golang.org/x/image v0.")
+	if _, err := fmt.Sscanf(version, "%d", &minor); err != nil || minor < 47 {
+		t.Errorf("golang.org/x/image is v0.%d (%v)", minor, err)
+	}
+}
+
+var (
+	docLink    = regexp.MustCompile(`\]\(([^)\s]+)\)|(?m:^\[[^\]]+\]:\s+(\S+))`)
+	docHeading = regexp.MustCompile(`(?m)^#+ +(.+)$`)
+	docCode    = regexp.MustCompile("(?ms)^```.*?^```$|`[^`\n]*`")
+)
+
+// TestDocLinks follows the links between pages, and to files and headings.
+func TestDocLinks(t *testing.T) {
+	var pages []string
+	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && name != "." && strings.HasPrefix(d.Name(), ".") {
+			return fs.SkipDir
+		}
+		if strings.HasSuffix(name, ".md") {
+			pages = append(pages, filepath.ToSlash(name))
+		}
+		return err
+	})
+	if err != nil || len(pages) < 6 {
+		t.Fatal(err, pages)
+	}
+	for _, page := range pages {
+		for _, m := range docLink.FindAllStringSubmatch(docCode.ReplaceAllString(readDoc(t, page), ""), -1) {
+			link, err := url.Parse(m[1] + m[2])
+			if err != nil {
+				t.Errorf("%s: %v", page, err)
+				continue
+			}
+			if link.Scheme != "" || link.Host != "" {
+				continue
+			}
+			target := page
+			if link.Path != "" {
+				target = path.Join(path.Dir(page), link.Path)
+			}
+			if _, err := os.Stat(target); err != nil || strings.HasPrefix(target, "../") {
+				t.Errorf("%s links to %s, which does not exist", page, link)
+				continue
+			}
+			if link.Fragment == "" {
+				continue
+			}
+			found := false
+			for _, h := range docHeading.FindAllStringSubmatch(readDoc(t, target), -1) {
+				found = found || anchor(h[1]) == link.Fragment
+			}
+			if !found {
+				t.Errorf("%s links to %s, where there is no such heading", page, link)
+			}
+		}
+	}
+}
+
+// anchor returns what GitHub makes of a heading.
+func anchor(heading string) string {
+	heading = regexp.MustCompile(`[^\pL\pN _-]`).ReplaceAllString(strings.ToLower(heading), "")
+	return strings.ReplaceAll(heading, " ", "-")
+}
