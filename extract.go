@@ -31,7 +31,7 @@ import (
 // other error says "not now": what is cached stays and is served.
 type Provider interface {
 	// Stat tells the present state of a piece of media. It should be cheap: it is called about once per source and
-	// [Config.Revalidate], and before and after every extraction.
+	// [Config.Revalidate], and before and after every extraction, but for requests with a Version.
 	Stat(ctx context.Context, path string) (Stamp, error)
 	// Open opens a piece of media. The cache closes the Content of what it returns.
 	Open(ctx context.Context, path string) (*Source, error)
@@ -76,7 +76,8 @@ func (bytesContent) Close() error { return nil }
 // long as they stay inside. What it refuses matches [fs.ErrInvalid] or [fs.ErrNotExist].
 //
 // Files opens nothing by itself, so root may come and go, as a network share does. While it is missing it "cannot be
-// reached", which is never the same as a file that does not exist.
+// reached", which is never the same as a file that does not exist. So name a folder inside a share: its mount point stays, and
+// is empty, when the share goes.
 func Files(root string) Provider {
 	// An error means that there is no working directory. Then root stays relative, and opening it says so.
 	if abs, err := filepath.Abs(root); err == nil {
@@ -563,8 +564,9 @@ func extractCover(ctx context.Context, src *Source) (*Picture, error) {
 // ready. It is used by pointer and must not be copied; the limit is the value's, so one that is shared by two caches
 // limits them together.
 //
-// No file can turn it against the host: ffmpeg gets an open descriptor and no name, may read no other file and no
-// network, and runs under limits of memory, time and output. Where ffmpeg is missing the error matches exec.ErrNotFound.
+// No file makes it read another file or reach for the network: ffmpeg gets an open descriptor and no name, and runs under
+// limits of memory, time and output. SECURITY.md tells what else is taken from it on which system. Where ffmpeg is missing
+// the error matches exec.ErrNotFound.
 type FFmpeg struct {
 	Path      string        // "" means ffmpeg in PATH
 	Processes int           // at once; 0 means 2

@@ -77,7 +77,7 @@ var (
 	ErrClosed      = errors.New("thumbcache: cache is closed")
 )
 
-// An Error is what Get and Do return: the step that failed, of what, and why.
+// An Error is what Get and Do return, but for [ErrClosed]: the step that failed, of what, and why.
 type Error struct {
 	Op             string // stat, open, extract, decode or encode
 	Provider, Path string // as requested
@@ -108,7 +108,7 @@ type Config struct {
 	Revalidate    time.Duration       // how long a source is trusted to be unchanged; 0 means 1 minute; negative, for ever
 	FolderArt     []string            // names of pictures that stand for their folder, the best first, * and ? as in path.Match; nil means cover.*, folder.*, front.*, albumart*.*; empty means off
 	FolderFirst   bool                // prefer the folder's picture to the one in the media
-	FailureTTL    time.Duration       // how long "no picture" and broken files are remembered; 0 means 10 minutes, negative not at all
+	FailureTTL    time.Duration       // how long it is remembered that there is no picture, or that a file is broken or unsupported; 0 means 10 minutes, negative not at all
 	Logger        *slog.Logger        // nil means discard
 
 	Observer *Observer // nil means nobody
@@ -127,7 +127,7 @@ type Observer struct {
 	// Request is called at the end of every Get and Do. From tells where the thumbnail or the failure came from:
 	//
 	//	memory, disk   it was there
-	//	made           from the media
+	//	made           from the media, or that failed
 	//	joined         by a flight that another request had begun
 	//	failure        a remembered one
 	//	""             the request failed before that was known
@@ -136,7 +136,8 @@ type Observer struct {
 	Request func(ctx context.Context, req Request, from string, took time.Duration, err error)
 
 	// Stage is called at the end of each step of making a thumbnail: queue (the wait for a worker), stat, open, extract,
-	// rescue (a picture that Go cannot decode, by ffmpeg), render, store.
+	// rescue (a picture that Go cannot decode, by ffmpeg), render, store. The wait comes twice where another process was making
+	// it. What goes wrong in store has no error here: nobody's thumbnail fails by it.
 	Stage func(provider, path, stage string, took time.Duration, err error)
 
 	// Warmed is called for each path that Warm has done with, one at a time. Err is why it has no thumbnail.
@@ -172,7 +173,7 @@ type Request struct {
 type Thumbnail struct {
 	Data          []byte
 	ContentType   string
-	ETag          string    // quoted; from key, recipe and stamp, so that a 304 needs no thumbnail
+	ETag          string    // quoted, and weak; from key, recipe and stamp, so that a 304 needs no thumbnail
 	ModTime       time.Time // of the source
 	Width, Height int       // in pixels
 
@@ -542,7 +543,7 @@ func (a *asker) isWarming() bool { return a != nil && a.warming }
 type Warmed struct {
 	Extracted int `json:"extracted"`  // at least one size was made
 	Reused    int `json:"reused"`     // all sizes were there, and up to date as far as is known
-	NoPicture int `json:"no_picture"` // there is no picture in it, it is broken, or of an unsupported kind
+	NoPicture int `json:"no_picture"` // there is no picture in it, or it is broken, too large, or of an unsupported kind
 	Failed    int `json:"failed"`     // it does not exist or could not be had now
 }
 

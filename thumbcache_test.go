@@ -1211,7 +1211,7 @@ func TestArrows(t *testing.T) {
 			}
 		}
 	}
-	allowed := []string{"golang.org/x/sync", "golang.org/x/image", "golang.org/x/sys", "github.com/hashicorp/golang-lru/v2", "github.com/disintegration/imaging"}
+	allowed := []string{"golang.org/x/sync", "golang.org/x/image", "golang.org/x/sys", "github.com/hashicorp/golang-lru/v2"}
 	filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			t.Fatal(err)
@@ -1545,7 +1545,7 @@ func TestWarm(t *testing.T) {
 func TestWarmYields(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		warm, people := newShelf(), newShelf()
-		begun := 0
+		var begun atomic.Int32
 		for i := range 100 {
 			warm.set(fmt.Sprint(i), tag("1"), plain(30, 30, red))
 			people.set(fmt.Sprint(i), tag("1"), plain(30, 30, red))
@@ -1560,7 +1560,7 @@ func TestWarmYields(t *testing.T) {
 		c := mustNew(t, Config{Providers: map[string]Provider{"p": warm}, Workers: 3, MemoryEntries: 200})
 		paths := func(yield func(string) bool) {
 			for i := range 100 {
-				if begun++; !yield(fmt.Sprint(i)) {
+				if begun.Add(1); !yield(fmt.Sprint(i)) {
 					return
 				}
 			}
@@ -1579,12 +1579,12 @@ func TestWarmYields(t *testing.T) {
 		}
 		// People for ten seconds on end.
 		time.Sleep(2 * time.Second)
-		before := begun
+		before := begun.Load()
 		for i := range 10 {
 			mustGet(t, c, "p", fmt.Sprint(80+i), 20)
 		}
-		if begun > before+3 {
-			t.Errorf("warm-up began %d while people waited", begun-before)
+		if n := begun.Load() - before; n > 3 {
+			t.Errorf("warm-up began %d while people waited", n)
 		}
 		wg.Wait()
 	})
