@@ -22,6 +22,8 @@ type input struct {
 	size int64
 	name string // to be removed when it is closed; "" if it is gone already or not ours
 
+	damaged bool // it is a picture that nobody else could decode, mended
+
 	releaseSpool func() // lets the next content be spooled; may be called again
 }
 

@@ -50,6 +50,7 @@ func (t *Tool) openPicture(ctx context.Context, data []byte, group string) (*inp
 		in.close()
 		return nil, spoolError(err)
 	}
+	in.damaged = true
 	return in, nil
 }
 
@@ -111,7 +112,7 @@ func (j *job) still(ctx context.Context) ([]byte, error) {
 	if bytes.Contains(res.Stderr, []byte("Tile Grid")) { // a grid of tiles comes out as one of them
 		return nil, &Error{ErrUnsupported, last(res.Stderr)}
 	}
-	if demuxer != "" && isEmpty(res.Stdout) { // only its size is left
+	if j.in.damaged && isEmpty(res.Stdout) { // only its size is left
 		return nil, &Error{ErrCorrupt, last(res.Stderr)}
 	}
 	return withEXIF(res.Stdout, exif(head)), nil

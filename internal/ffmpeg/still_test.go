@@ -73,6 +73,24 @@ func TestStills(t *testing.T) {
 	})
 }
 
+// A picture of one colour is small and well.
+func TestPlainStills(t *testing.T) {
+	dir := t.TempDir()
+	for _, size := range []string{"2x2", "300x200"} {
+		for _, ext := range []string{"png", "jpg", "gif", "bmp", "tiff", "webp"} {
+			name := makeFile(t, dir, size+"."+ext, "-f", "lavfi", "-i", "color=white:s="+size, "-frames:v", "1")
+			data, err := extract(t, system, name)
+			if err != nil {
+				t.Errorf("%s: %v", filepath.Base(name), err)
+				continue
+			}
+			if r, g, b, _ := decode(t, data).At(1, 1).RGBA(); min(r, g, b) < 0xf000 {
+				t.Errorf("%s is %d %d %d", filepath.Base(name), r, g, b)
+			}
+		}
+	}
+}
+
 // Of a picture that has been cut off, what is there is shown.
 func TestCutOff(t *testing.T) {
 	dir := t.TempDir()
