@@ -74,7 +74,8 @@ func run(ctx context.Context, args []string, c *console) int {
 		fmt.Fprintln(c.err, "thumbcache: interrupted")
 		return exitInterrupted
 	case err != errSaid:
-		fmt.Fprintln(c.err, "thumbcache:", clean(strings.TrimPrefix(err.Error(), "thumbcache: ")))
+		// Of Config they know nothing here.
+		fmt.Fprintln(c.err, "thumbcache:", clean(strings.TrimPrefix(strings.TrimPrefix(err.Error(), "thumbcache: "), "Config.")))
 	}
 	return exitFailed
 }

@@ -1,0 +1,460 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	"image/png"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/thumbcache/thumbcache"
+	"github.com/thumbcache/thumbcache/internal/readfile"
+	"github.com/thumbcache/thumbcache/internal/store"
+)
+
+// explainOptions are the flags of explain.
+type explainOptions struct {
+	fit      thumbcache.Fit
+	format   thumbcache.Format
+	media    string
+	quality  int
+	maxSize  int
+	failures time.Duration
+	asJSON   bool
+}
+
+// An explanation is all that can be told of one thumbnail.
+type explanation struct {
+	Provider  string     `json:"provider,omitempty"`
+	Path      string     `json:"path,omitempty"`
+	Thumbnail *fileFacts `json:"thumbnail,omitempty"`  // the file of the thumbnail
+	NoPicture *fileFacts `json:"no_picture,omitempty"` // the note that there is no picture, if there is one
+	Others    []string   `json:"others,omitempty"`     // more files of the same source
+	Media     *mediaFact `json:"media,omitempty"`      // what --media finds
+}
+
+// fileFacts is what is to be told of one file.
+type fileFacts struct {
+	File   string      `json:"file"`
+	Stored bool        `json:"stored"`
+	Bytes  int64       `json:"bytes,omitempty"`
+	Used   *time.Time  `json:"used,omitempty"`
+	Damage string      `json:"damage,omitempty"` // why the file says nothing
+	Says   *entryFacts `json:"says,omitempty"`
+	Good   bool        `json:"good"`              // a cache uses it, as far as is known
+	Why    []string    `json:"why_not,omitempty"` // if it does not
+
+	entry *store.Entry
+}
+
+// entryFacts is what a file says of itself.
+type entryFacts struct {
+	Provider string      `json:"provider"`
+	Path     string      `json:"path"`
+	Holds    string      `json:"holds"` // picture, or why there is none
+	Kind     *kind       `json:"kind,omitempty"`
+	Width    int         `json:"width,omitempty"`
+	Height   int         `json:"height,omitempty"`
+	Pipeline uint32      `json:"pipeline"`
+	Quality  int         `json:"quality,omitempty"`
+	Limit    int         `json:"limit,omitempty"`
+	Made     time.Time   `json:"made"`
+	FFmpeg   string      `json:"ffmpeg,omitempty"`
+	Version  string      `json:"version,omitempty"`
+	Source   *stampFacts `json:"source"`
+}
+
+// stampFacts is a state of the source.
+type stampFacts struct {
+	Size    int64     `json:"size"`
+	ModTime time.Time `json:"mod_time"`
+	Tag     string    `json:"tag,omitempty"`
+}
+
+// mediaFact is what there is at the source now.
+type mediaFact struct {
+	Error  string      `json:"error,omitempty"` // why there is no thumbnail
+	Width  int         `json:"width,omitempty"` // of the thumbnail
+	Height int         `json:"height,omitempty"`
+	Bytes  int         `json:"bytes,omitempty"`
+	Source *stampFacts `json:"source,omitempty"`
+	Stages []stageFact `json:"stages"`
+
+	gone  bool // for sure
+	entry *store.Entry
+}
+
+type stageFact struct {
+	Stage   string  `json:"stage"`
+	Seconds float64 `json:"seconds"`
+	Error   string  `json:"error,omitempty"`
+}
+
+func explainCommand(c *console) *cobra.Command {
+	var o explainOptions
+	cmd := &cobra.Command{
+		Use:   "explain DIR PROVIDER PATH SIZE | FILE",
+		Short: "Tell what is stored of one thumbnail, and whether it is used",
+		Long: "Tell what is stored of one thumbnail in a folder of thumbnails: of which source, in which state of it, made how and\n" +
+			"when, and why it would or would not be used. With --media, the folder that PROVIDER serves, the source is looked at\n" +
+			"too, and its picture is extracted once more to tell what is found and how long each step takes.\n" +
+			"Of a single FILE it tells what that says of itself.\n\n" +
+			"A server with a Quality, MaxSize or FailureTTL of its own is explained with --quality, --max-size and --failure-ttl;\n" +
+			"one with Sizes stores only those.",
+		Example: `  thumbcache explain /var/cache/thumbs library "Artist/01.flac" 320
+  thumbcache explain /var/cache/thumbs library "Artist/01.flac" 320 --fit cover --media ~/Music
+  thumbcache explain /var/cache/thumbs/0a/0a1b..._320.jpg
+  thumbcache explain /var/cache/thumbs library "Artist/01.flac" 320 --json
+    {"provider": "library", "path": "Artist/01.flac",
+     "thumbnail": {"file": "0a/0a1b..._320.jpg", "stored": true, "bytes": 12345, "used": "2026-11-23T12:00:00Z",
+       "says": {"provider": "library", "path": "Artist/01.flac", "holds": "picture",
+         "kind": {"size": 320, "fit": "contain", "format": "jpeg"}, "width": 320, "height": 320, "pipeline": 1,
+         "quality": 85, "made": "2026-11-23T12:00:00Z", "source": {"size": 5000000, "mod_time": "2026-01-02T03:04:05.6Z"}},
+       "good": false, "why_not": ["the source has changed"]},
+     "media": {"width": 320, "height": 320, "bytes": 12000, "source": {"size": 5000001, "mod_time": "2026-11-23T12:10:00Z"},
+       "stages": [{"stage": "extract", "seconds": 0.002}]}}`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 && len(args) != 4 {
+				return fmt.Errorf("it takes DIR PROVIDER PATH SIZE, or FILE; there are %d arguments", len(args))
+			}
+			return nil
+		},
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+			if len(args) == 0 {
+				return nil, cobra.ShellCompDirectiveDefault // a folder or a file
+			}
+			return completeSource(cmd, args, begun)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			x, err := explain(cmd.Context(), args, o)
+			if err != nil {
+				return err
+			}
+			if o.asJSON {
+				return c.json(x)
+			}
+			x.print(c, time.Now())
+			return nil
+		},
+	}
+	choose(cmd, &o.fit, "fit", fits, "as requested")
+	choose(cmd, &o.format, "format", formats, "as requested")
+	cmd.Flags().StringVar(&o.media, "media", "", "folder that PROVIDER serves")
+	cmd.Flags().IntVar(&o.quality, "quality", 85, "Config.Quality of the server")
+	cmd.Flags().IntVar(&o.maxSize, "max-size", 2048, "Config.MaxSize of the server")
+	cmd.Flags().DurationVar(&o.failures, "failure-ttl", 10*time.Minute, "Config.FailureTTL of the server")
+	_ = cmd.MarkFlagDirname("media")
+	jsonFlag(cmd, &o.asJSON)
+	return cmd
+}
+
+func explain(ctx context.Context, args []string, o explainOptions) (*explanation, error) {
+	if o.media != "" {
+		if _, err := libraryFolder([]string{o.media}); err != nil {
+			return nil, err
+		}
+	}
+	x, req, err := look(args, o)
+	if err != nil || req.Provider == "" {
+		return x, err
+	}
+	// What a cache of this build would store tells the recipe, by which any picture is made.
+	recipe, err := tryOut(ctx, speck{}, req, o)
+	if err != nil {
+		return nil, err
+	}
+	if recipe.entry == nil {
+		return nil, errors.New("nothing can be stored in the folder for temporary files")
+	}
+	if o.media != "" {
+		if x.Media, err = tryOut(ctx, thumbcache.Files(o.media), req, o); err != nil {
+			return nil, err
+		}
+	}
+	for _, f := range []*fileFacts{x.Thumbnail, x.NoPicture} {
+		if f != nil && f.entry != nil && f.Damage == "" {
+			f.Why = append(f.Why, outdated(f.entry, recipe.entry, o)...)
+			f.Why = append(f.Why, changed(f.entry, x.Media)...)
+			f.Good = len(f.Why) == 0
+		}
+	}
+	return x, nil
+}
+
+// look reads what is stored, and returns the request that it would answer.
+func look(args []string, o explainOptions) (*explanation, thumbcache.Request, error) {
+	if len(args) == 1 {
+		return lookAtFile(args[0])
+	}
+	req := thumbcache.Request{Provider: args[1], Path: args[2], Fit: o.fit, Format: o.format}
+	if err := checkProvider(req.Provider); err != nil {
+		return nil, req, err
+	}
+	var err error
+	if req.Size, err = strconv.Atoi(args[3]); err != nil || req.Size < 0 {
+		return nil, req, misuse{fmt.Errorf("SIZE is a number of pixels, and %q is none", args[3])}
+	}
+	s, err := openStore(args[0])
+	if err != nil {
+		return nil, req, err
+	}
+	defer s.Close()
+	stored, err := s.Source(req.Provider, req.Path)
+	if err != nil {
+		return nil, req, err
+	}
+	picture := store.FileOf(&store.Key{Provider: req.Provider, Path: req.Path, Size: req.Size, Cover: req.Fit == thumbcache.Cover, PNG: req.Format == thumbcache.PNG})
+	none := store.FileOf(&store.Key{Provider: req.Provider, Path: req.Path, None: true})
+	x := &explanation{Provider: req.Provider, Path: req.Path, Thumbnail: &fileFacts{File: picture.Folder + "/" + picture.Name}}
+	for _, f := range stored {
+		switch {
+		case f.Name == picture.Name:
+			x.Thumbnail = factsOf(s, f)
+		case f.Name == none.Name:
+			x.NoPicture = factsOf(s, f)
+		case !f.Temp:
+			x.Others = append(x.Others, f.Folder+"/"+f.Name)
+		}
+	}
+	slices.SortFunc(x.Others, func(a, b string) int {
+		ka, _ := kindOf(a)
+		kb, _ := kindOf(b)
+		return cmp.Or(cmp.Compare(ka.Size, kb.Size), strings.Compare(a, b))
+	})
+	return x, req, nil
+}
+
+// maxSealed is more than any file of ours has.
+const maxSealed = 128 << 20
+
+// lookAtFile is look for a single file, wherever it lies.
+func lookAtFile(name string) (*explanation, thumbcache.Request, error) {
+	var req thumbcache.Request
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, req, err
+	}
+	if info.IsDir() {
+		return nil, req, misuse{fmt.Errorf("%s is a folder: which PROVIDER, PATH and SIZE?", shown(name))}
+	}
+	real, err := filepath.EvalSymlinks(name)
+	if err != nil {
+		return nil, req, err
+	}
+	data, used, err := readfile.Read(real, maxSealed)
+	if err != nil {
+		return nil, req, fmt.Errorf("%s: %s", shown(name), reason(err))
+	}
+	f := &fileFacts{File: name, Stored: true, Bytes: int64(len(data)), Used: &used}
+	e, err := store.Unseal(data, &store.Key{})
+	x := &explanation{}
+	f.tell(e, err)
+	if e == nil {
+		x.Thumbnail = f
+		return x, req, nil
+	}
+	if at := store.FileOf(&e.Key); at.Name != filepath.Base(real) || at.Folder != filepath.Base(filepath.Dir(real)) {
+		f.Why = append(f.Why, "its place and name would be "+at.Folder+"/"+at.Name)
+	}
+	x.Provider, x.Path = e.Key.Provider, e.Key.Path
+	req = thumbcache.Request{Provider: e.Key.Provider, Path: e.Key.Path, Size: e.Key.Size}
+	if e.Key.Cover {
+		req.Fit = thumbcache.Cover
+	}
+	if e.Key.PNG {
+		req.Format = thumbcache.PNG
+	}
+	if e.Key.None {
+		x.NoPicture, req.Size = f, 300
+	} else {
+		x.Thumbnail = f
+	}
+	return x, req, nil
+}
+
+func factsOf(s *store.Store, file store.File) *fileFacts {
+	f := &fileFacts{File: file.Folder + "/" + file.Name, Stored: true, Bytes: file.Size, Used: &file.Used}
+	f.tell(s.Read(file))
+	return f
+}
+
+// tell adds what reading the file came to.
+func (f *fileFacts) tell(e *store.Entry, err error) {
+	f.entry = e
+	switch {
+	case errors.Is(err, store.ErrOtherVersion):
+		f.Damage = "another version of thumbcache wrote it, in another format"
+	case err != nil:
+		f.Damage = err.Error()
+	}
+	if e == nil {
+		return
+	}
+	f.Says = &entryFacts{
+		Provider: e.Key.Provider,
+		Path:     e.Key.Path,
+		Holds:    "picture",
+		Width:    e.Width,
+		Height:   e.Height,
+		Pipeline: e.Pipeline,
+		Quality:  e.Quality,
+		Limit:    e.Limit,
+		Made:     e.Made,
+		FFmpeg:   e.FFmpeg,
+		Version:  e.Version,
+		Source:   stampOf(e),
+	}
+	if e.Key.None {
+		f.Says.Holds = causeName(e.Cause)
+	} else {
+		f.Says.Kind = &kind{Size: e.Key.Size, Fit: fits[bit(e.Key.Cover)], Format: formats[bit(e.Key.PNG)]}
+	}
+}
+
+func bit(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func stampOf(e *store.Entry) *stampFacts { return &stampFacts{e.Size, e.ModTime, e.Tag} }
+
+// tryOut makes one thumbnail in a cache of its own, and tells what came of it and what that cache stored.
+func tryOut(ctx context.Context, media thumbcache.Provider, req thumbcache.Request, o explainOptions) (*mediaFact, error) {
+	dir, err := os.MkdirTemp("", "thumbcache-explain-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	m := &mediaFact{Stages: []stageFact{}}
+	var mu sync.Mutex // protects m.Stages
+	cache, err := thumbcache.New(thumbcache.Config{
+		Providers: map[string]thumbcache.Provider{req.Provider: media},
+		Dir:       dir,
+		Quality:   o.quality,
+		MaxSize:   o.maxSize,
+		FolderArt: folderArt,
+		Observer: &thumbcache.Observer{Stage: func(_, _, stage string, took time.Duration, err error) {
+			if stage == "queue" || stage == "store" { // of this cache they tell nothing
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			f := stageFact{Stage: stage, Seconds: took.Seconds()}
+			if err != nil {
+				f.Error = reason(err)
+			}
+			m.Stages = append(m.Stages, f)
+		}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer cache.Close()
+	t, err := cache.Do(ctx, req)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	cache.Close() // now all is stored
+	if err != nil {
+		m.Error = reason(err)
+		m.gone = errors.Is(err, fs.ErrNotExist)
+	} else {
+		m.Width, m.Height, m.Bytes = t.Width, t.Height, len(t.Data)
+	}
+	s, err := store.Existing(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	stored, err := s.Source(req.Provider, req.Path)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range stored {
+		if e, err := s.Read(f); err == nil {
+			m.entry = e
+			m.Source = stampOf(e)
+		}
+	}
+	if m.entry == nil && !m.gone {
+		if stamp, err := media.Stat(ctx, req.Path); err == nil {
+			m.Source = &stampFacts{stamp.Size, stamp.ModTime, stamp.Tag}
+		}
+	}
+	return m, nil
+}
+
+// A speck is a provider of one picture of one pixel.
+type speck struct{}
+
+func (speck) Stat(context.Context, string) (thumbcache.Stamp, error) {
+	return thumbcache.Stamp{Size: 1}, nil
+}
+
+func (speck) Open(context.Context, string) (*thumbcache.Source, error) {
+	var b bytes.Buffer
+	err := png.Encode(&b, image.NewGray(image.Rect(0, 0, 1, 1)))
+	return thumbcache.BytesSource("speck", thumbcache.Stamp{Size: 1}, b.Bytes()), err
+}
+
+// outdated tells why a cache of this build would not use what is stored, whatever its source is like.
+func outdated(e, recipe *store.Entry, o explainOptions) (why []string) {
+	if e.Pipeline != recipe.Pipeline {
+		why = append(why, fmt.Sprintf("its recipe is version %d, and that of this build is %d", e.Pipeline, recipe.Pipeline))
+	}
+	if e.Key.None {
+		switch age := time.Since(e.Made); {
+		case age < 0:
+			why = append(why, "it is from the future: a clock was wrong")
+		case age >= o.failures:
+			why = append(why, "it is older than "+o.failures.String()+" (FailureTTL), so the next request tries again")
+		}
+		return why
+	}
+	if e.Quality != recipe.Quality {
+		why = append(why, fmt.Sprintf("it was made with quality %d, and would be made with %d (--quality)", e.Quality, recipe.Quality))
+	}
+	if e.Limit != recipe.Limit {
+		why = append(why, fmt.Sprintf("it was limited to %d px, and would be to %d (--max-size)", e.Limit, recipe.Limit))
+	}
+	return why
+}
+
+// artTag begins what the state of the pictures beside a source adds to its tag, where they were considered.
+const artTag = "\x00art"
+
+// changed tells why the source is no longer the one that e is of.
+func changed(e *store.Entry, m *mediaFact) []string {
+	switch {
+	case m == nil || !m.gone && m.Source == nil: // one that cannot be reached changes nothing
+		return nil
+	case m.gone:
+		return []string{"the source does not exist any more: " + m.Error}
+	}
+	now := *m.Source
+	old, oldArt, art := strings.Cut(e.Tag, artTag)
+	tag, newArt, artNow := strings.Cut(now.Tag, artTag)
+	switch {
+	case now.Size != e.Size || !now.ModTime.Equal(e.ModTime) || tag != old:
+		return []string{"the source has changed"}
+	case art && artNow && oldArt != newArt:
+		return []string{"the pictures beside the source have changed"}
+	case e.Key.None && m.entry != nil && m.entry.Key.None && m.entry.FFmpeg != e.FFmpeg:
+		return []string{"it was noted with another ffmpeg than there is now"}
+	}
+	return nil
+}

@@ -1,0 +1,220 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/thumbcache/thumbcache/internal/store"
+)
+
+// A tally is a number of files and their bytes.
+type tally struct {
+	Files int64 `json:"files"`
+	Bytes int64 `json:"bytes"`
+}
+
+func (t *tally) add(f store.File) {
+	t.Files++
+	t.Bytes += f.Size
+}
+
+// A kind is what thumbnails have in common.
+type kind struct {
+	Size   int    `json:"size"`
+	Fit    string `json:"fit"`
+	Format string `json:"format"`
+}
+
+func (k kind) String() string {
+	s := strconv.Itoa(k.Size) + " px"
+	if k.Size == 0 {
+		s = "original"
+	}
+	if k.Fit == fits[1] {
+		s += ", square"
+	}
+	if k.Format == formats[1] {
+		s += ", PNG"
+	}
+	return s
+}
+
+type kindTally struct {
+	kind
+	tally
+}
+
+// What stat finds.
+type statistics struct {
+	Dir string `json:"dir"`
+	tally
+	Thumbnails   []kindTally       `json:"thumbnails"`
+	NoPicture    map[string]*tally `json:"no_picture"` // by cause
+	Temporary    tally             `json:"temporary"`
+	LeastRecent  *time.Time        `json:"least_recently_used,omitempty"`
+	MostRecent   *time.Time        `json:"most_recently_used,omitempty"`
+	ReadFailures uint64            `json:"read_failures"` // folders that could not be read
+}
+
+func statCommand(c *console) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "stat DIR",
+		Short: "Tell what is in a folder of thumbnails",
+		Long: "Tell what is in a folder of thumbnails: how many of which size, what has no picture and why, and when they were used.\n" +
+			"The time of use is written once an hour at most. Files are not checked; for that there is 'verify'.",
+		Example: `  thumbcache stat /var/cache/thumbs
+  thumbcache stat --json /var/cache/thumbs
+    {"dir": "/var/cache/thumbs", "files": 3, "bytes": 42000,
+     "thumbnails": [{"size": 300, "fit": "contain", "format": "jpeg", "files": 2, "bytes": 41800}],
+     "no_picture": {"corrupt": {"files": 1, "bytes": 200}}, "temporary": {"files": 0, "bytes": 0},
+     "least_recently_used": "2026-11-20T08:00:00Z", "most_recently_used": "2026-11-23T12:00:00Z", "read_failures": 0}`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeFolder,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			st, err := gather(cmd.Context(), c, args[0])
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				err = c.json(st)
+			} else {
+				st.print(c, time.Now())
+			}
+			if err == nil && st.ReadFailures > 0 {
+				return fmt.Errorf("%s could not be read", many(int64(st.ReadFailures), "folder", "folders"))
+			}
+			return err
+		},
+	}
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func gather(ctx context.Context, c *console, dir string) (*statistics, error) {
+	s, err := openStore(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	st := &statistics{Dir: dir, NoPicture: make(map[string]*tally)}
+	var seen atomic.Int64
+	p := c.progress(0, func(int) string { return "Looking at " + fileCount(seen.Load()) })
+	defer p.end()
+	kinds := make(map[kind]*tally)
+	err = s.Walk(ctx, false, func(f store.File) error {
+		seen.Add(1)
+		st.add(f)
+		if f.Temp {
+			st.Temporary.add(f)
+			return nil
+		}
+		if st.LeastRecent == nil || f.Used.Before(*st.LeastRecent) {
+			st.LeastRecent = &f.Used
+		}
+		if st.MostRecent == nil || f.Used.After(*st.MostRecent) {
+			st.MostRecent = &f.Used
+		}
+		if k, ok := kindOf(f.Name); ok {
+			tallyOf(kinds, k).add(f)
+		} else {
+			tallyOf(st.NoPicture, causeOf(s, f)).add(f)
+		}
+		return ctx.Err()
+	})
+	if err != nil {
+		return nil, err
+	}
+	st.ReadFailures = s.Errors.Load()
+	st.Thumbnails = make([]kindTally, 0, len(kinds))
+	for k, t := range kinds {
+		st.Thumbnails = append(st.Thumbnails, kindTally{k, *t})
+	}
+	slices.SortFunc(st.Thumbnails, func(a, b kindTally) int {
+		return cmp.Or(cmp.Compare(a.Size, b.Size), cmp.Compare(a.Fit, b.Fit), cmp.Compare(a.Format, b.Format))
+	})
+	return st, nil
+}
+
+func tallyOf[K comparable](m map[K]*tally, k K) *tally {
+	t := m[k]
+	if t == nil {
+		t = new(tally)
+		m[k] = t
+	}
+	return t
+}
+
+var thumbnailName = regexp.MustCompile(`_([0-9]+)(c?)\.(jpg|png)$`)
+
+// kindOf tells the thumbnail in a file by the file's name. There is none in a note that there is no picture.
+func kindOf(name string) (kind, bool) {
+	m := thumbnailName.FindStringSubmatch(name)
+	if m == nil {
+		return kind{}, false
+	}
+	k := kind{Fit: fits[0], Format: formats[0]}
+	k.Size, _ = strconv.Atoi(m[1])
+	if m[2] != "" {
+		k.Fit = fits[1]
+	}
+	if m[3] == "png" {
+		k.Format = formats[1]
+	}
+	return k, true
+}
+
+// causeOf reads why there is no picture.
+func causeOf(s *store.Store, f store.File) string {
+	e, err := s.Read(f)
+	if err != nil {
+		return "unreadable"
+	}
+	return causeName(e.Cause)
+}
+
+func causeName(cause store.Cause) string {
+	if cause == store.NoPicture {
+		return "no_picture"
+	}
+	return cause.String()
+}
+
+// noPicture is the name of a cause as a person would say it.
+func noPicture(cause string) string {
+	if cause == "no_picture" {
+		return "no picture in it"
+	}
+	return "no picture: " + cause
+}
+
+func (st *statistics) print(c *console, now time.Time) {
+	row := func(label string, t tally) {
+		fmt.Fprintf(c.out, "%-24s %10s %11s\n", label, number(t.Files), amount(t.Bytes))
+	}
+	fmt.Fprintf(c.out, "%-24s %10s %11s\n", "", "files", "size")
+	for _, t := range st.Thumbnails {
+		row(t.kind.String(), t.tally)
+	}
+	for _, cause := range slices.Sorted(maps.Keys(st.NoPicture)) {
+		row(noPicture(cause), *st.NoPicture[cause])
+	}
+	if st.Temporary.Files > 0 {
+		row("being written", st.Temporary)
+	}
+	fmt.Fprintln(c.out, strings.Repeat("-", 47))
+	row("total", st.tally)
+	if st.LeastRecent != nil {
+		fmt.Fprintf(c.out, "\nleast recently used  %s\nmost recently used   %s\n", when(*st.LeastRecent, now), when(*st.MostRecent, now))
+	}
+}
