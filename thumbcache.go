@@ -549,8 +549,9 @@ type Warmed struct {
 
 // Warm makes the thumbnails of paths in each of the sizes (none means the smallest of Sizes, or 300) before somebody asks for
 // them. It yields to people: it begins nothing while a request waits for a thumbnail, and leaves them one worker and one
-// process where there are several. It may be cancelled by ctx and started again: what is there is reused, and where Dir is
-// set it takes no room in memory. It returns what it came to when paths has ended, and with an error as far as it came.
+// process where there are several. It may be cancelled by ctx and started again: what is there and up to date is reused, and
+// where Dir is set it takes no room in memory. It returns what it came to when paths has ended, and with an error as far as it
+// came.
 func (c *Cache) Warm(ctx context.Context, provider string, paths iter.Seq[string], sizes ...int) (Warmed, error) {
 	if c.providers[provider] == nil {
 		return Warmed{}, fail("stat", source{provider: provider}, errNoProvider)
@@ -722,7 +723,7 @@ func (c *Cache) find(ctx context.Context, k key, version string, by *asker) (*Th
 		return nil, fail("extract", k.source, m.err)
 	}
 	hash := hashOf(k.source)
-	if c.disk.Store != nil {
+	if c.disk.Store != nil && !by.isWarming() {
 		if s, ok := c.disk.cached(&k, hash); ok {
 			if t := c.serveStored(f, c.entryOf(&k, hash, s), l, by); t != nil {
 				by.got("disk")
@@ -864,6 +865,18 @@ func (c *Cache) thumbnail(ctx context.Context, end context.CancelCauseFunc, f *t
 	}
 	l := c.memory.look(f.key.source)
 	old := c.stored(ctx, &f.key, hash)
+	if by.isWarming() && old != nil && l == nil && c.revalidate >= 0 {
+		// Nobody waits, so the source is looked at first. What cannot be reached is not the worse for it.
+		now, err := c.stat(ctx, f.of(), c.folderFirst || old.stamp.hasArt())
+		switch {
+		case err == nil:
+			c.looked(f.of(), now)
+			l = &look{stamp: now}
+		case errors.Is(err, fs.ErrNotExist):
+			c.forget(f.key.source)
+			return nil, err
+		}
+	}
 	if t := c.serveStored(f, old, l, by); t != nil {
 		by.got("disk")
 		return t, nil

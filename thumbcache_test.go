@@ -1542,6 +1542,39 @@ func TestWarm(t *testing.T) {
 }
 
 // While a person waits, warm-up begins nothing, and it never takes the last worker.
+// Warm-up has the time to look at each source first.
+func TestWarmLooks(t *testing.T) {
+	s := newShelf()
+	var paths []string
+	for i := range 100 {
+		paths = append(paths, fmt.Sprint(i))
+		s.set(fmt.Sprint(i), tag("1"), plain(30, 30, red))
+	}
+	cfg := Config{Providers: map[string]Provider{"p": s}, Dir: t.TempDir()}
+	warm := func(what string, want Warmed) {
+		t.Helper()
+		c := mustNew(t, cfg) // as after a restart
+		defer c.Close()
+		if got, err := c.Warm(t.Context(), "p", slices.Values(paths), 10, 20); got != want || err != nil {
+			t.Errorf("%s: %+v, %v", what, got, err)
+		}
+	}
+	warm("at first", Warmed{Extracted: 100})
+	for i := range 50 {
+		s.set(fmt.Sprint(i), tag("2"), plain(30, 30, blue))
+	}
+	s.remove("99")
+	warm("half of them changed", Warmed{Extracted: 50, Reused: 49, Failed: 1})
+	warm("nothing changed", Warmed{Reused: 99, Failed: 1})
+	s.hook = func(context.Context, string) error { return syscall.EIO }
+	warm("offline", Warmed{Reused: 99, Failed: 1})
+	c := mustNew(t, cfg)
+	isColour(t, mustGet(t, c, "p", "7", 20), blue)
+	if _, ok := c.Peek(t.Context(), Request{Provider: "p", Path: "99", Size: 20}); ok {
+		t.Error("what does not exist is still there")
+	}
+}
+
 func TestWarmYields(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		warm, people := newShelf(), newShelf()

@@ -104,9 +104,6 @@ func (s *site) serveCover(w http.ResponseWriter, r *http.Request) {
 	if n, err := strconv.Atoi(r.FormValue("size")); err == nil {
 		req.Size = n
 	}
-	if r.FormValue("fit") == "cover" {
-		req.Fit = thumbcache.Cover
-	}
 	t, err := cover(r.Context(), s.cache, s.folder, r.PathValue("path"), req)
 	if err != nil {
 		refuse(w, http.StatusNotFound, "no cover in this folder")
@@ -472,7 +469,7 @@ func (s *site) addHashes(ctx context.Context, entries []entry) {
 			if ctx.Err() != nil {
 				return
 			}
-			t, ok := s.cache.Peek(ctx, thumbcache.Request{Provider: provider, Path: e.path, Size: size, Fit: thumbcache.Cover, Version: e.version})
+			t, ok := s.cache.Peek(ctx, thumbcache.Request{Provider: provider, Path: e.path, Size: size, Version: e.version})
 			if ok {
 				e.Hash = t.ThumbHash
 				break

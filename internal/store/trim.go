@@ -180,7 +180,8 @@ func (h *oldest) Pop() any {
 // MakeRoom removes the files used longest ago until need more bytes fit. A walk is dear in a large folder, so then it
 // goes a little further than it must: a 64th of all files.
 func (s *Store) MakeRoom(need int64) {
-	if err := s.trim(s.ctx, s.max-need, 64, nil); err != nil && s.ctx.Err() == nil {
+	err := s.trim(s.ctx, s.max-need, 64, nil)
+	if err != nil && err != errBeingWritten && s.ctx.Err() == nil {
 		s.wrote(err) // where nothing can be removed, nothing can be stored
 	}
 }
@@ -189,6 +190,8 @@ func (s *Store) MakeRoom(need int64) {
 func (s *Store) Trim(ctx context.Context, max int64, removed func(File)) error {
 	return s.trim(ctx, max, 0, removed)
 }
+
+var errBeingWritten = errors.New("what is left is being written")
 
 func (s *Store) trim(ctx context.Context, max int64, extraPart int64, removed func(File)) error {
 	if err := s.trims.Acquire(ctx, 1); err != nil {
@@ -266,7 +269,7 @@ func (s *Store) trim(ctx context.Context, max int64, extraPart int64, removed fu
 			return nil
 		}
 		if !progress {
-			return cmp.Or(failed, errors.New("there is nothing more to remove"))
+			return cmp.Or(failed, errBeingWritten)
 		}
 	}
 }

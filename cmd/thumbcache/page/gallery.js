@@ -2,8 +2,9 @@
 import { $, count, getJSON, make } from "./dom.js";
 import { fromBase64, paint } from "./thumbhash.js";
 
-// sized puts a size into the URL of a thumbnail.
-const sized = (thumb, size, fit) => thumb.replace("?size=0", `?size=${size}`) + (fit ? `&fit=${fit}` : "");
+// sized puts a size into the URL of a thumbnail. The grid shows the middle of what the large view shows whole, so that there
+// is one thumbnail for both, and "thumbcache warm" makes it too.
+const sized = (thumb, size) => thumb.replace("?size=0", `?size=${size}`);
 
 const large = (entry) => sized(entry.thumb, 1280);
 
@@ -35,7 +36,7 @@ function tile(entry) {
   }
   const img = t.img = make("img", { loading: "lazy", decoding: "async", alt: "", width: 160, height: 160 });
   img.sizes = "(max-width: 560px) 31vw, 190px";
-  img.srcset = [160, 320, 640].map((size) => `${sized(entry.thumb, size, "cover")} ${size}w`).join(", ");
+  img.srcset = [160, 320, 640].map((size) => `${sized(entry.thumb, size)} ${size}w`).join(", ");
   img.addEventListener("load", () => t.picture.classList.add("loaded"));
   img.addEventListener("error", () => explain(t), { once: true });
   t.picture.append(img);
@@ -57,7 +58,7 @@ const place = (entry) => entry.where?.replaceAll("/", " / ");
 
 // explain says in the server's words why there is no picture.
 async function explain(t) {
-  const r = await fetch(sized(t.entry.thumb, 160, "cover")).catch(() => null);
+  const r = await fetch(sized(t.entry.thumb, 160)).catch(() => null);
   if (r?.ok) { // it was busy
     t.img.srcset = t.img.srcset;
     return;
