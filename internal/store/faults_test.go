@@ -667,6 +667,117 @@ func TestFolderSwapped(t *testing.T) {
 	})
 }
 
+// A folder of somebody else in place of ours stays as it is, and when it has gone all is well again.
+func TestFolderReplaced(t *testing.T) {
+	var log lines
+	dir := filepath.Join(t.TempDir(), "thumbs")
+	d, err := Open(dir, -1, log.logger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	d.store(numbered(1, 1, 500))
+	if err := os.Rename(dir, dir+".kept"); err != nil {
+		t.Skip("a folder in use cannot be moved here:", err)
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "diary"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(checkInterval) // the account may be kept where it was for that long
+	for i := range 10 {
+		d.store(numbered(i, 1, 500))
+		d.mu.Lock()
+		d.resume = d.resume.Add(-writePause) // still in a failure
+		d.mu.Unlock()
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
+		t.Errorf("%v, %v", entries, err)
+	}
+	if n := log.count("WARN"); n != 1 {
+		t.Errorf("%d warnings: %q", n, log.text)
+	}
+	if err := os.Remove(filepath.Join(dir, "diary")); err != nil {
+		t.Fatal(err)
+	}
+	d.store(numbered(2, 1, 500))
+	if e, ok := fetch(t, d, numbered(2, 1, 500).Key); !ok || !isNumbered(e, 2) || !tagged(dir) {
+		t.Error("it does not come back")
+	}
+}
+
+// Of damaged files the log tells once in a while.
+func TestManyDamaged(t *testing.T) {
+	var log lines
+	dir := t.TempDir()
+	d, err := Open(dir, -1, log.logger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	for i := range 50 {
+		e := numbered(i, 1, 500)
+		d.store(e)
+		if err := os.WriteFile(pathOf(d, e.Key), []byte("damaged"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := fetch(t, d, e.Key); ok {
+			t.Error("a damaged file was served")
+		}
+	}
+	if n := log.count("WARN"); n != 1 || d.Corrupt.Load() != 50 || len(filesIn(t, dir)) != 0 {
+		t.Errorf("%d warnings of %d files, of which %d are left", n, d.Corrupt.Load(), len(filesIn(t, dir)))
+	}
+}
+
+// An account that hangs with the disk does not stop reading, and who waits for a lock leaves nothing behind.
+func TestHungAccount(t *testing.T) {
+	var log lines
+	d, err := Open(t.TempDir(), -1, log.logger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	e := numbered(1, 1, 500)
+	d.store(e)
+	eventually(t, "all is counted", func() bool {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return d.learns == 0
+	})
+	lock := func() (release func(), free bool) { return d.Lock(t.Context(), &e.Key, Hash("p", "1"), 0) }
+	held, _ := lock()
+	before := runtime.NumGoroutine()
+	d.ledger.turn <- struct{}{} // as somebody whose system call hangs
+	within(t, time.Second, "release", held)
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			release, free := lock()
+			if !free {
+				t.Error("not free")
+			}
+			release()
+		})
+	}
+	within(t, turnPatience+time.Second, "20 locks", wg.Wait)
+	if _, ok := fetch(t, d, e.Key); !ok {
+		t.Error("nothing is read any more")
+	}
+	if n := log.count("WARN"); n != 0 {
+		t.Errorf("log: %q", log.text)
+	}
+	eventually(t, "they have all gone", func() bool { return runtime.NumGoroutine() <= before+1 }) // the one who unlocks
+	<-d.ledger.turn
+	eventually(t, "unlocked", func() bool {
+		release, free := lock()
+		release()
+		return free
+	})
+}
+
 // A lines is a log: it counts the lines that are more than details.
 type lines struct {
 	mu   sync.Mutex

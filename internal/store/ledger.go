@@ -230,6 +230,9 @@ func (l *ledger) openLocked() bool {
 		l.file.Close()
 		l.file = nil
 	}
+	if !tagged(l.dir) { // somebody may have put another one in its place
+		return false
+	}
 	dir, err := openFolder(l.dir, "")
 	if err != nil {
 		return false
@@ -325,7 +328,11 @@ func (l *ledger) count(ctx context.Context, folder int, count func() (Usage, err
 func (l *ledger) lock(ctx context.Context, at int64, patience time.Duration) (release func(), ok bool) {
 	release = func() {}
 	l.poll(ctx, patience, func(bool) bool {
-		l.turn <- struct{}{}
+		select {
+		case l.turn <- struct{}{}:
+		case <-ctx.Done():
+			return true
+		}
 		defer func() { <-l.turn }()
 		if !l.openLocked() {
 			ok = true // nobody can be told

@@ -49,6 +49,7 @@ const (
 	hungPause     = 10 * time.Second // how long a disk that did not answer is left alone
 	touchInterval = time.Hour        // a hit writes the time of use at most this often, as cmd/go's cache does
 	writePause    = 2 * time.Second  // after a failed write
+	warnInterval  = time.Minute      // between two warnings of damaged files
 )
 
 // A Store is one opened folder. Its methods may be called from several goroutines at once.
@@ -75,7 +76,9 @@ type Store struct {
 	closed bool
 	learns int       // walks under way or asked for: see learn
 	resume time.Time // when writing is tried again after a failure; zero while all is well
+	paused time.Time // until when nothing is written, although all is well: there was no room to be made
 	hung   time.Time // until when a disk that did not answer is left alone; zero while it answers
+	warned time.Time // of damaged files
 }
 
 // info is what lies at a name.
@@ -247,16 +250,21 @@ func (s *Store) Known() Usage {
 	return *s.ledger.known.Load()
 }
 
-// waitFor waits until do, which asks the disk, has returned, and reports whether it has. A disk that hangs holds up nobody for
-// longer than ctx and patience last, and then is left alone for a while. Cleanup is called if do returns too late.
-func (s *Store) waitFor(ctx context.Context, patience time.Duration, do, cleanup func()) bool {
+// errLate says that the disk did not answer in time.
+var errLate = errors.New("the disk does not answer")
+
+// waitFor waits until do, which asks the disk, has returned. A disk that hangs holds up nobody for longer than ctx and patience
+// last: then the context of do ends too, and cleanup is called if do returns after all.
+func (s *Store) waitFor(ctx context.Context, patience time.Duration, do func(context.Context), cleanup func()) error {
 	s.mu.Lock()
 	hung := time.Now().Before(s.hung)
 	s.mu.Unlock()
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, errLate)
+	defer cancel()
 	done, left := make(chan struct{}), make(chan struct{})
 	defer close(left)
 	if hung || !s.behind(func() {
-		do()
+		do(ctx)
 		select {
 		case done <- struct{}{}:
 		case <-left:
@@ -264,21 +272,18 @@ func (s *Store) waitFor(ctx context.Context, patience time.Duration, do, cleanup
 		}
 	}) {
 		cleanup()
-		return false
+		return errNotAsked
 	}
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
 	select {
 	case <-done:
-		s.answered(true)
-		return true
-	case <-timer.C:
-		s.Errors.Add(1)
-		s.answered(false)
+		return nil
 	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
-	return false
 }
+
+// errNotAsked says that the disk is left alone for a while, or the store is closed.
+var errNotAsked = errors.New("the disk was not asked")
 
 // answered notes whether the disk did. It logs changes of state only.
 func (s *Store) answered(ok bool) {
@@ -314,11 +319,16 @@ func (s *Store) Get(ctx context.Context, k *Key, hash string) (*Entry, bool) {
 	}
 	var e *Entry
 	free := func() { s.reads.Release(1) }
-	if !s.waitFor(ctx, s.Patience, func() { e = s.get(k, hash) }, free) {
-		return nil, false
+	switch s.waitFor(ctx, s.Patience, func(context.Context) { e = s.get(k, hash) }, free) {
+	case nil:
+		free()
+		s.answered(true)
+		return e, e != nil
+	case errLate:
+		s.Errors.Add(1)
+		s.answered(false)
 	}
-	free()
-	return e, e != nil
+	return nil, false
 }
 
 func (s *Store) get(k *Key, hash string) *Entry {
@@ -333,9 +343,11 @@ func (s *Store) get(k *Key, hash string) *Entry {
 	e, err := Unseal(data, k)
 	if err != nil {
 		if !errors.Is(err, ErrOtherVersion) {
-			s.Corrupt.Add(1)
-			s.log.Warn("thumbcache: removing a damaged file", "name", k.name(hash), "error", err)
-			_ = s.removeFile(s.ctx, hash[:2], k.name(hash))
+			s.damaged(k.name(hash), err)
+			if err := s.removeFile(s.ctx, hash[:2], k.name(hash)); err != nil {
+				s.Errors.Add(1)
+				s.log.Debug("thumbcache: removing a damaged file", "error", err)
+			}
 		}
 		return nil
 	}
@@ -349,6 +361,17 @@ func (s *Store) get(k *Key, hash string) *Entry {
 		}
 	}
 	return e
+}
+
+// damaged counts a file that failed its check. The log tells of the first, and once in a while how many there are.
+func (s *Store) damaged(name string, err error) {
+	n, now := s.Corrupt.Add(1), time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now.Sub(s.warned) >= warnInterval {
+		s.warned = now
+		s.log.Warn("thumbcache: damaged files among the thumbnails, they are made again", "files", n, "last", name, "error", err)
+	}
 }
 
 // Cached is Get for a file that the system has in memory and that is in order. It never waits for the disk, so it needs
@@ -380,7 +403,7 @@ func (s *Store) Put(e *Entry) (need int64) {
 	size := int64(len(e.Data) + len(tail))
 	s.mu.Lock()
 	now := time.Now()
-	paused := now.Before(s.resume) || now.Before(s.hung)
+	paused := now.Before(s.resume) || now.Before(s.paused) || now.Before(s.hung)
 	s.mu.Unlock()
 	if paused || s.max >= 0 && size > s.max {
 		return 0
@@ -460,14 +483,15 @@ func replace(f *folder, temp, name string) (size int64, err error) {
 	return old.size, err
 }
 
-// makeFolder makes one of the 256 folders, and the folder that they are in if somebody has deleted it.
+// makeFolder makes one of the 256 folders, and the folder that they are in if somebody has deleted it. One that somebody has put
+// in its place must be ours, or empty.
 func (s *Store) makeFolder(name string) error {
-	f, err := openFolder(s.dir, "")
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = cmp.Or(os.MkdirAll(s.dir, 0o755), claim(s.dir)); err == nil {
-			f, err = openFolder(s.dir, "")
+	if !tagged(s.dir) {
+		if err := cmp.Or(os.MkdirAll(s.dir, 0o755), claim(s.dir)); err != nil {
+			return err
 		}
 	}
+	f, err := openFolder(s.dir, "")
 	if err != nil {
 		return err
 	}
@@ -495,6 +519,13 @@ func (s *Store) wrote(err error) {
 	if well {
 		s.log.Warn("thumbcache: thumbnails cannot be stored, serving goes on without", "error", err)
 	}
+}
+
+// pause has nothing written for a while.
+func (s *Store) pause(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.paused = time.Now().Add(d)
 }
 
 // Remove deletes the file for k, if there is one.
@@ -564,12 +595,14 @@ func (s *Store) removeFile(ctx context.Context, folder, name string) error {
 // patience last, and reports whether it was free. A process that dies leaves no claim behind. Where there are no locks, or the
 // disk does not answer, everything is free.
 func (s *Store) Lock(ctx context.Context, k *Key, hash string, patience time.Duration) (release func(), ok bool) {
-	nothing := func() {}
-	got, free := nothing, true
-	if !s.waitFor(ctx, patience+turnPatience, func() { got, free = s.ledger.lock(ctx, flight(k, hash), patience) }, func() { got() }) {
-		return nothing, true
+	unlock, free := func() {}, true
+	err := s.waitFor(ctx, patience+turnPatience, func(ctx context.Context) {
+		unlock, free = s.ledger.lock(ctx, flight(k, hash), patience)
+	}, func() { unlock() })
+	if err != nil {
+		return func() {}, true
 	}
-	return got, free
+	return func() { s.behind(unlock) }, free // closing the store unlocks everything
 }
 
 func flight(k *Key, hash string) int64 {

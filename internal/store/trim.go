@@ -37,8 +37,11 @@ func (h *oldest) Pop() any {
 // MakeRoom removes the files used longest ago until need more bytes fit. A walk is dear in a large folder, so then it
 // goes a little further than it must: a 64th of all files.
 func (s *Store) MakeRoom(need int64) {
-	err := s.trim(s.ctx, s.max-need, 64, nil)
-	if err != nil && err != errBeingWritten && s.ctx.Err() == nil {
+	start := time.Now()
+	switch err := s.trim(s.ctx, s.max-need, 64, nil); {
+	case err == errBeingWritten:
+		s.pause(time.Since(start)) // the next one would walk in vain too
+	case err != nil && s.ctx.Err() == nil:
 		s.wrote(err) // where nothing can be removed, nothing can be stored
 	}
 }
