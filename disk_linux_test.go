@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"image/color"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -32,16 +33,6 @@ func reexec(t *testing.T, args string) *exec.Cmd {
 	cmd := exec.Command(exe, "-test.run=^"+name+"$")
 	cmd.Env = append(os.Environ(), "THUMBCACHE_TEST_CHILD="+args)
 	return cmd
-}
-
-// eventually polls until ok reports true.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) { // real files, a real clock
-		if time.Now().After(end) {
-			t.Fatalf("%s: not within 30 seconds", what)
-		}
-	}
 }
 
 // shelfOf returns a shelf of n pictures that can be told apart: number i is 30+i wide.
@@ -456,6 +447,40 @@ func TestHungDisk(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Removing from a disk that hangs what is outdated keeps no worker, and nobody for longer than a moment.
+func TestHungRemoval(t *testing.T) {
+	s := shelfOf(40)
+	dir := t.TempDir()
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Dir: dir, Workers: 1, Timeout: 3 * time.Second, Revalidate: time.Nanosecond})
+	for i := range 20 {
+		mustGet(t, c, "p", fmt.Sprint(i), 0)
+	}
+	eventually(t, "the files are written", func() bool { return c.stores.Len() == 0 })
+	for i := range 10 {
+		s.remove(fmt.Sprint(i))
+		s.set(fmt.Sprint(10+i), tag("2"), []byte("no picture any more"))
+	}
+	wake := hang(t, dir)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	var wg sync.WaitGroup
+	for i := range 40 {
+		wg.Go(func() {
+			_, err := c.Do(ctx, Request{Provider: "p", Path: fmt.Sprint(i), Version: "2"})
+			want := []error{fs.ErrNotExist, ErrUnsupported, nil, nil}[i/10]
+			if !errors.Is(err, want) {
+				t.Errorf("%d: %v, want %v", i, err, want)
+			}
+		})
+	}
+	wg.Wait()
+	if n := c.stores.Len(); n == 0 {
+		t.Error("nothing hangs")
+	}
+	wake()
+	eventually(t, "what hung has ended", func() bool { return c.stores.Len() == 0 })
 }
 
 // A syncBuffer is a log.

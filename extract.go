@@ -530,8 +530,8 @@ func extractImage(ctx context.Context, src *Source) (*Picture, error) {
 		}
 		m, err := io.ReadFull(r, data[n:min(n+1<<20, len(data))])
 		n += m
-		if err == io.EOF || err == io.ErrUnexpectedEOF {
-			return &Picture{Data: data[:n]}, nil // cut off under us; the decoder says what that is worth
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF // cut off under us
 		}
 		if err != nil {
 			return nil, fmt.Errorf("reading: %w", err)
@@ -620,30 +620,23 @@ type processCounter struct {
 	running atomic.Int64
 }
 
-// A caller is for whom an extractor works. It travels in the context, so that a process counts for the cache that it works
-// for although its FFmpeg may be wrapped or shared.
-type caller struct {
-	processes *processCounter
-	group     string // see ffmpeg.Caller
+func (n *processCounter) start() (ended func()) {
+	n.started.Add(1)
+	n.running.Add(1)
+	return func() { n.running.Add(-1) }
 }
 
+// callerKey is the key of an ffmpeg.Caller: for whom an extractor works. It travels in the context, so that a process counts
+// for the cache that it works for although its FFmpeg may be wrapped or shared.
 type callerKey struct{}
 
-func withCaller(ctx context.Context, n *processCounter, group string) context.Context {
-	return context.WithValue(ctx, callerKey{}, caller{n, group})
+func withCaller(ctx context.Context, groups []string, started, waits func() (done func())) context.Context {
+	return context.WithValue(ctx, callerKey{}, ffmpeg.Caller{Groups: groups, Started: started, Waits: waits})
 }
 
-// callerOf returns for whom ctx works, in the terms of ffmpeg.
 func callerOf(ctx context.Context) ffmpeg.Caller {
-	c, ok := ctx.Value(callerKey{}).(caller)
-	if !ok {
-		return ffmpeg.Caller{}
-	}
-	return ffmpeg.Caller{Group: c.group, Started: func() (ended func()) {
-		c.processes.started.Add(1)
-		c.processes.running.Add(1)
-		return func() { c.processes.running.Add(-1) }
-	}}
+	by, _ := ctx.Value(callerKey{}).(ffmpeg.Caller)
+	return by
 }
 
 // errNoTool says that ffmpeg is missing, and not where it was looked for.

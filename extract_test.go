@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"image"
 	"image/color"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -449,6 +451,70 @@ func TestLibrary(t *testing.T) {
 	if st := c.Stats(); st.Processes != 3 || st.ProcessesRunning != 0 {
 		t.Errorf("%d processes, %d running", st.Processes, st.ProcessesRunning)
 	}
+}
+
+// standIn returns an FFmpeg that is a script, which is asked nothing but for pictures.
+func standIn(t *testing.T, script string, processes int) *FFmpeg {
+	t.Helper()
+	if _, err := os.Stat("/bin/sh"); err != nil {
+		t.Skip("no shell")
+	}
+	path := filepath.Join(t.TempDir(), "ffmpeg")
+	script = "#!/bin/sh\ncase \"$*\" in *-protocols) echo 'Input: file Output: file'; exit;; *-filters) exit;; esac\n" + script + "\n"
+	if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return &FFmpeg{Path: path, Processes: processes}
+}
+
+// A provider whose media makes ffmpeg hang leaves a process to the others, also if it is warmed at the same time.
+func TestSlowProviderAndWarm(t *testing.T) {
+	slow, good := newShelf(), newShelf()
+	for i := range 10 {
+		slow.set(fmt.Sprint(i), tag("1"), []byte("slow film"))
+	}
+	good.set("a", tag("1"), []byte("some film"))
+	c := mustNew(t, Config{
+		Providers: map[string]Provider{"slow": slow, "good": good}, Workers: 8,
+		Extractor: standIn(t, `case $(head -c 4) in slow) sleep 60; esac; echo 'x: Invalid data found' >&2; exit 1`, 2),
+	})
+	ctx, leave := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { c.Warm(ctx, "slow", slices.Values([]string{"0", "1", "2"}), 10) })
+	eventually(t, "warm-up runs", func() bool { return c.Stats().ProcessesRunning == 1 })
+	for i := range 7 {
+		wg.Go(func() { c.Get(ctx, "slow", fmt.Sprint(3+i), 10) })
+	}
+	eventually(t, "people wait", func() bool { return c.Stats().InFlight > 3 })
+	short, stop := context.WithTimeout(t.Context(), 15*time.Second)
+	defer stop()
+	if _, err := c.Get(short, "good", "a", 10); !errors.Is(err, ErrUnsupported) {
+		t.Errorf("got %v", err)
+	}
+	leave()
+	wg.Wait()
+}
+
+// The wait for a process does not count as the time of making.
+func TestWaitForProcess(t *testing.T) {
+	s := newShelf()
+	const films = 6
+	for i := range films {
+		s.set(fmt.Sprint(i), tag("1"), []byte("some film"))
+	}
+	c := mustNew(t, Config{
+		Providers: map[string]Provider{"p": s}, Workers: films, Timeout: 3 * time.Second,
+		Extractor: standIn(t, `sleep 0.7; echo 'x: Invalid data found' >&2; exit 1`, 1),
+	})
+	var wg sync.WaitGroup
+	for i := range films {
+		wg.Go(func() {
+			if _, err := c.Get(t.Context(), "p", fmt.Sprint(i), 10); !errors.Is(err, ErrUnsupported) {
+				t.Errorf("%d: %v", i, err)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // When the last one who waits has left, ffmpeg is gone within a second, with what it has started, and the next one starts

@@ -104,7 +104,7 @@ type Config struct {
 	Sizes         []int               // if set, a request gets the next size up from this ladder, or its largest, never an error
 	Quality       int                 // JPEG, 1 to 100; 0 means 85
 	Queue         int                 // thumbnails waiting to be made, those of one of several Providers three quarters of it at most; 0 means 1024, negative that none waits; beyond it, ErrBusy
-	Timeout       time.Duration       // for making one thumbnail, not counting the wait in the queue; 0 means 30s, negative no limit
+	Timeout       time.Duration       // for extracting a picture, and again for making a thumbnail of it, not counting waits for others; 0 means 30s, negative no limit
 	Revalidate    time.Duration       // how long a source is trusted to be unchanged; 0 means 1 minute; negative, for ever
 	FolderArt     []string            // names of pictures that stand for their folder, the best first, * and ? as in path.Match; nil means cover.*, folder.*, front.*, albumart*.*; empty means off
 	FolderFirst   bool                // prefer the folder's picture to the one in the media
@@ -645,7 +645,8 @@ func (c *Cache) Invalidate(provider, path string) error {
 	case c.providers[provider] == nil:
 		return fail("stat", src, errNoProvider)
 	}
-	if _, err := c.drop(src); err != nil {
+	c.drop(src)
+	if err := c.clear(src); err != nil {
 		return fail("stat", src, err)
 	}
 	return nil
@@ -806,21 +807,27 @@ func (c *Cache) stripe(s source) *stripe {
 
 func (c *Cache) generation(s source) uint64 { return c.stripe(s).gen.Load() }
 
-// drop forgets all about s and begins its next generation. What is being made of it belongs to the past and will not be
-// published.
-func (c *Cache) drop(s source) (gen uint64, err error) {
+// drop forgets all about s but what is on disk, and begins its next generation. What is being made of it belongs to the past
+// and will not be published.
+func (c *Cache) drop(s source) (gen uint64) {
 	st := c.stripe(s)
 	gen = st.gen.Add(1)
 	st.memory.Lock()
+	defer st.memory.Unlock()
 	c.memory.drop(s)
-	st.memory.Unlock()
+	return gen
+}
+
+// clear removes what is on disk of s, after drop.
+func (c *Cache) clear(s source) error {
 	if c.disk.Store == nil {
-		return gen, nil
+		return nil
 	}
+	st := c.stripe(s)
 	st.disk.Lock()
 	defer st.disk.Unlock()
-	_, err = c.disk.RemoveSource(s.provider, s.path)
-	return gen, err
+	_, err := c.disk.RemoveSource(s.provider, s.path)
+	return err
 }
 
 // toMemory calls publish unless s was dropped since the flight began. No drop happens meanwhile.
@@ -884,7 +891,8 @@ func (c *Cache) thumbnail(ctx context.Context, end context.CancelCauseFunc, f *t
 	return c.make(ctx, f, hash, old, l, timer, by)
 }
 
-// watch ends a flight when Timeout has passed, although its function may be stuck in a system call.
+// watch ends a flight when Timeout has passed, although its function may be stuck in a system call. Waits for others do not
+// count: the timer is stopped meanwhile, and begins again.
 func (c *Cache) watch(end context.CancelCauseFunc) *time.Timer {
 	return time.AfterFunc(c.timeout, func() { end(context.DeadlineExceeded) })
 }
@@ -926,7 +934,7 @@ func (c *Cache) make(ctx context.Context, f *thumbFlight, hash string, old *entr
 	}
 
 	defer timer.Stop()
-	timer.Stop() // the wait in the queue does not count
+	timer.Stop()
 	leave, err := c.enter(ctx, src)
 	if err != nil {
 		return nil, c.lost(ctx, err)
@@ -966,11 +974,13 @@ func (c *Cache) make(ctx context.Context, f *thumbFlight, hash string, old *entr
 		case ctx.Err() != nil:
 			return nil, c.lost(ctx, err)
 		case errors.Is(err, fs.ErrNotExist):
+			leave()
 			c.failures.Add(1)
 			c.forget(src)
 			return nil, err
 		case err != nil || stamp.equal(m.stamp):
 			if err == nil {
+				leave()
 				c.looked(f.of(), stamp)
 				if old != nil {
 					c.rememberFailure(f, old, m)
@@ -983,23 +993,10 @@ func (c *Cache) make(ctx context.Context, f *thumbFlight, hash string, old *entr
 	}
 
 	c.misses.Add(1)
-	x, err := c.picture(ctx, f.of(), c.group(src, by))
-	var t *Thumbnail
-	if err == nil {
-		t, err = c.render(ctx, f, hash, &x)
-	}
-	if x.pic != nil && x.pic.canRescue() && (errors.Is(err, ErrUnsupported) || errors.Is(err, ErrCorrupt)) {
-		switch rescued, rescueErr := c.rescue(ctx, f.of(), x, c.group(src, by)); {
-		case rescueErr == nil:
-			x = rescued
-			t, err = c.render(ctx, f, hash, &x)
-		case lasting(rescueErr) == store.Picture && !(missingTool(rescueErr) && errors.Is(err, ErrCorrupt)):
-			err = rescueErr // it may be another one the next time
-		}
-	}
+	t, x, err := c.fromMedia(ctx, f, hash, timer, by)
+	leave() // a disk that hangs must not keep others from their turn
 	switch {
 	case err == nil:
-		leave() // a disk that hangs must not keep others from their turn
 		c.publish(f, t, &x, failed, by)
 		return t, nil
 	case ctx.Err() != nil:
@@ -1020,6 +1017,31 @@ func (c *Cache) make(ctx context.Context, f *thumbFlight, hash string, old *entr
 	return nil, err
 }
 
+// fromMedia makes a thumbnail of the picture in a source.
+func (c *Cache) fromMedia(ctx context.Context, f *thumbFlight, hash string, timer *time.Timer, by *asker) (t *Thumbnail, x extracted, err error) {
+	groups := c.groups(f.key.source, by)
+	timer.Stop() // the picture's flight has its own
+	x, err = c.picture(ctx, f.of(), groups)
+	timer.Reset(c.timeout)
+	if err == nil {
+		t, err = c.render(ctx, f, hash, &x)
+	}
+	if x.pic == nil || !x.pic.canRescue() || !errors.Is(err, ErrUnsupported) && !errors.Is(err, ErrCorrupt) {
+		return t, x, err
+	}
+	timer.Stop()
+	rescued, rescueErr := c.rescue(ctx, f.of(), x, groups)
+	timer.Reset(c.timeout)
+	switch {
+	case rescueErr == nil:
+		t, err = c.render(ctx, f, hash, &rescued)
+		return t, rescued, err
+	case lasting(rescueErr) == store.Picture && !(missingTool(rescueErr) && errors.Is(err, ErrCorrupt)):
+		err = rescueErr // it may be another one the next time
+	}
+	return nil, x, err
+}
+
 // lost counts and returns why a flight ended before its work was done.
 func (c *Cache) lost(ctx context.Context, err error) error {
 	if ctx.Err() == nil {
@@ -1035,12 +1057,14 @@ func (c *Cache) lost(ctx context.Context, err error) error {
 	return cause
 }
 
-// forget is drop for a source that is gone or has changed for the worse.
+// forget drops a source that is gone or has changed for the worse, and clears it behind the request if that takes long.
 func (c *Cache) forget(s source) (gen uint64) {
-	gen, err := c.drop(s)
-	if err != nil {
-		c.log.Debug("thumbcache: removing stored thumbnails", "error", err)
-	}
+	gen = c.drop(s)
+	c.onDisk(thumbFlight{key{source: s, size: -1}, "", gen}, func(context.CancelCauseFunc) {
+		if err := c.clear(s); err != nil {
+			c.log.Debug("thumbcache: removing stored thumbnails", "error", err)
+		}
+	})
 	return gen
 }
 
@@ -1079,15 +1103,16 @@ func (c *Cache) enter(ctx context.Context, src source) (leave func(), err error)
 	return leave, nil
 }
 
-// group returns for whom a source's processes run: where there are several, none takes all of an FFmpeg's from the others.
-func (c *Cache) group(src source, by *asker) string {
-	switch {
-	case by.isWarming():
-		return "\x00warm" // no provider's name
-	case len(c.providers) > 1:
-		return src.provider
+// groups returns whose work a source is, for an FFmpeg: where there are several providers none takes all of its processes from
+// the others, nor does warm-up from people.
+func (c *Cache) groups(src source, by *asker) (groups []string) {
+	if len(c.providers) > 1 {
+		groups = append(groups, src.provider)
 	}
-	return ""
+	if by.isWarming() {
+		groups = append(groups, "/warm") // no name of a provider
+	}
+	return groups
 }
 
 // stage begins a step of making a thumbnail, for an Observer. The caller calls what it returns at the end of the step.
@@ -1244,15 +1269,10 @@ func (c *Cache) publish(f *thumbFlight, t *Thumbnail, x *extracted, failed bool,
 // store writes e to disk, and takes back that its source failed once if forgive is set. A write that takes long goes on
 // behind the request, and so does making room for it.
 func (c *Cache) store(f *thumbFlight, e *store.Entry, forgive bool) {
-	if c.disk.Store == nil || c.stores.Len() >= maxStores {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), storePatience)
-	defer cancel()
 	src, gen := f.key.source, f.gen
 	k := f.key
 	k.none = e.Key.None
-	c.stores.Do(ctx, thumbFlight{k, f.version, gen}, func(_ context.Context, end context.CancelCauseFunc) (struct{}, error) {
+	c.onDisk(thumbFlight{k, f.version, gen}, func(end context.CancelCauseFunc) {
 		done := c.stage("store", src)
 		var need int64
 		c.toDisk(src, gen, func() {
@@ -1267,13 +1287,26 @@ func (c *Cache) store(f *thumbFlight, e *store.Entry, forgive bool) {
 			c.disk.MakeRoom(need)
 			c.toDisk(src, gen, func() { c.disk.Put(e) })
 		}
+	})
+}
+
+// onDisk changes something on disk, and waits for it unless that takes long. Where much has taken long already nothing is
+// changed.
+func (c *Cache) onDisk(f thumbFlight, change func(end context.CancelCauseFunc)) {
+	if c.disk.Store == nil || c.stores.Len() >= maxStores {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), storePatience)
+	defer cancel()
+	c.stores.Do(ctx, f, func(_ context.Context, end context.CancelCauseFunc) (struct{}, error) {
+		change(end)
 		return struct{}{}, nil
 	})
 }
 
 const (
-	maxStores     = 64          // thumbnails being written or waiting for room; more are not stored, until they are made again
-	storePatience = time.Second // how long a request waits for its thumbnail to be stored
+	maxStores     = 64          // changes under way or waiting for room; what is not stored is made again, what is not removed is outdated
+	storePatience = time.Second // how long a request waits for one
 )
 
 // lookBehind looks at a source behind a request that was served what was made from stamp, and has a changed one made anew.
@@ -1340,16 +1373,17 @@ func (c *Cache) statNow(ctx context.Context, end context.CancelCauseFunc, s sour
 }
 
 // picture returns the picture in a source: the one that was extracted a moment ago, or from one extraction for all sizes.
-// group is for whom its processes run.
-func (c *Cache) picture(ctx context.Context, f sourceFlight, group string) (extracted, error) {
+func (c *Cache) picture(ctx context.Context, f sourceFlight, groups []string) (extracted, error) {
 	if k := c.memory.picture(f.source); k != nil {
 		l := c.memory.look(f.source)
 		if f.version != "" && isVersion(f.version, k.version, k.stamp) || f.version == "" && l != nil && l.stamp.equal(k.stamp) {
 			return extracted{k.pic, k.stamp, true}, nil
 		}
 	}
-	x, _, err := c.pictures.Do(ctx, pictureFlight{f, false}, func(ctx context.Context, _ context.CancelCauseFunc) (extracted, error) {
-		return c.extract(ctx, f, group)
+	x, _, err := c.pictures.Do(ctx, pictureFlight{f, false}, func(ctx context.Context, end context.CancelCauseFunc) (extracted, error) {
+		timer := c.watch(end)
+		defer timer.Stop()
+		return c.extract(c.withCaller(ctx, groups, timer), f)
 	})
 	if err != nil {
 		err = fail("extract", f.source, err)
@@ -1358,11 +1392,13 @@ func (c *Cache) picture(ctx context.Context, f sourceFlight, group string) (extr
 }
 
 // rescue has ffmpeg decode a picture that Go cannot, once for all sizes.
-func (c *Cache) rescue(ctx context.Context, f sourceFlight, x extracted, group string) (extracted, error) {
-	x, _, err := c.pictures.Do(ctx, pictureFlight{f, true}, func(ctx context.Context, _ context.CancelCauseFunc) (y extracted, err error) {
+func (c *Cache) rescue(ctx context.Context, f sourceFlight, x extracted, groups []string) (extracted, error) {
+	x, _, err := c.pictures.Do(ctx, pictureFlight{f, true}, func(ctx context.Context, end context.CancelCauseFunc) (y extracted, err error) {
 		defer c.stage("rescue", f.source)(&err)
+		timer := c.watch(end)
+		defer timer.Stop()
 		y = x
-		if y.pic, err = x.pic.rescue(withCaller(ctx, &c.processes, group)); err == nil && y.steady {
+		if y.pic, err = x.pic.rescue(c.withCaller(ctx, groups, timer)); err == nil && y.steady {
 			c.toMemory(f.source, f.gen, func() { c.memory.keep(f.source, f.version, y.stamp, y.pic) })
 		}
 		return y, err
@@ -1373,8 +1409,16 @@ func (c *Cache) rescue(ctx context.Context, f sourceFlight, x extracted, group s
 	return x, err
 }
 
+// withCaller returns ctx for an extractor, whose processes run for groups. Timer is stopped while it waits for others.
+func (c *Cache) withCaller(ctx context.Context, groups []string, timer *time.Timer) context.Context {
+	return withCaller(ctx, groups, c.processes.start, func() (done func()) {
+		timer.Stop()
+		return func() { timer.Reset(c.timeout) }
+	})
+}
+
 // extract is the flight of one extraction. The source counts as unchanged if its stamp is the same before and after.
-func (c *Cache) extract(ctx context.Context, f sourceFlight, group string) (x extracted, err error) {
+func (c *Cache) extract(ctx context.Context, f sourceFlight) (x extracted, err error) {
 	p := c.providers[f.provider]
 	k := c.memory.picture(f.source)
 	if f.version == "" {
@@ -1401,7 +1445,7 @@ func (c *Cache) extract(ctx context.Context, f sourceFlight, group string) (x ex
 	}
 	c.extractions.Add(1)
 	done := c.stage("extract", f.source)
-	x.pic, x.stamp, err = p.extract(withCaller(ctx, &c.processes, group), c.extractor, src, f.path, x.stamp, c.folderFirst)
+	x.pic, x.stamp, err = p.extract(ctx, c.extractor, src, f.path, x.stamp, c.folderFirst)
 	done(&err)
 	x.steady = true
 	if f.version == "" {

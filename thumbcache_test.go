@@ -31,6 +31,16 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 )
 
+// eventually polls until ok reports true.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) { // real files, a real clock
+		if time.Now().After(end) {
+			t.Fatalf("%s: not within 30 seconds", what)
+		}
+	}
+}
+
 // shelf is a Provider over pictures in memory that can be changed, broken and counted.
 type shelf struct {
 	mu    sync.Mutex

@@ -99,8 +99,7 @@ func (s *source) load(off, n int64) []byte {
 	return p[:s.read(p, off)]
 }
 
-// read fills p from off and returns how much it got. Where the file turns out to be shorter than was said, its size is
-// corrected.
+// read fills p from off and returns how much it got. A file that is shorter than was said has been cut off under us.
 func (s *source) read(p []byte, off int64) (n int) {
 	if s.mem != nil {
 		return copy(p, s.mem[min(off, s.size):])
@@ -114,8 +113,8 @@ func (s *source) read(p []byte, off int64) (n int) {
 			continue
 		}
 		switch {
-		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-			s.size = off + int64(n)
+		case errors.Is(err, io.EOF):
+			s.err = io.ErrUnexpectedEOF
 		case err == nil:
 			s.err = io.ErrNoProgress
 		default:

@@ -109,12 +109,23 @@ func (t *Tool) init() {
 
 // A Caller is for whom a Tool works.
 type Caller struct {
-	// Group is whose work it is, as a provider's name. At most Processes-1 of a group run at once, but at least one, so that a
-	// slow group cannot keep the others waiting. Callers without a group have no such limit.
-	Group string
+	// Groups are whose work it is, as a provider's name. At most Processes-1 of a group run at once, but at least one, so that a
+	// slow group cannot keep the others waiting.
+	Groups []string
+
+	// Waits, if it is not nil, is called when the wait for others begins, and what it returns when that has ended.
+	Waits func() (done func())
 
 	// Started, if it is not nil, is called when a process starts, and what it returns when that has ended.
 	Started func() (done func())
+}
+
+// wait waits for a slot of q.
+func (by Caller) wait(ctx context.Context, q *queue) (release func(), err error) {
+	if by.Waits != nil {
+		defer by.Waits()()
+	}
+	return q.acquire(ctx, by.Groups...)
 }
 
 // Extract returns the picture in the media of size bytes in r, as an encoded image: an attached picture as it is, else a
@@ -124,7 +135,26 @@ type Caller struct {
 // It fails with ErrNoPicture, ErrUnsupported or ErrCorrupt if that is for sure; with the error of ctx; with
 // context.DeadlineExceeded; with exec.ErrNotFound if there is no ffmpeg; or with another error of the moment.
 func (t *Tool) Extract(ctx context.Context, r io.ReaderAt, size int64, by Caller) ([]byte, error) {
-	return t.do(ctx, by, func() (*input, error) { return t.open(ctx, r, size, by.Group) }, (*job).picture)
+	t.once.Do(t.init)
+	if size == 0 {
+		return nil, &Error{Err: ErrUnsupported}
+	}
+	path, err := t.locate()
+	if err != nil {
+		return nil, err
+	}
+	in, err := t.open(ctx, r, size, by)
+	if err != nil {
+		return nil, err
+	}
+	defer in.close()
+	release, err := by.wait(ctx, t.slots)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	in.releaseSpool()
+	return t.do(ctx, path, in, by, (*job).picture)
 }
 
 // Decode returns the picture in data as PNG with no edge above 2048 pixels. It is for pictures of kinds that Go does not
@@ -134,7 +164,22 @@ func (t *Tool) Extract(ctx context.Context, r io.ReaderAt, size int64, by Caller
 // It fails as Extract does: with ErrCorrupt if this ffmpeg knows the kind of picture and nothing can be seen in this one;
 // with ErrUnsupported if it does not know the kind, which may be different with another [Tool.Build].
 func (t *Tool) Decode(ctx context.Context, data []byte, by Caller) ([]byte, error) {
-	return t.do(ctx, by, func() (*input, error) { return t.openPicture(ctx, data, by.Group) }, (*job).still)
+	t.once.Do(t.init)
+	path, err := t.locate()
+	if err != nil {
+		return nil, err
+	}
+	release, err := by.wait(ctx, t.slots)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	in, err := openPicture(ctx, data)
+	if err != nil {
+		return nil, err
+	}
+	defer in.close()
+	return t.do(ctx, path, in, by, (*job).still)
 }
 
 // Build returns a short text that is another one when ffmpeg has been replaced, and "" if there is none. It costs a few
@@ -151,26 +196,10 @@ func (t *Tool) Build() string {
 	return strconv.FormatInt(info.Size(), 36) + "-" + strconv.FormatInt(info.ModTime().UnixNano(), 36)
 }
 
-// do does work with the input that open returns, when there is a slot for it.
-func (t *Tool) do(ctx context.Context, by Caller, open func() (*input, error), work func(*job, context.Context) ([]byte, error)) ([]byte, error) {
-	t.once.Do(t.init)
-	path, err := t.locate()
-	if err != nil {
-		return nil, err
-	}
-	in, err := open()
-	if err != nil {
-		return nil, err
-	}
-	defer in.close()
-
-	release, err := t.slots.acquire(ctx, by.Group)
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	in.releaseSpool()
+// do does work with an input for which there is a slot.
+func (t *Tool) do(ctx context.Context, path string, in *input, by Caller, work func(*job, context.Context) ([]byte, error)) ([]byte, error) {
 	j := job{tool: t, in: in, started: by.Started}
+	var err error
 	if j.build, err = t.ask(ctx, path, &j); err != nil {
 		return nil, err
 	}
@@ -238,12 +267,12 @@ func (t *Tool) ask(ctx context.Context, path string, j *job) (build, error) {
 	return b, nil
 }
 
-// A job is one Extract that has its slot.
+// A job is one Extract or Decode that has its slot.
 type job struct {
 	tool    *Tool
 	build   build
 	in      *input
-	started func() (done func())
+	started func() (done func()) // as in Caller
 }
 
 // run runs ffmpeg. A Result without an error may still be that of a failure: see verdict.
@@ -280,7 +309,8 @@ func (j *job) runUntil(ctx context.Context, enough func(output []byte) bool, arg
 
 // A shot is one way to take frames.
 type shot struct {
-	seek  bool    // go to where the frame is wanted
+	seek  bool    // go to where the frame is wanted, or
+	exact bool    // to there and not to the key frame before, which may be far away
 	keys  bool    // key frames only, and the first that is good without doubt will do
 	every float64 // seconds of film from one frame to the next
 	span  float64 // give up after that many seconds of film; 0 is never
@@ -289,11 +319,12 @@ type shot struct {
 }
 
 // shots are taken until there is a frame to choose. The first is the cheap one, and does for nearly every film. The second is
-// for short clips whose only key frame is black, blurred or in a fade. Then any frame will do, at last the first: the picture
-// may end long before the sound does.
+// for short clips whose only key frame is black, blurred or in a fade, and the third for where it is black for long. Then any
+// frame will do, at last the first: the picture may end long before the sound does.
 var shots = []shot{
 	{seek: true, keys: true, every: 1, span: 40, most: 5, few: 3},
-	{seek: true, every: 0.5, span: 8, most: 8},
+	{seek: true, every: 0.5, span: 8, most: 8, few: 1},
+	{exact: true, every: 0.5, span: 8, most: 1, few: 1},
 	{seek: true},
 	{},
 }
@@ -301,7 +332,7 @@ var shots = []shot{
 // shoot adds the frames of a shot to c, and reports whether they do.
 func (j *job) shoot(ctx context.Context, s shot, m media, c *choice) (res proc.Result, done bool, err error) {
 	res, err = j.runUntil(ctx, c.collect(s.keys, max(1, s.most)), j.frames(s, m)...)
-	if err != nil && c.some > 0 && ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil && (c.some > 0 || s.exact && len(c.frames) > 0) {
 		return res, true, nil // there was not enough time to look for better ones
 	}
 	return res, c.clear || len(c.frames) > 0 && c.some >= s.few, err
@@ -355,6 +386,9 @@ func (j *job) picture(ctx context.Context) ([]byte, error) {
 		c = choice{} // what there is was taken without the filters
 	}
 	for _, s := range left {
+		if s.most == 0 && len(c.frames) > 0 {
+			break
+		}
 		var done bool
 		if res, done, err = j.shoot(ctx, s, m, &c); err != nil {
 			return nil, err
@@ -423,8 +457,11 @@ func (j *job) frames(s shot, m media) []string {
 	if s.keys {
 		options = append(options, "-skip_frame", "nokey")
 	}
-	if at := m.length * j.tool.At; s.seek && at > 0 {
-		options = append(options, "-noaccurate_seek", "-ss", strconv.FormatFloat(at, 'f', 3, 64))
+	if at := m.length * j.tool.At; (s.seek || s.exact) && at > 0 {
+		if s.seek {
+			options = append(options, "-noaccurate_seek")
+		}
+		options = append(options, "-ss", strconv.FormatFloat(at, 'f', 3, 64))
 	}
 	n := 1
 	if s.span > 0 {

@@ -211,7 +211,7 @@ func TestCap(t *testing.T) {
 			}
 			defer f.Close()
 			info, _ := f.Stat()
-			by := Caller{Group: []string{"", "a", "b", "c"}[i%4], Started: started}
+			by := Caller{Groups: [][]string{nil, {"a"}, {"b"}, {"b", "c"}}[i%4], Started: started}
 			if _, err := tool.Extract(t.Context(), f, info.Size(), by); err != nil {
 				t.Error(err)
 			}
@@ -266,7 +266,7 @@ func TestNothingLeft(t *testing.T) {
 					if j%2 == 0 {
 						extractSome(t.Context(), tool)
 					} else {
-						tool.Decode(t.Context(), someMedia, Caller{Group: "a"})
+						tool.Decode(t.Context(), someMedia, Caller{Groups: []string{"a"}})
 					}
 				}
 				for j := i; j < real; j += 4 {
@@ -311,6 +311,37 @@ func descriptors(t *testing.T) []string {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// With no descriptor left a file that could be handed over is not spooled instead, and one that is too large for that is not
+// called unsupported.
+func TestNoDescriptors(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "large"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, size := range []int64{100, maxSpool + 1} {
+		if err := f.Truncate(size); err != nil { // a hole
+			t.Fatal(err)
+		}
+		var was, l syscall.Rlimit
+		if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &was); err != nil {
+			t.Fatal(err)
+		}
+		l = was
+		l.Cur = 3
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {
+			t.Fatal(err)
+		}
+		_, err := system.Extract(t.Context(), f, size, Caller{})
+		if err2 := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &was); err2 != nil {
+			t.Fatal(err2)
+		}
+		if !errors.Is(err, syscall.EMFILE) || isSure(err) || strings.Contains(err.Error(), "/") {
+			t.Errorf("%d bytes: got %v", size, err)
+		}
+	}
 }
 
 // What is no regular file is refused at once, and not opened by ffmpeg, which would wait for ever.

@@ -168,6 +168,7 @@ func TestVerdicts(t *testing.T) {
 		{"empty", nil, ErrUnsupported},
 		{"text", []byte(strings.Repeat("All work and no play. ", 100)), ErrUnsupported},
 		{"zeros", make([]byte, 10000), ErrUnsupported},
+		{"nothing but a header.mkv", []byte("\x1aE\xdf\xa3\x8bB\x82\x88matroska"), ErrUnsupported},
 		{"damaged tiff", append([]byte("II*\x00"), make([]byte, 100)...), ErrCorrupt},
 	} {
 		_, err := system.Extract(t.Context(), bytes.NewReader(tt.data), int64(len(tt.data)), Caller{})
@@ -214,7 +215,9 @@ func TestAttacks(t *testing.T) {
 		"ffconcat, names": "ffconcat version 1.0\nfile '" + dir + "/secret.ts'\n",
 		"DASH":            fmt.Sprintf(dash, dir+"/plain.mp4"),
 		"DASH, http":      fmt.Sprintf(dash, web),
-		"SDP":             "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
+		"SVG": `<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="9" height="9">` +
+			`<image width="9" height="9" xlink:href="` + web + `"/><image width="9" height="9" xlink:href="file://` + dir + `/secret.ts"/></svg>`,
+		"SDP": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
 	} {
 		for _, name := range []string{"film.mp4", "film.m3u8"} {
 			path := filepath.Join(dir, name)
@@ -281,6 +284,10 @@ func TestSpool(t *testing.T) {
 	}
 	if _, err := system.Extract(t.Context(), failing{broken}, maxSpool+1, Caller{}); !errors.Is(err, ErrUnsupported) {
 		t.Errorf("too large: got %v", err)
+	}
+	// Half of a film that has come is nothing to judge the film by.
+	if _, err := system.Extract(t.Context(), bytes.NewReader(plain[:size/2]), size, Caller{}); !errors.Is(err, io.ErrUnexpectedEOF) || isSure(err) {
+		t.Errorf("shorter than promised: got %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -542,14 +549,14 @@ func TestGroups(t *testing.T) {
 			var running atomic.Int32
 			started := func() func() { running.Add(1); return func() { running.Add(-1) } }
 			for range 10 {
-				wg.Go(func() { tool.Extract(ctx, media, 4, Caller{"slow", started}) })
+				wg.Go(func() { tool.Extract(ctx, media, 4, Caller{Groups: []string{"slow"}, Started: started}) })
 			}
 			for what == "ffmpeg" && running.Load() == 0 {
 				time.Sleep(time.Millisecond)
 			}
 			for i := range 5 {
 				short, stop := context.WithTimeout(t.Context(), 10*time.Second)
-				if _, err := tool.Extract(short, strings.NewReader("fast"), 4, Caller{Group: "fast"}); errors.Is(err, context.DeadlineExceeded) {
+				if _, err := tool.Extract(short, strings.NewReader("fast"), 4, Caller{Groups: []string{"fast"}}); errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("%s is slow, %d processes: the %dth of another group could not get one", what, processes, i)
 				}
 				stop()
@@ -564,6 +571,28 @@ func TestGroups(t *testing.T) {
 			wg.Wait()
 		}
 	}
+}
+
+// A picture that is in memory does not wait for content that comes slowly, and who waits for a process says so.
+func TestDecodeBesideSpooling(t *testing.T) {
+	stuck := make(chan struct{})
+	tool := &Tool{Path: standIn(t, "exit 1"), Processes: 1}
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() { tool.Extract(t.Context(), stuckReader{stuck}, 4, Caller{}) })
+	}
+	short, stop := context.WithTimeout(t.Context(), 10*time.Second)
+	defer stop()
+	var waits, waited int
+	by := Caller{Waits: func() func() { waits++; return func() { waited++ } }}
+	if _, err := tool.Decode(short, []byte("\x89PNG\r\n\x1a\n"), by); errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+	if waits != 1 || waited != 1 {
+		t.Errorf("%d waits, %d ends", waits, waited)
+	}
+	close(stuck)
+	wg.Wait()
 }
 
 // A stuckReader gives nothing until its channel is closed.

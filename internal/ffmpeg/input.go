@@ -36,16 +36,20 @@ func (in *input) close() {
 }
 
 // open makes an input of r: another descriptor of the same file if it is one, else a temporary file with what is in it.
-func (t *Tool) open(ctx context.Context, r io.ReaderAt, size int64, group string) (*input, error) {
+func (t *Tool) open(ctx context.Context, r io.ReaderAt, size int64, by Caller) (*input, error) {
 	if f, ok := r.(*os.File); ok {
-		if in, err := reopen(f); err == nil {
+		in, err := reopen(f)
+		switch mayNot := errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) || err == errNotSame; {
+		case err == nil:
 			return in, nil
+		case !mayNot || size > maxSpool: // too many open files, say
+			return nil, inputError("opening once more", err)
 		}
 	}
 	if size > maxSpool {
 		return nil, fmt.Errorf("%w: %d bytes that are no file", ErrUnsupported, size)
 	}
-	release, err := t.spools.acquire(ctx, group)
+	release, err := by.wait(ctx, t.spools)
 	if err != nil {
 		return nil, err
 	}
@@ -57,6 +61,9 @@ func (t *Tool) open(ctx context.Context, r io.ReaderAt, size int64, group string
 	in.releaseSpool = release
 	return in, nil
 }
+
+// errNotSame says that the name of a file does not mean it any more.
+var errNotSame = errors.New("not the same file any more")
 
 // reopen opens the regular file f once more.
 func reopen(f *os.File) (*input, error) {
@@ -78,9 +85,12 @@ func reopen(f *os.File) (*input, error) {
 	}
 	was, err := f.Stat()
 	is, err2 := g.Stat()
-	if err != nil || err2 != nil || !is.Mode().IsRegular() || !os.SameFile(was, is) {
+	if err = errors.Join(err, err2); err == nil && (!is.Mode().IsRegular() || !os.SameFile(was, is)) {
+		err = errNotSame
+	}
+	if err != nil {
 		g.Close()
-		return nil, errors.New("not the same file any more")
+		return nil, err
 	}
 	return &input{File: g, size: is.Size(), releaseSpool: func() {}}, nil
 }
@@ -88,7 +98,7 @@ func reopen(f *os.File) (*input, error) {
 func spool(ctx context.Context, r io.ReaderAt, size int64) (*input, error) {
 	f, err := os.CreateTemp("", "thumbcache-*")
 	if err != nil {
-		return nil, spoolError(err)
+		return nil, inputError("spooling", err)
 	}
 	in := &input{File: f, releaseSpool: func() {}}
 	if os.Remove(f.Name()) != nil {
@@ -102,31 +112,31 @@ func spool(ctx context.Context, r io.ReaderAt, size int64) (*input, error) {
 		var n int64
 		n, err = io.Copy(f, io.NewSectionReader(r, in.size, min(size-in.size, 1<<20)))
 		in.size += n
-		if n == 0 {
-			break // shorter than promised
+		if n == 0 && err == nil {
+			err = io.ErrUnexpectedEOF // shorter than promised: half of something is nothing to judge by
 		}
 	}
 	if err != nil {
 		in.close()
-		return nil, spoolError(err)
+		return nil, inputError("spooling", err)
 	}
 	return in, nil
 }
 
-// spoolError takes out of err the name of the file, and that it does not exist, which would seem to be said of the media.
-func spoolError(err error) error {
+// inputError takes out of err the name of the file, and that it does not exist, which would seem to be said of the media.
+func inputError(doing string, err error) error {
 	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pe.Err
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("ffmpeg: spooling: %v", err)
+		return fmt.Errorf("ffmpeg: %s: %v", doing, err)
 	}
-	return fmt.Errorf("ffmpeg: spooling: %w", err)
+	return fmt.Errorf("ffmpeg: %s: %w", doing, err)
 }
 
 // isStill tells by the first bytes of r whether it is a still picture and not a film.
 func isStill(r io.ReaderAt) bool {
-	head := make([]byte, 16)
+	head := make([]byte, 32)
 	n, _ := r.ReadAt(head, 0)
 	head = head[:n]
 	if demuxerOf(head) != "" {

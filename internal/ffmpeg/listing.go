@@ -89,7 +89,7 @@ var (
 	misused    = message("Unrecognized option", "Option not found", "No such filter", "Filter not found", "Error parsing filterchain",
 		"Error initializing filter", "Error applying option '", "Unknown encoder", "Encoder not found")
 	refused = message("not on whitelist", "misdetection possible")
-	invalid = message(": Invalid data found")
+	invalid = message(": Invalid data found", ": End of file")
 	beyond  = message("Cannot allocate memory", "Picture size .* is invalid", "[Dd]ecoder .*not found", "Unknown decoder", "unknown codec",
 		"no decoder found", "Unknown input format", "is not implemented", "unsupported chunk", "hardware accelerated AV1",
 		"Failed to get pixel format")

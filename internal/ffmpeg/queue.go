@@ -2,13 +2,14 @@ package ffmpeg
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/semaphore"
 )
 
-// A queue gives a number of slots to those who wait for them, in the order of waiting. Of a group with a name, all but one
-// slot at most are taken at a time, so that no group can keep the others from running.
+// A queue gives a number of slots to those who wait for them, in the order of waiting. Of a group, all but one slot at most are
+// taken at a time, so that no group can keep the others from running.
 type queue struct {
 	all  *semaphore.Weighted
 	each int64 // slots of a group
@@ -30,22 +31,28 @@ func newQueue(slots int) *queue {
 	}
 }
 
-// acquire waits for a slot. The function it returns gives the slot back, once.
-func (q *queue) acquire(ctx context.Context, name string) (release func(), err error) {
-	leave := func() {}
-	if name != "" {
-		if leave, err = q.enter(ctx, name); err != nil {
+// acquire waits for a slot, as a member of all the groups named. The function it returns gives the slot back, once.
+func (q *queue) acquire(ctx context.Context, groups ...string) (release func(), err error) {
+	var leave []func()
+	release = sync.OnceFunc(func() {
+		for _, l := range slices.Backward(leave) {
+			l()
+		}
+	})
+	for _, name := range groups {
+		l, err := q.enter(ctx, name)
+		if err != nil {
+			release()
 			return nil, err
 		}
+		leave = append(leave, l)
 	}
 	if err := q.all.Acquire(ctx, 1); err != nil {
-		leave()
+		release()
 		return nil, err
 	}
-	return sync.OnceFunc(func() {
-		q.all.Release(1)
-		leave()
-	}), nil
+	leave = append(leave, func() { q.all.Release(1) })
+	return release, nil
 }
 
 // enter waits for a slot among those that the group may take.

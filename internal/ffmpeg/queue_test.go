@@ -10,17 +10,19 @@ import (
 )
 
 func TestQueueOrder(t *testing.T) {
-	for _, names := range [][]string{{"", "", "", "", ""}, {"a", "a", "a", "a", "a"}, {"a", "", "b", "", "c"}} {
+	for _, groups := range [][][]string{
+		{nil, nil, nil, nil, nil}, {{"a"}, {"a"}, {"a"}, {"a"}, {"a"}}, {{"a"}, nil, {"b"}, nil, {"c"}},
+	} {
 		synctest.Test(t, func(t *testing.T) {
 			q := newQueue(1)
-			release, err := q.acquire(t.Context(), "")
+			release, err := q.acquire(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
 			var got []int
-			for i, name := range names {
+			for i, groups := range groups {
 				go func() {
-					release, err := q.acquire(t.Context(), name)
+					release, err := q.acquire(t.Context(), groups...)
 					if err != nil {
 						t.Error(err)
 						return
@@ -34,7 +36,7 @@ func TestQueueOrder(t *testing.T) {
 			release() // again is nothing
 			synctest.Wait()
 			if !slices.Equal(got, []int{0, 1, 2, 3, 4}) {
-				t.Errorf("%q: got %v", names, got)
+				t.Errorf("%q: got %v", groups, got)
 			}
 			if len(q.groups) != 0 {
 				t.Errorf("left: %v", q.groups)
@@ -58,10 +60,10 @@ func TestQueueGroups(t *testing.T) {
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan struct{})
-			wait := func(ctx context.Context, name string) {
+			wait := func(ctx context.Context, name string, groups ...string) {
 				for range 10 {
 					go func() {
-						release, err := q.acquire(ctx, name)
+						release, err := q.acquire(ctx, groups...)
 						if err != nil {
 							if !errors.Is(err, context.Canceled) {
 								t.Errorf("got %v", err)
@@ -76,7 +78,7 @@ func TestQueueGroups(t *testing.T) {
 					}()
 				}
 			}
-			wait(ctx, "slow")
+			wait(ctx, "slow", "slow")
 			if n := count("slow"); n != tt.each {
 				t.Errorf("of %d slots a group has %d", tt.slots, n)
 			}
@@ -98,4 +100,27 @@ func TestQueueGroups(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Where a group is within another one, a slow group that is in both of them takes no more than its share.
+func TestQueueWithin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue(2)
+		for _, groups := range [][]string{{"slow"}, {"slow", "warm"}, {"slow", "warm"}} {
+			go func() {
+				if release, err := q.acquire(t.Context(), groups...); err == nil {
+					<-t.Context().Done()
+					release()
+				}
+			}()
+		}
+		synctest.Wait()
+		for _, groups := range [][]string{{"quick"}, nil, {"quick", "other"}} {
+			release, err := q.acquire(t.Context(), groups...) // a bubble in which everybody waits for ever fails
+			if err != nil {
+				t.Fatal(err)
+			}
+			release()
+		}
+	})
 }

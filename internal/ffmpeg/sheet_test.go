@@ -85,6 +85,8 @@ var clips = []clip{
 	{"fade from white, one key.mp4", filtered("fade=in:0:75:color=white", oneKey...), 480, 270, isBright},
 	{"black start.mp4", filtered("drawbox=t=fill:c=black:enable='lt(t,2)'"), 480, 270, isBright},
 	{"black start, one key.mp4", filtered("drawbox=t=fill:c=black:enable='lt(t,2)'", oneKey...), 480, 270, isBright},
+	{"black for long, one key.mp4", append([]string{"-stream_loop", "1"}, filtered("drawbox=t=fill:c=black:enable='lt(t,8.8)'", oneKey...)...),
+		480, 270, isBright},
 	{"white start.mp4", filtered("drawbox=t=fill:c=white:enable='lt(t,2)'"), 480, 270, isBright},
 	{"title first.mp4", filtered("drawbox=t=fill:c=black:enable='lt(t,2)',drawbox=180:125:120:20:t=4:c=white:enable='lt(t,2)'"),
 		480, 270, isBright},

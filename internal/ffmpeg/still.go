@@ -23,24 +23,30 @@ const (
 // kind. It is told to ffmpeg, which does not take what is damaged for what it is.
 func demuxerOf(data []byte) string {
 	for _, kind := range []struct{ magic, demuxer string }{
-		{jpegMagic, "jpeg_pipe"}, {pngMagic, "png_pipe"}, {"GIF8", "gif"}, {"BM", "bmp_pipe"},
+		{jpegMagic, "jpeg_pipe"}, {pngMagic, "png_pipe"}, {"GIF8", "gif"},
 		{"II*\x00", "tiff_pipe"}, {"MM\x00*", "tiff_pipe"},
 	} {
 		if bytes.HasPrefix(data, []byte(kind.magic)) {
 			return kind.demuxer
 		}
 	}
-	if len(data) > 12 && string(data[:4]) == "RIFF" && string(data[8:12]) == "WEBP" {
+	switch {
+	case len(data) > 12 && string(data[:4]) == "RIFF" && string(data[8:12]) == "WEBP":
 		return "webp_pipe"
+	case len(data) > 18 && string(data[:2]) == "BM" && slices.Contains(bmpHeaders, binary.LittleEndian.Uint32(data[14:])):
+		return "bmp_pipe"
 	}
 	return ""
 }
 
+// bmpHeaders are the lengths of the second header of a BMP. Its magic is two letters that a text may begin with.
+var bmpHeaders = []uint32{12, 16, 40, 52, 56, 64, 108, 124}
+
 // openPicture makes an input of a picture that may have been cut off, so that ffmpeg decodes what there is of it.
-func (t *Tool) openPicture(ctx context.Context, data []byte, group string) (*input, error) {
+func openPicture(ctx context.Context, data []byte) (*input, error) {
 	known := demuxerOf(data) != ""
 	data = mendPNG(data)
-	in, err := t.open(ctx, bytes.NewReader(data), int64(len(data)), group)
+	in, err := spool(ctx, bytes.NewReader(data), int64(len(data)))
 	if err != nil || !known {
 		return in, err
 	}
@@ -48,7 +54,7 @@ func (t *Tool) openPicture(ctx context.Context, data []byte, group string) (*inp
 	// So it is made longer, by a hole in the temporary file.
 	if err := in.Truncate(5 * in.size); err != nil {
 		in.close()
-		return nil, spoolError(err)
+		return nil, inputError("spooling", err)
 	}
 	in.damaged = true
 	return in, nil

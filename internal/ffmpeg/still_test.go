@@ -196,7 +196,7 @@ func TestDecodeVerdicts(t *testing.T) {
 	}
 	for name, data := range map[string]string{
 		"PNG": string(header(100, 100)) + pngEnd, "JPEG": jpegMagic, "GIF": "GIF89a", "TIFF": "II*\x00" + string(make([]byte, 100)),
-		"WebP": "RIFF\x00\x00\x00\x00WEBPVP8 ", "BMP": "BM" + string(make([]byte, 100)),
+		"WebP": "RIFF\x00\x00\x00\x00WEBPVP8 ", "BMP": "BM" + string(make([]byte, 12)) + "\x28" + string(make([]byte, 100)),
 	} {
 		if _, err := system.Decode(t.Context(), []byte(data), Caller{}); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s: got %v", name, err)

@@ -162,4 +162,7 @@ func (g *Group[K, V]) run(key K, c *call[V], fn Func[V]) {
 		c.cancel(nil)
 	}()
 	c.val, c.err = fn(c.ctx, c.cancel)
+	if err := c.ctx.Err(); err != nil && errors.Is(c.err, err) {
+		c.err = context.Cause(c.ctx) // which is what those get who did not wait until now
+	}
 }
