@@ -483,6 +483,10 @@ func TestWarm(t *testing.T) {
 	if _, err := c.Get(t.Context(), provider, "c/d/a.png", 20); err != nil || c.Stats().DiskHits != 1 {
 		t.Errorf("%v %+v", err, c.Stats())
 	}
+	// And what explain looks into.
+	if x := decode[explanation](t, exitOK, "explain", provider, "c/d/a.png", "20", "--media", folder); !x.Thumbnail.Good {
+		t.Errorf("%+v", x.Thumbnail)
+	}
 	if r := command(t, "warm", folder, "--dir", t.TempDir(), "--provider", "mine", "--max-bytes", "1"); r.code != exitOK {
 		t.Errorf("%+v", r)
 	}
@@ -724,7 +728,7 @@ func TestMisuse(t *testing.T) {
 	for _, args := range [][]string{
 		{"none"}, {"stat"}, {"stat", dir, dir}, {"stat", dir, "--none"}, {"verify"}, {"gc", dir}, {"gc", dir, "--max-bytes", "-1"}, {"gc", dir, "--max-bytes", "1XB"},
 		{"rm", dir, provider}, {"rm", dir, "a/b", "c"}, {"get"}, {"warm"}, {"warm", dir, "--jobs", "0"}, {"warm", dir, "--sizes", "-1"}, {"warm", dir, "--max-bytes", "0"},
-		{"warm", dir, "--provider", ""}, {"explain"}, {"explain", dir, provider}, {"explain", dir, provider, "a", "x"}, {"explain", dir, provider, "a", "-1"}, {"explain", dir},
+		{"warm", dir, "--provider", ""}, {"explain"}, {"explain", dir, provider}, {"explain", dir, provider, "a", "x"}, {"explain", dir, provider, "a", "-1"}, {"explain", dir}, {"explain", provider, "a", "20"},
 		{"serve", "--max-bytes", "0"},
 	} {
 		r := command(t, args...)

@@ -105,16 +105,18 @@ type stageFact struct {
 func explainCommand(c *console) *cobra.Command {
 	var o explainOptions
 	cmd := &cobra.Command{
-		Use:   "explain DIR PROVIDER PATH SIZE | FILE",
+		Use:   "explain [DIR] PROVIDER PATH SIZE | FILE",
 		Short: "Tell what is stored of one thumbnail, and whether it is used",
 		Long: "Tell what is stored of one thumbnail in a folder of thumbnails: of which source, in which state of it, made how and\n" +
 			"when, and why it would or would not be used. With --media, the folder that PROVIDER serves, the source is looked at\n" +
-			"too, and its picture is extracted once more to tell what is found and how long each step takes.\n" +
+			"too, and its picture is extracted once more to tell what is found and how long each step takes; DIR may be left out\n" +
+			"then if it is where 'thumbcache serve' keeps the thumbnails of that folder.\n" +
 			"Of a single FILE it tells what that says of itself.\n\n" +
 			"A server with a Quality, MaxSize or FailureTTL of its own is explained with --quality, --max-size and --failure-ttl;\n" +
 			"one with Sizes stores only those.",
 		Example: `  thumbcache explain /var/cache/thumbs library "Artist/01.flac" 320
   thumbcache explain /var/cache/thumbs library "Artist/01.flac" 320 --fit cover --media ~/Music
+  thumbcache explain library "Artist/01.flac" 320 --media ~/Music
   thumbcache explain /var/cache/thumbs/0a/0a1b..._320.jpg
   thumbcache explain /var/cache/thumbs library "Artist/01.flac" 320 --json
     {"provider": "library", "path": "Artist/01.flac",
@@ -126,8 +128,11 @@ func explainCommand(c *console) *cobra.Command {
      "media": {"width": 320, "height": 320, "bytes": 12000, "source": {"size": 5000001, "mod_time": "2026-11-23T12:10:00Z"},
        "stages": [{"stage": "extract", "seconds": 0.002}]}}`,
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 && len(args) != 4 {
-				return fmt.Errorf("it takes DIR PROVIDER PATH SIZE, or FILE; there are %d arguments", len(args))
+			switch n := len(args); {
+			case n != 1 && n != 3 && n != 4:
+				return fmt.Errorf("it takes DIR PROVIDER PATH SIZE, or FILE; there are %d arguments", n)
+			case n == 3 && o.media == "":
+				return errors.New("without DIR it takes --media, the folder that is served")
 			}
 			return nil
 		},
@@ -162,8 +167,16 @@ func explainCommand(c *console) *cobra.Command {
 
 func explain(ctx context.Context, args []string, o explainOptions) (*explanation, error) {
 	if o.media != "" {
-		if _, err := libraryFolder([]string{o.media}); err != nil {
+		folder, err := libraryFolder([]string{o.media})
+		if err != nil {
 			return nil, err
+		}
+		if len(args) == 3 {
+			dir, err := thumbnailFolder(folder)
+			if err != nil {
+				return nil, err
+			}
+			args = slices.Insert(args, 0, dir)
 		}
 	}
 	x, req, err := look(args, o)
