@@ -110,6 +110,6 @@ func (m *mediaFact) print(c *console) {
 		if s.Error != "" {
 			text = "  " + s.Error
 		}
-		row(c, "", "%-8s %8.1f ms%s", s.Stage, s.Seconds*1000, text)
+		row(c, "", "%-8s %8.2f ms%s", s.Stage, s.Seconds*1000, text)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"embed"
 	"encoding/json"
+	"errors"
 	"io"
 	"io/fs"
 	"net"
@@ -105,12 +106,48 @@ func (s *site) serveCover(w http.ResponseWriter, r *http.Request) {
 		req.Size = n
 	}
 	t, err := cover(r.Context(), s.cache, s.folder, r.PathValue("path"), req)
-	if err != nil {
-		refuse(w, http.StatusNotFound, "no cover in this folder")
+	switch {
+	case errors.Is(err, thumbcache.ErrNoPicture):
+		t = inWords("no cover in this folder")
+	case err != nil:
+		refuse(w, http.StatusNotFound, "no such folder")
 		return
 	}
 	w.Header().Set("Cache-Control", "no-cache")
 	t.ServeHTTP(w, r)
+}
+
+// configOf returns what a cache of the page's folder is like, wherever it keeps its thumbnails.
+func configOf(folder string) thumbcache.Config {
+	return thumbcache.Config{
+		Providers:   map[string]thumbcache.Provider{provider: thumbcache.Files(folder)},
+		FolderArt:   folderArt,
+		Placeholder: pictureless,
+	}
+}
+
+// pictureless is a [thumbcache.Config.Placeholder]: words in place of the picture that a file does not have. That it is no
+// picture is an error for the page, which then shows the words. A status of 404 would be one in the browser's console too.
+func pictureless(_ thumbcache.Request, err error) *thumbcache.Thumbnail {
+	for _, sure := range []struct {
+		err   error
+		words string
+	}{
+		{thumbcache.ErrNoPicture, "no picture in this media"},
+		{thumbcache.ErrUnsupported, "media of an unsupported kind"},
+		{thumbcache.ErrCorrupt, "broken media"},
+		{thumbcache.ErrTooLarge, "picture too large"},
+		{exec.ErrNotFound, "ffmpeg was not found on this server"},
+	} {
+		if errors.Is(err, sure.err) {
+			return inWords(sure.words)
+		}
+	}
+	return nil
+}
+
+func inWords(words string) *thumbcache.Thumbnail {
+	return &thumbcache.Thumbnail{Data: []byte(words), ContentType: "text/plain; charset=utf-8"}
 }
 
 func (s *site) serveList(w http.ResponseWriter, r *http.Request) {
@@ -392,10 +429,19 @@ func read(r *os.Root, folder string) ([]fs.DirEntry, error) {
 		return nil, err
 	}
 	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool {
-		return strings.HasPrefix(e.Name(), ".") || !e.IsDir() && !e.Type().IsRegular() && e.Type()&fs.ModeSymlink == 0
+		return strings.HasPrefix(e.Name(), ".") || !e.IsDir() && !isFile(r, path.Join(folder, e.Name()), e.Type())
 	})
 	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return cmp.Compare(sortKey(a), sortKey(b)) })
 	return entries, nil
+}
+
+// isFile reports whether what lies at a name is a file, or a link to one that does not lead out of the library.
+func isFile(r *os.Root, full string, kind fs.FileMode) bool {
+	if kind&fs.ModeSymlink == 0 {
+		return kind.IsRegular()
+	}
+	info, err := r.Stat(full)
+	return err == nil && info.Mode().IsRegular()
 }
 
 // sortKey puts folders first, and the case of letters last.

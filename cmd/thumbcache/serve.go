@@ -120,15 +120,10 @@ func serve(ctx context.Context, folder string, o options, out io.Writer) error {
 			return err
 		}
 	}
-	cache, err := thumbcache.New(thumbcache.Config{
-		Providers:     map[string]thumbcache.Provider{provider: thumbcache.Files(folder)},
-		Dir:           dir,
-		DiskBytes:     int64(o.limit),
-		Sizes:         o.sizes,
-		MemoryEntries: 500,
-		FolderArt:     folderArt,
-		Logger:        slog.New(slog.NewTextHandler(os.Stderr, nil)),
-	})
+	config := configOf(folder)
+	config.Dir, config.DiskBytes, config.Sizes, config.MemoryEntries = dir, int64(o.limit), o.sizes, 500
+	config.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	cache, err := thumbcache.New(config)
 	if err != nil {
 		return err
 	}

@@ -56,10 +56,10 @@ function tile(entry) {
 // place tells which folder an entry of a flat listing is in.
 const place = (entry) => entry.where?.replaceAll("/", " / ");
 
-// explain says in the server's words why there is no picture.
+// explain says in the server's words why there is no picture. Words are what it answers then.
 async function explain(t) {
   const r = await fetch(sized(t.entry.thumb, 160)).catch(() => null);
-  if (r?.ok) { // it was busy
+  if (r?.ok && r.headers.get("Content-Type").startsWith("image/")) { // it was busy
     t.img.srcset = t.img.srcset;
     return;
   }
