@@ -637,6 +637,8 @@ func (c *Cache) warmOne(ctx context.Context, provider, path string, sizes []int)
 
 // Invalidate forgets every size of one source, in memory, on disk, and that it has no picture. A Get that starts after
 // Invalidate has returned never sees a picture that was extracted before. Where the files could not be removed it says so.
+// Another process that uses the same Dir is not told: what that has in memory, or is making just then, it serves and stores
+// until it looks at the source again.
 func (c *Cache) Invalidate(provider, path string) error {
 	src := source{provider, path}
 	switch {
