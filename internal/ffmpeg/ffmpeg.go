@@ -407,7 +407,9 @@ func (j *job) picture(ctx context.Context) ([]byte, error) {
 // and the like do. Those named ..._pipe are for pictures. A name that this ffmpeg does not know does no harm.
 const formats = "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,rm,dv,mxf," +
 	"ogg,mp3,flac,wav,aiff,ape,wv,tta,tak,mpc,mpc8,aac,dsf,w64,caf," +
-	"gif,apng,jpeg_pipe,png_pipe,webp_pipe,bmp_pipe,tiff_pipe,j2k_pipe,jpegxl_pipe,jpegxl_anim,qoi_pipe,psd_pipe"
+	"h264,hevc,obu,mjpeg,ivf,nut,yuv4mpegpipe,wtv,gxf,nsv," +
+	"gif,apng,ico,jpeg_pipe,png_pipe,webp_pipe,bmp_pipe,tiff_pipe,pam_pipe,pbm_pipe,pgm_pipe,ppm_pipe,exr_pipe," +
+	"j2k_pipe,jpegxl_pipe,jpegxl_anim,qoi_pipe,psd_pipe"
 
 // input returns the arguments up to the input, with more options for it.
 func (j *job) input(options ...string) []string {

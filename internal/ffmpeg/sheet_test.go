@@ -77,6 +77,10 @@ var clips = []clip{
 	{"scene.avi", []string{"-i", "scene.mp4", "-c:v", "mpeg4", "-q:v", "2"}, 480, 270, nil},
 	{"scene.mpg", []string{"-i", "scene.mp4", "-c:v", "mpeg2video", "-q:v", "2"}, 480, 270, nil},
 	{"scene.webm", []string{"-i", "scene.mp4", "-c:v", "libvpx", "-deadline", "realtime", "-b:v", "4M"}, 480, 270, nil},
+	{"scene.h264", []string{"-i", "scene.mp4", "-c", "copy"}, 480, 270, nil},
+	{"scene.ivf", []string{"-i", "scene.mp4", "-c:v", "libvpx", "-deadline", "realtime", "-b:v", "4M"}, 480, 270, nil},
+	{"scene.y4m", []string{"-i", "scene.mp4", "-t", "1"}, 480, 270, nil},
+	{"scene.mjpeg", []string{"-i", "scene.mp4", "-t", "1", "-q:v", "2"}, 480, 270, nil},
 	{"all key frames.avi", []string{"-i", "scene.mp4", "-c:v", "mjpeg", "-q:v", "2", "-vf", "fade=in:0:50"}, 480, 270, isBright},
 
 	{"fade from black.mp4", filtered("fade=in:0:100"), 480, 270, isBright},
