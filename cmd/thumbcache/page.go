@@ -82,6 +82,10 @@ func (s *site) handler() http.Handler {
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
+		if r.Header.Get("Sec-Fetch-Site") == "cross-site" && r.Header.Get("Sec-Fetch-Mode") != "navigate" {
+			refuse(w, http.StatusForbidden, "no page of another site may ask for that") // it would not get to see it, but make work
+			return
+		}
 		mux.ServeHTTP(w, r)
 	})
 }

@@ -333,6 +333,14 @@ func TestLocalOnly(t *testing.T) {
 			t.Errorf("a page of %q: %d", site, status)
 		}
 	}
+	for mode, want := range map[string]int{"no-cors": http.StatusForbidden, "cors": http.StatusForbidden, "navigate": http.StatusOK} {
+		if status, _ := ask(t, s.URL+"/thumb/library/a.png?size=30", func(r *http.Request) {
+			r.Header.Set("Sec-Fetch-Site", "cross-site")
+			r.Header.Set("Sec-Fetch-Mode", mode)
+		}); status != want {
+			t.Errorf("a page of another site by %s: %d", mode, status)
+		}
+	}
 	for remote, want := range map[string]bool{"127.0.0.1:9": true, "[::1]:9": true, "[::ffff:127.0.0.1]:9": true, "192.0.2.1:9": false, "": false} {
 		for host, good := range map[string]bool{"localhost": true, "localhost:8420": true, "127.0.0.1:1": true, "[::1]:8420": true, "[::1]": true, "192.0.2.1": false, "": false} {
 			if got := local(&http.Request{RemoteAddr: remote, Host: host}); got != (want && good) {
