@@ -1182,22 +1182,17 @@ func (f Format) contentType() string {
 }
 
 // etag makes the entity tag of a thumbnail. It is weak: it is known before the thumbnail is made, and another version of
-// an encoder may write the same picture in other bytes.
+// an encoder may write the same picture in other bytes. It is the same whether the source's state was asked for or not.
 func (c *Cache) etag(hash string, k *key, stamp Stamp, version string) string {
 	var buf [64]byte
 	le := binary.LittleEndian
 	b := append(buf[:0], byte(k.fit), byte(k.format), byte(c.recipeQuality(k)), pipeline)
 	b = le.AppendUint32(b, uint32(k.size))
 	b = le.AppendUint32(b, uint32(c.recipeLimit(k)))
-	state := fnv.New64a()
 	if version == "" {
-		b = le.AppendUint64(b, uint64(stamp.Size))
-		b = le.AppendUint64(b, uint64(stamp.ModTime.Unix()))
-		b = le.AppendUint32(b, uint32(stamp.ModTime.Nanosecond()))
-		version = stamp.Tag
-	} else {
-		b = append(b, 'v')
+		version = stamp.Version()
 	}
+	state := fnv.New64a()
 	state.Write(b)
 	io.WriteString(state, version)
 	b = append(buf[:0], `W/"`...)

@@ -1435,6 +1435,20 @@ func TestMadeWithoutVersion(t *testing.T) {
 		if got := c.Stats(); made != 3 || got.Misses != 0 {
 			t.Errorf("%d made, and then %d again", made, got.Misses)
 		}
+		tags := make(map[string]bool) // a client that has it need not get it again, however it asked
+		for _, version := range []string{"", stamp.Version()} {
+			for _, path := range []string{"a", "b"} {
+				thumb, err := c.Do(t.Context(), Request{Provider: "p", Path: path, Size: 10, Version: version})
+				if err != nil {
+					t.Fatal(err)
+				}
+				tags[thumb.ETag] = true
+			}
+		}
+		tags[c.etag(hashOf(source{"p", "a"}), &key{size: 10}, Stamp{}, stamp.Version())] = true // before it is looked for
+		if len(tags) != 2 {
+			t.Errorf("two pictures have %d tags", len(tags))
+		}
 		stamp.Size++
 		s.set("a", stamp, plain(60, 30, red))
 		if ask("a", stamp.Version()); c.Stats().Misses != 1 {
