@@ -1445,6 +1445,7 @@ func TestMadeWithoutVersion(t *testing.T) {
 				tags[thumb.ETag] = true
 			}
 		}
+		synctest.Wait()
 		tags[c.etag(hashOf(source{"p", "a"}), &key{size: 10}, Stamp{}, stamp.Version())] = true // before it is looked for
 		if len(tags) != 2 {
 			t.Errorf("two pictures have %d tags", len(tags))
