@@ -453,7 +453,9 @@ func TestHungDisk(t *testing.T) {
 func TestHungRemoval(t *testing.T) {
 	s := shelfOf(40)
 	dir := t.TempDir()
-	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Dir: dir, Workers: 1, Timeout: 3 * time.Second, Revalidate: time.Nanosecond})
+	c := mustNew(t, Config{
+		Providers: map[string]Provider{"p": s}, Dir: dir, Workers: 1, Timeout: 3 * time.Second, Revalidate: time.Nanosecond, Extractor: Images(),
+	})
 	for i := range 20 {
 		mustGet(t, c, "p", fmt.Sprint(i), 0)
 	}

@@ -321,6 +321,7 @@ func TestNoDescriptors(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
+	tool := &Tool{Path: standIn(t, "exit 1")}
 	for _, size := range []int64{100, maxSpool + 1} {
 		if err := f.Truncate(size); err != nil { // a hole
 			t.Fatal(err)
@@ -334,7 +335,7 @@ func TestNoDescriptors(t *testing.T) {
 		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {
 			t.Fatal(err)
 		}
-		_, err := system.Extract(t.Context(), f, size, Caller{})
+		_, err := tool.Extract(t.Context(), f, size, Caller{})
 		if err2 := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &was); err2 != nil {
 			t.Fatal(err2)
 		}
