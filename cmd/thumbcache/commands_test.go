@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"image"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -719,6 +720,20 @@ func TestInterrupted(t *testing.T) {
 	// That is how serve always ends.
 	if r := commandIn(ctx, &console{}, "serve", library(t), "--addr", "localhost:0", "--dir", t.TempDir()); r.code != exitOK || r.err != "" {
 		t.Errorf("%+v", r)
+	}
+}
+
+// A command whose output is lost has failed, whether it is for people or not.
+func TestLostOutput(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	cacheOf(t, library(t), dir).Close()
+	for _, args := range [][]string{{"stat", dir}, {"stat", dir, "--json"}, {"verify", dir}, {"gc", dir, "--max-bytes", "0"}, {"rm", dir, provider, song}, {"--help"}} {
+		full, out := io.Pipe()
+		full.CloseWithError(errors.New("no space left"))
+		if r := commandIn(t.Context(), &console{out: out}, args...); r.code != exitFailed || r.err != "thumbcache: no space left\n" {
+			t.Errorf("%v: %+v", args, r)
+		}
 	}
 }
 

@@ -43,6 +43,20 @@ func standardConsole() *console {
 	}
 }
 
+// A sink remembers the first failure to write, so that nobody else has to look for one.
+type sink struct {
+	io.Writer
+	err error
+}
+
+func (s *sink) Write(b []byte) (int, error) {
+	n, err := s.Writer.Write(b)
+	if s.err == nil {
+		s.err = err
+	}
+	return n, err
+}
+
 // json writes v to the output, as one document.
 func (c *console) json(v any) error {
 	e := json.NewEncoder(c.out)

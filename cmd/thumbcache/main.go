@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,7 +37,10 @@ type misuse struct{ error }
 var errSaid = errors.New("something is wrong")
 
 // run runs one command and returns its exit code.
-func run(ctx context.Context, args []string, c *console) int {
+func run(ctx context.Context, args []string, to *console) int {
+	out := &sink{Writer: to.out}
+	c := *to
+	c.out = out
 	started := false
 	root := &cobra.Command{
 		Use:   "thumbcache",
@@ -57,17 +61,18 @@ func run(ctx context.Context, args []string, c *console) int {
 			root.AddCommand(cmd)
 		}
 	}
-	add("make", serveCommand(), warmCommand(c), getCommand(c))
-	add("keep", statCommand(c), verifyCommand(c), gcCommand(c), rmCommand(c), explainCommand(c))
+	add("make", serveCommand(), warmCommand(&c), getCommand(&c))
+	add("keep", statCommand(&c), verifyCommand(&c), gcCommand(&c), rmCommand(&c), explainCommand(&c))
 	root.SetArgs(append([]string{}, args...)) // nil would be this process's own
 	root.SetOut(c.out)
 	root.SetErr(c.err)
 	cmd, err := root.ExecuteContextC(ctx)
+	err = cmp.Or(err, out.err)
 	_, misused := errors.AsType[misuse](err)
 	switch {
 	case err == nil:
 		return exitOK
-	case misused || !started:
+	case misused || !started && err != out.err:
 		fmt.Fprintf(c.err, "thumbcache: %v\nSee '%s --help'.\n", err, cmd.CommandPath())
 		return exitMisuse
 	case ctx.Err() != nil:
