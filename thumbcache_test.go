@@ -1174,8 +1174,7 @@ func TestLogger(t *testing.T) {
 	}
 	dir := t.TempDir()
 	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Dir: dir, Logger: slog.New(slog.NewTextHandler(&b, nil))})
-	os.RemoveAll(dir)
-	os.WriteFile(dir, []byte("in the way"), 0o644)
+	replace(t, dir, func() error { return os.WriteFile(dir, []byte("in the way"), 0o644) })
 	for i := range 20 {
 		isColour(t, mustGet(t, c, "p", fmt.Sprint(i), 10), red)
 	}
