@@ -1026,7 +1026,7 @@ func (c *Cache) fromMedia(ctx context.Context, f *thumbFlight, hash string, time
 	x, err = c.picture(ctx, f.of(), groups)
 	timer.Reset(c.timeout)
 	if err == nil {
-		t, err = c.render(ctx, f, hash, &x)
+		t, err = c.render(ctx, f, hash, &x, timer)
 	}
 	if x.pic == nil || !x.pic.canRescue() || !errors.Is(err, ErrUnsupported) && !errors.Is(err, ErrCorrupt) {
 		return t, x, err
@@ -1036,7 +1036,7 @@ func (c *Cache) fromMedia(ctx context.Context, f *thumbFlight, hash string, time
 	timer.Reset(c.timeout)
 	switch {
 	case rescueErr == nil:
-		t, err = c.render(ctx, f, hash, &rescued)
+		t, err = c.render(ctx, f, hash, &rescued, timer)
 		return t, rescued, err
 	case lasting(rescueErr) == store.Picture && !(missingTool(rescueErr) && errors.Is(err, ErrCorrupt)):
 		err = rescueErr // it may be another one the next time
@@ -1462,8 +1462,8 @@ func (c *Cache) extract(ctx context.Context, f sourceFlight) (x extracted, err e
 	return x, nil
 }
 
-// render makes the thumbnail, within DecodeBytes.
-func (c *Cache) render(ctx context.Context, f *thumbFlight, hash string, x *extracted) (t *Thumbnail, err error) {
+// render makes the thumbnail, within DecodeBytes. Timer is stopped while it waits for others.
+func (c *Cache) render(ctx context.Context, f *thumbFlight, hash string, x *extracted, timer *time.Timer) (t *Thumbnail, err error) {
 	k := &f.key
 	defer c.stage("render", k.source)(&err)
 	o := render.Options{Size: k.size, MaxEdge: c.maxSize, Cover: k.fit == Cover, PNG: k.format == PNG, Quality: c.quality, Orientation: x.pic.orientation}
@@ -1472,7 +1472,9 @@ func (c *Cache) render(ctx context.Context, f *thumbFlight, hash string, x *extr
 		err = fmt.Errorf("%w: decoding takes %d MiB", ErrTooLarge, cost>>20)
 	}
 	if err == nil {
+		timer.Stop()
 		err = c.decoding.Acquire(ctx, cost)
+		timer.Reset(c.timeout)
 	}
 	if err != nil {
 		return nil, fail("decode", k.source, renderError(err))

@@ -903,6 +903,20 @@ func TestTimeout(t *testing.T) {
 	})
 }
 
+// The wait for the memory that other pictures take is no part of Timeout.
+func TestWaitForDecodeBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf()
+		s.set("a", tag("1"), plain(30, 30, red))
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": s}})
+		if err := c.decoding.Acquire(t.Context(), c.decodeBytes); err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(time.Hour, func() { c.decoding.Release(c.decodeBytes) })
+		isColour(t, mustGet(t, c, "p", "a", 10), red)
+	})
+}
+
 func TestSizes(t *testing.T) {
 	s := newShelf()
 	s.set("a", tag("1"), plain(600, 300, red))
