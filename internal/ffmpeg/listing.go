@@ -87,7 +87,7 @@ func message(texts ...string) *regexp.Regexp {
 var (
 	unreadable = message("Input/output error", "Permission denied", "Stale file handle", "Too many open files")
 	misused    = message("Unrecognized option", "Option not found", "No such filter", "Filter not found", "Error parsing filterchain",
-		"Error initializing filter", "Error applying option '", "Unknown encoder", "Encoder not found")
+		"Error initializing filter '", "Error applying option '", "Unknown encoder", "Encoder not found")
 	refused = message("not on whitelist", "misdetection possible")
 	invalid = message(": Invalid data found", ": End of file")
 	beyond  = message("Cannot allocate memory", "Picture size .* is invalid", "[Dd]ecoder .*not found", "Unknown decoder", "unknown codec",

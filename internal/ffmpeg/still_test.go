@@ -215,7 +215,9 @@ func TestDecodeVerdicts(t *testing.T) {
 		opened + "[libdav1d @ 0x1] Error parsing OBU data\nError while decoding stream #0:0: Invalid data found\n": ErrCorrupt,
 		opened + "[AVFilterGraph @ 0x1] No such filter: 'format'\nError opening output files: Filter not found\n":  nil,
 		opened + "fd:: Input/output error\n": nil,
-		"":                                   nil,
+		opened + "[dec:webp @ 0x1] Error submitting packet to decoder: Invalid data found when processing input\n" +
+			"[graph -1 input from stream 0:0 @ 0x1] Unable to parse option value \"0x0\" as image size\nError initializing filters!\n": ErrCorrupt,
+		"": nil,
 	} {
 		tool := &Tool{Path: standIn(t, "cat >&2 <<'EOF'\n"+said+"EOF\nexit 1")}
 		_, err := tool.Decode(t.Context(), []byte(avif), Caller{})
