@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -373,7 +374,8 @@ func TestGet(t *testing.T) {
 		t.Fatal(err)
 	}
 	link := in("link")
-	if err := os.Symlink(filepath.Join(library(t), song), link); err != nil {
+	_ = os.Symlink(filepath.Join(library(t), song), link)
+	if _, err := os.Stat(link); err != nil { // there are no links here
 		link = filepath.Join(library(t), song)
 	}
 	for _, tc := range []struct {
@@ -684,11 +686,15 @@ func TestForeign(t *testing.T) {
 	folder := t.TempDir()
 	picture(t, filepath.Join(folder, "ab", strings.Repeat("ab", 32)+"_300.jpg"))
 	before := names(t, folder)
+	nothing := "none\x1b"
+	if runtime.GOOS == "windows" {
+		nothing = "none" // the other is no name there
+	}
 	for _, args := range [][]string{{"stat"}, {"verify", "--repair"}, {"gc", "--max-bytes", "0"}, {"rm", provider, "a"}, {"explain", provider, "a", "300"}} {
 		for dir, says := range map[string]string{
-			folder:                            "is not a folder of thumbnails",
-			before[len(before)-1]:             "is not a folder of thumbnails",
-			filepath.Join(folder, "none\x1b"): "there is no folder ",
+			folder:                         "is not a folder of thumbnails",
+			before[len(before)-1]:          "is not a folder of thumbnails",
+			filepath.Join(folder, nothing): "there is no folder ",
 		} {
 			args := slices.Insert(slices.Clone(args), 1, dir)
 			if r := command(t, args...); r.code != exitFailed || r.out != "" || !strings.Contains(r.err, says) || strings.Contains(r.err, "\x1b") {
@@ -718,7 +724,7 @@ func TestInterrupted(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 	// That is how serve always ends.
-	if r := commandIn(ctx, &console{}, "serve", library(t), "--addr", "localhost:0", "--dir", t.TempDir()); r.code != exitOK || r.err != "" {
+	if r := commandIn(ctx, &console{}, "serve", library(t), "--addr", "127.0.0.1:0", "--dir", t.TempDir()); r.code != exitOK || r.err != "" {
 		t.Errorf("%+v", r)
 	}
 }

@@ -16,6 +16,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -112,6 +114,9 @@ func TestPage(t *testing.T) {
 func TestOddNames(t *testing.T) {
 	root := t.TempDir()
 	names := []string{"a b.png", "100%.png", "what?.png", "#1.png", "ünï.png", "q&a=b.png", "\xff.png", `back\slash.png`, "%2e%2e.png", "..png"}
+	if runtime.GOOS == "windows" {
+		names = slices.DeleteFunc(names, func(name string) bool { return strings.ContainsAny(name, `?\`) }) // that are none there
+	}
 	for _, name := range names {
 		picture(t, filepath.Join(root, "some folder", name))
 	}

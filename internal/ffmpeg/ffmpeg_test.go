@@ -323,8 +323,8 @@ func TestOffset(t *testing.T) {
 // standIn is a program in the place of ffmpeg.
 func standIn(t *testing.T, script string) string {
 	t.Helper()
-	if _, err := os.Stat("/bin/sh"); err != nil {
-		t.Skip("no shell")
+	if runtime.GOOS == "windows" {
+		t.Skip("scripts are no programs on Windows")
 	}
 	path := filepath.Join(t.TempDir(), "ffmpeg")
 	script = "#!/bin/sh\ncase \"$*\" in *-protocols) echo 'Input: file Output: file'; exit;; *-filters) exit;; esac\n" + script + "\n"

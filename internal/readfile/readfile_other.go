@@ -18,7 +18,7 @@ func Read(path string, max int64) (data []byte, modTime time.Time, err error) {
 	} else if !info.Mode().IsRegular() {
 		return nil, modTime, fs.ErrInvalid
 	}
-	f, err := os.Open(path)
+	f, err := open(path)
 	if err != nil {
 		return nil, modTime, err
 	}

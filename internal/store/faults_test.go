@@ -457,6 +457,10 @@ func TestAccountOfReplaced(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	if runtime.GOOS != "linux" { // elsewhere it is wrong until it is counted again
+		stores[0].learn()
+		stores[0].wg.Wait()
+	}
 	if u, there := account(dir), lies(t, dir); u != there {
 		t.Errorf("the account says %+v, really %+v", u, there)
 	}
@@ -514,7 +518,7 @@ func TestAccountReplaced(t *testing.T) {
 			if err := test.place(path); err != nil {
 				t.Skip("cannot be made here:", err)
 			}
-			within(t, 5*time.Second, "writing and reading", func() {
+			within(t, 30*time.Second, "writing and reading", func() {
 				for i := 110; i < 150; i++ {
 					put(t, d, numbered(i, 1, size))
 					if e, ok := fetch(t, d, numbered(i, 0, 0).Key); !ok || !isNumbered(e, i) {

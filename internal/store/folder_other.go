@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 )
 
@@ -68,17 +69,30 @@ func (f *folder) renameNew(from, to string) error { return fs.ErrExist }
 // replace and take look first and act then. What another process does in between makes the account wrong for a while.
 func (f *folder) replace(from, to string) (old info, err error) {
 	old, _ = f.stat(to)
-	return old, f.root.Rename(from, to)
+	return old, soon(func() error { return f.root.Rename(from, to) })
 }
 
 func (f *folder) take(name string) (old info, err error) {
 	if old, err = f.stat(name); err == nil {
-		err = f.root.Remove(name)
+		err = f.remove(name)
 	}
 	return old, err
 }
 
-func (f *folder) remove(name string) error { return f.root.Remove(name) }
+func (f *folder) remove(name string) error {
+	return soon(func() error { return f.root.Remove(name) })
+}
+
+// soon does what a reader may be in the way of for a moment: not all file systems of Windows replace and remove what is open.
+func soon(do func() error) error {
+	for wait := time.Millisecond; ; wait *= 2 {
+		err := do()
+		if err == nil || errors.Is(err, fs.ErrNotExist) || runtime.GOOS != "windows" || wait > 10*time.Millisecond {
+			return err
+		}
+		time.Sleep(wait)
+	}
+}
 
 func (f *folder) stat(name string) (info, error) {
 	i, err := f.root.Lstat(name)
