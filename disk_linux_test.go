@@ -385,7 +385,7 @@ func TestHungDisk(t *testing.T) {
 			var log syncBuffer
 			dir := t.TempDir()
 			c := mustNew(t, Config{
-				Providers: map[string]Provider{"p": shelfOf(pictures)}, Dir: dir, MemoryEntries: 10, Timeout: timeout,
+				Providers: map[string]Provider{"p": shelfOf(pictures + 20)}, Dir: dir, MemoryEntries: 10, Timeout: timeout,
 				Logger: slog.New(slog.NewTextHandler(&log, nil)),
 			})
 			for i := range pictures / 2 { // the last 10 are in memory, the others only on disk
@@ -434,6 +434,12 @@ func TestHungDisk(t *testing.T) {
 					})
 				}
 				wg.Wait()
+			})
+			// By now all reads that there may be hang, so nobody waits for a turn.
+			timed("20 more, one after the other", 15*time.Second, func() {
+				for i := pictures; i < pictures+20; i++ {
+					mustGetQuiet(t, c, fmt.Sprint(i), 0)
+				}
 			})
 			timed("Stats", time.Second, func() { c.Stats() })
 			if n := strings.Count(log.String(), "level=WARN"); n > 2 {

@@ -1287,18 +1287,23 @@ func (c *Cache) store(f *thumbFlight, e *store.Entry, forgive bool) {
 	})
 }
 
-// onDisk changes something on disk, and waits for it unless that takes long. Where much has taken long already nothing is
-// changed.
+// onDisk changes something on disk, and waits for it unless that takes long or the disk is known to hang. Where much has taken
+// long already nothing is changed.
 func (c *Cache) onDisk(f thumbFlight, change func(end context.CancelCauseFunc)) {
 	if c.disk.Store == nil || c.stores.Len() >= maxStores {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), storePatience)
-	defer cancel()
-	c.stores.Do(ctx, f, func(_ context.Context, end context.CancelCauseFunc) (struct{}, error) {
+	fn := func(_ context.Context, end context.CancelCauseFunc) (struct{}, error) {
 		change(end)
 		return struct{}{}, nil
-	})
+	}
+	if !c.disk.Answers() {
+		c.stores.Start(f, fn)
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), storePatience)
+	defer cancel()
+	c.stores.Do(ctx, f, fn)
 }
 
 const (

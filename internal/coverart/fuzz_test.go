@@ -76,10 +76,11 @@ func within(data, pic []byte) bool {
 	case bytes.Contains(data, pic):
 		return true
 	case bytes.Contains(data, []byte("OggS")) || bytes.Contains(data, []byte("fLaC")):
-		// Pages and line breaks may interrupt the text anywhere: the beginning has to do.
+		// Pages may interrupt the text anywhere: the beginning has to do. So may white space.
+		text := strings.Join(strings.Fields(string(data)), "")
 		for shift := range 3 {
 			head := base64.RawStdEncoding.EncodeToString(pic[shift:min(len(pic), shift+12)])
-			if strings.Contains(string(data), head[:8]) {
+			if strings.Contains(text, head[:8]) {
 				return true
 			}
 		}

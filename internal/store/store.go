@@ -285,6 +285,13 @@ func (s *Store) waitFor(ctx context.Context, patience time.Duration, do func(con
 // errNotAsked says that the disk is left alone for a while, or the store is closed.
 var errNotAsked = errors.New("the disk was not asked")
 
+// Answers reports whether the disk did when it was asked last.
+func (s *Store) Answers() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.hung.IsZero()
+}
+
 // answered notes whether the disk did. It logs changes of state only.
 func (s *Store) answered(ok bool) {
 	s.mu.Lock()
@@ -310,6 +317,9 @@ func (s *Store) path(k *Key, hash string) string { return s.dir + sep + hash[:2]
 // waited for until ctx or Patience ends.
 func (s *Store) Get(ctx context.Context, k *Key, hash string) (*Entry, bool) {
 	if !s.reads.TryAcquire(1) {
+		if !s.Answers() {
+			return nil, false // those who have the turns hang
+		}
 		// That many reads are slow only if the disk is. A miss is then the better answer.
 		ctx, cancel := context.WithTimeout(ctx, turnPatience)
 		defer cancel()
