@@ -7,6 +7,8 @@ import (
 	"image/jpeg"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/thumbcache/thumbcache/internal/jpegdec"
 )
 
 // paint returns a JPEG whose brightness at a place is what f returns.
@@ -94,7 +96,7 @@ func TestLook(t *testing.T) {
 		}
 	}
 	for _, size := range []image.Point{{1, 1}, {1, 50}, {50, 1}, {2, 2}, {3, 9}} {
-		lookAt(make([]byte, size.X*size.Y), size.X, image.Rectangle{Max: size})
+		lookAt(jpegdec.Plane{Pix: make([]byte, size.X*size.Y), Stride: size.X, W: size.X, H: size.Y})
 	}
 }
 

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/thumbcache/thumbcache/internal/render/jpegdec"
+	"github.com/thumbcache/thumbcache/internal/jpegdec"
 )
 
 // The formats that are decoded here, by their content types.

@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"image"
 
-	"github.com/thumbcache/thumbcache/internal/render/jpegdec"
+	"github.com/thumbcache/thumbcache/internal/jpegdec"
 	"github.com/thumbcache/thumbcache/internal/render/jpegenc"
 )
 

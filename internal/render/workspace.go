@@ -5,7 +5,7 @@ import (
 	"image/png"
 	"sync"
 
-	"github.com/thumbcache/thumbcache/internal/render/jpegdec"
+	"github.com/thumbcache/thumbcache/internal/jpegdec"
 )
 
 // A workspace holds what making one thumbnail needs, for the next one to use again.
