@@ -38,7 +38,7 @@ func Cached(path string, max int64) (data []byte, modTime time.Time, ok bool) {
 func open(path string, flags int) (int, error) {
 	fd, err := unix.Openat2(unix.AT_FDCWD, path, &unix.OpenHow{Flags: uint64(flags), Resolve: unix.RESOLVE_NO_SYMLINKS})
 	if err == unix.ENOSYS || err == unix.EPERM { // an older kernel, or a sandbox that does not know the call
-		return unix.Open(path, flags, 0)
+		return openBelow(path, flags)
 	}
 	return fd, err
 }

@@ -5,16 +5,17 @@ package readfile
 
 import (
 	"io/fs"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Read returns the content and modification time of the regular file at path, which must not be larger than max. A
-// symbolic link as its last element is not followed, on Linux none anywhere, and anything but a regular file is fs.ErrInvalid at once: a FIFO
-// does not block.
+// Read returns the content and modification time of the regular file at path, which must not be larger than max. Neither the
+// file nor its folder may be a symbolic link; on Linux 5.6 and later there may be none anywhere. Anything but a regular file is
+// fs.ErrInvalid at once: a FIFO does not block.
 //
-// It is four system calls. The os package makes three more, since it offers each file to the network poller.
+// There it is four system calls. The os package makes three more, since it offers each file to the network poller.
 func Read(path string, max int64) (data []byte, modTime time.Time, err error) {
 	fd, err := retry(func() (int, error) { return open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOFOLLOW) })
 	if err != nil {
@@ -41,6 +42,17 @@ func Read(path string, max int64) (data []byte, modTime time.Time, err error) {
 		n += m
 	}
 	return data, time.Unix(st.Mtim.Unix()), nil
+}
+
+// openBelow opens a file in a folder that is no link.
+func openBelow(path string, flags int) (int, error) {
+	dir, name := filepath.Split(path)
+	folder, err := unix.Open(filepath.Clean(dir), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(folder)
+	return unix.Openat(folder, name, flags, 0)
 }
 
 // retry calls f until no signal interrupts it.

@@ -27,14 +27,24 @@ func openFolder(dir, name string) (*folder, error) {
 		})
 	})
 	if err == unix.ENOSYS || err == unix.EPERM { // an older kernel, or a sandbox that does not know the call
-		fd, err = again(func() (int, error) {
-			return unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
-		})
+		fd, err = openSteps(dir, name)
 	}
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
 	return &folder{fd}, nil
+}
+
+// openSteps opens first dir and then the folder in it, neither of which may be a link. One in place of a folder further up is
+// followed.
+func openSteps(dir, name string) (fd int, err error) {
+	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC | unix.O_NOFOLLOW
+	fd, err = again(func() (int, error) { return unix.Open(dir, flags, 0) })
+	if err != nil || name == "" {
+		return fd, err
+	}
+	defer unix.Close(fd)
+	return again(func() (int, error) { return unix.Openat(fd, name, flags, 0) })
 }
 
 func (f *folder) close() { unix.Close(f.fd) }

@@ -9,30 +9,48 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"runtime"
 	"time"
 )
 
-// A folder is one of the 256, opened. Unlike on Linux there is a moment between the look at what lies at its path and the
-// opening, in which a link could take its place.
+// A folder is one of the 256, opened. Unlike on Linux, a link in place of a folder further up is followed.
 type folder struct{ root *os.Root }
 
+// openFolder opens dir, or the folder in it if there is a name. What was opened is compared with what lay there before, so that a
+// link that takes its place is not followed, at whatever moment it comes.
 func openFolder(dir, name string) (*folder, error) {
-	for _, path := range []string{dir, filepath.Join(dir, name)} {
-		info, err := os.Lstat(path)
-		if err != nil {
-			return nil, err
-		}
-		if !info.IsDir() {
-			return nil, fmt.Errorf("%s is no folder", path)
-		}
+	root, err := openSame(dir, os.Lstat, os.OpenRoot)
+	if err == nil && name != "" {
+		defer root.Close()
+		root, err = openSame(name, root.Lstat, root.OpenRoot)
 	}
-	root, err := os.OpenRoot(filepath.Join(dir, name))
 	if err != nil {
 		return nil, err
 	}
 	return &folder{root}, nil
+}
+
+func openSame(path string, lstat func(string) (fs.FileInfo, error), open func(string) (*os.Root, error)) (*os.Root, error) {
+	there, err := lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !there.IsDir() {
+		return nil, fmt.Errorf("%s is no folder", path)
+	}
+	root, err := open(path)
+	if err != nil {
+		return nil, err
+	}
+	opened, err := root.Stat(".")
+	if err == nil && !os.SameFile(there, opened) {
+		err = fmt.Errorf("%s was replaced", path)
+	}
+	if err != nil {
+		root.Close()
+		return nil, err
+	}
+	return root, nil
 }
 
 func (f *folder) close() { f.root.Close() }
