@@ -325,7 +325,8 @@ func TestStoppedProcess(t *testing.T) {
 				release()
 			}
 			d.Usage() // which enters what could not be entered
-			if u, there := account(dir), lies(t, dir); u.Files < there.Files || u.Bytes < there.Bytes {
+			d.wg.Wait()
+			if u, there := account(dir), lies(t, dir); u != there {
 				t.Errorf("the account says %+v, really %+v", u, there)
 			}
 		})

@@ -18,6 +18,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -441,6 +442,9 @@ func TestTwoStores(t *testing.T) {
 func TestAccountOfReplaced(t *testing.T) {
 	dir := t.TempDir()
 	stores := []*Store{newStore(t, dir, -1), newStore(t, dir, -1)}
+	for _, d := range stores {
+		d.wg.Wait() // or all would be counted in the end
+	}
 	var wg sync.WaitGroup
 	for w := range 4 {
 		d := stores[w%2]
@@ -459,11 +463,61 @@ func TestAccountOfReplaced(t *testing.T) {
 	wg.Wait()
 	if runtime.GOOS != "linux" { // elsewhere it is wrong until it is counted again
 		stores[0].learn()
-		stores[0].wg.Wait()
+	}
+	for _, d := range stores { // and where the account could not be had in time
+		d.Usage()
+		d.wg.Wait()
 	}
 	if u, there := account(dir), lies(t, dir); u != there {
 		t.Errorf("the account says %+v, really %+v", u, there)
 	}
+}
+
+// What cannot be entered while somebody else holds the account is entered later, on top of what that one has entered.
+func TestAccountHeld(t *testing.T) {
+	dir := t.TempDir()
+	newStore(t, dir, -1).Close()
+	synctest.Test(t, func(t *testing.T) {
+		begun := 0
+		l := newLedger(dir, func() { begun++ })
+		defer l.close()
+		enter := func(folder int, add Usage) {
+			t.Helper()
+			if !l.enter(t.Context(), folder, add, -1) {
+				t.Fatal("no room")
+			}
+			l.leave(folder, Usage{})
+		}
+		enter(1, Usage{5, 500})
+		enter(2, Usage{5, 500})
+		holder, err := os.OpenFile(filepath.Join(dir, usageName), os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer holder.Close()
+		if ok, err := tryLock(holder, accountAt, true); errors.Is(err, errors.ErrUnsupported) {
+			t.Skip("no locks here")
+		} else if !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+		enter(1, Usage{1, 100})
+		enter(2, Usage{-2, -200})
+		enter(2, Usage{-2, -200})
+		if u := l.total(); u != (Usage{7, 700}) || begun != 0 {
+			t.Errorf("%+v while the account is held, begun %d times", u, begun)
+		}
+		if _, err := holder.WriteAt(Usage{8, 800}.append(nil), int64(len(usageMagic)+16)); err != nil {
+			t.Fatal(err)
+		}
+		unlock(holder, accountAt)
+		want := Usage{8 + 1 + 5 - 2 - 2, 1000}
+		if u := l.total(); u != want || begun != 1 { // since the holder may have counted what was not entered
+			t.Errorf("%+v, begun %d times", u, begun)
+		}
+		if u := account(dir); u != want {
+			t.Errorf("the account says %+v", u)
+		}
+	})
 }
 
 // Whatever takes the place of the account, nothing hangs, nothing is written elsewhere, and the numbers come back.

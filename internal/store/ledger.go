@@ -14,7 +14,8 @@ import (
 // Usage is a number of files and the sum of their lengths.
 type Usage struct{ Files, Bytes int64 }
 
-func (u Usage) plus(v Usage) Usage { return Usage{u.Files + v.Files, u.Bytes + v.Bytes} }
+func (u Usage) plus(v Usage) Usage  { return Usage{u.Files + v.Files, u.Bytes + v.Bytes} }
+func (u Usage) minus(v Usage) Usage { return Usage{u.Files - v.Files, u.Bytes - v.Bytes} }
 
 // A ledger is the account of what the 256 folders hold. All processes that use the store share it, in a file called "usage":
 //
@@ -42,9 +43,10 @@ type ledger struct {
 	info    os.FileInfo   // of file
 	checked time.Time     // when it still lay in the folder
 	alone   bool          // there are no locks here
-	unsaved bool          // file lacks something that folders has: it could not be locked or written
 	stuck   bool          // whoever holds the account was stopped
 	folders [256]Usage    // as they were when they were read last
+	owed    [256]Usage    // what folders has and file lacks: it could not be locked or written
+	owes    bool          // there may be something in owed
 	inside  [256]int      // who came in through enter
 }
 
@@ -76,7 +78,7 @@ func newLedger(dir string, begun func()) *ledger {
 func (l *ledger) close() {
 	l.turn <- struct{}{}
 	defer func() { <-l.turn }()
-	if l.unsaved && l.readLocked() {
+	if l.owes && l.readLocked() {
 		unlock(l.file, accountAt)
 	}
 	if l.file != nil {
@@ -87,9 +89,9 @@ func (l *ledger) close() {
 
 // total returns the sum of all folders.
 func (l *ledger) total() (sum Usage) {
-	l.update(func() int {
+	l.update(func() (folder int, add Usage) {
 		sum = l.sumLocked()
-		return -1
+		return 0, Usage{}
 	})
 	return sum
 }
@@ -104,9 +106,8 @@ func (l *ledger) sumLocked() (sum Usage) {
 	return sum
 }
 
-// update calls change with folders as all processes know them, and writes the folder whose number change returns, if it is
-// not negative.
-func (l *ledger) update(change func() (folder int)) {
+// update calls change with folders as all processes know them, and adds what it returns to a folder.
+func (l *ledger) update(change func() (folder int, add Usage)) {
 	l.turn <- struct{}{}
 	defer func() { <-l.turn }()
 	shared := l.readLocked()
@@ -118,15 +119,24 @@ func (l *ledger) update(change func() (folder int)) {
 		l.known.Store(&sum)
 		l.read.Store(time.Now().UnixNano())
 	}()
-	i := change()
-	if i >= 0 && shared {
+	i, add := change()
+	if add == (Usage{}) {
+		return
+	}
+	l.folders[i] = l.folders[i].plus(add).clamped()
+	if shared {
 		var b [16]byte
 		_, err := l.file.WriteAt(l.folders[i].append(b[:0]), int64(len(usageMagic)+i*16))
-		l.unsaved = err != nil
-	} else if i >= 0 {
-		l.unsaved = true
+		shared = err == nil
+	}
+	if !shared {
+		l.owed[i] = l.owed[i].plus(add)
+		l.owes = true
 	}
 }
+
+// clamped returns u, of which more may have gone than was known to be there.
+func (u Usage) clamped() Usage { return Usage{max(u.Files, 0), max(u.Bytes, 0)} }
 
 func (u Usage) append(b []byte) []byte {
 	return binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(b, uint64(u.Files)), uint64(u.Bytes))
@@ -141,7 +151,8 @@ func (l *ledger) readLocked() (shared bool) {
 	if l.stuck {
 		patience = time.Millisecond // everybody waits here in turn
 	}
-	for start, wait := time.Now(), 20*time.Microsecond; ; wait *= 2 {
+	// On a busy machine one who seldom tried would hardly ever get it.
+	for start, wait := time.Now(), 20*time.Microsecond; ; wait = min(2*wait, time.Millisecond) {
 		ok, err := tryLock(l.file, accountAt, true)
 		if err != nil {
 			l.alone = errors.Is(err, errors.ErrUnsupported)
@@ -155,9 +166,7 @@ func (l *ledger) readLocked() (shared bool) {
 		}
 		if ok {
 			// What it says is still the last that all processes know.
-			if folders, ok := readUsage(l.file); ok && !l.unsaved {
-				l.folders = folders
-			}
+			l.readUsageLocked()
 			unlock(l.file, accountAt)
 			l.checked = time.Time{}
 			if !l.openLocked() {
@@ -167,34 +176,39 @@ func (l *ledger) readLocked() (shared bool) {
 		}
 		time.Sleep(wait)
 	}
-	folders, ok := readUsage(l.file)
-	if ok && !l.unsaved {
-		l.folders = folders
+	if l.readUsageLocked() && !l.owes {
 		return true
 	}
-	// It is new, or damaged, or lacks something. It may say too much until all is counted, but never too little.
+	// It is new, or damaged, or lacks something, and so may what others have counted meanwhile.
 	b := append(make([]byte, 0, usageSize), usageMagic...)
-	for i, u := range l.folders {
-		folders[i] = Usage{max(u.Files, folders[i].Files), max(u.Bytes, folders[i].Bytes)}
-		b = folders[i].append(b)
+	for _, u := range l.folders {
+		b = u.append(b)
 	}
 	_, err := l.file.WriteAt(b, 0)
 	if err == nil {
 		err = l.file.Truncate(int64(len(b)))
 	}
-	if l.unsaved = err != nil; l.unsaved {
+	if err != nil {
 		unlock(l.file, accountAt)
 		return false
 	}
-	l.folders = folders
+	l.owed, l.owes = [256]Usage{}, false
 	l.begun()
 	return true
 }
 
-func readUsage(f *os.File) (folders [256]Usage, ok bool) {
+// readUsageLocked reads the file and adds what it lacks. It reports whether it is in order.
+func (l *ledger) readUsageLocked() bool {
 	var b [usageSize + 1]byte
-	n, _ := f.ReadAt(b[:], 0)
-	return parseUsage(b[:n])
+	n, _ := l.file.ReadAt(b[:], 0)
+	folders, ok := parseUsage(b[:n])
+	if !ok {
+		return false
+	}
+	for i, u := range folders {
+		l.folders[i] = u.plus(l.owed[i]).clamped()
+	}
+	return true
 }
 
 func parseUsage(b []byte) (folders [256]Usage, ok bool) {
@@ -258,21 +272,20 @@ func (l *ledger) enter(ctx context.Context, folder int, add Usage, max int64) (r
 	}
 	l.poll(ctx, folderPatience, func(last bool) bool {
 		wait := false
-		l.update(func() int {
+		l.update(func() (int, Usage) {
 			room = max < 0 || l.sumLocked().Bytes+add.Bytes <= max
 			if !room {
-				return -1
+				return 0, Usage{}
 			}
 			if l.inside[folder] == 0 && l.file != nil && !l.alone {
 				ok, err := tryLock(l.file, folderAt+int64(folder), false)
 				if !ok && err == nil && !last {
 					wait = true
-					return -1
+					return 0, Usage{}
 				}
 			}
 			l.inside[folder]++
-			l.addLocked(folder, add)
-			return folder
+			return folder, add
 		})
 		return !wait
 	})
@@ -285,10 +298,7 @@ func (l *ledger) enter(ctx context.Context, folder int, add Usage, max int64) (r
 // leave ends what enter began, and corrects what was entered.
 func (l *ledger) leave(folder int, add Usage) {
 	if add != (Usage{}) {
-		l.update(func() int {
-			l.addLocked(folder, add)
-			return folder
-		})
+		l.update(func() (int, Usage) { return folder, add })
 	}
 	l.turn <- struct{}{}
 	if l.inside[folder]--; l.inside[folder] == 0 && l.file != nil && !l.alone {
@@ -296,11 +306,6 @@ func (l *ledger) leave(folder int, add Usage) {
 	}
 	<-l.turn
 	l.doors[folder].Release(1)
-}
-
-func (l *ledger) addLocked(folder int, add Usage) {
-	u := l.folders[folder].plus(add)
-	l.folders[folder] = Usage{max(u.Files, 0), max(u.Bytes, 0)} // it was not all known
 }
 
 // count enters what a folder holds, as count tells it while nobody writes there.
@@ -313,13 +318,7 @@ func (l *ledger) count(ctx context.Context, folder int, count func() (Usage, err
 	defer release()
 	u, err := count()
 	if err == nil {
-		l.update(func() int {
-			if l.folders[folder] == u {
-				return -1
-			}
-			l.folders[folder] = u
-			return folder
-		})
+		l.update(func() (int, Usage) { return folder, u.minus(l.folders[folder]) })
 	}
 	return err
 }
