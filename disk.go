@@ -2,61 +2,303 @@ package thumbcache
 
 import (
 	"context"
+	"encoding/binary"
+	"hash/fnv"
+	"io"
 	"log/slog"
+	"strconv"
 	"time"
 
+	"github.com/thumbcache/thumbcache/internal/flight"
 	"github.com/thumbcache/thumbcache/internal/store"
 )
 
-// disk is the second tier: package store in terms of the cache.
-type disk struct{ *store.Store }
+const (
+	maxDiskChanges = 64          // writes and removals in progress; what is not written is made again, what is not removed is outdated
+	diskPatience   = time.Second // how long a request waits for one
+	lockPatience   = 15 * time.Second
+)
 
-func openDisk(dir string, max int64, log *slog.Logger) (disk, error) {
-	s, err := store.Open(dir, max, log)
-	return disk{s}, err
+// disk is the second tier: thumbnails and failures in sealed files. Without a Config.Dir the tier is nil: its methods find
+// nothing and store nothing.
+type disk struct {
+	store       *store.Store
+	recipe      recipe
+	generations *generations
+	log         *slog.Logger
+	observer    *Observer
+	changes     flight.Group[diskChange, struct{}]
 }
 
-// hashOf returns the hex SHA-256 that names the files of s.
+// A diskChange identifies a write for a key, or a removal of all files of a source if size is negative.
+type diskChange struct {
+	key
+	version string
+	gen     uint64
+}
+
+func (c *Cache) openDisk(dir string, maxBytes int64) (*disk, error) {
+	s, err := store.Open(dir, maxBytes, c.log)
+	if err != nil {
+		return nil, err
+	}
+	s.Patience = min(s.Patience, c.timeout/4) // leaves time to make what could not be read
+	return &disk{store: s, recipe: c.recipe, generations: &c.generations, log: c.log, observer: &c.observer}, nil
+}
+
+// hashOf returns the hex SHA-256 that the names of the files of s begin with.
 func hashOf(s source) string { return store.Hash(s.provider, s.path) }
 
-// stored returns the name of k on disk.
+// stored returns the key of k in the store.
 func (k *key) stored() store.Key {
 	return store.Key{Provider: k.provider, Path: k.path, Size: k.size, Cover: k.fit == Cover, PNG: k.format == PNG, None: k.none}
 }
 
-// get reads what is stored for k, whose source has this hash.
-func (d disk) get(ctx context.Context, k *key, hash string) (*store.Entry, bool) {
+// load returns the thumbnail for k, whose source has this hash, or nil.
+func (d *disk) load(ctx context.Context, k *key, hash string) *entry {
+	if d == nil {
+		return nil
+	}
 	name := k.stored()
-	return d.Get(ctx, &name, hash)
+	e, ok := d.store.Get(ctx, &name, hash)
+	if !ok {
+		return nil
+	}
+	return d.entry(k, hash, e)
 }
 
-// cached is get for what the system has in memory.
-func (d disk) cached(k *key, hash string) (*store.Entry, bool) {
+// loadCached is load for a file in the page cache. It never waits for the disk.
+func (d *disk) loadCached(k *key, hash string) *entry {
+	if d == nil {
+		return nil
+	}
 	name := k.stored()
-	return d.Cached(&name, hash)
+	e, ok := d.store.Cached(&name, hash)
+	if !ok {
+		return nil
+	}
+	return d.entry(k, hash, e)
 }
 
-func (d disk) remove(k *key) {
+// entry returns the thumbnail in e, or nil if it was made by another recipe.
+func (d *disk) entry(k *key, hash string, e *store.Entry) *entry {
+	if e.Pipeline != pipeline || e.Quality != d.recipe.qualityOf(k) || e.Limit != d.recipe.limitOf(k) || e.Cause != store.Picture {
+		return nil
+	}
+	m := madeFrom(e)
+	return &entry{made: m, key: *k, thumb: &Thumbnail{
+		Data:        e.Data,
+		ContentType: k.format.contentType(),
+		ETag:        d.recipe.etag(hash, k, &m),
+		ModTime:     e.ModTime,
+		Width:       e.Width,
+		Height:      e.Height,
+		ThumbHash:   []byte(e.ThumbHash),
+	}}
+}
+
+// loadFailure returns the remembered failure of s, or nil.
+func (d *disk) loadFailure(ctx context.Context, s source, hash string) *failure {
+	if d == nil {
+		return nil
+	}
+	k := key{source: s, none: true}
 	name := k.stored()
-	if err := d.Remove(&name); err != nil {
-		d.Errors.Add(1)
+	e, ok := d.store.Get(ctx, &name, hash)
+	if !ok || e.Pipeline != pipeline {
+		return nil
+	}
+	err := ErrCorrupt
+	switch e.Cause {
+	case store.NoPicture:
+		err = ErrNoPicture
+	case store.Unsupported:
+		err = ErrUnsupported
+	}
+	return &failure{made: madeFrom(e), err: fail("extract", s, err), at: e.Made, ffmpeg: e.FFmpeg}
+}
+
+// madeFrom returns the state of the source that e was made from.
+func madeFrom(e *store.Entry) made {
+	return made{Stamp{Size: e.Size, ModTime: e.ModTime, Tag: e.Tag}, e.Version}
+}
+
+// sealed returns the part of a stored file that says what it was made from.
+func (m *made) sealed(k *key) *store.Entry {
+	return &store.Entry{Key: k.stored(), Pipeline: pipeline, Size: m.stamp.Size, ModTime: m.stamp.ModTime, Tag: m.stamp.Tag, Version: m.version}
+}
+
+// save writes a thumbnail that was made in generation gen. If its source failed before, save removes that failure.
+func (d *disk) save(gen uint64, e *entry, hadFailed bool) {
+	if d == nil {
+		return
+	}
+	s := e.sealed(&e.key)
+	s.Quality, s.Limit, s.Width, s.Height = d.recipe.qualityOf(&e.key), d.recipe.limitOf(&e.key), e.thumb.Width, e.thumb.Height
+	s.Made, s.Data, s.ThumbHash = time.Now(), e.thumb.Data, string(e.thumb.ThumbHash)
+	d.write(diskChange{e.key, e.version, gen}, s, hadFailed)
+}
+
+// saveFailure writes the failure of a source.
+func (d *disk) saveFailure(f sourceFlight, failed *failure) {
+	if d == nil {
+		return
+	}
+	k := key{source: f.source, none: true}
+	s := failed.sealed(&k)
+	s.Cause, s.Made, s.FFmpeg = causeOf(failed.err), failed.at, failed.ffmpeg
+	d.write(diskChange{k, f.version, f.gen}, s, false)
+}
+
+// write writes s, unless the source was invalidated meanwhile. A write that takes long goes on in the background, and so does
+// making room for it.
+func (d *disk) write(id diskChange, s *store.Entry, removeFailure bool) {
+	d.change(id, func(w *flight.Work) {
+		done := d.observer.stage("store", id.source)
+		var need int64
+		d.ifCurrent(id, func() {
+			if removeFailure {
+				k := key{source: id.source, none: true}
+				name := k.stored()
+				if err := d.store.Remove(&name); err != nil {
+					d.store.Errors.Add(1)
+				}
+			}
+			need = d.store.Put(s)
+		})
+		done(new(error)) // failed writes are counted; no request fails because of them
+		if need > 0 {
+			w.End(nil)
+			d.store.MakeRoom(need)
+			d.ifCurrent(id, func() { d.store.Put(s) })
+		}
+	})
+}
+
+// ifCurrent calls publish unless the source was invalidated since generation id.gen. Invalidate waits meanwhile.
+func (d *disk) ifCurrent(id diskChange, publish func()) {
+	st := d.generations.stripe(id.source)
+	st.disk.Lock()
+	defer st.disk.Unlock()
+	if st.gen.Load() == id.gen {
+		publish()
 	}
 }
 
-// stampOn returns the state of the source that e was made from.
-func stampOn(e *store.Entry) Stamp { return Stamp{Size: e.Size, ModTime: e.ModTime, Tag: e.Tag} }
-
-// entryFor returns what is to be stored for k, but for what it is.
-func entryFor(k *key, stamp Stamp, version string) *store.Entry {
-	return &store.Entry{Key: k.stored(), Pipeline: pipeline, Size: stamp.Size, ModTime: stamp.ModTime, Tag: stamp.Tag, Version: version}
+// change runs do, which changes files, and waits for it unless it takes long or the disk is known to hang. It does nothing if
+// too many changes are in progress.
+func (d *disk) change(id diskChange, do func(*flight.Work)) {
+	if d.changes.Len() >= maxDiskChanges {
+		return
+	}
+	fn := func(w *flight.Work) (struct{}, error) {
+		do(w)
+		return struct{}{}, nil
+	}
+	if !d.store.Answers() {
+		d.changes.Start(id, fn)
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), diskPatience)
+	defer cancel()
+	d.changes.Do(ctx, id, fn)
 }
 
-// claim claims the making of k among all processes that share the folder, waiting for as long as ctx and patience last, and
-// reports whether it was free.
-func (d disk) claim(ctx context.Context, k *key, hash string, patience time.Duration) (release func(), ok bool) {
-	if d.Store == nil {
+// remove removes all files of s, and waits for that.
+func (d *disk) remove(s source) error {
+	if d == nil {
+		return nil
+	}
+	st := d.generations.stripe(s)
+	st.disk.Lock()
+	defer st.disk.Unlock()
+	_, err := d.store.RemoveSource(s.provider, s.path)
+	return err
+}
+
+// removeSoon is remove for a source that is gone: if it takes long, it goes on in the background.
+func (d *disk) removeSoon(s source, gen uint64) {
+	if d == nil {
+		return
+	}
+	d.change(diskChange{key{source: s, size: -1}, "", gen}, func(*flight.Work) {
+		if err := d.remove(s); err != nil {
+			d.log.Debug("thumbcache: removing stored thumbnails", "error", err)
+		}
+	})
+}
+
+// lockMaking locks the making of a thumbnail for k against other processes with the same Dir. It waits for patience, and
+// reports whether the lock was free.
+func (d *disk) lockMaking(ctx context.Context, k *key, hash string, patience time.Duration) (unlock func(), free bool) {
+	if d == nil {
 		return func() {}, true
 	}
 	name := k.stored()
-	return d.Lock(ctx, &name, hash, patience)
+	return d.store.Lock(ctx, &name, hash, patience)
+}
+
+// addStats adds what the tier has counted to s.
+func (d *disk) addStats(s *Stats) {
+	if d == nil {
+		return
+	}
+	s.Evictions, s.DiskErrors, s.Corrupt = d.store.Evictions.Load(), d.store.Errors.Load(), d.store.Corrupt.Load()
+	u := d.store.Known()
+	s.DiskEntries, s.DiskBytes = u.Files, u.Bytes
+}
+
+// stop ends background work without waiting for it.
+func (d *disk) stop() {
+	if d != nil {
+		d.store.Stop()
+	}
+}
+
+func (d *disk) close() {
+	if d != nil {
+		d.changes.Close(ErrClosed)
+		d.store.Close()
+	}
+}
+
+// A recipe is what besides source and key decides how a thumbnail looks.
+type recipe struct{ quality, maxSize int }
+
+// qualityOf returns the quality that is part of the recipe for k, or 0.
+func (r recipe) qualityOf(k *key) int {
+	if k.format == PNG || k.none {
+		return 0
+	}
+	return r.quality
+}
+
+// limitOf returns the edge that a thumbnail in the original's size is limited to, or 0.
+func (r recipe) limitOf(k *key) int {
+	if k.size != 0 || k.none {
+		return 0
+	}
+	return r.maxSize
+}
+
+// etag returns the entity tag of the thumbnail for k, made from m. It is weak because it is known before the thumbnail is
+// made, and another version of an encoder may write the same picture in other bytes. It is the same whether the request named
+// the source's version or not.
+func (r recipe) etag(hash string, k *key, m *made) string {
+	var buf [64]byte
+	le := binary.LittleEndian
+	b := append(buf[:0], byte(k.fit), byte(k.format), byte(r.qualityOf(k)), pipeline)
+	b = le.AppendUint32(b, uint32(k.size))
+	b = le.AppendUint32(b, uint32(r.limitOf(k)))
+	version := m.version
+	if version == "" {
+		version = m.stamp.Version()
+	}
+	state := fnv.New64a()
+	state.Write(b)
+	io.WriteString(state, version)
+	b = append(buf[:0], `W/"`...)
+	b = append(b, hash[:24]...)
+	b = strconv.AppendUint(append(b, '-'), state.Sum64(), 36)
+	return string(append(b, '"'))
 }

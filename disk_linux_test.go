@@ -227,12 +227,12 @@ func faultStory(t *testing.T, dir string) {
 	for i := 3; i < 8; i++ {
 		get(i, "", red)
 	}
-	eventually(t, "room is made", func() bool { return c.stores.Len() == 0 })
+	eventually(t, "room is made", func() bool { return c.disk.changes.Len() == 0 })
 	get(2, "", red)
 	// Writing comes back by itself.
 	eventually(t, "writing comes back", func() bool {
 		get(7, "", red)
-		return c.stores.Len() == 0 && isStored(dir, "7")
+		return c.disk.changes.Len() == 0 && isStored(dir, "7")
 	})
 	// And all is well after a restart.
 	c.Close()
@@ -241,7 +241,7 @@ func faultStory(t *testing.T, dir string) {
 	get(0, "2", blue)
 	get(1, "", blue)
 	get(7, "", red)
-	eventually(t, "all is stored", func() bool { return c.stores.Len() == 0 })
+	eventually(t, "all is stored", func() bool { return c.disk.changes.Len() == 0 })
 }
 
 // With no descriptors left everything that can be had is had all the same, and none is lost.
@@ -259,7 +259,7 @@ func TestNoDescriptors(t *testing.T) {
 			}
 			return len(names)
 		}
-		eventually(t, "the start is over", func() bool { return c.stores.Len() == 0 })
+		eventually(t, "the start is over", func() bool { return c.disk.changes.Len() == 0 })
 		before := descriptors()
 		all := func() {
 			var wg sync.WaitGroup
@@ -288,7 +288,7 @@ func TestNoDescriptors(t *testing.T) {
 		}
 		eventually(t, "writing comes back", func() bool {
 			mustGetQuiet(t, c, "199", 0)
-			return c.stores.Len() == 0 && isStored(dir, "199")
+			return c.disk.changes.Len() == 0 && isStored(dir, "199")
 		})
 		eventually(t, "descriptors are as before", func() bool { return descriptors() <= before })
 		return
@@ -347,7 +347,7 @@ func TestFolderAttacked(t *testing.T) {
 			os.RemoveAll(dir)
 			eventually(t, "writing comes back", func() bool {
 				mustGetQuiet(t, c, "1", 0)
-				return c.stores.Len() == 0 && isStored(dir, "1")
+				return c.disk.changes.Len() == 0 && isStored(dir, "1")
 			})
 		})
 	}
@@ -391,7 +391,7 @@ func TestHungDisk(t *testing.T) {
 			for i := range pictures / 2 { // the last 10 are in memory, the others only on disk
 				mustGet(t, c, "p", fmt.Sprint(i), 0)
 			}
-			eventually(t, "the files are written", func() bool { return c.stores.Len() == 0 })
+			eventually(t, "the files are written", func() bool { return c.disk.changes.Len() == 0 })
 			wake := hang(t, dir)
 
 			timed := func(what string, limit time.Duration, do func()) {
@@ -448,8 +448,8 @@ func TestHungDisk(t *testing.T) {
 			wake()
 			eventually(t, "reading and writing come back", func() bool {
 				mustGetQuiet(t, c, fmt.Sprint(pictures-1), 0)
-				c.memory.drop(source{"p", fmt.Sprint(pictures - 1)})
-				return c.stores.Len() == 0 && isStored(dir, fmt.Sprint(pictures-1))
+				c.memory.remove(source{"p", fmt.Sprint(pictures - 1)})
+				return c.disk.changes.Len() == 0 && isStored(dir, fmt.Sprint(pictures-1))
 			})
 		})
 	}
@@ -465,7 +465,7 @@ func TestHungRemoval(t *testing.T) {
 	for i := range 20 {
 		mustGet(t, c, "p", fmt.Sprint(i), 0)
 	}
-	eventually(t, "the files are written", func() bool { return c.stores.Len() == 0 })
+	eventually(t, "the files are written", func() bool { return c.disk.changes.Len() == 0 })
 	for i := range 10 {
 		s.remove(fmt.Sprint(i))
 		s.set(fmt.Sprint(10+i), tag("2"), []byte("no picture any more"))
@@ -484,11 +484,11 @@ func TestHungRemoval(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if n := c.stores.Len(); n == 0 {
+	if n := c.disk.changes.Len(); n == 0 {
 		t.Error("nothing hangs")
 	}
 	wake()
-	eventually(t, "what hung has ended", func() bool { return c.stores.Len() == 0 })
+	eventually(t, "what hung has ended", func() bool { return c.disk.changes.Len() == 0 })
 }
 
 // A syncBuffer is a log.

@@ -2,13 +2,12 @@ package thumbcache
 
 import (
 	"bytes"
-	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
@@ -16,29 +15,31 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 
 	"github.com/thumbcache/thumbcache/internal/coverart"
 	"github.com/thumbcache/thumbcache/internal/ffmpeg"
 	"github.com/thumbcache/thumbcache/internal/render"
+	"github.com/thumbcache/thumbcache/internal/rootfs"
 )
 
-// A Provider gives access to media. A path means whatever the provider says it means: a file name, a database id, a URL.
-// Its methods are called by several goroutines at once and should return when ctx ends.
+// A Provider gives access to media. It decides what a path means: a file name, a database id, a URL. Its methods are called by
+// several goroutines at once and should return when ctx ends.
 //
-// An error that matches [fs.ErrNotExist] says for sure that there is no such thing, and drops what was cached of it. Any
-// other error says "not now": what is cached stays and is served.
+// An error that matches [fs.ErrNotExist] means that the source does not exist; cached thumbnails of it are removed. After any
+// other error, cached thumbnails are kept and served.
 type Provider interface {
-	// Stat tells the present state of a piece of media. It should be cheap: it is called about once per source and
-	// [Config.Revalidate], and before and after every extraction, but for requests with a Version.
+	// Stat returns the present state of a source. It should be cheap. It is called at most about once per source and
+	// [Config.Revalidate], and before and after every extraction, unless the request has a Version.
 	Stat(ctx context.Context, path string) (Stamp, error)
-	// Open opens a piece of media. The cache closes the Content of what it returns.
+	// Open opens a source. The cache closes its Content.
 	Open(ctx context.Context, path string) (*Source, error)
 }
 
-// A Stamp tells one state of a piece of media from another. Stamps are compared field by field; what a provider does not
-// know it leaves zero.
+// A Stamp identifies one state of a source. Stamps are equal if all fields are. A provider leaves fields zero that it does
+// not know.
 type Stamp struct {
 	Size    int64     // in bytes
 	ModTime time.Time // to the nanosecond, if that is known
@@ -49,20 +50,33 @@ func (s Stamp) equal(t Stamp) bool {
 	return s.Size == t.Size && s.Tag == t.Tag && s.ModTime.Equal(t.ModTime)
 }
 
-// A Source is one open piece of media. Content may be read by several goroutines at once and is closed by the cache.
+// Version returns a short text that changes with the stamp, made of letters, digits, "-" and "_". Use it as a [Request.Version]
+// if there is no better one. The version of the zero Stamp is empty. The stamp that a provider's Stat returns describes the
+// source alone, so its version does not change with a picture beside the source, see [Config.FolderArt].
+func (s Stamp) Version() string {
+	if s.equal(Stamp{}) {
+		return ""
+	}
+	b := binary.LittleEndian.AppendUint64(nil, uint64(s.Size))
+	b = binary.LittleEndian.AppendUint64(b, uint64(s.ModTime.Unix()))
+	b = binary.LittleEndian.AppendUint32(b, uint32(s.ModTime.Nanosecond()))
+	return digest(append(b, s.Tag...))
+}
+
+// A Source is one opened piece of media. Its Content may be read by several goroutines at once. The cache closes it.
 type Source struct {
 	Name    string // a label for logs, never opened
 	Size    int64  // of Content, in bytes
-	Stamp   Stamp  // the state of what was opened
+	Stamp   Stamp  // the state of the source when it was opened
 	Content interface {
 		io.ReaderAt
 		io.Closer
-	} // an *os.File where there is one: ffmpeg then gets its descriptor, anything else is spooled to a temporary file
+	} // an *os.File if possible: ffmpeg gets its descriptor; other content is copied to a temporary file
 
-	folder bool // what was opened is a folder
+	folder bool // the source is a folder
 }
 
-// BytesSource returns a Source for media that is already in memory. It does not copy data, which must not change any more.
+// BytesSource returns a Source for media in memory. It does not copy data, which must not be modified afterwards.
 func BytesSource(name string, stamp Stamp, data []byte) *Source {
 	return &Source{Name: name, Size: int64(len(data)), Stamp: stamp, Content: bytesContent{bytes.NewReader(data)}}
 }
@@ -71,161 +85,64 @@ type bytesContent struct{ *bytes.Reader }
 
 func (bytesContent) Close() error { return nil }
 
-// Files returns a Provider for the regular files below the folder root. A path is relative to root, or absolute and
-// inside it. Nothing outside root can be reached, be it by "..", by a symbolic link or by a race: links are followed as
-// long as they stay inside. What it refuses matches [fs.ErrInvalid] or [fs.ErrNotExist].
+// Files returns a Provider for the regular files below the folder root. A path is relative to root, or absolute and inside it.
+// Nothing outside root can be reached, by "..", by a symbolic link or by a race; links are followed as long as they stay inside.
+// Errors for refused paths match [fs.ErrInvalid] or [fs.ErrNotExist].
 //
-// Files opens nothing by itself, so root may come and go, as a network share does. While it is missing it "cannot be
-// reached", which is never the same as a file that does not exist. So name a folder inside a share: its mount point stays, and
-// is empty, when the share goes.
-func Files(root string) Provider {
-	// An error means that there is no working directory. Then root stays relative, and opening it says so.
-	if abs, err := filepath.Abs(root); err == nil {
-		root = abs
-	}
-	return files{root}
-}
+// Files itself opens nothing, so root may come and go, as a network share does. While root is missing, its files cannot be
+// reached, which is not the same as files that do not exist. For a share, name a folder inside it: when the share goes, its
+// mount point remains as an empty folder.
+func Files(root string) Provider { return files{rootfs.New(root)} }
 
-type files struct{ root string }
+type files struct{ fs rootfs.FS }
 
 func (f files) Stat(ctx context.Context, path string) (Stamp, error) {
-	var stamp Stamp
-	err := f.in(ctx, path, func(root *os.Root, name string) error {
-		info, err := root.Stat(name)
-		if err != nil {
-			return err
-		}
-		stamp = stampOf(info)
-		return regular(info)
-	})
-	return stamp, err
+	if err := ctx.Err(); err != nil {
+		return Stamp{}, err
+	}
+	info, err := f.fs.Stat(path)
+	if err != nil {
+		return Stamp{}, err
+	}
+	return stampOf(info), nil
 }
 
 func (f files) Open(ctx context.Context, path string) (*Source, error) {
-	var src *Source
-	err := f.in(ctx, path, func(root *os.Root, name string) error {
-		// A FIFO without a writer would block for ever here, and no context could free it.
-		file, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-		if err != nil {
-			return err
-		}
-		info, err := file.Stat()
-		if err == nil {
-			err = regular(info)
-		}
-		if err != nil {
-			file.Close()
-			return err
-		}
-		src = &Source{Name: info.Name(), Size: info.Size(), Stamp: stampOf(info), Content: file}
-		return nil
-	})
-	return src, err
-}
-
-// List implements [Lister]. Of a folder with very many entries it returns some.
-func (f files) List(ctx context.Context, path string) ([]string, error) {
-	const enough = 20_000
-	var names []string
-	err := f.in(ctx, path, func(root *os.Root, name string) error {
-		dir, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-		if err != nil {
-			return err
-		}
-		defer dir.Close()
-		if info, err := dir.Stat(); err != nil || !info.IsDir() {
-			return cmp.Or(err, fmt.Errorf("not a folder: %w", fs.ErrInvalid))
-		}
-		for ctx.Err() == nil && len(names) < enough {
-			some, err := dir.Readdirnames(1000)
-			names = append(names, some...)
-			if err != nil {
-				if err == io.EOF {
-					err = nil
-				}
-				return err
-			}
-		}
-		return ctx.Err()
-	})
-	return names, err
-}
-
-// in calls use with the opened root and the name of path below it. The root is opened anew each time: a descriptor that
-// is kept would go on naming a share that has since been unmounted.
-func (f files) in(ctx context.Context, path string, use func(root *os.Root, name string) error) error {
 	if err := ctx.Err(); err != nil {
-		return err
+		return nil, err
 	}
-	name := path
-	if filepath.IsAbs(path) {
-		var err error
-		if name, err = filepath.Rel(f.root, path); err != nil || !filepath.IsLocal(name) {
-			return fmt.Errorf("path outside the root: %w", fs.ErrInvalid)
-		}
-	}
-	if name == "" {
-		return fmt.Errorf("empty path: %w", fs.ErrInvalid)
-	}
-	root, err := os.OpenRoot(f.root)
+	file, info, err := f.fs.Open(path)
 	if err != nil {
-		return errNoRoot
+		return nil, err
 	}
-	defer root.Close()
-	return fileError(use(root, name))
+	return &Source{Name: info.Name(), Size: info.Size(), Stamp: stampOf(info), Content: file}, nil
 }
 
-var errNoRoot = errors.New("the folder of the provider cannot be reached")
+// List implements [Lister]. It returns only some names of a folder with very many.
+func (f files) List(ctx context.Context, path string) ([]string, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return f.fs.List(ctx, path, 20_000)
+}
 
 func stampOf(info fs.FileInfo) Stamp { return Stamp{Size: info.Size(), ModTime: info.ModTime()} }
 
-func regular(info fs.FileInfo) error {
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("not a regular file: %w", fs.ErrInvalid)
-	}
-	return nil
-}
-
-// fileError sorts what the operating system said into "does not exist", "is no proper path" and "not now", and takes the
-// host's path out of it.
-func fileError(err error) error {
-	if pe, ok := errors.AsType[*fs.PathError](err); ok {
-		err = pe.Err
-	}
-	errno, isErrno := errors.AsType[syscall.Errno](err)
-	switch {
-	case err == nil, errors.Is(err, fs.ErrInvalid), errors.Is(err, fs.ErrNotExist):
-		return err
-	case isErrno && notFound(errno):
-		return fmt.Errorf("%w: %w", fs.ErrNotExist, err)
-	case !isErrno || malformed(errno):
-		// What is no error number is os.Root's own refusal: the path leaves the root.
-		return fmt.Errorf("%w: %w", fs.ErrInvalid, err)
-	}
-	return err
-}
-
-// notFound: a path that goes on below a file. malformed: what no retry can mend. Both exist on every system by these names.
-func notFound(e syscall.Errno) bool { return e == syscall.ENOTDIR }
-func malformed(e syscall.Errno) bool {
-	return e == syscall.EINVAL || e == syscall.ELOOP || e == syscall.ENAMETOOLONG || e == syscall.EILSEQ || e == syscall.ENXIO
-}
-
-// A Lister is a [Provider] that also tells what is in a folder, as the one of [Files] does. Then a folder, and a song without
-// a cover, has the picture that lies there: see [Config.FolderArt]. The elements of its paths are separated by slashes.
+// A Lister is a [Provider] that can also list folders, as [Files] can. The picture of a folder then serves for the folder itself
+// and for songs without a cover, see [Config.FolderArt]. Its paths are separated by slashes.
 type Lister interface {
-	// List returns the names in a folder, in any order.
+	// List returns the names of the files in a folder, in any order.
 	List(ctx context.Context, path string) ([]string, error)
 }
 
-// folderArt finds the pictures that stand for a folder. It knows them only through the provider.
+// folderArt finds the pictures that represent a folder. It reads them through the provider.
 type folderArt struct {
 	Provider
 	Lister
 	patterns []string // of lower-case names, the best first
 }
 
-// newFolderArt returns nil if p is no Lister or there are no patterns.
+// newFolderArt returns nil if p is not a Lister or there are no patterns.
 func newFolderArt(p Provider, patterns []string) *folderArt {
 	l, ok := p.(Lister)
 	if !ok || len(patterns) == 0 {
@@ -234,7 +151,7 @@ func newFolderArt(p Provider, patterns []string) *folderArt {
 	return &folderArt{p, l, patterns}
 }
 
-// maxArt bounds how many pictures of one folder are considered.
+// maxArt is how many pictures of one folder are considered. Each costs a Stat at every look at the folder.
 const maxArt = 8
 
 // An artFile is a file that may be the picture of its folder.
@@ -264,7 +181,7 @@ func (a *folderArt) candidates(ctx context.Context, folder string) ([]artFile, e
 			switch {
 			case err == nil:
 				found = append(found, artFile{file, stamp})
-			case !sure(err): // a folder called cover.d is no reason to give up, a share that has gone is
+			case !isPermanent(err): // the share is gone, say; a folder named cover.d is only skipped
 				return nil, err
 			}
 		}
@@ -276,7 +193,7 @@ func (a *folderArt) candidates(ctx context.Context, folder string) ([]artFile, e
 func (a *folderArt) extract(ctx context.Context, found []artFile) (*Picture, error) {
 	for _, file := range found {
 		pic, err := a.extractFile(ctx, file.path)
-		if err == nil || !sure(err) && !errors.Is(err, fs.ErrPermission) {
+		if err == nil || !isPermanent(err) && !errors.Is(err, fs.ErrPermission) {
 			return pic, err
 		}
 	}
@@ -284,7 +201,7 @@ func (a *folderArt) extract(ctx context.Context, found []artFile) (*Picture, err
 }
 
 func (a *folderArt) extractFile(ctx context.Context, path string) (*Picture, error) {
-	src, err := checked(a.Open(ctx, path))
+	src, err := checkSource(a.Open(ctx, path))
 	if err != nil {
 		return nil, err
 	}
@@ -292,20 +209,20 @@ func (a *folderArt) extractFile(ctx context.Context, path string) (*Picture, err
 	return extractImage(ctx, src)
 }
 
-// checked is for what a provider's Open returns: a source or an error.
-func checked(src *Source, err error) (*Source, error) {
+// checkSource makes sure that there is either a source or an error. Its arguments are the results of a provider's Open.
+func checkSource(src *Source, err error) (*Source, error) {
 	switch {
 	case err != nil && src != nil && src.Content != nil:
 		src.Content.Close()
 		return nil, err
 	case err == nil && (src == nil || src.Content == nil || src.Size < 0):
-		return nil, errors.New("the provider returned nothing, or a size below 0")
+		return nil, errors.New("the provider returned no content, or a negative size")
 	}
 	return src, err
 }
 
-// artTag begins the part of a stamp's tag that tells the state of the folder's pictures. A stamp has that part if they were
-// considered, be it that there were none.
+// artTag begins the part of a stamp's tag that describes the folder's pictures. A stamp has that part if they were considered,
+// even if there were none.
 const artTag = "\x00art"
 
 // withArt returns s with the state of the folder's pictures.
@@ -319,17 +236,34 @@ func (s Stamp) withArt(found []artFile) Stamp {
 
 func (s Stamp) hasArt() bool { return strings.Contains(s.Tag, artTag) }
 
-// beside returns the candidates in the folder that name is in. One that cannot be listed has none.
+// beside returns the candidates in the folder of name. A folder that cannot be listed has none.
 func (a *folderArt) beside(ctx context.Context, name string) ([]artFile, error) {
 	found, err := a.candidates(ctx, path.Dir(filepath.ToSlash(name)))
-	if err != nil && (sure(err) || errors.Is(err, fs.ErrPermission)) {
+	if err != nil && (isPermanent(err) || errors.Is(err, fs.ErrPermission)) {
 		return nil, nil
 	}
 	return found, err
 }
 
-// stat returns the state of the media at name, and of the pictures beside it too if art is set. Of a folder it returns the
-// state of the pictures in it.
+// provider is a Provider as the cache uses it.
+type provider struct {
+	Provider
+	extractor   Extractor
+	art         *folderArt // nil: folders have no pictures
+	folderFirst bool
+	calls       *semaphore.Weighted // calls that a flight waits for
+	background  *semaphore.Weighted // checks in the background, which must not use up the calls
+}
+
+// hungCalls is how many calls of a provider may hang, and how many checks may run in the background. Beyond that, the provider
+// is not called any more. Each such call may block an operating system thread that nothing can free.
+const hungCalls = 16
+
+// watchesArt reports whether the pictures beside a source are part of its state. s is a stamp of the source.
+func (p *provider) watchesArt(s Stamp) bool { return p.folderFirst || s.hasArt() }
+
+// stat returns the state of the media at name. If art is set, that includes the pictures beside it. The state of a folder is
+// that of the pictures in it.
 func (p *provider) stat(ctx context.Context, name string, art bool) (Stamp, error) {
 	stamp, err := p.Stat(ctx, name)
 	if p.art == nil {
@@ -347,9 +281,9 @@ func (p *provider) stat(ctx context.Context, name string, art bool) (Stamp, erro
 	return stamp.withArt(found), err
 }
 
-// open opens the media at name. A folder is opened as a source of nothing: its picture is that of its files.
+// open opens the media at name. A folder becomes a source without content: its picture is one of its files.
 func (p *provider) open(ctx context.Context, name string) (*Source, error) {
-	src, err := checked(p.Open(ctx, name))
+	src, err := checkSource(p.Open(ctx, name))
 	if errors.Is(err, fs.ErrInvalid) && p.art != nil {
 		if found, listErr := p.art.candidates(ctx, name); listErr == nil {
 			src, err = BytesSource(name, Stamp{}.withArt(found), nil), nil
@@ -359,9 +293,9 @@ func (p *provider) open(ctx context.Context, name string) (*Source, error) {
 	return src, err
 }
 
-// extract returns the picture in src, which was opened at name in the state of stamp, or the one of its folder. The stamp
-// that it returns is that of all that was considered.
-func (p *provider) extract(ctx context.Context, e Extractor, src *Source, name string, stamp Stamp, folderFirst bool) (*Picture, Stamp, error) {
+// extract returns the picture in src, which was opened at name in the state of stamp, or the picture of its folder. It returns
+// the stamp of everything that was considered.
+func (p *provider) extract(ctx context.Context, src *Source, name string, stamp Stamp) (*Picture, Stamp, error) {
 	if src.folder {
 		found, err := p.art.candidates(ctx, name)
 		if err != nil {
@@ -369,27 +303,28 @@ func (p *provider) extract(ctx context.Context, e Extractor, src *Source, name s
 		}
 		pic, err := p.art.extract(ctx, found)
 		if errors.Is(err, ErrNoPicture) {
-			err = fmt.Errorf("%w: a folder without one: %w", ErrNoPicture, fs.ErrInvalid)
+			err = fmt.Errorf("%w: a folder without a picture: %w", ErrNoPicture, fs.ErrInvalid)
 		}
 		return pic, stamp, err
 	}
-	if p.art != nil && folderFirst {
-		if pic, now, err := p.extractBeside(ctx, name, stamp); !errors.Is(err, ErrNoPicture) {
+	if p.art != nil && p.folderFirst {
+		pic, now, err := p.extractBeside(ctx, name, stamp)
+		if !errors.Is(err, ErrNoPicture) {
 			return pic, now, err
-		} else {
-			stamp = now
 		}
+		stamp = now
 	}
-	pic, err := e.Extract(ctx, src)
+	pic, err := p.extractor.Extract(ctx, src)
 	if err == nil && (pic == nil || len(pic.Data) == 0) {
-		err = errors.New("the extractor returned nothing")
+		err = errors.New("the extractor returned no picture and no error")
 	}
-	if p.art != nil && !folderFirst && errors.Is(err, ErrNoPicture) {
+	if p.art != nil && !p.folderFirst && errors.Is(err, ErrNoPicture) {
 		return p.extractBeside(ctx, name, stamp)
 	}
-	return pic, stamp, ownError(err)
+	return pic, stamp, extractorError(err)
 }
 
+// extractBeside returns the picture of the folder of name, and stamp with the state of the folder's pictures.
 func (p *provider) extractBeside(ctx context.Context, name string, stamp Stamp) (*Picture, Stamp, error) {
 	found, err := p.art.beside(ctx, name)
 	if err != nil {
@@ -402,13 +337,13 @@ func (p *provider) extractBeside(ctx context.Context, name string, stamp Stamp) 
 	return pic, stamp, err
 }
 
-// ownError keeps an extractor's error from passing for a statement about the source: that something else is missing or
-// invalid does not mean that the source is.
-func ownError(err error) error {
+// extractorError removes fs.ErrNotExist and fs.ErrInvalid from an extractor's error. They would say that the source is missing or
+// invalid, and not something that the extractor needs.
+func extractorError(err error) error {
 	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrInvalid) {
 		return err
 	}
-	if missingTool(err) {
+	if isMissingTool(err) {
 		return errNoTool
 	}
 	for _, verdict := range []error{ErrNoPicture, ErrUnsupported, ErrCorrupt, ErrTooLarge} {
@@ -421,17 +356,17 @@ func ownError(err error) error {
 
 // An Extractor finds the picture in a piece of media. It is called by several goroutines at once. Its errors mean:
 //
-//   - [ErrUnsupported]: not mine, ask the next one.
-//   - [ErrNoPicture]: mine, healthy, and I have looked everywhere: there is none. This is final, and remembered.
-//   - [ErrCorrupt]: mine, and broken. This is remembered too.
-//   - Anything else is a failure of the moment and is not remembered. It never counts as the source's [fs.ErrNotExist].
+//   - [ErrUnsupported]: the extractor does not know this kind of media. The next extractor is asked.
+//   - [ErrNoPicture]: the media is of a known kind, healthy, and has no picture anywhere. This is final, and remembered.
+//   - [ErrCorrupt]: the media is of a known kind, and broken. This is remembered too.
+//   - Any other error may pass, and is not remembered. It never counts as the source's [fs.ErrNotExist].
 //
-// A panic becomes an error of the Get that caused it, unless it happens in a goroutine that the Extractor started.
+// A panic becomes the error of the Get that caused it, unless it happens in a goroutine that the Extractor started.
 type Extractor interface {
 	Extract(ctx context.Context, src *Source) (*Picture, error)
 }
 
-// An ExtractorFunc is a function that is an [Extractor].
+// An ExtractorFunc is a function used as an [Extractor].
 type ExtractorFunc func(ctx context.Context, src *Source) (*Picture, error)
 
 // Extract calls f.
@@ -439,17 +374,17 @@ func (f ExtractorFunc) Extract(ctx context.Context, src *Source) (*Picture, erro
 	return f(ctx, src)
 }
 
-// A Picture is what an Extractor found.
+// A Picture is the result of an Extractor.
 type Picture struct {
-	Data []byte // an encoded image; it belongs to the cache from now on
+	Data []byte // an encoded image; it must not be modified afterwards
 
-	ffmpeg      *FFmpeg // to decode Data if Go cannot; nil: there is none, or it has done so
+	ffmpeg      *FFmpeg // decodes Data if Go cannot; nil: there is none, or Data is its output
 	orientation int     // as in EXIF; 0: as Data says
 }
 
 func (p *Picture) canRescue() bool { return p.ffmpeg != nil }
 
-// rescuedBy returns p with f, if it has none. It is another Picture, since an Extractor may return one and the same many times.
+// rescuedBy returns p with f unless p has an ffmpeg. It returns a copy, because an Extractor may return the same Picture often.
 func (p *Picture) rescuedBy(f *FFmpeg) *Picture {
 	if p == nil || p.ffmpeg != nil || f == nil {
 		return p
@@ -457,18 +392,17 @@ func (p *Picture) rescuedBy(f *FFmpeg) *Picture {
 	return &Picture{p.Data, f, p.orientation}
 }
 
-// rescue returns p as decoded by ffmpeg.
+// rescue returns the picture that ffmpeg decodes from p.
 func (p *Picture) rescue(ctx context.Context) (*Picture, error) {
 	data, err := p.ffmpeg.decode(ctx, p.Data)
 	if err != nil {
-		return nil, ownError(err)
+		return nil, extractorError(err)
 	}
 	return &Picture{Data: data, orientation: render.Orientation(p.Data)}, nil
 }
 
-// FirstOf returns an Extractor that asks one after the other for as long as they answer [ErrUnsupported]. Any other
-// answer is final. If an [FFmpeg] is among them, it also decodes the pictures of the others that Go cannot decode, be it
-// that they are damaged or of a kind like AVIF.
+// FirstOf returns an Extractor that asks each of extractors in turn, until one answers anything except [ErrUnsupported]. If an
+// [FFmpeg] is among them, it also decodes pictures of the others that Go cannot decode: damaged ones, and kinds such as AVIF.
 func FirstOf(extractors ...Extractor) Extractor { return firstOf(slices.Clone(extractors)) }
 
 type firstOf []Extractor
@@ -484,7 +418,7 @@ func (list firstOf) Extract(ctx context.Context, src *Source) (*Picture, error) 
 	return nil, ErrUnsupported
 }
 
-// ffmpegOf returns the FFmpeg that e is or asks, as far as that can be seen.
+// ffmpegOf returns the FFmpeg that e is or that a FirstOf contains, or nil.
 func ffmpegOf(e Extractor) *FFmpeg {
 	switch e := e.(type) {
 	case *FFmpeg:
@@ -502,12 +436,12 @@ func ffmpegOf(e Extractor) *FFmpeg {
 // DefaultExtractor returns FirstOf(Images(), CoverArt(), &FFmpeg{}).
 func DefaultExtractor() Extractor { return FirstOf(Images(), CoverArt(), &FFmpeg{}) }
 
-// maxImageFile bounds the file that Images reads into memory. A picture that is larger cannot be decoded in the default
-// DecodeBytes anyway.
+// maxImageFile is the length of the largest file that Images reads into memory. Larger ones rarely fit in the default
+// DecodeBytes.
 const maxImageFile = 64 << 20
 
-// Images returns an Extractor for media that is itself a picture, told by content: JPEG, PNG, GIF, WebP, BMP and TIFF.
-// One of more than 64 MiB is ErrTooLarge.
+// Images returns an Extractor for media that is itself a picture: JPEG, PNG, GIF, WebP, BMP and TIFF, recognized by content. A
+// file of more than 64 MiB is [ErrTooLarge].
 func Images() Extractor { return ExtractorFunc(extractImage) }
 
 func extractImage(ctx context.Context, src *Source) (*Picture, error) {
@@ -524,14 +458,14 @@ func extractImage(ctx context.Context, src *Source) (*Picture, error) {
 	data := make([]byte, src.Size)
 	r := io.NewSectionReader(src.Content, 0, src.Size)
 	for n := 0; n < len(data); {
-		// In steps, so that a slow share does not hold up a caller who has left.
+		// In steps, so that reading from a slow share ends soon after it is canceled.
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		m, err := io.ReadFull(r, data[n:min(n+1<<20, len(data))])
 		n += m
 		if err == io.EOF {
-			err = io.ErrUnexpectedEOF // cut off under us
+			err = io.ErrUnexpectedEOF // the file became shorter meanwhile
 		}
 		if err != nil {
 			return nil, fmt.Errorf("reading: %w", err)
@@ -540,9 +474,9 @@ func extractImage(ctx context.Context, src *Source) (*Picture, error) {
 	return &Picture{Data: data}, nil
 }
 
-// CoverArt returns an Extractor for the covers that are embedded in music. It reads them where they lie, in Go, with no
-// process and little more I/O than the picture itself. A song without one is [ErrNoPicture]; a film without one is
-// [ErrUnsupported], since its picture is a frame.
+// CoverArt returns an Extractor for covers that are embedded in audio files. It is written in Go, starts no process, and reads
+// little more than the picture itself. A song without a cover is [ErrNoPicture]. A film without one is [ErrUnsupported], because
+// its picture is a frame.
 func CoverArt() Extractor { return ExtractorFunc(extractCover) }
 
 func extractCover(ctx context.Context, src *Source) (*Picture, error) {
@@ -560,13 +494,12 @@ func extractCover(ctx context.Context, src *Source) (*Picture, error) {
 	return nil, err
 }
 
-// FFmpeg is an [Extractor] for everything else: it runs ffmpeg, never more than Processes at once. The zero value is
-// ready. It is used by pointer and must not be copied; the limit is the value's, so one that is shared by two caches
-// limits them together.
+// FFmpeg is an [Extractor] for all other media. It runs ffmpeg. The zero value is ready to use. An FFmpeg is used by pointer and
+// must not be copied. Two caches that share one share its limit of processes.
 //
-// No file makes it read another file or reach for the network: ffmpeg gets an open descriptor and no name, and runs under
-// limits of memory, time and output. SECURITY.md tells what else is taken from it on which system. Where ffmpeg is missing
-// the error matches exec.ErrNotFound.
+// No media file can make ffmpeg read another file or use the network: ffmpeg gets an open descriptor instead of a name, and runs
+// under limits of memory, time and output. SECURITY.md lists what else is restricted on which system. If ffmpeg is missing, the
+// error matches [exec.ErrNotFound].
 type FFmpeg struct {
 	Path      string        // "" means ffmpeg in PATH
 	Processes int           // at once; 0 means 2
@@ -586,13 +519,13 @@ func (f *FFmpeg) Extract(ctx context.Context, src *Source) (*Picture, error) {
 	return &Picture{Data: data}, nil
 }
 
-// decode decodes a picture that Go cannot, or that is damaged.
+// decode decodes a picture that Go cannot decode, such as a damaged one.
 func (f *FFmpeg) decode(ctx context.Context, data []byte) ([]byte, error) {
 	data, err := f.use().Decode(ctx, data, callerOf(ctx))
 	return data, ffmpegError(err)
 }
 
-// build identifies the binary; it is "" if there is none.
+// build identifies the ffmpeg binary. It returns "" if there is none.
 func (f *FFmpeg) build() string { return f.use().Build() }
 
 func (f *FFmpeg) use() *ffmpeg.Tool {
@@ -626,12 +559,13 @@ func (n *processCounter) start() (ended func()) {
 	return func() { n.running.Add(-1) }
 }
 
-// callerKey is the key of an ffmpeg.Caller: for whom an extractor works. It travels in the context, so that a process counts
-// for the cache that it works for although its FFmpeg may be wrapped or shared.
+// callerKey is the context key of an ffmpeg.Caller. The caller travels in the context, because an FFmpeg may be wrapped in
+// another Extractor or shared by several caches.
 type callerKey struct{}
 
-func withCaller(ctx context.Context, groups []string, started, waits func() (done func())) context.Context {
-	return context.WithValue(ctx, callerKey{}, ffmpeg.Caller{Groups: groups, Started: started, Waits: waits})
+// withCaller returns the context for an extractor whose ffmpeg processes wait as work of groups, see [ffmpeg.Caller].
+func withCaller(ctx context.Context, groups []string, idle <-chan struct{}, started, waits func() (done func())) context.Context {
+	return context.WithValue(ctx, callerKey{}, ffmpeg.Caller{Groups: groups, Idle: idle, Started: started, Waits: waits})
 }
 
 func callerOf(ctx context.Context) ffmpeg.Caller {
@@ -639,7 +573,7 @@ func callerOf(ctx context.Context) ffmpeg.Caller {
 	return by
 }
 
-// errNoTool says that ffmpeg is missing, and not where it was looked for.
+// errNoTool says that ffmpeg is missing, without the path that was searched.
 var errNoTool = fmt.Errorf("ffmpeg: %w", exec.ErrNotFound)
 
-func missingTool(err error) bool { return errors.Is(err, exec.ErrNotFound) }
+func isMissingTool(err error) bool { return errors.Is(err, exec.ErrNotFound) }

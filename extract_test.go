@@ -407,7 +407,7 @@ func TestReadErrors(t *testing.T) {
 	data := plain(30, 30, red)
 	for _, e := range []Extractor{Images(), CoverArt()} {
 		_, err := e.Extract(t.Context(), &Source{Size: int64(len(data)), Content: failing{}})
-		if !errors.Is(err, syscall.EIO) || lasting(err) != store.Picture {
+		if !errors.Is(err, syscall.EIO) || causeOf(err) != store.Picture {
 			t.Errorf("got %v", err)
 		}
 	}

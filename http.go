@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,7 +37,7 @@ func HTTPStatus(err error) int {
 		return 499 // nginx's "client closed request"
 	case errors.Is(err, context.DeadlineExceeded):
 		return http.StatusGatewayTimeout
-	case errors.Is(err, ErrBusy), errors.Is(err, ErrClosed), missingTool(err):
+	case errors.Is(err, ErrBusy), errors.Is(err, ErrClosed), isMissingTool(err):
 		return http.StatusServiceUnavailable
 	case errors.Is(err, ErrNoPicture):
 		return http.StatusNotFound
@@ -225,14 +224,14 @@ func (c *Cache) notModified(w http.ResponseWriter, r *http.Request, req *Request
 	match := r.Header.Get("If-None-Match")
 	var k key
 	if match == "" || strings.Contains(match, "*") || !simple(r) ||
-		c.key(req, &k) != nil || c.providers[req.Provider] == nil {
+		c.keyOf(req, &k) != nil || c.providers[req.Provider] == nil {
 		return false
 	}
 	var tag string
 	if e := c.memory.get(&k); e != nil && e.version == req.Version {
 		tag = e.thumb.ETag // spares a hash, which is much of what there is to do
 	} else {
-		tag = c.etag(hashOf(k.source), &k, Stamp{}, req.Version)
+		tag = c.recipe.etag(hashOf(k.source), &k, &made{version: req.Version})
 	}
 	if !matches(match, tag) {
 		return false
@@ -253,7 +252,7 @@ func (c *Cache) failed(w http.ResponseWriter, r *http.Request, req *Request, err
 		return
 	case status == 499:
 		status = http.StatusServiceUnavailable // somebody else gave up, the provider say: the client is still there
-	case missingTool(err):
+	case isMissingTool(err):
 		why = "ffmpeg was not found on this server"
 	case errors.Is(err, ErrBusy):
 		why = "too much work is waiting"
@@ -448,19 +447,6 @@ func (r Request) URL() string {
 		b.WriteString("&v=" + url.QueryEscape(r.Version))
 	}
 	return b.String()
-}
-
-// Version returns a short text, of letters, digits, "-" and "_", that changes with the stamp: a [Request.Version] for those
-// who have no better one. The zero Stamp says nothing of its source and has none: the text is empty. What a provider's Stat
-// returns is about the source alone, so a new picture beside it, as in [Config.FolderArt], does not change the text.
-func (s Stamp) Version() string {
-	if s.equal(Stamp{}) {
-		return ""
-	}
-	b := binary.LittleEndian.AppendUint64(nil, uint64(s.Size))
-	b = binary.LittleEndian.AppendUint64(b, uint64(s.ModTime.Unix()))
-	b = binary.LittleEndian.AppendUint32(b, uint32(s.ModTime.Nanosecond()))
-	return digest(append(b, s.Tag...))
 }
 
 // tileColours are those of letter tiles, each dark enough for white letters.

@@ -689,7 +689,7 @@ func TestHandlerConditions(t *testing.T) {
 
 	// A version that was never made is not modified either, but nobody knows that there is one.
 	c.Invalidate("p", "a")
-	etag := c.etag(hashOf(source{"p", "a"}), &key{size: 20}, Stamp{}, "1")
+	etag := c.recipe.etag(hashOf(source{"p", "a"}), &key{size: 20}, &made{version: "1"})
 	_, opens := s.calls()
 	if w := ask(h, "GET", "/thumb/p/a?size=20&v=1", "If-None-Match", etag); w.Code != 304 {
 		t.Errorf("%d", w.Code)

@@ -1,7 +1,6 @@
 package thumbcache
 
 import (
-	"container/list"
 	"hash/maphash"
 	"math/bits"
 	"sync"
@@ -11,71 +10,125 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// Bounds of what memory keeps besides thumbnails. A failure is some 200 bytes; without a folder, memory is the only place
-// that can spare a library of 100,000 songs without art 100,000 extractions.
+// Bounds of what memory holds besides thumbnails. A failure takes some 200 bytes. Without a Dir, memory is the only place
+// that can spare a library of 100,000 songs without covers 100,000 extractions.
 const (
+	defaultMemoryEntries = 50
 	maxLooks             = 1 << 14
 	maxFailures          = 1 << 12
 	maxFailuresNoDisk    = 1 << 17
-	maxKeptPictures      = 32
-	maxKeptBytes         = 32 << 20
-	keepPicture          = 20 * time.Second
+	maxRecentPictures    = 32
+	maxRecentBytes       = 32 << 20
+	recentFor            = 20 * time.Second // how long an extracted picture waits for the next size; longer would hold its memory for little
 	maxSlots             = 1 << 16
-	defaultMemoryEntries = 50
 )
 
-// memory is the first tier: thumbnails by key, least recently used first out, bounded in entries and bytes. It also holds
-// what is known about sources: when they were last looked at, why they failed, and the pictures extracted a moment ago.
-// It may be used from several goroutines.
-type memory struct {
-	maxEntries int   // negative: no thumbnails are kept
-	maxBytes   int64 // negative: no limit
+// A source is one piece of media.
+type source struct{ provider, path string }
 
-	seed maphash.Seed
-	// slots lets a hit find its entry without the lock: an entry is in at most one slot, that of its hash. A slot is
-	// written only under mu, and never holds an entry that is not in entries.
-	slots  []atomic.Pointer[entry]
-	newest atomic.Pointer[entry] // the front of order, or one that was removed
-
-	mu       sync.Mutex // protects the fields below
-	entries  map[key]*entry
-	order    *list.List // of *entry, most recently used first
-	bytes    int64
-	looks    *simplelru.LRU[source, *look]
-	failures *simplelru.LRU[source, failure]
-	pictures *simplelru.LRU[source, *kept]
-	kept     int64 // bytes in pictures
+// A key identifies one thumbnail, or with none set the remembered failure of a source.
+type key struct {
+	source
+	size   int
+	fit    Fit
+	format Format
+	none   bool
 }
 
-// An entry is one thumbnail, in memory or fresh from disk.
-type entry struct {
-	key     key
-	thumb   *Thumbnail
+// A sourceFlight identifies work on one state of a source. The generation keeps a Get that starts after Invalidate from
+// joining work that began before.
+type sourceFlight struct {
+	source
+	version string // as in Request
+	gen     uint64
+}
+
+// generations order publishing against Invalidate. Invalidate begins the next generation of a source, and then removes the
+// source from each tier under that tier's lock. Work publishes to a tier under the same lock, and only if the generation is
+// still the one in which it began. Sources share 256 generations by hash, so Invalidate of one source sometimes makes the
+// work of another go unpublished; it is then made again.
+type generations struct {
+	seed    maphash.Seed
+	stripes [256]stripe
+}
+
+type stripe struct {
+	gen atomic.Uint64
+	// The disk tier has locks of its own: if a disk hangs, only changes of the sources that share a stripe wait for it.
+	disk sync.Mutex
+}
+
+func (g *generations) stripe(s source) *stripe {
+	return &g.stripes[maphash.Comparable(g.seed, s)%uint64(len(g.stripes))]
+}
+
+func (g *generations) of(s source) uint64 { return g.stripe(s).gen.Load() }
+
+// next begins the next generation of s.
+func (g *generations) next(s source) uint64 { return g.stripe(s).gen.Add(1) }
+
+// isCurrent reports whether the generation of f is still the one of its source.
+func (g *generations) isCurrent(f sourceFlight) bool { return g.of(f.source) == f.gen }
+
+// made says which state of its source something was made from.
+type made struct {
 	stamp   Stamp
-	version string // the request's, if it had one; then the stamp is only what the source said when it was opened
-	look    *look  // nil: not looked at since it was made, or trusted by its version
-	elem    *list.Element
+	version string // of the request, if it had one; then stamp is only what the source said when it was opened
 }
 
-// fresh reports whether e may be served for version without another thought.
+// isVersion reports whether version is that of m, or if m has none, that of its stamp.
+func (m *made) isVersion(version string) bool {
+	return version == m.version || m.version == "" && version == m.stamp.Version()
+}
+
+// A standing says whether something may still be served.
+type standing uint8
+
+const (
+	outdated  standing = iota // its source is known to be in another state
+	unchecked                 // its source was not checked lately
+	current                   // its source is known to be in the state that it was made from
+)
+
+// compare decides all of freshness: whether what was made from m may be served to a request for version, which is empty if
+// the request has none. last is the last look at the source, or nil.
+func compare(m *made, version string, last *look) standing {
+	switch {
+	case version != "" && m.isVersion(version):
+		return current
+	case version != "":
+		return outdated
+	case last == nil || last.due.Load():
+		return unchecked
+	case last.stamp.equal(m.stamp):
+		return current
+	}
+	return outdated
+}
+
+// An entry is one thumbnail, in memory or read from disk.
+type entry struct {
+	made
+	key   key
+	thumb *Thumbnail
+	look  *look // the last look at the source, in the state that the thumbnail was made from; nil: none yet
+}
+
+// fresh reports whether compare says current, without comparing stamps: look is due as soon as the source is seen in another
+// state. It runs for every hit in memory.
 func (e *entry) fresh(version string) bool {
 	if version != "" {
-		return isVersion(version, e.version, e.stamp)
+		return e.isVersion(version)
 	}
 	return e.look != nil && !e.look.due.Load()
 }
 
-// isVersion reports whether version is that of what was made for a request with the version made, or with none from stamp.
-func isVersion(version, made string, stamp Stamp) bool {
-	return version == made || made == "" && version == stamp.Version()
-}
-
-// A look is what the provider last said about a source. A timer sets due when it is too long ago, so that no hit has to
-// read a clock, which would cost as much as the hit.
+// A look is what the provider last said about a source. A timer sets due after Config.Revalidate, because reading a clock
+// would double the price of a hit in memory.
 type look struct {
 	stamp Stamp
 	due   atomic.Bool
-	timer *time.Timer // nil: trusted for ever
+	timer *time.Timer // nil: never due
 }
 
 func (l *look) stop() {
@@ -87,38 +140,57 @@ func (l *look) stop() {
 
 // A failure is a remembered "no picture", "unsupported" or "corrupt".
 type failure struct {
-	err     error
-	stamp   Stamp
-	version string
-	made    time.Time
-	ffmpeg  string // the one that was there, if the failure depends on it
+	made
+	err    error
+	at     time.Time
+	ffmpeg string // the ffmpeg that the failure depends on; "" if it depends on none
 }
 
-// kept is a picture that was just extracted. The next size of it needs no extraction.
-type kept struct {
-	pic     *Picture
-	stamp   Stamp
-	version string
-	timer   *time.Timer
+// A recentPicture was just extracted. Other sizes of it need no extraction.
+type recentPicture struct {
+	made
+	pic   *Picture
+	timer *time.Timer
 }
 
-func newMemory(maxEntries int, maxBytes int64, maxFailures int) *memory {
-	m := &memory{
-		maxEntries: maxEntries,
-		maxBytes:   maxBytes,
-		seed:       maphash.MakeSeed(),
-		entries:    make(map[key]*entry),
-		order:      list.New(),
-	}
+// memory is the first tier. It holds thumbnails, bounded in number and bytes, and what is known about sources: the last look,
+// the last failure, and the picture if it was extracted a moment ago. All of that is lost least recently used first. It may
+// be used from several goroutines at once.
+type memory struct {
+	maxEntries  int   // negative: no thumbnails are kept
+	maxBytes    int64 // of thumbnails; negative: no limit
+	generations *generations
+
+	seed maphash.Seed
+	// slots lets a hit find its entry without the lock. An entry is in at most one slot, that of its hash. A slot is written
+	// only under mu, and never holds an entry that is not in thumbs.
+	slots  []atomic.Pointer[entry]
+	newest atomic.Pointer[entry] // the most recently used entry, or one that was removed
+
+	mu          sync.Mutex // protects the fields below
+	thumbs      *simplelru.LRU[key, *entry]
+	bytes       int64 // of thumbs
+	looks       *simplelru.LRU[source, *look]
+	failures    *simplelru.LRU[source, *failure]
+	pictures    *simplelru.LRU[source, *recentPicture]
+	recentBytes int64 // of pictures
+}
+
+func newMemory(maxEntries int, maxBytes int64, maxFailures int, g *generations) *memory {
+	m := &memory{maxEntries: maxEntries, maxBytes: maxBytes, generations: g, seed: maphash.MakeSeed()}
 	if maxEntries > 0 {
 		m.slots = make([]atomic.Pointer[entry], 1<<bits.Len(uint(2*min(maxEntries, maxSlots/4))))
 	}
 	// NewLRU fails only for a size below 1.
+	m.thumbs, _ = simplelru.NewLRU(max(maxEntries, 1), func(k key, e *entry) {
+		m.bytes -= int64(len(e.thumb.Data))
+		m.slot(&k).CompareAndSwap(e, nil)
+	})
 	m.looks, _ = simplelru.NewLRU(maxLooks, func(_ source, l *look) { l.stop() })
-	m.failures, _ = simplelru.NewLRU[source, failure](maxFailures, nil)
-	m.pictures, _ = simplelru.NewLRU(maxKeptPictures, func(_ source, k *kept) {
-		k.timer.Stop()
-		m.kept -= int64(len(k.pic.Data))
+	m.failures, _ = simplelru.NewLRU[source, *failure](maxFailures, nil)
+	m.pictures, _ = simplelru.NewLRU(maxRecentPictures, func(_ source, p *recentPicture) {
+		p.timer.Stop()
+		m.recentBytes -= int64(len(p.pic.Data))
 	})
 	return m
 }
@@ -130,72 +202,69 @@ func (m *memory) get(k *key) *entry {
 	}
 	slot := m.slot(k)
 	if e := slot.Load(); e != nil && e.key == *k {
-		// Recency is worth the lock only if it changes and nobody else has it: a storm must not queue up here.
+		// Concurrent hits must not queue up for the lock only to record that the entry was used.
 		if m.newest.Load() != e && m.mu.TryLock() {
-			if e.elem != nil {
-				m.usedLocked(e)
-			}
+			m.useLocked(k)
 			m.mu.Unlock()
 		}
 		return e
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	e := m.entries[*k]
+	e := m.useLocked(k)
 	if e != nil {
-		m.usedLocked(e)
 		slot.Store(e)
 	}
 	return e
 }
 
-func (m *memory) usedLocked(e *entry) {
-	m.order.MoveToFront(e.elem)
-	m.newest.Store(e)
+// useLocked returns the entry for k, or nil, and makes it the most recently used one.
+func (m *memory) useLocked(k *key) *entry {
+	e, ok := m.thumbs.Get(*k)
+	if ok {
+		m.newest.Store(e)
+	}
+	return e
 }
 
-// slot returns the place of k. Sizes of one source lie in a row: hashing more than the path would cost more than it buys.
+// slot returns the slot for k. Sizes of one source are neighbours: hashing more than the path would cost more than it saves.
 func (m *memory) slot(k *key) *atomic.Pointer[entry] {
 	h := maphash.String(m.seed, k.path) + uint64(k.size)
 	return &m.slots[h&uint64(len(m.slots)-1)]
 }
 
-// put keeps e, in place of what was kept for its key, and forgets the least recently used until the bounds hold.
-func (m *memory) put(e *entry) {
+// put stores e, from work that began in generation gen, and evicts other entries until the limits hold. The entry is fresh if
+// the last look saw the source in the state that e was made from.
+func (m *memory) put(gen uint64, e entry) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.removeLocked(m.entries[e.key])
-	size := int64(len(e.thumb.Data))
-	if m.slots == nil || m.maxBytes >= 0 && size > m.maxBytes {
+	if m.slots == nil || m.generations.of(e.key.source) != gen {
 		return
 	}
-	for len(m.entries) >= m.maxEntries || m.maxBytes >= 0 && m.bytes+size > m.maxBytes {
-		m.removeLocked(m.order.Back().Value.(*entry))
+	m.thumbs.Remove(e.key)
+	size := int64(len(e.thumb.Data))
+	if m.maxBytes >= 0 && size > m.maxBytes {
+		return
 	}
-	e.elem = m.order.PushFront(e)
-	m.newest.Store(e)
-	m.entries[e.key] = e
+	for m.thumbs.Len() >= m.maxEntries || m.maxBytes >= 0 && m.bytes+size > m.maxBytes {
+		m.thumbs.RemoveOldest()
+	}
+	e.look = nil
+	if l, ok := m.looks.Get(e.key.source); ok && l.stamp.equal(e.stamp) {
+		e.look = l
+	}
+	m.thumbs.Add(e.key, &e)
+	m.newest.Store(&e)
 	m.bytes += size
 }
 
-func (m *memory) removeLocked(e *entry) {
-	if e == nil {
-		return
-	}
-	delete(m.entries, e.key)
-	m.order.Remove(e.elem)
-	e.elem = nil
-	m.bytes -= int64(len(e.thumb.Data))
-	m.slot(&e.key).CompareAndSwap(e, nil)
-}
-
-// drop forgets all of a source, its failure and its last look too.
-func (m *memory) drop(s source) {
+// remove removes everything about s.
+func (m *memory) remove(s source) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for k, e := range m.entries {
+	for _, k := range m.thumbs.Keys() {
 		if k.source == s {
-			m.removeLocked(e)
+			m.thumbs.Remove(k)
 		}
 	}
 	m.looks.Remove(s)
@@ -203,12 +272,15 @@ func (m *memory) drop(s source) {
 	m.pictures.Remove(s)
 }
 
-// looked remembers that the provider has just said stamp about s. Entries that were made from another stamp are fresh no
-// longer: their look is due.
-func (m *memory) looked(s source, stamp Stamp, trust time.Duration) *look {
+// recordLook records that the provider has just said stamp about the source of f, and returns the look. The look becomes due
+// after trust, or never if trust is negative. Entries that were made from another stamp are no longer fresh.
+func (m *memory) recordLook(f sourceFlight, stamp Stamp, trust time.Duration) *look {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	l, ok := m.looks.Get(s)
+	if !m.generations.isCurrent(f) {
+		return &look{stamp: stamp}
+	}
+	l, ok := m.looks.Get(f.source)
 	if ok && l.stamp.equal(stamp) {
 		if l.timer != nil {
 			l.timer.Reset(trust)
@@ -216,19 +288,17 @@ func (m *memory) looked(s source, stamp Stamp, trust time.Duration) *look {
 		l.due.Store(false)
 		return l
 	}
-	if ok {
-		m.looks.Remove(s) // stops it
-	}
+	m.looks.Remove(f.source) // which stops it
 	l = &look{stamp: stamp}
 	if trust >= 0 {
 		l.timer = time.AfterFunc(trust, func() { l.due.Store(true) })
 	}
-	m.looks.Add(s, l)
+	m.looks.Add(f.source, l)
 	return l
 }
 
-// look returns the last look at s if it is not due, else nil.
-func (m *memory) look(s source) *look {
+// lastLook returns the last look at s unless it is due, or nil.
+func (m *memory) lastLook(s source) *look {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if l, ok := m.looks.Get(s); ok && !l.due.Load() {
@@ -237,68 +307,73 @@ func (m *memory) look(s source) *look {
 	return nil
 }
 
-func (m *memory) fail(s source, f failure) {
+func (m *memory) putFailure(f sourceFlight, failed *failure) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.failures.Add(s, f)
+	if m.generations.isCurrent(f) {
+		m.failures.Add(f.source, failed)
+	}
 }
 
-func (m *memory) forgive(s source) {
+func (m *memory) removeFailure(f sourceFlight) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.failures.Remove(s)
+	if m.generations.isCurrent(f) {
+		m.failures.Remove(f.source)
+	}
 }
 
-func (m *memory) failure(s source) (failure, bool) {
+// failure returns the remembered failure of s, or nil.
+func (m *memory) failure(s source) *failure {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.failures.Get(s)
+	f, _ := m.failures.Get(s)
+	return f
 }
 
-// keep holds on to a picture for a short while.
-func (m *memory) keep(s source, version string, stamp Stamp, pic *Picture) {
+// putPicture keeps an extracted picture for a short while.
+func (m *memory) putPicture(f sourceFlight, stamp Stamp, pic *Picture) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	size := int64(len(pic.Data))
-	if size > maxKeptBytes {
+	if size > maxRecentBytes || !m.generations.isCurrent(f) {
 		return
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.pictures.Remove(s)
-	k := &kept{pic: pic, stamp: stamp, version: version}
-	k.timer = time.AfterFunc(keepPicture, func() {
+	m.pictures.Remove(f.source)
+	p := &recentPicture{made: made{stamp, f.version}, pic: pic}
+	p.timer = time.AfterFunc(recentFor, func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		if now, ok := m.pictures.Peek(s); ok && now == k {
-			m.pictures.Remove(s)
+		if now, ok := m.pictures.Peek(f.source); ok && now == p {
+			m.pictures.Remove(f.source)
 		}
 	})
-	m.pictures.Add(s, k)
-	for m.kept += size; m.kept > maxKeptBytes; {
+	m.pictures.Add(f.source, p)
+	for m.recentBytes += size; m.recentBytes > maxRecentBytes; {
 		m.pictures.RemoveOldest()
 	}
 }
 
-// picture returns the kept picture of s, or nil.
-func (m *memory) picture(s source) *kept {
+// picture returns the picture of s if it was extracted a moment ago, or nil.
+func (m *memory) picture(s source) *recentPicture {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	k, _ := m.pictures.Get(s)
-	return k
+	p, _ := m.pictures.Get(s)
+	return p
 }
 
+// size returns the number of thumbnails and the sum of their lengths in bytes.
 func (m *memory) size() (entries, bytes int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return int64(len(m.entries)), m.bytes
+	return int64(m.thumbs.Len()), m.bytes
 }
 
-// close stops all timers and forgets everything.
+// close stops all timers and removes everything.
 func (m *memory) close() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, e := range m.entries {
-		m.removeLocked(e)
-	}
+	m.thumbs.Purge()
 	m.looks.Purge()
 	m.failures.Purge()
 	m.pictures.Purge()

@@ -45,6 +45,7 @@ import (
 	"time"
 
 	"github.com/thumbcache/thumbcache/internal/proc"
+	"github.com/thumbcache/thumbcache/internal/turns"
 	"golang.org/x/sync/semaphore"
 )
 
@@ -76,8 +77,8 @@ type Tool struct {
 	Timeout   time.Duration // for one process; 0 or less means 20s
 
 	once   sync.Once
-	slots  *queue
-	spools *queue              // temporary files that have no slot yet: content that comes slowly keeps nobody from one
+	slots  *turns.Queue
+	spools *turns.Queue        // temporary files that have no slot yet: content that comes slowly keeps nobody from one
 	asking *semaphore.Weighted // 1; guards build
 	build  build
 }
@@ -102,8 +103,8 @@ func (t *Tool) init() {
 	if t.Timeout <= 0 {
 		t.Timeout = 20 * time.Second
 	}
-	t.slots = newQueue(t.Processes)
-	t.spools = newQueue(t.Processes)
+	t.slots = turns.New(t.Processes, -1)
+	t.spools = turns.New(t.Processes, -1)
 	t.asking = semaphore.NewWeighted(1)
 }
 
@@ -113,6 +114,10 @@ type Caller struct {
 	// slow group cannot keep the others waiting.
 	Groups []string
 
+	// Idle is nil if a request waits for the picture. Otherwise it is closed as soon as one does. Idle work leaves a process to
+	// requests.
+	Idle <-chan struct{}
+
 	// Waits, if it is not nil, is called when the wait for others begins, and what it returns when that has ended.
 	Waits func() (done func())
 
@@ -121,11 +126,11 @@ type Caller struct {
 }
 
 // wait waits for a slot of q.
-func (by Caller) wait(ctx context.Context, q *queue) (release func(), err error) {
+func (by Caller) wait(ctx context.Context, q *turns.Queue) (release func(), err error) {
 	if by.Waits != nil {
 		defer by.Waits()()
 	}
-	return q.acquire(ctx, by.Groups...)
+	return q.Acquire(ctx, by.Idle, by.Groups...)
 }
 
 // Extract returns the picture in the media of size bytes in r, as an encoded image: an attached picture as it is, else a

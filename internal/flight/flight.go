@@ -1,8 +1,8 @@
-// Package flight coalesces calls that want the same thing: one does the work, all of them share what it returns.
+// Package flight merges concurrent calls for the same key: one goroutine does the work, and all callers share its result.
 //
-// It differs from [golang.org/x/sync/singleflight] in whose work it is. There the first caller runs the function, under
-// its own context; here the call belongs to everybody who waits for it. A caller that gives up returns at once, and when
-// the last one has, the context of the work is cancelled and the next caller starts afresh. A panic becomes an error.
+// It differs from [golang.org/x/sync/singleflight] in who owns the work. There the first caller runs the function under its
+// own context. Here the work belongs to all callers that wait for it. A caller whose context ends returns at once. When the
+// last caller has left, the work is canceled, and the next caller starts it again. A panic becomes an error for every caller.
 package flight
 
 import (
@@ -11,15 +11,16 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"time"
 )
 
-// ErrAbandoned is the cause of the context of a call whose last waiter has left.
-var ErrAbandoned = errors.New("flight: nobody waits for it any more")
+// ErrAbandoned is the cause of a canceled [Work] whose last caller has left.
+var ErrAbandoned = errors.New("flight: no caller waits for the work any more")
 
-var errGoexit = errors.New("flight: the function ended its goroutine")
+var errGoexit = errors.New("flight: the function called runtime.Goexit")
 
-// A PanicError is what the waiters of a call get when its function panicked. It matches no other error, whatever the value
-// is: what somebody panicked with is no answer.
+// A PanicError is the error of a call whose function panicked. It wraps no other error, even if the function panicked with
+// one: a panic value is not an answer.
 type PanicError struct {
 	Value any
 	Stack []byte
@@ -27,129 +28,233 @@ type PanicError struct {
 
 func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 
-// A Func does the work of a call. Its context ends when the last waiter has left, when the group closes, and when end is
-// called: end releases the waiters with an error although the function has not returned yet, as it may have to when it
-// hangs in a system call that nothing can interrupt.
-type Func[V any] func(ctx context.Context, end context.CancelCauseFunc) (V, error)
+// Work is the context of a function that a [Group] runs. It ends when the last caller has left, when the limit has passed,
+// when the group closes, and when End is called.
+type Work struct {
+	context.Context
 
-// A Group is a set of calls, at most one under way for each key. The zero value is ready; it must not be copied, and may
-// be used from several goroutines.
+	cancel context.CancelCauseFunc
+	limit  time.Duration
+	timer  *time.Timer // nil: no limit
+
+	mu    sync.Mutex // protects waits, and the timer against a late Reset
+	waits int        // calls of Waiting that are not done
+}
+
+// End cancels the work with err as its cause. Callers get err at once, even if the function hangs in a system call and does
+// not return.
+func (w *Work) End(err error) { w.cancel(err) }
+
+// Waiting stops the clock of [Group.Limit] while the function waits for a shared resource, such as a turn. The limit starts
+// over when done is called. Done may be called more than once.
+func (w *Work) Waiting() (done func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.waits++
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+	return sync.OnceFunc(func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.waits--; w.waits == 0 && w.timer != nil && w.Err() == nil {
+			w.timer.Reset(w.limit)
+		}
+	})
+}
+
+// finish releases the context and the timer when the function has returned.
+func (w *Work) finish() {
+	w.cancel(nil)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+}
+
+// idleKey is the context key of the channel that Idle returns.
+type idleKey struct{}
+
+// WithIdle returns a copy of ctx for a caller in no hurry, such as a job that runs in the background.
+func WithIdle(ctx context.Context) context.Context {
+	return context.WithValue(ctx, idleKey{}, make(chan struct{}))
+}
+
+// Idle returns a channel that is closed as soon as a caller in a hurry waits for the work that ctx belongs to. It returns
+// nil if there is one already: work is idle only if all its callers used [WithIdle]. Work inherits this from work that waits
+// for it.
+func Idle(ctx context.Context) <-chan struct{} {
+	hurry, _ := ctx.Value(idleKey{}).(chan struct{})
+	select {
+	case <-hurry:
+		return nil
+	default:
+		return hurry
+	}
+}
+
+// A Group runs at most one function at a time for each key. The zero value is ready to use. A Group must not be copied, and
+// may be used from several goroutines at once.
 type Group[K comparable, V any] struct {
+	// Limit is how long the work of one call may take. Then it ends with context.DeadlineExceeded. Zero means no limit. It must
+	// not change after the first call.
+	Limit time.Duration
+
 	mu      sync.Mutex
-	calls   map[K]*call[V] // calls that a newcomer may join; the context of all others has ended
+	calls   map[K]*call[V] // calls that callers may join; the work of all others has ended
 	running int            // functions that have not returned
 	closed  error          // why no call starts any more
 	wg      sync.WaitGroup
 }
 
 type call[V any] struct {
-	ctx     context.Context
-	cancel  context.CancelCauseFunc
-	waiters int           // guarded by Group.mu
+	work    *Work
+	callers int           // guarded by Group.mu
+	hurry   chan struct{} // closed when a caller is in a hurry; nil if the first one was; guarded by Group.mu
 	done    chan struct{} // closed when val and err are final
 	val     V             // written before done is closed, read after
 	err     error
 }
 
-// Do returns what fn returns for key, calling it in a goroutine of its own unless a call for key is under way; joined
-// tells which. When ctx ends first, Do returns its error at once. A function that panics or ends its goroutine is an error.
-func (g *Group[K, V]) Do(ctx context.Context, key K, fn Func[V]) (v V, joined bool, err error) {
+// Do returns the result of fn for key. It runs fn in a new goroutine unless a call for key is in progress; joined reports
+// which. If ctx ends first, Do returns its error at once. If fn panics or calls runtime.Goexit, Do returns an error.
+func (g *Group[K, V]) Do(ctx context.Context, key K, fn func(*Work) (V, error)) (v V, joined bool, err error) {
 	if ctx.Err() != nil {
 		return v, false, ctx.Err()
 	}
-	c, joined, err := g.join(key, fn)
+	idle := Idle(ctx)
+	c, joined, err := g.join(key, fn, idle != nil)
 	if err != nil {
 		return v, false, err
 	}
-	select {
-	case <-c.done:
-		// Nothing is left to do: whoever finished the call has removed it.
-		return c.val, joined, c.err
-	case <-ctx.Done():
-		g.leave(key, c)
-		return v, joined, ctx.Err()
-	case <-c.ctx.Done():
+	for {
+		select {
+		case <-c.done:
+			// The goroutine that finished the call has removed it.
+			return c.val, joined, c.err
+		case <-ctx.Done():
+			g.leave(key, c)
+			return v, joined, ctx.Err()
+		case <-idle:
+			g.hasten(c)
+			idle = nil
+			continue
+		case <-c.work.Done():
+		}
+		break
 	}
-	// The context of a call that has returned is done too, and select chooses at random.
+	// The work of a call that has returned is done too, and select chooses at random.
 	select {
 	case <-c.done:
 		return c.val, joined, c.err
 	default:
 		g.leave(key, c)
-		return v, joined, context.Cause(c.ctx)
+		return v, joined, context.Cause(c.work)
 	}
 }
 
-// Start calls fn for key unless such a call is under way, and does not wait for it. The call then ends only by itself or
-// with the group. It reports whether fn was started.
-func (g *Group[K, V]) Start(key K, fn Func[V]) bool {
-	_, joined, err := g.join(key, fn) // and never leaves
+// Start runs fn for key in the background unless a call for key is in progress. The call does not end when callers leave. Start
+// reports whether it started fn.
+func (g *Group[K, V]) Start(key K, fn func(*Work) (V, error)) bool {
+	_, joined, err := g.join(key, fn, false) // and never leaves
 	return err == nil && !joined
 }
 
-// Len returns how many functions are running.
+// Len returns the number of functions that are running.
 func (g *Group[K, V]) Len() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.running
 }
 
-// Close makes every call that is under way, and every later one, end with err, and waits until all functions have returned.
+// Close ends every call in progress with err, and every later call fails with it. Close waits until all functions have returned.
 func (g *Group[K, V]) Close(err error) {
 	g.mu.Lock()
 	if g.closed == nil {
 		g.closed = err
 	}
 	for _, c := range g.calls {
-		c.cancel(g.closed)
+		c.work.End(g.closed)
 	}
 	g.mu.Unlock()
 	g.wg.Wait()
 }
 
-// join adds a waiter to the call for key, starting one where there is none.
-func (g *Group[K, V]) join(key K, fn Func[V]) (c *call[V], joined bool, err error) {
+// join adds a caller to the call for key, and starts the call if there is none.
+func (g *Group[K, V]) join(key K, fn func(*Work) (V, error), idle bool) (c *call[V], joined bool, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed != nil {
 		return nil, false, g.closed
 	}
-	// A call that was ended, but whose waiters have not all woken up yet, is nothing to join.
-	if c = g.calls[key]; c != nil && c.ctx.Err() == nil {
-		c.waiters++
+	// A call may have ended although its callers have not all woken up yet. Such a call cannot be joined.
+	if c = g.calls[key]; c != nil && c.work.Err() == nil {
+		c.callers++
+		if !idle {
+			c.hastenLocked()
+		}
 		return c, true, nil
 	}
 	if g.calls == nil {
 		g.calls = make(map[K]*call[V])
 	}
-	c = &call[V]{waiters: 1, done: make(chan struct{})}
-	c.ctx, c.cancel = context.WithCancelCause(context.Background())
+	c = &call[V]{callers: 1, done: make(chan struct{})}
+	ctx := context.Background()
+	if idle {
+		c.hurry = make(chan struct{})
+		ctx = context.WithValue(ctx, idleKey{}, c.hurry)
+	}
+	c.work = newWork(ctx, g.Limit)
 	g.calls[key] = c
 	g.running++
 	g.wg.Go(func() { g.run(key, c, fn) })
 	return c, false, nil
 }
 
-// leave takes a waiter away. That the last one leaves, and that nobody can join any more, is one step under the lock.
+func newWork(ctx context.Context, limit time.Duration) *Work {
+	w := &Work{limit: limit}
+	w.Context, w.cancel = context.WithCancelCause(ctx)
+	if limit > 0 {
+		w.timer = time.AfterFunc(limit, func() { w.End(context.DeadlineExceeded) })
+	}
+	return w
+}
+
+// hasten notes that a caller of c is in a hurry now.
+func (g *Group[K, V]) hasten(c *call[V]) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	c.hastenLocked()
+}
+
+func (c *call[V]) hastenLocked() {
+	if c.hurry != nil {
+		close(c.hurry)
+		c.hurry = nil
+	}
+}
+
+// leave removes a caller. Removing the last one and closing the call to new ones is a single step under the lock.
 func (g *Group[K, V]) leave(key K, c *call[V]) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if c.waiters--; c.waiters > 0 {
+	if c.callers--; c.callers > 0 {
 		return
 	}
 	g.removeLocked(key, c)
-	c.cancel(ErrAbandoned)
+	c.work.End(ErrAbandoned)
 }
 
-// removeLocked forgets c, but not a newer call for the same key.
+// removeLocked removes c, unless a newer call has taken its key.
 func (g *Group[K, V]) removeLocked(key K, c *call[V]) {
 	if g.calls[key] == c {
 		delete(g.calls, key)
 	}
 }
 
-func (g *Group[K, V]) run(key K, c *call[V], fn Func[V]) {
-	c.err = errGoexit // unless fn comes back
+func (g *Group[K, V]) run(key K, c *call[V], fn func(*Work) (V, error)) {
+	c.err = errGoexit // unless fn returns
 	defer func() {
 		if p := recover(); p != nil {
 			c.err = &PanicError{Value: p, Stack: debug.Stack()}
@@ -159,10 +264,10 @@ func (g *Group[K, V]) run(key K, c *call[V], fn Func[V]) {
 		g.running--
 		g.mu.Unlock()
 		close(c.done)
-		c.cancel(nil)
+		c.work.finish()
 	}()
-	c.val, c.err = fn(c.ctx, c.cancel)
-	if err := c.ctx.Err(); err != nil && errors.Is(c.err, err) {
-		c.err = context.Cause(c.ctx) // which is what those get who did not wait until now
+	c.val, c.err = fn(c.work)
+	if err := c.work.Err(); err != nil && errors.Is(c.err, err) {
+		c.err = context.Cause(c.work) // as callers that left earlier got it
 	}
 }

@@ -14,15 +14,15 @@ import (
 
 type group = Group[string, int]
 
-// after returns a Func that takes d, or less if its context ends.
-func after(d time.Duration, v int, calls *atomic.Int32) Func[int] {
-	return func(ctx context.Context, _ context.CancelCauseFunc) (int, error) {
+// after returns a function that takes d, or less if its work ends.
+func after(d time.Duration, v int, calls *atomic.Int32) func(*Work) (int, error) {
+	return func(w *Work) (int, error) {
 		calls.Add(1)
 		select {
 		case <-time.After(d):
 			return v, nil
-		case <-ctx.Done():
-			return 0, context.Cause(ctx)
+		case <-w.Done():
+			return 0, context.Cause(w)
 		}
 	}
 }
@@ -59,15 +59,15 @@ func TestShared(t *testing.T) {
 	})
 }
 
-func TestLastWaiterLeaves(t *testing.T) {
+func TestLastCallerLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var g group
 		var calls atomic.Int32
 		ended := make(chan error, 1)
-		stubborn := func(ctx context.Context, _ context.CancelCauseFunc) (int, error) {
-			<-ctx.Done()
-			ended <- context.Cause(ctx)
-			time.Sleep(time.Second) // takes its time to go
+		stubborn := func(w *Work) (int, error) {
+			<-w.Done()
+			ended <- context.Cause(w)
+			time.Sleep(time.Second) // takes its time to return
 			return 1, nil
 		}
 		first, cancelFirst := context.WithCancel(t.Context())
@@ -87,7 +87,7 @@ func TestLastWaiterLeaves(t *testing.T) {
 		}
 		synctest.Wait()
 		if len(ended) != 0 {
-			t.Fatal("the call ended with a waiter left")
+			t.Fatal("the work ended although a caller waits for it")
 		}
 		if err := <-errs; err != context.DeadlineExceeded {
 			t.Errorf("the last to leave got %v", err)
@@ -95,9 +95,9 @@ func TestLastWaiterLeaves(t *testing.T) {
 		if err := <-ended; err != ErrAbandoned {
 			t.Errorf("cause: %v", err)
 		}
-		// The abandoned one is still running; a newcomer does not get its result.
+		// The abandoned function is still running; the next caller does not get its result.
 		if v, joined, err := g.Do(t.Context(), "k", after(0, 9, &calls)); v != 9 || joined || err != nil {
-			t.Errorf("a newcomer got %d, %v, %v", v, joined, err)
+			t.Errorf("the next caller got %d, %v, %v", v, joined, err)
 		}
 		g.Close(ErrAbandoned)
 	})
@@ -107,7 +107,7 @@ func TestContextIsOver(t *testing.T) {
 	var g group
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, _, err := g.Do(ctx, "k", func(context.Context, context.CancelCauseFunc) (int, error) {
+	_, _, err := g.Do(ctx, "k", func(*Work) (int, error) {
 		t.Error("called")
 		return 0, nil
 	})
@@ -116,43 +116,166 @@ func TestContextIsOver(t *testing.T) {
 	}
 }
 
-// end releases the waiters although the function hangs, and the next caller does not join it.
-func TestEnd(t *testing.T) {
+// End and Limit release the callers although the function hangs, and the next caller does not join it.
+func TestEndAndLimit(t *testing.T) {
+	late := errors.New("too late")
+	for name, tt := range map[string]struct {
+		limit time.Duration
+		start func(*Work)
+		want  error
+	}{
+		"end":       {0, func(w *Work) { time.AfterFunc(time.Second, func() { w.End(late) }) }, late},
+		"limit":     {time.Second, func(*Work) {}, context.DeadlineExceeded},
+		"end first": {time.Second, func(w *Work) { w.End(late) }, late},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			g := group{Limit: tt.limit}
+			var calls atomic.Int32
+			free := make(chan struct{})
+			hang := func(w *Work) (int, error) {
+				tt.start(w)
+				<-free
+				return 1, nil
+			}
+			begin := time.Now()
+			var wg sync.WaitGroup
+			for range 3 {
+				wg.Go(func() {
+					if _, _, err := g.Do(t.Context(), "k", hang); err != tt.want {
+						t.Errorf("%s: got %v", name, err)
+					}
+				})
+			}
+			wg.Wait()
+			if took := time.Since(begin); took > time.Second {
+				t.Errorf("%s: took %v", name, took)
+			}
+			if v, joined, err := g.Do(t.Context(), "k", after(0, 2, &calls)); v != 2 || joined || err != nil {
+				t.Errorf("%s: the next caller got %d, %v, %v", name, v, joined, err)
+			}
+			close(free)
+		})
+	}
+}
+
+// While work waits for something shared, its limit does not count. Afterwards it starts over.
+func TestWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var g group
-		var calls atomic.Int32
-		late := errors.New("too late")
-		free := make(chan struct{})
-		hang := func(_ context.Context, end context.CancelCauseFunc) (int, error) {
-			time.AfterFunc(time.Second, func() { end(late) })
-			<-free
-			return 1, nil
+		g := group{Limit: time.Minute}
+		var late func()
+		start := time.Now()
+		_, _, err := g.Do(t.Context(), "k", func(w *Work) (int, error) {
+			time.Sleep(50 * time.Second)
+			outer := w.Waiting()
+			inner := w.Waiting()
+			time.Sleep(time.Hour)
+			inner()
+			inner() // has no effect
+			time.Sleep(time.Hour)
+			outer()
+			time.Sleep(50 * time.Second)
+			if w.Err() != nil {
+				t.Error("the wait was counted")
+			}
+			late = w.Waiting()
+			late()
+			<-w.Done()
+			return 0, w.Err()
+		})
+		if took := time.Since(start); err != context.DeadlineExceeded || took != 2*time.Hour+50*time.Second+50*time.Second+time.Minute {
+			t.Errorf("%v after %v", err, took)
 		}
+
+		// A wait that ends after the work leaves no timer running.
+		var w *Work
+		if _, _, err := g.Do(t.Context(), "k", func(work *Work) (int, error) {
+			w, late = work, work.Waiting()
+			return 0, nil
+		}); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		late()
+		if w.timer.Stop() {
+			t.Error("the timer was running")
+		}
+
+		// Without a limit there is nothing to stop.
+		g = group{}
+		if _, _, err := g.Do(t.Context(), "k", func(w *Work) (int, error) {
+			w.Waiting()()
+			time.Sleep(time.Hour)
+			return 0, w.Err()
+		}); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Work is idle until a caller in a hurry joins it, and so is work that it waits for.
+func TestIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var outer, inner group
+		finish := make(chan struct{})
+		var works [2]*Work // of outer and inner
 		var wg sync.WaitGroup
-		for range 3 {
+		do := func(ctx context.Context) {
 			wg.Go(func() {
-				if _, _, err := g.Do(t.Context(), "k", hang); err != late {
-					t.Errorf("got %v", err)
+				_, _, err := outer.Do(ctx, "k", func(w *Work) (int, error) {
+					works[0] = w
+					v, _, err := inner.Do(w, "k", func(w *Work) (int, error) {
+						works[1] = w
+						<-finish
+						return 1, nil
+					})
+					return v, err
+				})
+				if err != nil {
+					t.Error(err)
 				}
 			})
+			synctest.Wait()
 		}
+		check := func(idle bool) {
+			t.Helper()
+			for i, w := range works {
+				if (Idle(w) != nil) != idle {
+					t.Errorf("work %d is idle: %v", i, !idle)
+				}
+			}
+		}
+		do(WithIdle(t.Context()))
+		do(WithIdle(t.Context()))
+		check(true)
+		promoted := Idle(works[1])
+		do(t.Context())
+		check(false)
+		<-promoted
+		do(t.Context())
+		do(WithIdle(t.Context()))
+		check(false)
+		finish <- struct{}{}
 		wg.Wait()
-		if v, joined, err := g.Do(t.Context(), "k", after(0, 2, &calls)); v != 2 || joined || err != nil {
-			t.Errorf("got %d, %v, %v", v, joined, err)
+
+		do(t.Context()) // in a hurry from the start
+		check(false)
+		finish <- struct{}{}
+		wg.Wait()
+		if Idle(t.Context()) != nil {
+			t.Error("an ordinary context is idle")
 		}
-		close(free)
 	})
 }
 
 func TestPanicAndGoexit(t *testing.T) {
 	var g group
 	cause := errors.New("cause")
-	_, _, err := g.Do(t.Context(), "k", func(context.Context, context.CancelCauseFunc) (int, error) { panic(cause) })
+	_, _, err := g.Do(t.Context(), "k", func(*Work) (int, error) { panic(cause) })
 	var pe *PanicError
 	if !errors.As(err, &pe) || pe.Value != cause || errors.Is(err, cause) || !strings.Contains(string(pe.Stack), "TestPanicAndGoexit") {
 		t.Errorf("got %v", err)
 	}
-	_, _, err = g.Do(t.Context(), "k", func(context.Context, context.CancelCauseFunc) (int, error) { runtime.Goexit(); return 0, nil })
+	_, _, err = g.Do(t.Context(), "k", func(*Work) (int, error) { runtime.Goexit(); return 0, nil })
 	if err != errGoexit {
 		t.Errorf("got %v", err)
 	}
@@ -166,14 +289,14 @@ func TestStart(t *testing.T) {
 		var g group
 		var calls atomic.Int32
 		if !g.Start("k", after(time.Minute, 5, &calls)) || g.Start("k", after(time.Minute, 5, &calls)) {
-			t.Error("started once and only once: no")
+			t.Error("not started exactly once")
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if _, joined, err := g.Do(ctx, "k", nil); !joined || err != context.DeadlineExceeded {
 			t.Errorf("joined %v, %v", joined, err)
 		}
-		// Nobody waits, and yet it goes on.
+		// The work goes on without a caller.
 		if v, joined, err := g.Do(t.Context(), "k", nil); !joined || v != 5 || err != nil || calls.Load() != 1 {
 			t.Errorf("got %d, %v, %v", v, joined, err)
 		}
@@ -210,19 +333,25 @@ func TestClose(t *testing.T) {
 	})
 }
 
-// Everybody joins, leaves and is cancelled at random; run it with -race.
+// Callers join, leave and are canceled at random. Run it with -race.
 func TestChurn(t *testing.T) {
-	var g Group[int, int]
+	g := Group[int, int]{Limit: 100 * time.Microsecond}
 	var wg sync.WaitGroup
 	for w := range 8 {
 		wg.Go(func() {
 			for i := range 500 {
 				key := i % 3
 				ctx, cancel := context.WithTimeout(context.Background(), time.Duration(w*i%50)*time.Microsecond)
-				v, _, err := g.Do(ctx, key, func(ctx context.Context, _ context.CancelCauseFunc) (int, error) {
+				if w%2 == 0 {
+					ctx = WithIdle(ctx)
+				}
+				v, _, err := g.Do(ctx, key, func(w *Work) (int, error) {
+					defer w.Waiting()()
 					select {
-					case <-ctx.Done():
-						return -1, ctx.Err()
+					case <-w.Done():
+						return -1, w.Err()
+					case <-Idle(w):
+						return key, nil
 					case <-time.After(20 * time.Microsecond):
 						return key, nil
 					}

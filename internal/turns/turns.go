@@ -1,0 +1,210 @@
+// Package turns schedules work: it lets a fixed number of callers work at once, and makes the others wait in order of arrival.
+//
+// Callers belong to groups, such as the provider that they work for. A group leaves a slot to the others, so a slow group
+// cannot block them. So does idle work, which no request waits for.
+package turns
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+)
+
+// ErrFull says that as many callers wait as may wait.
+var ErrFull = errors.New("turns: the queue is full")
+
+// idleGroup is the group of all idle work.
+const idleGroup = "\x00idle"
+
+// A Queue hands out slots. It may be used from several goroutines at once.
+type Queue struct {
+	slots int // callers that work at once
+	room  int // callers that may wait; negative: no limit
+
+	mu      sync.Mutex     // protects the fields below
+	taken   int            // slots
+	takenBy map[string]int // slots by group
+	waiters []*waiter      // in order of arrival; none of them could have a slot now
+	waitFor map[string]int // waiters by group
+	urgent  int            // requests in progress: see Urgent
+	idle    chan struct{}  // closed when urgent becomes 0; nil unless AwaitIdle waits
+}
+
+// A waiter is a caller that waits for a slot.
+type waiter struct {
+	groups []string
+	ready  chan struct{} // closed when the waiter has a slot
+}
+
+// New returns a Queue for the given number of slots, in which up to room callers may wait. A negative room means no limit. A
+// group may take all slots except one, and three quarters of the room.
+func New(slots, room int) *Queue {
+	return &Queue{slots: slots, room: room, takenBy: make(map[string]int), waitFor: make(map[string]int)}
+}
+
+// Acquire waits for a slot as a member of all groups named. Work is idle if idle is not nil, until that channel is closed.
+// Release returns the slot; it may be called more than once. The error is ErrFull or that of ctx.
+func (q *Queue) Acquire(ctx context.Context, idle <-chan struct{}, groups ...string) (release func(), err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	groups = slices.Clone(groups)
+	if idle != nil {
+		groups = append(groups, idleGroup)
+	}
+	w := &waiter{groups, make(chan struct{})}
+	if err := q.enqueue(w); err != nil {
+		return nil, err
+	}
+	for {
+		select {
+		case <-w.ready:
+			return sync.OnceFunc(func() { q.release(w) }), nil
+		case <-ctx.Done():
+			q.release(w)
+			return nil, ctx.Err()
+		case <-idle:
+			q.leaveIdle(w)
+			idle = nil
+		}
+	}
+}
+
+// enqueue gives w a slot at once, or else a place in the queue.
+func (q *Queue) enqueue(w *waiter) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.admitLocked(w) {
+		return nil
+	}
+	if q.room >= 0 {
+		if len(q.waiters) >= q.room {
+			return ErrFull
+		}
+		for _, name := range w.groups {
+			if q.waitFor[name] >= q.room-q.room/4 {
+				return ErrFull
+			}
+		}
+	}
+	q.waiters = append(q.waiters, w)
+	count(q.waitFor, w.groups, 1)
+	return nil
+}
+
+// admitLocked gives w a slot if there is one for it.
+func (q *Queue) admitLocked(w *waiter) bool {
+	if q.taken == q.slots {
+		return false
+	}
+	for _, name := range w.groups {
+		if q.takenBy[name] >= max(1, q.slots-1) {
+			return false
+		}
+	}
+	q.taken++
+	count(q.takenBy, w.groups, 1)
+	close(w.ready)
+	return true
+}
+
+// admitWaitersLocked gives slots to all waiters that can have one, in order of arrival.
+func (q *Queue) admitWaitersLocked() {
+	q.waiters = slices.DeleteFunc(q.waiters, func(w *waiter) bool {
+		if !q.admitLocked(w) {
+			return false
+		}
+		count(q.waitFor, w.groups, -1)
+		return true
+	})
+}
+
+// release returns the slot of w, or its place in the queue if it has no slot yet.
+func (q *Queue) release(w *waiter) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if i := slices.Index(q.waiters, w); i >= 0 {
+		q.waiters = slices.Delete(q.waiters, i, i+1)
+		count(q.waitFor, w.groups, -1)
+		return
+	}
+	q.taken--
+	count(q.takenBy, w.groups, -1)
+	q.admitWaitersLocked()
+}
+
+// leaveIdle makes w, which waits as idle work, wait as any other.
+func (q *Queue) leaveIdle(w *waiter) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !slices.Contains(q.waiters, w) {
+		return // it has its slot
+	}
+	count(q.waitFor, w.groups, -1)
+	w.groups = slices.DeleteFunc(w.groups, func(name string) bool { return name == idleGroup })
+	count(q.waitFor, w.groups, 1)
+	q.admitWaitersLocked()
+}
+
+// count adds n to the number of each group. Groups without members are forgotten.
+func count(numbers map[string]int, groups []string, n int) {
+	for _, name := range groups {
+		if numbers[name] += n; numbers[name] == 0 {
+			delete(numbers, name)
+		}
+	}
+}
+
+// Urgent notes that a request is in progress, until done is called. Done must be called once.
+func (q *Queue) Urgent() (done func()) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.urgent++
+	return q.urgentDone
+}
+
+func (q *Queue) urgentDone() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.urgent--; q.urgent == 0 && q.idle != nil {
+		close(q.idle)
+		q.idle = nil
+	}
+}
+
+// settle is how long AwaitIdle waits after the last request: a client that asks for one thumbnail after another leaves gaps.
+const settle = 5 * time.Millisecond
+
+// AwaitIdle waits until no request is in progress, or until ctx ends.
+func (q *Queue) AwaitIdle(ctx context.Context) error {
+	for ctx.Err() == nil {
+		q.mu.Lock()
+		if q.urgent == 0 {
+			q.mu.Unlock()
+			return nil
+		}
+		if q.idle == nil {
+			q.idle = make(chan struct{})
+		}
+		idle := q.idle
+		q.mu.Unlock()
+		select {
+		case <-idle:
+			select {
+			case <-time.After(settle):
+			case <-ctx.Done():
+			}
+		case <-ctx.Done():
+		}
+	}
+	return ctx.Err()
+}
+
+// Waiting returns the number of callers that wait for a slot.
+func (q *Queue) Waiting() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiters)
+}

@@ -1,0 +1,585 @@
+package thumbcache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/thumbcache/thumbcache/internal/flight"
+	"github.com/thumbcache/thumbcache/internal/render"
+	"github.com/thumbcache/thumbcache/internal/store"
+	"github.com/thumbcache/thumbcache/internal/turns"
+)
+
+// pipeline is the version of everything that turns media into a thumbnail. A stored thumbnail of another version is a miss.
+// Raise it when a change here or below makes a picture look different.
+const pipeline = 1
+
+// A thumbFlight identifies the work on one thumbnail.
+type thumbFlight struct {
+	key     key
+	version string
+	gen     uint64
+}
+
+// A pictureFlight identifies one extraction, or with rescue set the decoding of its picture by ffmpeg.
+type pictureFlight struct {
+	sourceFlight
+	rescue bool
+}
+
+// A lookFlight identifies one look at a source, and at the pictures beside it if art is set.
+type lookFlight struct {
+	sourceFlight
+	art bool
+}
+
+// A job is one thumbnail to load or to make.
+type job struct {
+	thumbFlight
+	hash string  // of the source, for the names of files
+	from *origin // where the answer came from
+}
+
+func (j *job) source() source { return j.key.source }
+
+func (j *job) sourceFlight() sourceFlight { return sourceFlight{j.key.source, j.version, j.gen} }
+
+// known is what the cache knows about a thumbnail that it cannot serve from memory.
+type known struct {
+	old    *entry   // the stored thumbnail, of any state of its source; nil: none
+	failed *failure // the remembered failure of the source; nil: none
+	last   *look    // the last look at the source; nil: none
+}
+
+// load is the flight of one thumbnail: it reads the thumbnail from disk, or makes it.
+func (c *Cache) load(w *flight.Work, j *job) (*Thumbnail, error) {
+	// 1. A caller misses in memory. 2. Another flight for the same key ends. 3. The caller starts this flight.
+	if e := c.memory.get(&j.key); e != nil && e.fresh(j.version) {
+		j.from.count(&c.memoryHits, "memory")
+		return e.thumb, nil
+	}
+	k := known{old: c.stored(w, j), last: c.memory.lastLook(j.source())}
+	if k.old != nil && k.last == nil && c.revalidate >= 0 && flight.Idle(w) != nil {
+		// No request waits, so the source is checked now and not in the background. If it cannot be reached, the thumbnail stays.
+		var err error
+		if k.last, err = c.check(w, j, k.old.stamp); errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	if t := c.serveStored(w, j, &k); t != nil {
+		return t, nil
+	}
+	// A tier that several machines share belongs here.
+	return c.makeThumbnail(w, j, &k)
+}
+
+// stored returns the thumbnail on disk, or else the one in memory, whatever the state of its source; nil if there is none.
+func (c *Cache) stored(ctx context.Context, j *job) *entry {
+	if e := c.disk.load(ctx, &j.key, j.hash); e != nil {
+		return e
+	}
+	return c.memory.get(&j.key)
+}
+
+// serveStored returns the stored thumbnail unless there is none or it is outdated. It keeps the thumbnail in memory.
+func (c *Cache) serveStored(ctx context.Context, j *job, k *known) *Thumbnail {
+	if k.old == nil {
+		return nil
+	}
+	if k.last == nil && j.version == "" && c.revalidate < 0 {
+		k.last = c.memory.recordLook(j.sourceFlight(), k.old.stamp, c.revalidate) // trusted without a look
+	}
+	standing := compare(&k.old.made, j.version, k.last)
+	if standing == outdated {
+		return nil
+	}
+	j.from.count(&c.diskHits, "disk")
+	if !c.bypassesMemory(ctx) {
+		c.memory.put(j.gen, *k.old)
+	}
+	if standing == unchecked {
+		c.staleServed.Add(1)
+		c.revalidateSoon(j, k.old.stamp)
+	}
+	return k.old.thumb
+}
+
+// bypassesMemory reports whether a result is kept on disk only: what Warm makes must not evict what requests have used.
+func (c *Cache) bypassesMemory(ctx context.Context) bool {
+	return c.disk != nil && flight.Idle(ctx) != nil
+}
+
+// makeThumbnail makes a thumbnail when its turn has come, unless its source is known to have no picture.
+func (c *Cache) makeThumbnail(w *flight.Work, j *job, k *known) (*Thumbnail, error) {
+	if err := c.knownFailure(w, j, k); err != nil {
+		return nil, err
+	}
+	turn, err := c.acquireMaking(w, j)
+	if err != nil {
+		return nil, c.endError(w, err)
+	}
+	defer turn.unlock()
+	defer turn.release()
+	if turn.shared { // another process has made it meanwhile, or has failed to
+		k.old = c.stored(w, j)
+		if t := c.serveStored(w, j, k); t != nil {
+			return t, nil
+		}
+		if err := c.knownFailure(w, j, k); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.recheckFailure(w, j, k, turn.release); err != nil {
+		return nil, err
+	}
+
+	c.misses.Add(1)
+	j.from.set("made")
+	t, x, err := c.extractAndRender(w, j)
+	turn.release() // so that a disk that hangs holds up no other thumbnail
+	if err == nil {
+		c.publish(w, j, t, x, k.failed != nil)
+		return t, nil
+	}
+	return c.settleFailure(w, j, k, x, err)
+}
+
+// knownFailure returns the error that is remembered for the source in the state that it has now, or nil. It sets k.failed
+// also if that state is not known.
+func (c *Cache) knownFailure(ctx context.Context, j *job, k *known) error {
+	failed := c.memory.failure(j.source())
+	if failed == nil && c.failureTTL >= 0 {
+		failed = c.disk.loadFailure(ctx, j.source(), j.hash)
+	}
+	if failed == nil || !c.failureValid(failed) {
+		k.failed = nil
+		return nil
+	}
+	if k.failed = failed; compare(&failed.made, j.version, k.last) != current {
+		return nil
+	}
+	if k.old != nil { // the source is as it was when it failed, and not as it was when the old thumbnail was made
+		c.rememberFailure(j, k, failed)
+	}
+	j.from.count(&c.negativeHits, "failure")
+	return failed.err
+}
+
+// recheckFailure looks at a source that failed before and was not checked lately. It returns the remembered error while the
+// source is as it was, and while it cannot be reached. It calls release before it changes files, because a disk may hang.
+func (c *Cache) recheckFailure(w *flight.Work, j *job, k *known, release func()) error {
+	if k.failed == nil || compare(&k.failed.made, j.version, k.last) != unchecked {
+		return nil
+	}
+	now, err := c.stat(w, j.sourceFlight(), k.failed.stamp)
+	switch {
+	case w.Err() != nil:
+		return c.endError(w, err)
+	case errors.Is(err, fs.ErrNotExist):
+		release()
+		c.failures.Add(1)
+		c.forget(j.source())
+		return err
+	case err != nil:
+		j.from.count(&c.negativeHits, "failure")
+		return k.failed.err
+	}
+	c.memory.recordLook(j.sourceFlight(), now, c.revalidate)
+	if !now.equal(k.failed.stamp) {
+		return nil
+	}
+	release()
+	k.last = &look{stamp: now}
+	return c.knownFailure(w, j, k)
+}
+
+// A turn allows a job to use a worker. Its lock keeps other processes from making the same thumbnail.
+type turn struct {
+	release func() // may be called more than once
+	unlock  func()
+	shared  bool // another process held the lock
+}
+
+// acquireMaking waits for a worker, and then for the process that is making the same thumbnail, if there is one.
+func (c *Cache) acquireMaking(w *flight.Work, j *job) (t turn, err error) {
+	defer w.Waiting()()
+	if t.release, err = c.acquireTurn(w, j.source()); err != nil {
+		return t, err
+	}
+	unlock, free := c.disk.lockMaking(w, &j.key, j.hash, 0)
+	if !free {
+		// The other process is waited for without a worker, and no longer than a healthy process needs: then both make it.
+		t.release()
+		unlock, _ = c.disk.lockMaking(w, &j.key, j.hash, min(c.timeout, lockPatience))
+		if t.release, err = c.acquireTurn(w, j.source()); err != nil {
+			unlock()
+		}
+	}
+	t.unlock, t.shared = unlock, !free
+	return t, err
+}
+
+// acquireTurn waits for a worker, in order of arrival.
+func (c *Cache) acquireTurn(ctx context.Context, s source) (release func(), err error) {
+	defer c.observer.stage("queue", s)(&err)
+	release, err = c.workers.Acquire(ctx, flight.Idle(ctx), c.groups(s.provider)...)
+	if err == turns.ErrFull {
+		err = ErrBusy
+	}
+	return release, err
+}
+
+// groups returns the groups that the work for a provider belongs to. Of several providers, none takes all workers or all
+// ffmpeg processes from the others.
+func (c *Cache) groups(provider string) []string {
+	if len(c.providers) == 1 {
+		return nil
+	}
+	return []string{provider}
+}
+
+// extractAndRender makes a thumbnail of the picture in a source. If Go cannot decode the picture, ffmpeg may.
+func (c *Cache) extractAndRender(w *flight.Work, j *job) (*Thumbnail, extracted, error) {
+	x, err := c.picture(w, j.sourceFlight())
+	if err != nil {
+		return nil, x, err
+	}
+	t, err := c.render(w, j, &x)
+	if !x.pic.canRescue() || !errors.Is(err, ErrUnsupported) && !errors.Is(err, ErrCorrupt) {
+		return t, x, err
+	}
+	rescued, rescueErr := c.rescue(w, j.sourceFlight(), x)
+	switch {
+	case rescueErr == nil:
+		t, err = c.render(w, j, &rescued)
+		return t, rescued, err
+	case isVerdict(rescueErr) || isMissingTool(rescueErr) && errors.Is(err, ErrCorrupt):
+		return nil, x, err // the first decoder's verdict stands
+	}
+	return nil, x, rescueErr // ffmpeg may succeed the next time
+}
+
+// extracted is the result of an extraction.
+type extracted struct {
+	pic       *Picture
+	stamp     Stamp
+	unchanged bool // the source did not change meanwhile, so the result may be remembered
+}
+
+// picture returns the picture in a source: one that was extracted a moment ago, or that of one extraction for all sizes.
+func (c *Cache) picture(w *flight.Work, f sourceFlight) (extracted, error) {
+	if p := c.memory.picture(f.source); p != nil && compare(&p.made, f.version, c.memory.lastLook(f.source)) == current {
+		return extracted{p.pic, p.stamp, true}, nil
+	}
+	return c.sharePicture(w, pictureFlight{f, false}, "extract", func(w *flight.Work) (extracted, error) {
+		return c.extract(c.withCaller(w, f.provider), f)
+	})
+}
+
+// rescue has ffmpeg decode a picture that Go cannot decode, once for all sizes.
+func (c *Cache) rescue(w *flight.Work, f sourceFlight, x extracted) (extracted, error) {
+	return c.sharePicture(w, pictureFlight{f, true}, "decode", func(w *flight.Work) (_ extracted, err error) {
+		defer c.observer.stage("rescue", f.source)(&err)
+		rescued := x
+		if rescued.pic, err = x.pic.rescue(c.withCaller(w, f.provider)); err == nil && x.unchanged {
+			c.memory.putPicture(f, x.stamp, rescued.pic)
+		}
+		return rescued, err
+	})
+}
+
+// sharePicture joins or starts a flight for a picture, which has a limit of its own.
+func (c *Cache) sharePicture(w *flight.Work, f pictureFlight, op string, fn func(*flight.Work) (extracted, error)) (extracted, error) {
+	defer w.Waiting()()
+	x, _, err := c.pictures.Do(w, f, fn)
+	if err != nil {
+		err = fail(op, f.source, err)
+	}
+	return x, err
+}
+
+// withCaller returns the context for an extractor: its ffmpeg processes are counted, and wait as the work of a provider.
+func (c *Cache) withCaller(w *flight.Work, provider string) context.Context {
+	return withCaller(w, c.groups(provider), flight.Idle(w), c.processes.start, w.Waiting)
+}
+
+// extract is the flight of one extraction. The source counts as unchanged if its stamp is the same before and after.
+func (c *Cache) extract(ctx context.Context, f sourceFlight) (x extracted, err error) {
+	p := c.providers[f.provider]
+	recent := c.memory.picture(f.source)
+	if f.version == "" {
+		var before Stamp
+		if recent != nil {
+			before = recent.stamp
+		}
+		if x.stamp, err = c.stat(ctx, f, before); err != nil {
+			return x, err
+		}
+		if recent != nil && recent.stamp.equal(x.stamp) {
+			c.memory.recordLook(f, x.stamp, c.revalidate)
+			return extracted{recent.pic, recent.stamp, true}, nil
+		}
+	}
+	if !p.calls.TryAcquire(1) {
+		return x, fail("open", f.source, ErrBusy)
+	}
+	defer p.calls.Release(1)
+	opened := c.observer.stage("open", f.source)
+	src, err := p.open(ctx, f.path)
+	if opened(&err); err != nil {
+		return x, fail("open", f.source, err)
+	}
+	defer src.Content.Close()
+	if f.version != "" {
+		x.stamp = src.Stamp
+	}
+	c.extractions.Add(1)
+	done := c.observer.stage("extract", f.source)
+	x.pic, x.stamp, err = p.extract(ctx, src, f.path, x.stamp)
+	done(&err)
+	x.unchanged = true
+	if f.version == "" {
+		after, err := p.stat(ctx, f.path, x.stamp.hasArt())
+		if x.unchanged = err == nil && after.equal(x.stamp); x.unchanged {
+			c.memory.recordLook(f, after, c.revalidate)
+		}
+	}
+	if err != nil {
+		return x, fail("extract", f.source, err)
+	}
+	x.pic = x.pic.rescuedBy(c.ffmpeg)
+	if x.unchanged {
+		c.memory.putPicture(f, x.stamp, x.pic)
+	}
+	return x, nil
+}
+
+// render makes the thumbnail of a picture, within DecodeBytes.
+func (c *Cache) render(w *flight.Work, j *job, x *extracted) (t *Thumbnail, err error) {
+	k := &j.key
+	defer c.observer.stage("render", k.source)(&err)
+	o := render.Options{Size: k.size, MaxEdge: c.recipe.maxSize, Cover: k.fit == Cover, PNG: k.format == PNG, Quality: c.recipe.quality, Orientation: x.pic.orientation}
+	cost, err := render.Cost(x.pic.Data, o)
+	if err == nil && cost > c.decodeBytes {
+		err = fmt.Errorf("%w: decoding takes %d MiB", ErrTooLarge, cost>>20)
+	}
+	if err == nil {
+		done := w.Waiting()
+		err = c.decoding.Acquire(w, cost)
+		done()
+	}
+	if err != nil {
+		return nil, fail("decode", k.source, renderError(err))
+	}
+	defer c.decoding.Release(cost)
+	img, err := render.Make(w, x.pic.Data, o)
+	if err != nil {
+		return nil, fail("decode", k.source, renderError(err))
+	}
+	return &Thumbnail{
+		Data:        img.Data,
+		ContentType: img.ContentType,
+		ETag:        c.recipe.etag(j.hash, k, &made{x.stamp, j.version}),
+		ModTime:     x.stamp.ModTime,
+		Width:       img.Width,
+		Height:      img.Height,
+		ThumbHash:   img.ThumbHash,
+	}, nil
+}
+
+func renderError(err error) error {
+	switch {
+	case errors.Is(err, render.ErrUnsupported):
+		return ErrUnsupported
+	case errors.Is(err, render.ErrTooLarge):
+		return ErrTooLarge
+	case errors.Is(err, render.ErrCorrupt):
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return err
+}
+
+// publish stores a new thumbnail in memory and on disk, unless its source changed meanwhile or was invalidated. If the source
+// failed before, that failure is removed.
+func (c *Cache) publish(ctx context.Context, j *job, t *Thumbnail, x extracted, hadFailed bool) {
+	if !x.unchanged {
+		return
+	}
+	e := entry{made: made{x.stamp, j.version}, key: j.key, thumb: t}
+	if hadFailed {
+		c.memory.removeFailure(j.sourceFlight())
+	}
+	if !c.bypassesMemory(ctx) {
+		c.memory.put(j.gen, e)
+	}
+	c.disk.save(j.gen, &e, hadFailed)
+}
+
+// settleFailure decides what becomes of a thumbnail that could not be made: the old one is served, or the error is returned,
+// and remembered if it would be the same the next time.
+func (c *Cache) settleFailure(w *flight.Work, j *job, k *known, x extracted, err error) (*Thumbnail, error) {
+	if w.Err() != nil {
+		return nil, c.endError(w, err)
+	}
+	c.failures.Add(1)
+	switch {
+	case j.version == "" && k.old != nil && !isPermanent(err):
+		c.staleServed.Add(1)
+		return k.old.thumb, nil // the source has changed, but cannot be read now
+	case errors.Is(err, fs.ErrNotExist):
+		if k.old != nil || k.failed != nil {
+			c.forget(j.source())
+		}
+	case isVerdict(err) && x.unchanged:
+		c.rememberFailure(j, k, &failure{made: made{x.stamp, j.version}, err: err, at: time.Now(), ffmpeg: c.ffmpegID(err)})
+	}
+	return nil, err
+}
+
+// rememberFailure stores the failure of a source. It replaces all sizes of the source if there is an old thumbnail.
+func (c *Cache) rememberFailure(j *job, k *known, failed *failure) {
+	f := j.sourceFlight()
+	if k.old != nil {
+		f.gen = c.forget(f.source)
+	}
+	if c.failureTTL >= 0 {
+		c.memory.putFailure(f, failed)
+		c.disk.saveFailure(f, failed)
+	}
+}
+
+// failureValid reports whether a failure is recent enough, and of the ffmpeg that is installed now. A failure from the future
+// was recorded by a clock that was wrong.
+func (c *Cache) failureValid(f *failure) bool {
+	age := time.Since(f.at)
+	return age >= 0 && age < c.failureTTL && f.ffmpeg == c.ffmpegID(f.err)
+}
+
+// ffmpegID identifies the ffmpeg that err depends on.
+func (c *Cache) ffmpegID(err error) string {
+	if c.ffmpeg == nil || errors.Is(err, ErrNoPicture) {
+		return ""
+	}
+	return c.ffmpeg.build()
+}
+
+// forget removes everything about a source that is gone or can no longer be used, and begins its next generation. Removing
+// files goes on in the background if it takes long.
+func (c *Cache) forget(s source) (gen uint64) {
+	gen = c.generations.next(s)
+	c.memory.remove(s)
+	c.disk.removeSoon(s, gen)
+	return gen
+}
+
+// endError counts and returns the reason why work ended before it was done.
+func (c *Cache) endError(w *flight.Work, err error) error {
+	if w.Err() != nil {
+		err = context.Cause(w)
+	}
+	if errors.Is(err, flight.ErrAbandoned) {
+		c.abandoned.Add(1)
+	} else {
+		c.failures.Add(1)
+	}
+	return err
+}
+
+// isPermanent reports whether err would be the same the next time.
+func isPermanent(err error) bool {
+	return isVerdict(err) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) || errors.Is(err, ErrTooLarge)
+}
+
+// isVerdict reports whether err says something lasting about the media itself.
+func isVerdict(err error) bool { return causeOf(err) != store.Picture }
+
+// causeOf returns the cause under which err is remembered, or store.Picture if it is not remembered.
+func causeOf(err error) store.Cause {
+	switch {
+	case errors.Is(err, ErrNoPicture):
+		return store.NoPicture
+	case errors.Is(err, ErrUnsupported):
+		return store.Unsupported
+	case errors.Is(err, ErrCorrupt):
+		return store.Corrupt
+	}
+	return store.Picture
+}
+
+// retryLook is how soon a source that could not be reached is checked again: often enough to see a share come back, and not
+// on every request.
+const retryLook = 5 * time.Second
+
+// revalidateSoon checks in the background whether a source is still in the state of stamp. If it has changed, its thumbnail is
+// made again.
+func (c *Cache) revalidateSoon(j *job, stamp Stamp) {
+	if c.revalidate < 0 {
+		return
+	}
+	f, p := j.sourceFlight(), c.providers[j.key.provider]
+	art := p.watchesArt(stamp)
+	c.looks.Start(lookFlight{f, art}, func(w *flight.Work) (Stamp, error) {
+		now, err := c.statNow(w, f.source, art, p.background)
+		switch {
+		case err == nil:
+			c.memory.recordLook(f, now, c.revalidate)
+			if !now.equal(stamp) {
+				c.thumbs.Start(j.thumbFlight, func(w *flight.Work) (*Thumbnail, error) {
+					again := &job{thumbFlight: j.thumbFlight, hash: hashOf(f.source)}
+					// The look is handed on: the one in memory may be due again by now, if Revalidate is very short.
+					return c.makeThumbnail(w, again, &known{old: c.stored(w, again), last: &look{stamp: now}})
+				})
+			}
+		case errors.Is(err, fs.ErrNotExist):
+			c.forget(f.source)
+		default: // out of reach
+			c.memory.recordLook(f, stamp, min(c.revalidate, retryLook))
+		}
+		return now, err
+	})
+}
+
+// check looks at a source and records what it saw. It forgets a source that does not exist.
+func (c *Cache) check(ctx context.Context, j *job, before Stamp) (*look, error) {
+	stamp, err := c.stat(ctx, j.sourceFlight(), before)
+	if err == nil {
+		c.memory.recordLook(j.sourceFlight(), stamp, c.revalidate)
+		return &look{stamp: stamp}, nil // which is not due, however short Revalidate is
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		c.forget(j.source())
+	}
+	return nil, err
+}
+
+// stat asks the provider for the state of a source. If the stamp from before includes the pictures beside the source, so does
+// the new one. Concurrent callers share one call.
+func (c *Cache) stat(ctx context.Context, f sourceFlight, before Stamp) (Stamp, error) {
+	p := c.providers[f.provider]
+	art := p.watchesArt(before)
+	stamp, _, err := c.looks.Do(ctx, lookFlight{f, art}, func(w *flight.Work) (Stamp, error) {
+		return c.statNow(w, f.source, art, p.calls)
+	})
+	if err != nil {
+		err = fail("stat", f.source, err)
+	}
+	return stamp, err
+}
+
+// statNow is the flight of one look at a source. limit bounds the calls of the provider.
+func (c *Cache) statNow(ctx context.Context, s source, art bool, limit *semaphore.Weighted) (stamp Stamp, err error) {
+	defer c.observer.stage("stat", s)(&err)
+	if !limit.TryAcquire(1) {
+		return Stamp{}, fail("stat", s, ErrBusy)
+	}
+	defer limit.Release(1)
+	if stamp, err = c.providers[s.provider].stat(ctx, s.path, art); err != nil {
+		err = fail("stat", s, err)
+	}
+	return stamp, err
+}
