@@ -1,0 +1,158 @@
+package thumbcache
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestCompare is the table of freshness: what may be served to a request for a version, and to one without, after which look.
+func TestCompare(t *testing.T) {
+	one, two := Stamp{Size: 1, Tag: "1"}, Stamp{Size: 1, Tag: "2"}
+	seen := func(s Stamp) *look { return &look{stamp: s} }
+	due := func(s Stamp) *look {
+		l := seen(s)
+		l.due.Store(true)
+		return l
+	}
+	for _, tt := range []struct {
+		name    string
+		made    made
+		version string
+		last    *look
+		want    standing
+	}{
+		{"never checked", made{stamp: one}, "", nil, unchecked},
+		{"checked too long ago", made{stamp: one}, "", due(one), unchecked},
+		{"checked too long ago, in another state", made{stamp: one}, "", due(two), unchecked},
+		{"checked", made{stamp: one}, "", seen(one), current},
+		{"changed", made{stamp: one}, "", seen(two), outdated},
+		{"made for a version, and checked", made{one, "v"}, "", seen(one), current},
+		{"made for a version, and changed since", made{one, "v"}, "", seen(two), outdated},
+		{"made for the version", made{one, "v"}, "v", nil, current},
+		{"made for the version, whatever a look says", made{one, "v"}, "v", seen(two), current},
+		{"made for another version, whatever a look says", made{one, "v"}, "w", seen(one), outdated},
+		{"the version is that of the stamp", made{stamp: one}, one.Version(), nil, current},
+		{"the version is that of another stamp", made{stamp: one}, two.Version(), nil, outdated},
+		{"a version names what was made for it, and not its stamp", made{one, "v"}, one.Version(), nil, outdated},
+		{"the zero stamp has no version", made{}, "v", nil, outdated},
+	} {
+		if got := compare(&tt.made, tt.version, tt.last); got != tt.want {
+			t.Errorf("%s: %d, want %d", tt.name, got, tt.want)
+		}
+	}
+}
+
+// A thumbnail that was made for a version is not fresh because of a look that saw its source in another state.
+func TestVersionIsNoLook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf()
+		s.set("a", tag("1"), plain(30, 30, red))
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Dir: t.TempDir(), MemoryEntries: 1})
+		if _, err := c.Do(t.Context(), Request{Provider: "p", Path: "a", Size: 10, Version: "v"}); err != nil {
+			t.Fatal(err)
+		}
+		s.set("a", tag("2"), plain(30, 30, blue))
+		isColour(t, mustGet(t, c, "p", "a", 20), blue) // which looks at the source
+		thumb, err := c.Do(t.Context(), Request{Provider: "p", Path: "a", Size: 10, Version: "v"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		isColour(t, thumb, red)
+		isColour(t, mustGet(t, c, "p", "a", 10), blue)
+	})
+}
+
+// What is invalidated is not published, in memory.
+func TestGenerations(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var g generations
+		m := newMemory(5, -1, 10, &g)
+		defer m.close()
+		s := source{"p", "a"}
+		f := sourceFlight{source: s, gen: g.of(s)}
+		e := entry{made: made{stamp: tag("1")}, key: key{source: s, size: 10}, thumb: &Thumbnail{Data: []byte("picture")}}
+		publish := func(f sourceFlight) {
+			m.recordLook(f, e.stamp, time.Minute)
+			m.put(f.gen, e)
+			m.putFailure(f, &failure{err: ErrCorrupt})
+			m.putPicture(f, e.stamp, &Picture{Data: []byte("picture")})
+		}
+		check := func(when string, want bool) {
+			t.Helper()
+			entries, bytes := m.size()
+			for what, got := range map[string]bool{
+				"thumbnail": m.get(&e.key) != nil, "its bytes": bytes == 7 && entries == 1, "look": m.lastLook(s) != nil,
+				"failure": m.failure(s) != nil, "picture": m.picture(s) != nil,
+			} {
+				if got != want {
+					t.Errorf("%s: %s: %v", when, what, got)
+				}
+			}
+		}
+		publish(f)
+		check("published", true)
+		if e := m.get(&e.key); e == nil || !e.fresh("") {
+			t.Error("a thumbnail whose source was looked at is not fresh")
+		}
+		g.next(s)
+		m.remove(s)
+		check("invalidated", false)
+		publish(f)
+		check("published by work that began before", false)
+		m.removeFailure(f)
+		f.gen = g.of(s)
+		publish(f)
+		check("published again", true)
+		m.removeFailure(f)
+		if m.failure(s) != nil {
+			t.Error("the failure is still there")
+		}
+		time.Sleep(2 * time.Minute)
+		if m.picture(s) != nil || m.lastLook(s) != nil || m.get(&e.key).fresh("") {
+			t.Error("there is no end to what was just extracted and checked")
+		}
+	})
+}
+
+// A request that joins what Warm has begun is served as any request: its turn comes although Warm has all the workers that it
+// may take, and the thumbnail is kept in memory.
+func TestRequestJoinsWarm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf()
+		free := make(chan struct{})
+		s.set("slow", tag("1"), plain(30, 30, red))
+		s.set("quick", tag("1"), plain(30, 30, red))
+		slow := ExtractorFunc(func(ctx context.Context, src *Source) (*Picture, error) {
+			if src.Name == "slow" {
+				<-free
+			}
+			return Images().Extract(ctx, src)
+		})
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Dir: t.TempDir(), Workers: 2, Extractor: slow})
+		var wg sync.WaitGroup
+		for _, path := range []string{"slow", "quick"} {
+			wg.Go(func() {
+				if got, err := c.Warm(t.Context(), "p", slices.Values([]string{path}), 10); got.Extracted != 1 || err != nil {
+					t.Errorf("%s: %+v, %v", path, got, err)
+				}
+			})
+			synctest.Wait()
+		}
+		if n := c.workers.Waiting(); n != 1 {
+			t.Fatalf("%d wait for a worker, want what the second Warm began", n)
+		}
+		mustGet(t, c, "p", "quick", 10) // the bubble fails if this waits for the slow one
+		if got := c.Stats(); got.MemoryEntries != 1 || got.Coalesced != 1 {
+			t.Errorf("%d thumbnails in memory, %d callers joined", got.MemoryEntries, got.Coalesced)
+		}
+		close(free)
+		wg.Wait()
+		if got := c.Stats(); got.MemoryEntries != 1 || got.Extractions != 2 {
+			t.Errorf("%d thumbnails in memory, %d extractions", got.MemoryEntries, got.Extractions)
+		}
+	})
+}
