@@ -25,10 +25,17 @@ import (
 	"unicode/utf8"
 )
 
-// HTTPStatus returns the HTTP status code that fits an error of Get or Do: 200 for nil, 400 for a request that can never
-// work, 404 where there is no such thing or no picture in it, 413 and 415 for pictures that are too large, of an
-// unsupported kind or broken, 499 when the client has left, 503 for what may work later, 504 for [Config.Timeout], and
-// 500 for anything else.
+// HTTPStatus returns the HTTP status code for an error of Get or Do:
+//
+//	200  nil
+//	400  the request can never work (fs.ErrInvalid)
+//	404  there is no such provider or source, or no picture in it
+//	413  the picture is too large
+//	415  the media or picture is of an unsupported kind, or broken
+//	499  the client has left (context.Canceled)
+//	503  it may work later: ErrBusy, ErrClosed, ffmpeg is missing, the source cannot be reached
+//	504  Config.Timeout
+//	500  any other error
 func HTTPStatus(err error) int {
 	switch {
 	case err == nil:
@@ -56,10 +63,11 @@ func HTTPStatus(err error) int {
 	return http.StatusInternalServerError
 }
 
-// ServeHTTP answers r with the thumbnail: with ETag, 304, HEAD, ranges and nosniff. Cache-Control is the caller's, but for
-// no-store on a range or condition that fails. It is for any Thumbnail with Data: without ContentType that is guessed,
-// without ETag it is a hash of Data, without ModTime there is no Last-Modified. SVG goes out with a Content-Security-Policy
-// that lets it run and load nothing.
+// ServeHTTP answers r with the thumbnail. It supports ETag, 304, HEAD and ranges, and sets X-Content-Type-Options: nosniff. The
+// caller sets Cache-Control; ServeHTTP replaces it by no-store only if a range or condition fails.
+//
+// Any Thumbnail with Data can be served. An empty ContentType is detected, an empty ETag becomes a hash of Data, and with a zero
+// ModTime there is no Last-Modified. SVG gets a Content-Security-Policy under which it cannot run scripts or load anything.
 func (t *Thumbnail) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	tag, kind := t.ETag, t.ContentType
@@ -70,11 +78,11 @@ func (t *Thumbnail) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		kind = http.DetectContentType(t.Data)
 	}
 	if strings.HasPrefix(kind, "image/svg") {
-		h.Add("Content-Security-Policy", "default-src 'none'; sandbox") // to what the server's own one says
+		h.Add("Content-Security-Policy", "default-src 'none'; sandbox") // in addition to the server's own policy
 	}
-	// What almost everybody asks is answered here, as http.ServeContent would, which has the rest.
+	// Most requests are simple and answered here, as http.ServeContent would answer them. It answers the others.
 	match := r.Header.Get("If-None-Match")
-	if !simple(r) || match == "" && r.Header["If-Modified-Since"] != nil || h["Content-Encoding"] != nil {
+	if !isSimple(r) || match == "" && r.Header["If-Modified-Since"] != nil || h["Content-Encoding"] != nil {
 		h["Etag"], h["Content-Type"] = []string{tag}, []string{kind}
 		http.ServeContent(answer{w}, r, "", t.ModTime, bytes.NewReader(t.Data))
 		return
@@ -86,7 +94,7 @@ func (t *Thumbnail) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
-	// One array holds all values. No slice of it has room for more, so that who adds to one does not change the next.
+	// One array holds all values. Its slices have no spare capacity, so appending to one does not change the next.
 	v := [...]string{tag, "nosniff", kind, "bytes", strconv.Itoa(len(t.Data)), ""}
 	h["Etag"] = v[0:1:1]
 	h["X-Content-Type-Options"] = v[1:2:2]
@@ -103,13 +111,13 @@ func (t *Thumbnail) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// simple reports whether r has no range, and no condition but If-None-Match and If-Modified-Since.
-func simple(r *http.Request) bool {
+// isSimple reports whether r has no range, and no condition except If-None-Match and If-Modified-Since.
+func isSimple(r *http.Request) bool {
 	return (r.Method == http.MethodGet || r.Method == http.MethodHead) &&
 		r.Header["Range"] == nil && r.Header["If-Match"] == nil && r.Header["If-Unmodified-Since"] == nil
 }
 
-// answer is where http.ServeContent writes to.
+// An answer is the ResponseWriter for http.ServeContent.
 type answer struct{ http.ResponseWriter }
 
 func (w answer) WriteHeader(status int) {
@@ -118,12 +126,12 @@ func (w answer) WriteHeader(status int) {
 		h.Set("X-Content-Type-Options", "nosniff")
 	}
 	if status >= http.StatusBadRequest {
-		h.Set("Cache-Control", "no-store") // an error is not for as long as the thumbnail
+		h.Set("Cache-Control", "no-store") // an error must not be cached for as long as the thumbnail
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// matches reports whether an If-None-Match field names tag, or any, by weak comparison.
+// matches reports whether an If-None-Match field contains tag or *, by weak comparison (RFC 9110, section 13.1.2).
 func matches(field, tag string) bool {
 	if field == tag {
 		return true
@@ -149,10 +157,10 @@ func matches(field, tag string) bool {
 	}
 }
 
-// tagOf makes the entity tag of what is not from a cache.
+// tagOf returns an entity tag for data that is not from a cache.
 func tagOf(data []byte) string { return `"` + digest(data) + `"` }
 
-// digest is a short text of letters, digits, "-" and "_".
+// digest returns a short hash of data, made of letters, digits, "-" and "_".
 func digest(data []byte) string {
 	sum := sha256.Sum256(data)
 	return base64.RawURLEncoding.EncodeToString(sum[:12])
@@ -160,31 +168,33 @@ func digest(data []byte) string {
 
 // Handler returns a handler for "GET /thumb/{provider}/{path...}?size=300". The query may hold
 //
-//	size    longest edge in pixels, 0 for the original; default the smallest of Sizes, or 300
-//	dpr     pixels of the screen to one of size, from 1 to 4, as in 1.5; default 1
+//	size    longest edge in pixels; 0 means the original's size; the default is the smallest of Config.Sizes, or 300
+//	dpr     device pixels per pixel of size, from 1 to 4, such as 1.5; the default is 1
 //	fit     contain (default) or cover
 //	format  jpeg (default) or png
-//	v       the version of the source, as in Request.Version; the answer to a URL that carries it is immutable
+//	v       the version of the source, as in Request.Version; the answer is then immutable
 //
 // # Mounting
 //
-// The simplest pattern is "GET /thumb/", which takes all that [Request.URL] makes. Provider and path are taken from
+// The simplest pattern is "GET /thumb/". It accepts every URL that [Request.URL] returns. Provider and path are taken from the
+// first of these that is there:
 //
-//   - the values "provider" and "path" of [http.Request.PathValue], where "*" may stand for path, as it does in chi and echo;
-//   - else the query's provider and path, so that the handler can be mounted anywhere: "/art?provider=music&path=a.flac&size=300";
-//   - else what "*" stands for, or the URL's path without "/thumb" in front: "music/a.flac".
+//   - the path values "provider" and "path", see [http.Request.PathValue]; "*" may replace path, as in chi and echo
+//   - provider and path in the query: "/art?provider=music&path=a.flac&size=300"
+//   - the path value "*", or the URL's path without the prefix "/thumb": "music/a.flac"
 //
-// It may be mounted at another prefix with a pattern that has those values, or within [http.StripPrefix]. Nothing is
-// needed for chi (r.Handle("/thumb/{provider}/*", h), r.Mount("/thumb", h)), echo (e.GET("/thumb/*", echo.WrapHandler(h)))
-// and gin (r.GET("/thumb/*path", gin.WrapH(h))).
+// So the handler can be mounted at another prefix, with a pattern that sets those values or within [http.StripPrefix]. Other
+// routers need no adapter of their own: chi (r.Handle("/thumb/{provider}/*", h), r.Mount("/thumb", h)), echo
+// (e.GET("/thumb/*", echo.WrapHandler(h))), gin (r.GET("/thumb/*path", gin.WrapH(h))).
 //
 // # Answers
 //
-// A thumbnail has an ETag. With v its Cache-Control is immutable, and a client that has it gets its 304 before any work;
-// without v it is no-cache, so that the client asks each time whether it is still the same. Errors have the status of
-// [HTTPStatus], no-store, and a short text that tells nothing of the host, or {"status":404,"error":"..."} for a client that
-// says in Accept that it would rather have application/json. Those of 500 and above are logged as warnings; a client that
-// has left is not. [Config.Placeholder] can answer with a picture instead.
+// A thumbnail has an ETag. With v, its Cache-Control is immutable, and a client that has the thumbnail gets a 304 before any
+// work. Without v it is no-cache, so clients revalidate the thumbnail each time.
+//
+// An error has the status of [HTTPStatus], Cache-Control: no-store, and a short text that reveals nothing about the host. A client
+// whose Accept header prefers application/json gets {"status":404,"error":"..."}. Errors of 500 and above are logged as
+// warnings, unless the client has left. [Config.Placeholder] can answer with a picture instead.
 func (c *Cache) Handler() http.Handler { return http.HandlerFunc(c.serve) }
 
 func (c *Cache) serve(w http.ResponseWriter, r *http.Request) {
@@ -193,24 +203,24 @@ func (c *Cache) serve(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, http.StatusMethodNotAllowed, "")
 		return
 	}
-	req, bad := c.request(r)
+	req, bad := c.parseRequest(r)
 	if bad != "" {
 		refuse(w, r, http.StatusBadRequest, "bad "+bad)
 		return
 	}
-	if req.Version != "" && c.notModified(w, r, &req) {
+	if req.Version != "" && c.serveNotModified(w, r, &req) {
 		return
 	}
 	t, err := c.do(r.Context(), &req)
 	if err != nil {
-		c.failed(w, r, &req, err)
+		c.serveError(w, r, &req, err)
 		return
 	}
-	c.cacheControl(w.Header(), &req)
+	setCacheControl(w.Header(), &req)
 	t.ServeHTTP(w, r)
 }
 
-func (c *Cache) cacheControl(h http.Header, req *Request) {
+func setCacheControl(h http.Header, req *Request) {
 	if req.Version != "" {
 		h["Cache-Control"] = []string{"public, max-age=31536000, immutable"}
 	} else {
@@ -218,18 +228,18 @@ func (c *Cache) cacheControl(h http.Header, req *Request) {
 	}
 }
 
-// notModified answers 304 before any work: with a version, the tag is known without a thumbnail. But not that there is
-// one, which is what * asks.
-func (c *Cache) notModified(w http.ResponseWriter, r *http.Request, req *Request) bool {
+// serveNotModified answers 304 before any work if it can: a request with a version has a tag that is known without the thumbnail.
+// That does not work for *, which asks whether there is a thumbnail.
+func (c *Cache) serveNotModified(w http.ResponseWriter, r *http.Request, req *Request) bool {
 	match := r.Header.Get("If-None-Match")
 	var k key
-	if match == "" || strings.Contains(match, "*") || !simple(r) ||
+	if match == "" || strings.Contains(match, "*") || !isSimple(r) ||
 		c.keyOf(req, &k) != nil || c.providers[req.Provider] == nil {
 		return false
 	}
 	var tag string
 	if e := c.memory.get(&k); e != nil && e.version == req.Version {
-		tag = e.thumb.ETag // spares a hash, which is much of what there is to do
+		tag = e.thumb.ETag // saves a hash, which is most of the work
 	} else {
 		tag = c.recipe.etag(hashOf(k.source), &k, &made{version: req.Version})
 	}
@@ -237,21 +247,21 @@ func (c *Cache) notModified(w http.ResponseWriter, r *http.Request, req *Request
 		return false
 	}
 	h := w.Header()
-	c.cacheControl(h, req)
+	setCacheControl(h, req)
 	h["Etag"] = []string{tag}
 	w.WriteHeader(http.StatusNotModified)
 	return true
 }
 
-// failed answers with an error, or what the owner wants to be seen instead of it.
-func (c *Cache) failed(w http.ResponseWriter, r *http.Request, req *Request, err error) {
+// serveError answers with an error, or with the placeholder for it.
+func (c *Cache) serveError(w http.ResponseWriter, r *http.Request, req *Request, err error) {
 	status, why := HTTPStatus(err), ""
 	switch {
 	case errors.Is(r.Context().Err(), context.Canceled):
-		refuse(w, r, 499, "client closed request") // nobody reads it, but whoever logs requests sees the status
+		refuse(w, r, 499, "client closed request") // the client is gone, but a request log shows the status
 		return
 	case status == 499:
-		status = http.StatusServiceUnavailable // somebody else gave up, the provider say: the client is still there
+		status = http.StatusServiceUnavailable // the provider, say, was canceled; the client is still there
 	case isMissingTool(err):
 		why = "ffmpeg was not found on this server"
 	case errors.Is(err, ErrBusy):
@@ -270,7 +280,7 @@ func (c *Cache) failed(w http.ResponseWriter, r *http.Request, req *Request, err
 	}
 	if c.placeholder != nil {
 		if t := c.placeholder(*req, err); t != nil {
-			// Without a date: a picture that comes later may be older than this one.
+			// It has no date, because a picture that appears later may be older.
 			now := Thumbnail{Data: t.Data, ContentType: t.ContentType, ETag: t.ETag}
 			w.Header()["Cache-Control"] = []string{"no-cache"}
 			now.ServeHTTP(w, r)
@@ -280,7 +290,7 @@ func (c *Cache) failed(w http.ResponseWriter, r *http.Request, req *Request, err
 	refuse(w, r, status, why)
 }
 
-// refuse answers with an error that says no more than a client should know.
+// refuse answers with an error status and why, which must not reveal anything about the host.
 func refuse(w http.ResponseWriter, r *http.Request, status int, why string) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
@@ -307,7 +317,7 @@ func refuse(w http.ResponseWriter, r *http.Request, status int, why string) {
 	}
 }
 
-// wantsJSON reports whether a client names JSON and would not rather have text.
+// wantsJSON reports whether an Accept header names JSON and does not prefer text.
 func wantsJSON(accept string) bool {
 	var object, text, other float64
 	for item := range strings.SplitSeq(accept, ",") {
@@ -331,78 +341,61 @@ func wantsJSON(accept string) bool {
 	return object > 0 && object >= cmp.Or(text, other)
 }
 
-// params are the names in a query that mean something.
+// params are the query parameters with a meaning.
 var params = [...]string{"provider", "path", "size", "dpr", "fit", "format", "v"}
 
-// request reads what r asks for. If it asks for what cannot be, bad says what of it.
-func (c *Cache) request(r *http.Request) (req Request, bad string) {
-	// This is r.URL.Query().Get without the map. What ParseQuery refuses is refused, since half of a query is another one.
-	var values [len(params)]string
-	var given [len(params)]bool
-	for item := range strings.SplitSeq(r.URL.RawQuery, "&") {
+// A query holds the first value of each of params.
+type query struct {
+	values [len(params)]string
+	given  [len(params)]bool
+}
+
+func (q *query) get(name string) string { return q.values[slices.Index(params[:], name)] }
+func (q *query) has(name string) bool   { return q.given[slices.Index(params[:], name)] }
+
+// parseQuery is url.ParseQuery without its map. It reports false if any part of raw is malformed, because what is left would be
+// another request.
+func parseQuery(raw string) (q query, ok bool) {
+	for item := range strings.SplitSeq(raw, "&") {
 		name, value, _ := strings.Cut(item, "=")
 		name, err := url.QueryUnescape(name)
 		value, err2 := url.QueryUnescape(value)
 		if err != nil || err2 != nil || strings.Contains(item, ";") {
-			return req, "query"
+			return q, false
 		}
-		if i := slices.Index(params[:], name); i >= 0 && !given[i] {
-			values[i], given[i] = value, true
+		if i := slices.Index(params[:], name); i >= 0 && !q.given[i] {
+			q.values[i], q.given[i] = value, true
 		}
 	}
-	provider, path, size, dpr, fit, format, version := values[0], values[1], values[2], values[3], values[4], values[5], values[6]
+	return q, true
+}
 
-	req = Request{Provider: r.PathValue("provider"), Path: r.PathValue("path"), Size: 300, Version: version}
-	rest := r.PathValue("*")
-	if inPath := cmp.Or(req.Path, rest); r.URL.RawPath != "" && inPath != "" &&
-		!strings.HasSuffix(r.URL.Path, "/"+inPath) && strings.HasSuffix(r.URL.RawPath, "/"+inPath) {
-		// Chi and echo hand on what stands in RawPath, when there is one, the standard mux what it means.
-		for _, s := range []*string{&req.Provider, &req.Path, &rest} {
-			if plain, err := url.PathUnescape(*s); err == nil {
-				*s = plain
-			}
-		}
+// parseRequest returns the Request that r is for. If r is malformed, bad names the part.
+func (c *Cache) parseRequest(r *http.Request) (req Request, bad string) {
+	q, ok := parseQuery(r.URL.RawQuery)
+	if !ok {
+		return req, "query"
 	}
-	switch {
-	case req.Provider != "" || req.Path != "" || given[0]:
-		req.Provider = cmp.Or(req.Provider, provider)
-		req.Path = cmp.Or(req.Path, rest)
-	default:
-		if rest == "" {
-			var ok bool
-			if rest, ok = strings.CutPrefix(r.URL.Path, "/thumb/"); !ok {
-				rest = strings.TrimPrefix(rest, "/")
-			}
-		}
-		req.Provider, req.Path, _ = strings.Cut(rest, "/")
+	req.Version = q.get("v")
+	req.Provider, req.Path = parseSource(r, &q)
+	if req.Size, ok = c.parseSize(q.get("size")); !ok {
+		return req, "size"
 	}
-	req.Path = cmp.Or(req.Path, path)
-
-	if len(c.sizes) > 0 {
-		req.Size = c.sizes[0]
-	}
-	if size != "" {
-		n, err := strconv.Atoi(size)
-		if err != nil && !(errors.Is(err, strconv.ErrRange) && n > 0) || n < 0 { // larger than an int is only very large
-			return req, "size"
-		}
-		req.Size = n
-	}
-	if dpr != "" {
+	if dpr := q.get("dpr"); dpr != "" {
 		f, err := strconv.ParseFloat(dpr, 64)
 		if err != nil || !(f >= 1 && f <= 4) || strings.Trim(dpr, "0123456789.") != "" {
 			return req, "dpr"
 		}
 		req.Size = int(math.Round(min(float64(req.Size)*f, math.MaxInt32)))
 	}
-	switch fit {
+	switch q.get("fit") {
 	case "", "contain":
 	case "cover":
 		req.Fit = Cover
 	default:
 		return req, "fit"
 	}
-	switch format {
+	switch q.get("format") {
 	case "", "jpeg", "jpg":
 	case "png":
 		req.Format = PNG
@@ -412,12 +405,53 @@ func (c *Cache) request(r *http.Request) (req Request, bad string) {
 	return req, ""
 }
 
-// URL returns the path and query by which [Cache.Handler], mounted as "GET /thumb/", is asked for r, as in
+// parseSize returns the value of the parameter size, or its default.
+func (c *Cache) parseSize(size string) (n int, ok bool) {
+	switch {
+	case size != "":
+		n, err := strconv.Atoi(size)
+		tooLarge := errors.Is(err, strconv.ErrRange) && n > 0 // Atoi returns the largest int then
+		return n, n >= 0 && (err == nil || tooLarge)
+	case len(c.sizes) > 0:
+		return c.sizes[0], true
+	}
+	return 300, true
+}
+
+// parseSource returns the provider and path that r is for, see [Cache.Handler].
+func parseSource(r *http.Request, q *query) (provider, path string) {
+	provider, path = r.PathValue("provider"), r.PathValue("path")
+	rest := r.PathValue("*")
+	if inPath := cmp.Or(path, rest); r.URL.RawPath != "" && inPath != "" &&
+		!strings.HasSuffix(r.URL.Path, "/"+inPath) && strings.HasSuffix(r.URL.RawPath, "/"+inPath) {
+		// Chi and echo match RawPath if there is one, so their values are still escaped. The standard mux unescapes them.
+		for _, s := range []*string{&provider, &path, &rest} {
+			if plain, err := url.PathUnescape(*s); err == nil {
+				*s = plain
+			}
+		}
+	}
+	if provider != "" || path != "" || q.has("provider") {
+		provider = cmp.Or(provider, q.get("provider"))
+		path = cmp.Or(path, rest)
+	} else {
+		if rest == "" {
+			var ok bool
+			if rest, ok = strings.CutPrefix(r.URL.Path, "/thumb/"); !ok {
+				rest = strings.TrimPrefix(rest, "/")
+			}
+		}
+		provider, path, _ = strings.Cut(rest, "/")
+	}
+	return provider, cmp.Or(path, q.get("path"))
+}
+
+// URL returns the path and query of the URL for r, if [Cache.Handler] is mounted as "GET /thumb/":
 //
 //	/thumb/music/Artist/01.flac?size=300&fit=cover&format=png&v=dVrS4vKAfGtQ
 //
-// With a Version, [Stamp.Version] say, browsers and proxies keep the answer for good and do not ask again. Every Request
-// makes the way there and back; a path that servers or browsers would clean, such as "a//b" or "../a", goes into the query.
+// With a Version, such as a [Stamp.Version], browsers and proxies cache the answer and do not ask again. The Handler gets exactly r
+// back. A path that servers or browsers would clean, such as "a//b" or "../a", becomes part of the query.
 func (r Request) URL() string {
 	var b strings.Builder
 	b.WriteString("/thumb/")
@@ -425,7 +459,7 @@ func (r Request) URL() string {
 	if strings.Contains(r.Provider, "/") || unclean(r.Provider) || slices.ContainsFunc(strings.Split(r.Path, "/"), unclean) {
 		b.WriteString("?provider=" + url.QueryEscape(r.Provider) + "&path=" + url.QueryEscape(r.Path) + "&size=")
 	} else {
-		// In the encoding that Go takes for the usual one: then URL.RawPath is empty, and all routers see the same.
+		// This is Go's default encoding, so URL.RawPath is empty and all routers see the same path.
 		b.WriteString((&url.URL{Path: r.Provider + "/" + r.Path}).EscapedPath() + "?size=")
 	}
 	b.WriteString(strconv.Itoa(r.Size))
@@ -434,7 +468,7 @@ func (r Request) URL() string {
 	case Cover:
 		b.WriteString("&fit=cover")
 	default:
-		b.WriteString("&fit=" + strconv.Itoa(int(r.Fit))) // as bad there as here
+		b.WriteString("&fit=" + strconv.Itoa(int(r.Fit))) // refused by the Handler, as it is by Do
 	}
 	switch r.Format {
 	case JPEG:
@@ -449,15 +483,15 @@ func (r Request) URL() string {
 	return b.String()
 }
 
-// tileColours are those of letter tiles, each dark enough for white letters.
-var tileColours = [...]string{
+// tileColors are the backgrounds of letter tiles. Each is dark enough for white letters.
+var tileColors = [...]string{
 	"#b3423a", "#a8522a", "#8a6516", "#667322", "#3f7a3a", "#2b7a5f", "#277580", "#31699c",
 	"#4a5fae", "#6755ad", "#8449a0", "#a03f83", "#ad3f5f", "#6b625c", "#55666f", "#5d6150",
 }
 
-// LetterTile returns a picture in place of one that is missing: the first letter of text, in white on a colour that is
-// always the same for the same text. It is a square SVG of that many pixels, or 300 if size is not positive. The letter
-// may be an emoji, or have accents of its own; where text has no letter or digit it is the first sign, else "?".
+// LetterTile returns a square SVG to show instead of a missing picture: the first letter of text in white, on a color that depends
+// on text only. Its edge is size pixels, or 300 if size is not positive. The letter may be an emoji or have accents. If text has
+// no letter or digit, the tile shows its first symbol, or "?".
 func LetterTile(text string, size int) *Thumbnail {
 	if size <= 0 {
 		size = 300
@@ -468,11 +502,11 @@ func LetterTile(text string, size int) *Thumbnail {
 	svg := fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%[1]d" viewBox="0 0 100 100">`+
 		`<rect width="100" height="100" fill="%s"/>`+
 		`<text x="50" y="50" dy=".35em" text-anchor="middle" font-family="system-ui,sans-serif" font-size="50" fill="#fff">%s</text></svg>`,
-		size, tileColours[hash.Sum32()%uint32(len(tileColours))], html.EscapeString(initial(text)))
+		size, tileColors[hash.Sum32()%uint32(len(tileColors))], html.EscapeString(initial(text)))
 	return &Thumbnail{Data: []byte(svg), ContentType: "image/svg+xml", ETag: tagOf([]byte(svg)), Width: size, Height: size}
 }
 
-// initial returns what a reader takes for the first letter of text, in upper case.
+// initial returns the first letter of text in upper case, with all code points that a reader sees as one letter.
 func initial(text string) string {
 	start := strings.IndexFunc(text, func(r rune) bool {
 		return unicode.In(r, unicode.L, unicode.N, unicode.So) && r != utf8.RuneError
@@ -484,19 +518,19 @@ func initial(text string) string {
 		return "?"
 	}
 	const (
-		joiner   = '\u200d' // makes one emoji of two
-		most     = 12       // runes of a letter: a family of four has seven; some stack more marks than can be read
-		flag     = '\U0001f1e6'
-		lastFlag = '\U0001f1ff' // two of these letters are a flag
+		joiner    = '\u200d' // joins two emoji into one
+		maxRunes  = 12       // of a letter: an emoji of four persons has seven; longer stacks of marks cannot be read
+		firstFlag = '\U0001f1e6'
+		lastFlag  = '\U0001f1ff' // two letters from this range are a flag
 	)
 	first, n := utf8.DecodeRuneInString(text[start:])
 	letter := []rune{unicode.ToUpper(first)}
 	for _, r := range text[start+n:] {
 		last := letter[len(letter)-1]
-		mark := unicode.Is(unicode.M, r) || r >= '\U0001f3fb' && r <= '\U0001f3ff' // a tone of skin
+		mark := unicode.Is(unicode.M, r) || r >= '\U0001f3fb' && r <= '\U0001f3ff' // a skin tone
 		joined := r == joiner || last == joiner && unicode.Is(unicode.So, r)
-		pair := len(letter) == 1 && min(first, r) >= flag && max(first, r) <= lastFlag
-		if len(letter) == most || !mark && !joined && !pair {
+		pair := len(letter) == 1 && min(first, r) >= firstFlag && max(first, r) <= lastFlag
+		if len(letter) == maxRunes || !mark && !joined && !pair {
 			break
 		}
 		letter = append(letter, r)

@@ -416,7 +416,7 @@ func TestHandlerMounts(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var got Request
-			h := test.mount(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { got, _ = c.request(r) }))
+			h := test.mount(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { got, _ = c.parseRequest(r) }))
 			w := ask(h, "GET", test.url)
 			if w.Code != 200 || got.Provider != "p q" || got.Path != test.want {
 				t.Errorf("%d, %q of %q", w.Code, got.Path, got.Provider)
@@ -465,7 +465,7 @@ func TestHandlerSizes(t *testing.T) {
 		{"other=%", nil, -1},
 	} {
 		c := mustNew(t, Config{Providers: map[string]Provider{"p": newShelf()}, Sizes: test.ladder})
-		got, bad := c.request(httptest.NewRequest("GET", "/thumb/p/a?"+test.query, nil))
+		got, bad := c.parseRequest(httptest.NewRequest("GET", "/thumb/p/a?"+test.query, nil))
 		if bad != "" {
 			got.Size = -1
 		}
@@ -628,7 +628,7 @@ func TestHandlerClientLeft(t *testing.T) {
 
 	// Nor when something went wrong at the same time.
 	w := httptest.NewRecorder()
-	c.failed(w, r, &Request{}, errors.New("other"))
+	c.serveError(w, r, &Request{}, errors.New("other"))
 	if w.Code != 499 || log.Len() > 0 {
 		t.Errorf("%d, log: %s", w.Code, log.String())
 	}
@@ -775,7 +775,7 @@ func FuzzRequest(f *testing.F) {
 		}
 		u.RawQuery = query
 		r := &http.Request{Method: "GET", URL: u, Header: http.Header{}}
-		got, bad := c.request(r)
+		got, bad := c.parseRequest(r)
 		values, err := url.ParseQuery(query)
 		if err != nil && bad != "query" {
 			t.Errorf("%v: %q", err, bad)
@@ -818,7 +818,7 @@ func FuzzRequestURL(f *testing.F) {
 		mux := http.NewServeMux()
 		var got Request
 		bad := "not found"
-		mux.HandleFunc("GET /thumb/", func(w http.ResponseWriter, r *http.Request) { got, bad = c.request(r) })
+		mux.HandleFunc("GET /thumb/", func(w http.ResponseWriter, r *http.Request) { got, bad = c.parseRequest(r) })
 		u, err := url.Parse(want.URL())
 		if err != nil {
 			t.Fatal(err)
@@ -1010,7 +1010,7 @@ func TestLetterTile(t *testing.T) {
 			t.Errorf("size %d: %d", size, got)
 		}
 	}
-	for _, colour := range tileColours {
+	for _, colour := range tileColors {
 		var rgb [3]float64
 		for i := range rgb {
 			n, err := strconv.ParseUint(colour[1+2*i:3+2*i], 16, 8)
