@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// APEv2 tags as the Hydrogenaudio wiki describes them, and the other things that gather at the end of a file: ID3v1,
-// Lyrics3, and ID3v2 with a footer.
+// APEv2 tags, as described in the Hydrogenaudio wiki, and the other tags found at the end of a file: ID3v1, Lyrics3, and
+// ID3v2 with a footer.
 
 const (
 	apeHeaderLen = 32
@@ -17,16 +17,16 @@ const (
 	maxTailTags  = 16
 )
 
-// tail offers the pictures of the tags at the end of the file, the last tag first, and reports whether there is any tag.
-func (f *finder) tail() (found bool) {
+// tagsAtEnd offers the pictures of the tags at the end of the file, last tag first. It reports whether there is any tag.
+func (f *finder) tagsAtEnd() (found bool) {
 	end := f.file.size
-	// One read shows the last tag and, usually, the one before it.
+	// One read usually covers the headers of the last two tags.
 	f.file.peek(max(0, end-jumpLen), jumpLen)
 	for range maxTailTags {
 		if f.done() || !f.step() {
 			break
 		}
-		before := f.tailTag(end)
+		before := f.tagBefore(end)
 		if before == end {
 			break
 		}
@@ -35,8 +35,8 @@ func (f *finder) tail() (found bool) {
 	return found
 }
 
-// tailTag offers the pictures of the tag that ends at end, and returns where it begins, which is end if there is none.
-func (f *finder) tailTag(end int64) int64 {
+// tagBefore offers the pictures of the tag that ends at end, and returns where it begins. It returns end if there is none.
+func (f *finder) tagBefore(end int64) int64 {
 	s := f.file
 	if s.str(end-id3v1Len, 3) == "TAG" {
 		return end - id3v1Len
@@ -62,7 +62,7 @@ func (f *finder) tailTag(end int64) int64 {
 		}
 		return end
 	}
-	// Lyrics3 v2: six digits count everything in front of them. Version 1 has no length, and at most 5100 bytes.
+	// Lyrics3 v2 ends with its length, without the length itself, in six digits. Version 1 has no length and at most 5100 bytes.
 	switch s.str(end-9, 9) {
 	case "LYRICS200":
 		if n, err := strconv.ParseUint(s.str(end-15, 6), 10, 32); err == nil && int64(n) <= end-15 {
@@ -77,8 +77,9 @@ func (f *finder) tailTag(end int64) int64 {
 	return end
 }
 
-// apeHead offers the pictures of an APEv2 tag that begins at off, where it has no business, and returns where it ends.
-func (f *finder) apeHead(off int64) int64 {
+// apeTagAt offers the pictures of the APEv2 tag that begins at off, and returns where it ends. It returns off if there is
+// none. A tag at the start of a file is against the specification, but exists.
+func (f *finder) apeTagAt(off int64) int64 {
 	b := f.file.peek(off, apeHeaderLen)
 	if len(b) < apeHeaderLen || string(b[:8]) != apeMagic {
 		return off
@@ -91,7 +92,7 @@ func (f *finder) apeHead(off int64) int64 {
 
 // apeHeader is the header of a tag, or its footer.
 type apeHeader struct {
-	size      int64 // of items and footer
+	size      int64 // bytes of the items and the footer
 	count     uint32
 	hasHeader bool
 }
@@ -104,7 +105,7 @@ func parseAPEHeader(b []byte) apeHeader {
 	}
 }
 
-// apeItems walks count items between pos and end. A cover's value is a file name, NUL, and the picture.
+// apeItems walks count items between pos and end. The value of a cover is a file name, a NUL and the picture.
 func (f *finder) apeItems(pos, end int64, count uint32) {
 	const maxKey = 255
 	for range count {
@@ -141,7 +142,7 @@ func (f *finder) apeCover(key string, pos, size, end int64) {
 	}
 	name := int64(0)
 	b := f.file.peek(pos, int(min(512, size, end-pos)))
-	if !isPicture(b) { // some leave the name out
+	if !isPicture(b) { // some writers omit the name
 		name = int64(bytes.IndexByte(b, 0)) + 1
 	}
 	f.offer(f.file, typ, pos+name, size-name, end)

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// ASF (Advanced Systems Format specification 1.20.3), the container of WMA and WMV. Everything is an object: a GUID, a size
-// of 64 bits that counts the header too, and data. Pictures are attributes named WM/Picture.
+// ASF (Advanced Systems Format specification 1.20.3), the container of WMA and WMV. A file is a sequence of objects: a GUID,
+// a size of 64 bits that includes the header, and data. Pictures are attributes named WM/Picture.
 
 const (
 	asfHeader    = "\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c"
@@ -19,11 +19,11 @@ const (
 	asfMetadata  = "\xea\xcb\xf8\xc5\xaf\x5b\x77\x48\x84\x67\xaa\x8c\x44\xfa\x4c\xca"
 	asfLibrary   = "\x94\x1c\x23\x44\x98\x94\xd1\x49\xa1\x41\x1d\x13\x4e\x45\x70\x54" // metadata library
 
-	asfObjectLen = 24
-	asfPicture   = "W\x00M\x00/\x00P\x00i\x00c\x00t\x00u\x00r\x00e\x00"
+	asfObjectLen   = 24
+	asfPictureName = "W\x00M\x00/\x00P\x00i\x00c\x00t\x00u\x00r\x00e\x00"
 )
 
-// asfObjects walks the objects between pos and end, and yields their ids and where their data is.
+// asfObjects yields the id and the extent of the data of each object between pos and end.
 func (f *finder) asfObjects(pos, end int64) iter.Seq2[string, extent] {
 	return func(yield func(string, extent) bool) {
 		for pos+asfObjectLen <= end && !f.done() && f.step() {
@@ -41,8 +41,8 @@ func (f *finder) asfObjects(pos, end int64) iter.Seq2[string, extent] {
 	}
 }
 
-func (f *finder) asf(off int64) verdict {
-	const headerLen = asfObjectLen + 6 // with the number of objects and two bytes that are reserved
+func (f *finder) asf(off int64) mediaKind {
+	const headerLen = asfObjectLen + 6 // includes the number of objects and two reserved bytes
 	b := f.file.peek(off, headerLen)
 	if len(b) < headerLen {
 		return broken
@@ -71,8 +71,8 @@ func (f *finder) asf(off int64) verdict {
 	return kind
 }
 
-// asfAttributes walks the attributes of an extended content description (section 3.11), or of a metadata or metadata library
-// object (4.7 and 4.8) if long: there sizes have 32 bits, and the name comes last.
+// asfAttributes walks the attributes of an extended content description (section 3.11). If long is set, it walks those of a
+// metadata or metadata library object (4.7 and 4.8), which have sizes of 32 bits and the name last.
 func (f *finder) asfAttributes(pos, end int64, long bool) {
 	b := f.file.peek(pos, 2)
 	if len(b) < 2 {
@@ -108,7 +108,7 @@ func (f *finder) asfAttributes(pos, end int64, long bool) {
 			size = int64(binary.LittleEndian.Uint16(h[2:]))
 			pos += 4
 		}
-		if strings.HasPrefix(name, asfPicture) {
+		if strings.HasPrefix(name, asfPictureName) {
 			f.asfPicture(pos, size, end)
 		}
 		if pos += size; pos >= end {
@@ -117,11 +117,11 @@ func (f *finder) asfAttributes(pos, end int64, long bool) {
 	}
 }
 
-// asfPicture offers the picture in an attribute: type, size, MIME type and description in UTF-16, data.
+// asfPicture offers the picture of an attribute, whose value is: type, size, MIME type and description in UTF-16, data.
 func (f *finder) asfPicture(pos, size, limit int64) {
 	b := f.file.peek(pos, int(min(size, limit-pos, 4<<10)))
 	if len(b) < 5 {
-		f.lost = f.lost || size > minPicture
+		f.damaged = f.damaged || size > minPicture
 		return
 	}
 	i := 5
@@ -132,7 +132,7 @@ func (f *finder) asfPicture(pos, size, limit int64) {
 		i += 2
 	}
 	if i > len(b) {
-		f.lost = f.lost || size > minPicture
+		f.damaged = f.damaged || size > minPicture
 		return
 	}
 	n := min(int64(binary.LittleEndian.Uint32(b[1:])), size-int64(i))

@@ -13,7 +13,7 @@ import (
 
 const corpusDir = "../../../shared/corpus"
 
-// TestCorpus compares with what mutagen and ffmpeg found in real files.
+// TestCorpus searches real files and compares the result with the manifest, which mutagen and ffmpeg made.
 func TestCorpus(t *testing.T) {
 	list, err := os.Open(filepath.Join(corpusDir, "manifest.tsv"))
 	if err != nil {

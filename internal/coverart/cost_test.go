@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// Songs of 14 MB with a cover of 877 KiB, the size at which the promises about cost are made.
+// The cost of a search is measured with songs of 14 MB that have a cover of 877 KiB.
 
 var cover = jpeg(9, 877<<10)
 
 const musicLen = 13 << 20
 
-// longSongs returns them by format, each with what it takes to get the cover by hand.
+// longSongs returns songs of 14 MB by format.
 func longSongs() map[string][]byte {
 	music := make([]byte, musicLen)
 	copy(music, mp3)
@@ -60,7 +60,7 @@ func longSongs() map[string][]byte {
 	}
 }
 
-// TestBytesRead is the promise to libraries on a network: the picture, and 64 KiB at most.
+// TestBytesRead checks that Find reads the picture and at most 64 KiB more, which matters for media on a network share.
 func TestBytesRead(t *testing.T) {
 	for name, song := range longSongs() {
 		limit := int64(len(cover)) + 64<<10
@@ -79,8 +79,8 @@ func TestBytesRead(t *testing.T) {
 	}
 }
 
-// TestBytesReadWithout does the same for songs without a picture, where there is nothing to read but headers.
-func TestBytesReadWithout(t *testing.T) {
+// TestBytesReadNoPicture checks that Find reads at most 64 KiB of songs without a picture.
+func TestBytesReadNoPicture(t *testing.T) {
 	music := make([]byte, musicLen)
 	for name, song := range map[string][]byte{
 		"mp3":  join(id3(3, 0, frame(3, "TIT2", 0, []byte("\x00title"))), bytes.Repeat(mp3[:417], musicLen/417), id3v1),
@@ -100,9 +100,9 @@ func TestBytesReadWithout(t *testing.T) {
 	}
 }
 
-// BenchmarkFind compares opening a song and finding its cover with opening it and reading the cover from where it is known
-// to be: 4 KiB of headers and one read; for Ogg, where it is base64, reading and decoding it. The two take turns, so that
-// "x" is a ratio under the same load.
+// BenchmarkFind compares opening a song and finding its cover with opening it and reading the cover from a known position:
+// 4 KiB of headers and one read. For Ogg the known text is also decoded from base64. The two alternate, so that "x", the
+// ratio of their times, is measured under the same load.
 func BenchmarkFind(b *testing.B) {
 	dir := b.TempDir()
 	for name, song := range longSongs() {
@@ -113,7 +113,7 @@ func BenchmarkFind(b *testing.B) {
 		text := base64.StdEncoding.EncodeToString(flacPic(3, cover))
 		known := bytes.Index(song, cover[:64])
 		if known < 0 && !strings.HasPrefix(name, "ogg") {
-			continue // unsynchronised: there is no simple way to compare with
+			continue // unsynchronised: the cover is not in the file as it is
 		}
 		byHand := func() error {
 			f, err := os.Open(path)

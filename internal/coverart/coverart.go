@@ -1,13 +1,12 @@
-// Package coverart finds the picture that is embedded in a piece of music, and reads little more of the file than that
-// picture.
+// Package coverart extracts the cover picture that is embedded in an audio file. It reads little more of the file than
+// that picture.
 //
-// [Find] looks at the first bytes to learn which container it has, never at a name, and hands over to the walker of that
-// container: id3.go, flac.go, ogg.go and so on, one file each, named after what they read. A walker steps from header to
-// header and offers what claims to be a picture to the [finder], which decides by its bytes whether it is one. The first
-// front cover ends the search.
+// [Find] recognizes the container by its first bytes, never by a file name, and calls the walker for that container. Each
+// container has a file of its own: id3.go, flac.go, ogg.go and so on. A walker goes from header to header and offers each
+// declared picture to the [finder], which checks the first bytes of the picture. The first front cover ends the search.
 //
-// Nothing that a file says about itself is believed. All reads and all loops of one Find draw on one [budget], so no length,
-// count or nesting in a file can make it allocate, read or loop without end.
+// No length, count or nesting declared in a file is trusted. All reads, loops and allocations of one search are counted
+// against one [budget], so they are bounded whatever the file contains.
 package coverart
 
 import (
@@ -20,31 +19,31 @@ import (
 )
 
 var (
-	// ErrNoPicture: healthy music, searched everywhere, without a picture.
+	// ErrNoPicture means that the file is intact audio without an embedded picture.
 	ErrNoPicture = errors.New("coverart: no picture")
-	// ErrUnsupported: no music that this package knows, or a film, whose picture is one of its frames.
+	// ErrUnsupported means that the file is no known audio format, or that it is a video without an embedded picture.
 	ErrUnsupported = errors.New("coverart: not supported")
-	// ErrCorrupt: music with a picture that is damaged beyond use, or a container too broken to tell.
+	// ErrCorrupt means that the embedded picture cannot be read, or that the container is too damaged to search.
 	ErrCorrupt = errors.New("coverart: corrupt")
 )
 
 const (
-	maxPicture    = 32 << 20 // a longer picture is a lie or a mistake
-	minPicture    = 26       // the smallest GIF, and every other format needs more
-	maxCandidates = 64       // pictures remembered while looking for a better one
+	maxPicture    = 32 << 20 // bytes; a longer picture is a false length or a mistake
+	minPicture    = 26       // bytes; the smallest GIF, and every other format needs more
+	maxCandidates = 64       // pictures remembered while the search for a front cover goes on
 )
 
-// Find returns the encoded cover picture embedded in the media r of size bytes: the front cover where the container tells
-// the types of its pictures, else the first that is a picture by its bytes. It may be called by several goroutines at once,
-// with different readers.
+// Find returns the encoded cover picture embedded in r, which holds size bytes. It returns the front cover if the container
+// has picture types and one picture is a front cover. Otherwise it returns the first picture. Concurrent calls are safe if
+// each has its own reader.
 //
-// An error that is none of this package's three comes from r or from ctx, and says nothing about the media.
+// Any error other than the three of this package comes from r or from ctx, and says nothing about the media.
 func Find(ctx context.Context, r io.ReaderAt, size int64) ([]byte, error) {
 	b := &budget{ctx: ctx}
 	f := &finder{budget: b, file: &source{budget: b, r: r, size: size}}
 	kind := f.search()
 	if f.pic == nil {
-		f.settle()
+		f.takeBest()
 	}
 	switch {
 	case f.pic != nil:
@@ -53,7 +52,7 @@ func Find(ctx context.Context, r io.ReaderAt, size int64) ([]byte, error) {
 		return nil, fmt.Errorf("coverart: %w", f.err)
 	case kind == video:
 		return nil, ErrUnsupported
-	case f.lost || kind == broken:
+	case f.damaged || kind == broken:
 		return nil, ErrCorrupt
 	case kind == audio:
 		return nil, ErrNoPicture
@@ -61,17 +60,17 @@ func Find(ctx context.Context, r io.ReaderAt, size int64) ([]byte, error) {
 	return nil, ErrUnsupported
 }
 
-// A verdict says what a file is.
-type verdict int
+// A mediaKind is what the walker of a container found the file to be. A larger value wins if a file has several streams.
+type mediaKind int
 
 const (
-	unknown verdict = iota // not one of ours
+	unknown mediaKind = iota // no known audio format
 	audio
-	video  // one of ours, with moving pictures
-	broken // one of ours, and no telling what is in it
+	video
+	broken // a known container, too damaged to search
 )
 
-// Picture types, as ID3v2 numbers them in APIC; FLAC, Ogg and ASF use the same table.
+// Picture types, as numbered by the APIC frame of ID3v2. FLAC, Ogg and ASF use the same table.
 const (
 	typeOther     = 0
 	typeIcon      = 1
@@ -79,50 +78,51 @@ const (
 	typeFront     = 3
 )
 
-// A candidate is a picture that has been seen but not read.
+// A candidate is a picture of which only the first bytes have been read.
 type candidate struct {
 	rank int
 	load func() []byte
 }
 
-// Ranks of candidates, the best first.
+// Ranks of candidates, best first.
 const (
 	rankFront = iota
 	rankOther
-	rankIcon // types 1 and 2, 32 by 32 pixels: better than nothing
+	rankIcon // types 1 and 2, icons of 32 by 32 pixels
 	rankCut  // the file ends inside the picture
-	ranks
+	rankCount
 )
 
-// A finder is one search through one file.
+// A finder is one search of one file.
 type finder struct {
 	*budget
 	file       *source
 	candidates []candidate
-	pic        []byte // the answer, once there is one
-	lost       bool   // a picture was declared, and its bytes are not to be had
+	pic        []byte // the result, once found
+	damaged    bool   // a picture is declared, and its bytes cannot be read
 }
 
-// done reports whether the search is over, because there is a front cover or because reading failed.
+// done reports whether the search is over, because a front cover is found or because a read failed.
 func (f *finder) done() bool { return f.pic != nil || f.err != nil }
 
-// offer proposes the n bytes at off of s, a picture of the given type. It is cut where it runs past limit, the end of the
-// tag or chunk that holds it, or past the end of s.
+// offer adds the n bytes at off of s as a picture of the given type, if they begin like one. The picture is truncated at
+// limit, which is the end of the tag or chunk that contains it, and at the end of s.
 func (f *finder) offer(s *source, typ int, off, n, limit int64) {
 	left := max(min(limit, s.size)-off, 0)
 	cut := n > left
 	if n > maxPicture || cut && left < minPicture {
-		f.lost = true
+		f.damaged = true
 		return
 	}
 	n = min(n, left)
 	if head := s.peek(off, sniffLen); n >= minPicture && isPicture(head[:min(int64(len(head)), n)]) {
-		f.propose(typ, cut, func() []byte { return s.load(off, n) })
+		f.addCandidate(typ, cut, func() []byte { return s.load(off, n) })
 	}
 }
 
-// propose adds a candidate whose first bytes are those of a picture, and takes it at once if nothing can be better.
-func (f *finder) propose(typ int, cut bool, load func() []byte) {
+// addCandidate remembers a picture whose first bytes have been checked. It takes a front cover at once, since no other
+// picture is better.
+func (f *finder) addCandidate(typ int, cut bool, load func() []byte) {
 	rank := rankOther
 	switch {
 	case cut:
@@ -138,18 +138,18 @@ func (f *finder) propose(typ int, cut bool, load func() []byte) {
 	}
 }
 
-// take makes the picture the answer if it can be read.
+// take loads the picture and makes it the result if that succeeds.
 func (f *finder) take(load func() []byte) {
 	if pic := load(); f.err == nil && len(pic) >= minPicture && isPicture(pic) {
 		f.pic = pic
 	} else {
-		f.lost = true
+		f.damaged = true
 	}
 }
 
-// settle takes the best candidate there is, for want of a front cover.
-func (f *finder) settle() {
-	for rank := range ranks {
+// takeBest takes the best candidate that can be loaded. It is called if the search has found no front cover.
+func (f *finder) takeBest() {
+	for rank := range rankCount {
 		for _, c := range f.candidates {
 			if c.rank == rank && !f.done() {
 				f.take(c.load)
@@ -158,11 +158,11 @@ func (f *finder) settle() {
 	}
 }
 
-// containers are recognised by their first bytes.
+// containers maps the first bytes of a file to the walker for it.
 var containers = []struct {
 	at    int
 	magic string
-	walk  func(f *finder, off int64) verdict
+	walk  func(f *finder, off int64) mediaKind
 }{
 	{0, "fLaC", (*finder).flac},
 	{0, "OggS", (*finder).ogg},
@@ -182,30 +182,30 @@ var containers = []struct {
 	{0, asfHeader, (*finder).asf},
 	{0, "\x1a\x45\xdf\xa3", (*finder).matroska},
 
-	// Formats whose tags are ID3 at the start, and APE or ID3 at the end.
-	{0, "MAC ", (*finder).bare},
-	{0, "wvpk", (*finder).bare},
-	{0, "MPCK", (*finder).bare},
-	{0, "MP+", (*finder).bare},
-	{0, "tBaK", (*finder).bare},
-	{0, "OFR ", (*finder).bare},
-	{0, "TTA1", (*finder).bare},
-	{0, "TTA2", (*finder).bare},
-	{0, "LA0", (*finder).bare},
-	{0, "ADIF", (*finder).bare},
-	{0, "ajkg", (*finder).bare},
-	{0, "#!AMR", (*finder).bare},
-	{0, ".snd", (*finder).bare},
-	{0, "caff", (*finder).bare},
-	{0, "\x7f\xfe\x80\x01", (*finder).bare},     // DTS
-	{0, "riff\x2e\x91\xcf\x11", (*finder).bare}, // Wave64
+	// These formats have tags only at the start (ID3) and at the end (APE or ID3).
+	{0, "MAC ", (*finder).taggedAudio},
+	{0, "wvpk", (*finder).taggedAudio},
+	{0, "MPCK", (*finder).taggedAudio},
+	{0, "MP+", (*finder).taggedAudio},
+	{0, "tBaK", (*finder).taggedAudio},
+	{0, "OFR ", (*finder).taggedAudio},
+	{0, "TTA1", (*finder).taggedAudio},
+	{0, "TTA2", (*finder).taggedAudio},
+	{0, "LA0", (*finder).taggedAudio},
+	{0, "ADIF", (*finder).taggedAudio},
+	{0, "ajkg", (*finder).taggedAudio},
+	{0, "#!AMR", (*finder).taggedAudio},
+	{0, ".snd", (*finder).taggedAudio},
+	{0, "caff", (*finder).taggedAudio},
+	{0, "\x7f\xfe\x80\x01", (*finder).taggedAudio},     // DTS
+	{0, "riff\x2e\x91\xcf\x11", (*finder).taggedAudio}, // Wave64
 }
 
-// search walks the whole file: the tags in front, the container behind them, the tags at its end.
-func (f *finder) search() verdict {
+// search walks the tags at the start of the file, then the container after them, then the tags at the end.
+func (f *finder) search() mediaKind {
 	off, tagged := f.tagsAt(0)
-	if off > f.file.size && !f.cut() && !f.endsInMusic() {
-		f.pic, f.candidates = nil, nil // nothing but a tag that goes on beyond the file: there is no music to have a cover
+	if off > f.file.size && !f.hasCutPicture() && !f.endsInAudio() {
+		f.pic, f.candidates = nil, nil // a tag that is longer than the file, without any audio
 		return broken
 	}
 	if f.done() {
@@ -216,7 +216,7 @@ func (f *finder) search() verdict {
 		if !tagged && isForeign(f.file.peek(0, walkLen)) {
 			return unknown
 		}
-		// Junk before the tags, or padding behind them that their size does not count.
+		// There may be junk before the tags, or padding after them that is not part of their size.
 		off, walk = f.scan(off)
 		after, more := f.tagsAt(off)
 		if f.done() {
@@ -230,19 +230,19 @@ func (f *finder) search() verdict {
 	if walk != nil {
 		return walk(f, off)
 	}
-	// Nothing at the start says what this is, but tags do.
-	if f.tail() || tagged {
+	// The format is unknown. A file with tags is taken for audio.
+	if f.tagsAtEnd() || tagged {
 		return audio
 	}
 	return unknown
 }
 
-// tagsAt reads the ID3v2 and APEv2 tags that begin at off, one behind the other, and returns where they end.
+// tagsAt reads the consecutive ID3v2 and APEv2 tags that begin at off, and returns where they end.
 func (f *finder) tagsAt(off int64) (end int64, found bool) {
 	for !f.done() && f.step() {
 		next := f.id3(off, f.file.size)
 		if next == off {
-			next = f.apeHead(off)
+			next = f.apeTagAt(off)
 		}
 		if next == off {
 			break
@@ -252,8 +252,8 @@ func (f *finder) tagsAt(off int64) (end int64, found bool) {
 	return off, found
 }
 
-// container returns the walker for what begins at off, or nil.
-func (f *finder) container(off int64) func(*finder, int64) verdict {
+// container returns the walker for the container that begins at off, or nil if it is unknown.
+func (f *finder) container(off int64) func(*finder, int64) mediaKind {
 	head := f.file.peek(off, 4096)
 	for _, c := range containers {
 		if len(head) > c.at && bytes.HasPrefix(head[c.at:], []byte(c.magic)) {
@@ -261,24 +261,24 @@ func (f *finder) container(off int64) func(*finder, int64) verdict {
 		}
 	}
 	if mpegFrames(head, 2) {
-		return (*finder).bare
+		return (*finder).taggedAudio
 	}
 	return nil
 }
 
-// scanLen is how much junk is tolerated in front of music.
+// scanLen is how many bytes of junk before the audio are skipped.
 const scanLen = 32 << 10
 
-// scan looks a short way on for tags or music behind junk. It asks for more proof than is needed at the start, since junk is
-// anything.
-func (f *finder) scan(off int64) (int64, func(*finder, int64) verdict) {
+// scan searches the first scanLen bytes at off for a tag or for audio. It requires longer matches than container does,
+// since junk may contain any short sequence.
+func (f *finder) scan(off int64) (int64, func(*finder, int64) mediaKind) {
 	b := f.file.peek(off, scanLen)
 	for i := range b {
 		rest := b[i:]
 		switch b[i] {
 		case 'I':
 			if _, ok := parseID3Header(rest); ok {
-				return off + int64(i), (*finder).bare
+				return off + int64(i), (*finder).taggedAudio
 			}
 		case 'f':
 			if bytes.HasPrefix(rest, []byte("fLaC\x00\x00\x00\x22")) {
@@ -290,20 +290,20 @@ func (f *finder) scan(off int64) (int64, func(*finder, int64) verdict) {
 			}
 		case 0xFF:
 			if mpegFrames(rest, 4) {
-				return off + int64(i), (*finder).bare
+				return off + int64(i), (*finder).taggedAudio
 			}
 		}
 	}
 	return off, nil
 }
 
-// cut reports whether the file ends inside a picture.
-func (f *finder) cut() bool {
+// hasCutPicture reports whether the file ends inside a picture.
+func (f *finder) hasCutPicture() bool {
 	return slices.ContainsFunc(f.candidates, func(c candidate) bool { return c.rank == rankCut })
 }
 
-// endsInMusic reports whether the last bytes of the file are MPEG audio, as they are when only the size of a tag is wrong.
-func (f *finder) endsInMusic() bool {
+// endsInAudio reports whether the file ends with MPEG audio, which means that a tag longer than the file has a wrong size.
+func (f *finder) endsInAudio() bool {
 	const n = 8 << 10
 	b := f.file.peek(max(f.file.size-n, 0), n)
 	for i := range b {
@@ -314,8 +314,8 @@ func (f *finder) endsInMusic() bool {
 	return false
 }
 
-// bare is for music that has no container of its own: its tags lie before and behind it.
-func (f *finder) bare(int64) verdict {
-	f.tail()
+// taggedAudio searches the end of a file whose format has no pictures of its own, only tags at the start and the end.
+func (f *finder) taggedAudio(int64) mediaKind {
+	f.tagsAtEnd()
 	return audio
 }

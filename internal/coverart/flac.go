@@ -2,8 +2,8 @@ package coverart
 
 import "encoding/binary"
 
-// FLAC, as described in RFC 9639. Pictures lie in blocks of their own (section 8.8); METADATA_BLOCK_PICTURE comments, which
-// are for Ogg, are found in the wild as well.
+// FLAC, as described in RFC 9639. Pictures have blocks of their own (section 8.8). Some files also have
+// METADATA_BLOCK_PICTURE comments, which are meant for Ogg.
 
 const (
 	flacComment = 4
@@ -13,7 +13,7 @@ const (
 	maxFLACBlocks = 1 << 12
 )
 
-func (f *finder) flac(off int64) verdict {
+func (f *finder) flac(off int64) mediaKind {
 	comments := int64(-1)
 	var commentsLen int64
 	pos := off + 4
@@ -44,17 +44,17 @@ func (f *finder) flac(off int64) verdict {
 		f.vorbisComment(&extent{s: f.file, pos: comments, end: comments + commentsLen})
 	}
 	if !f.done() {
-		f.tail()
+		f.tagsAtEnd()
 	}
 	return audio
 }
 
-// flacPicture offers the picture in the block of size bytes at pos. It returns the true length of the block, which need not
-// be the declared one: its 24 bits are too few for some pictures, and some writers get them wrong.
+// flacPicture offers the picture in the block of size bytes at pos. It returns the true length of the block, which may
+// differ from the declared one: 24 bits are too few for some pictures, and some writers declare a wrong length.
 func (f *finder) flacPicture(pos, size int64) int64 {
 	h, ok := readFLACPicture(&extent{s: f.file, pos: pos, end: f.file.size})
 	if !ok || h.headLen > size && !f.endsFLACBlock(pos+h.headLen+h.size) {
-		f.lost = f.lost || size > minPicture
+		f.damaged = f.damaged || size > minPicture
 		return size
 	}
 	end := pos + size
@@ -65,7 +65,7 @@ func (f *finder) flacPicture(pos, size int64) int64 {
 	return end - pos
 }
 
-// endsFLACBlock reports whether a block may end at pos: another one, an audio frame or the end of the file follows.
+// endsFLACBlock reports whether a block may end at pos: another block, an audio frame or the end of the file follows.
 func (f *finder) endsFLACBlock(pos int64) bool {
 	if pos == f.file.size {
 		return true
@@ -82,14 +82,14 @@ func (f *finder) endsFLACBlock(pos int64) bool {
 	return kind >= 1 && kind <= flacPicture && next <= f.file.size
 }
 
-// flacPictureHeader is what precedes the bytes of a picture in a PICTURE block.
+// flacPictureHeader is the part of a PICTURE block before the bytes of the picture.
 type flacPictureHeader struct {
 	typ     int
 	headLen int64
 	size    int64
 }
 
-// readFLACPicture reads the header of a PICTURE block: type, MIME type, description, four numbers nobody needs, size.
+// readFLACPicture reads the header of a PICTURE block: type, MIME type, description, four unused numbers, size.
 func readFLACPicture(x stream) (h flacPictureHeader, ok bool) {
 	var b [20]byte
 	word := func(n int) int64 {

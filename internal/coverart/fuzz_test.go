@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// The fuzz targets differ in their seeds and in the magic that keeps a mutation in its container. They share the invariants:
-// no panic, no more memory and reads than promised, and a picture that is in the file.
+// Each container has a fuzz target with its own seeds. All targets check the same invariants: no panic, bounded memory and
+// reads, and a picture that is part of the file.
 
 func FuzzID3(f *testing.F)      { fuzz(f, "id3", "mp3", "aac") }
 func FuzzAPE(f *testing.F)      { fuzz(f, "ape", "ape", "mpc", "wv", "tak", "ofr") }
@@ -25,13 +25,13 @@ func FuzzASF(f *testing.F)      { fuzz(f, "asf", "wma") }
 func FuzzMatroska(f *testing.F) { fuzz(f, "matroska", "mka", "mkv", "webm") }
 
 func fuzz(f *testing.F, container string, folders ...string) {
-	const maxSeed = 16 << 10 // mutating larger ones finds little
+	const maxSeed = 16 << 10 // mutations of larger files find little
 	for _, s := range songs() {
 		if s.container == container && len(s.data) <= maxSeed {
 			f.Add(s.data)
 		}
 	}
-	for _, folder := range folders { // absent elsewhere, which is no loss
+	for _, folder := range folders { // the corpus is optional
 		names, _ := filepath.Glob(filepath.Join(corpusDir, folder, "*"))
 		for _, name := range names {
 			if data, err := os.ReadFile(name); err == nil && len(data) <= maxSeed {
@@ -60,7 +60,7 @@ func checkInvariants(t *testing.T, data []byte) {
 	}
 	switch {
 	case err == nil && (len(pic) < minPicture || !isPicture(pic)):
-		t.Errorf("no picture: %.40q", pic)
+		t.Errorf("not a picture: %.40q", pic)
 	case err == nil && !within(data, pic):
 		t.Errorf("the picture is not in the file: %.40q", pic)
 	case err != nil && pic != nil:
@@ -70,13 +70,14 @@ func checkInvariants(t *testing.T, data []byte) {
 	}
 }
 
-// within reports whether pic is in data as it is, or in a way that data has: unsynchronised, compressed or in base64.
+// within reports whether pic is in data, either unchanged or in an encoding that data uses: unsynchronised, compressed or
+// base64.
 func within(data, pic []byte) bool {
 	switch {
 	case bytes.Contains(data, pic):
 		return true
 	case bytes.Contains(data, []byte("OggS")) || bytes.Contains(data, []byte("fLaC")):
-		// Pages may interrupt the text anywhere: the beginning has to do. So may white space.
+		// Page headers and white space may interrupt the text anywhere, so only the beginning is compared.
 		text := strings.Join(strings.Fields(string(data)), "")
 		for shift := range 3 {
 			head := base64.RawStdEncoding.EncodeToString(pic[shift:min(len(pic), shift+12)])
@@ -91,7 +92,7 @@ func within(data, pic []byte) bool {
 	return false
 }
 
-// TestInvariants holds every song against what the fuzz targets demand.
+// TestInvariants checks the invariants of the fuzz targets on every song.
 func TestInvariants(t *testing.T) {
 	for _, s := range songs() {
 		t.Run(s.container+"/"+s.name, func(t *testing.T) { checkInvariants(t, s.data) })

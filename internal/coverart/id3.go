@@ -15,7 +15,7 @@ const id3HeaderLen = 10
 type id3Header struct {
 	version byte
 	flags   byte
-	size    int64 // of what lies between header and footer
+	size    int64 // bytes between header and footer
 }
 
 const (
@@ -31,7 +31,7 @@ func parseID3Header(b []byte) (h id3Header, ok bool) {
 	return parseID3Fields(b)
 }
 
-// parseID3Fields reads what header and footer have in common, behind their magic.
+// parseID3Fields reads the fields after the magic, which header and footer have in common.
 func parseID3Fields(b []byte) (h id3Header, ok bool) {
 	size, ok := syncsafe(b[6:10])
 	if !ok || b[3] < 2 || b[3] > 4 || b[4] == 0xFF {
@@ -40,7 +40,7 @@ func parseID3Fields(b []byte) (h id3Header, ok bool) {
 	return id3Header{version: b[3], flags: b[5], size: size}, true
 }
 
-// syncsafe reads 28 bits from four bytes of seven, and reports whether that is what they are.
+// syncsafe reads 28 bits from four bytes of seven bits each. It reports whether the highest bit of each byte is zero.
 func syncsafe(b []byte) (n int64, ok bool) {
 	for _, c := range b[:4] {
 		n = n<<7 | int64(c&0x7f)
@@ -49,8 +49,8 @@ func syncsafe(b []byte) (n int64, ok bool) {
 	return n, !ok
 }
 
-// id3 offers the pictures of the tag at off and returns where it ends, which is off if there is none. The tag may not
-// reach beyond limit.
+// id3 offers the pictures of the tag at off and returns where the tag ends. It returns off if there is none. Nothing after
+// limit is read.
 func (f *finder) id3(off, limit int64) (next int64) {
 	s := f.file
 	h, ok := parseID3Header(s.peek(off, id3HeaderLen))
@@ -65,10 +65,10 @@ func (f *finder) id3(off, limit int64) (next int64) {
 	}
 	end = min(end, limit)
 	if h.version < 4 && h.flags&id3Unsync != 0 {
-		// Frame sizes are those of the original, so the whole tag has to be restored to walk it.
+		// Frame sizes are those before unsynchronisation, so the whole tag must be restored first.
 		if tag := s.load(start, end-start); tag != nil {
 			tag = resynchronise(tag)
-			f.id3Frames(f.over(tag), h, 0, int64(len(tag)))
+			f.id3Frames(f.memorySource(tag), h, 0, int64(len(tag)))
 			return next
 		}
 	}
@@ -84,7 +84,7 @@ func (f *finder) id3Frames(s *source, h id3Header, pos, end int64) {
 	for !f.done() && f.step() {
 		fr, ok := readID3Frame(s, h, pos, end)
 		if !ok {
-			return // padding, or nothing that could be walked
+			return // padding, or damaged
 		}
 		if fr.picture {
 			f.id3Picture(s, h, fr, end)
@@ -93,8 +93,8 @@ func (f *finder) id3Frames(s *source, h id3Header, pos, end int64) {
 	}
 }
 
-// id3ExtendedLen returns the length of the extended header that begins with b. There are writers that set its flag and
-// write none: a frame is too long to be one.
+// id3ExtendedLen returns the length of the extended header that begins with b. Some writers set its flag and write none, so
+// it returns 0 if b begins with a frame.
 func id3ExtendedLen(b []byte, version byte) int64 {
 	if len(b) < 6 || isFrameID(string(b[:4])) {
 		return 0
@@ -109,8 +109,8 @@ func id3ExtendedLen(b []byte, version byte) int64 {
 // An id3Frame is the header of a frame; its data is [start, end).
 type id3Frame struct {
 	picture    bool
-	short      bool // its picture has the layout of PIC of 2.2
-	flags      byte // the second, format flags
+	short      bool // the picture has the layout of a PIC frame of version 2.2
+	flags      byte // the second byte of flags, which are about the format
 	start, end int64
 }
 
@@ -155,19 +155,19 @@ func readID3Frame(s *source, h id3Header, pos, end int64) (fr id3Frame, ok bool)
 	switch {
 	case plain == safe || !isSafe:
 	case h.version == 4:
-		// Old versions of iTunes wrote plain sizes here as well. What lies behind the frame tells.
+		// Old versions of iTunes wrote plain sizes here as well. The bytes after the frame show which size is right.
 		size = safe
 		if !endsID3Frame(s, fr.start+safe, end) && endsID3Frame(s, fr.start+plain, end) {
 			size = plain
 		}
 	case fr.start+plain > end && endsID3Frame(s, fr.start+safe, end):
-		size = safe // and others write these into 2.3
+		size = safe // some writers use these in 2.3
 	}
 	fr.end = fr.start + size
 	return fr, isFrameID(id)
 }
 
-// endsID3Frame reports whether a frame may end at pos: another one, padding or the end of the tag follows.
+// endsID3Frame reports whether a frame may end at pos: another frame, padding or the end of the tag follows.
 func endsID3Frame(s *source, pos, end int64) bool {
 	if pos >= end {
 		return pos == end
@@ -179,7 +179,7 @@ func endsID3Frame(s *source, pos, end int64) bool {
 	return len(b) > 0 && len(bytes.Trim(b, "\x00")) == 0
 }
 
-// isFrameID reports whether the four bytes of id are the name of a frame, or one of three and a NUL or space.
+// isFrameID reports whether id is the name of a frame: four letters or digits, or three and a NUL or space.
 func isFrameID(id string) bool {
 	for i := range len(id) {
 		c := id[i]
@@ -223,7 +223,7 @@ func (f *finder) id3Picture(s *source, h id3Header, fr id3Frame, end int64) {
 		}
 	}
 	if encrypted {
-		return // nobody else can read it either
+		return // no player can decrypt it either
 	}
 	start := fr.start + skip
 	if !compressed && !unsync {
@@ -231,7 +231,7 @@ func (f *finder) id3Picture(s *source, h id3Header, fr id3Frame, end int64) {
 		return
 	}
 	data := s.load(start, min(fr.end, end)-start)
-	// Some set the flag on the whole tag and leave a frame as it was; then its length is already the right one.
+	// Some writers set the flag on the whole tag but do not change the frame. Then its data already has the right length.
 	if unsync && (dataLen != int64(len(data)) || compressed) {
 		data = resynchronise(data)
 	}
@@ -239,14 +239,15 @@ func (f *finder) id3Picture(s *source, h id3Header, fr id3Frame, end int64) {
 		data = f.inflate(data, dataLen)
 	}
 	if len(data) == 0 {
-		f.lost = true
+		f.damaged = true
 		return
 	}
-	f.apic(f.over(data), fr.short, 0, int64(len(data)), int64(len(data)))
+	f.apic(f.memorySource(data), fr.short, 0, int64(len(data)), int64(len(data)))
 }
 
-// resynchronise undoes, in place, the unsynchronisation of id3v2.4.0-structure, 6.1: a NUL behind every 0xFF. Data in which
-// a 0xFF is followed by what unsynchronisation is there to prevent was flagged, but not changed, by its writer.
+// resynchronise reverses the unsynchronisation of id3v2.4.0-structure, 6.1, in place: it removes the NUL after each 0xFF.
+// Unsynchronised data has no 0xFF followed by 0xE0 or more. Data that does was flagged but never changed, and is returned
+// as it is.
 func resynchronise(data []byte) []byte {
 	for rest := data; ; {
 		i := bytes.IndexByte(rest, 0xFF)
@@ -273,12 +274,12 @@ func resynchronise(data []byte) []byte {
 	return data[:w]
 }
 
-// inflate returns what a zlib stream holds, which is size bytes if that is not negative. No byte of deflate makes more than
-// 1032 of data, which bounds what a lie about size can cost.
+// inflate returns the decompressed contents of a zlib stream. They must have size bytes, unless size is negative. One byte
+// of deflate expands to at most 1032 bytes, which bounds the allocation if size is false.
 func (f *finder) inflate(data []byte, size int64) []byte {
 	zr, err := zlib.NewReader(bytes.NewReader(data))
 	if err != nil && len(data) > 4 && size < 0 {
-		// 2.4 demands a data length in front, but not every writer sets its flag.
+		// Version 2.4 requires a data length before the stream, but some writers do not set the flag for it.
 		zr, err = zlib.NewReader(bytes.NewReader(data[4:]))
 	}
 	limit := min(int64(len(data))*1032, maxPicture)
@@ -295,7 +296,7 @@ func (f *finder) inflate(data []byte, size int64) []byte {
 		n += m
 		switch {
 		case err == io.EOF && guess:
-			return bytes.Clone(out[:n]) // which is much shorter
+			return bytes.Clone(out[:n]) // releases the much larger buffer
 		case err == io.EOF:
 			return out[:n]
 		case err != nil:
@@ -303,22 +304,22 @@ func (f *finder) inflate(data []byte, size int64) []byte {
 		}
 	}
 	if _, err := zr.Read(make([]byte, 1)); err != io.EOF {
-		return nil // there is more than was said
+		return nil // longer than declared
 	}
 	return out
 }
 
-// apicHeaderLens are read, one after the other, to find where a picture's description ends.
+// apicHeaderLens are the lengths of the attempts to read a frame up to the end of its description, in bytes.
 var apicHeaderLens = [...]int64{1 << 10, 64 << 10}
 
-// apic offers the picture in the data of an APIC frame (id3v2.4.0-frames, 4.14), or of a PIC frame (id3v2-00, 4.15) if short,
-// which lies between start and end, in a tag that ends at limit.
+// apic offers the picture of an APIC frame (id3v2.4.0-frames, 4.14), or of a PIC frame (id3v2-00, 4.15) if short is set. The
+// data of the frame is [start, end), in a tag that ends at limit.
 func (f *finder) apic(s *source, short bool, start, end, limit int64) {
 	for _, n := range apicHeaderLens {
 		b := s.peek(start, int(min(n, end-start, limit-start)))
 		typ, at := parseAPIC(b, short)
 		if at < 0 || len(b)-at >= sniffLen && !isPicture(b[at:]) {
-			// Wrong terminators are common: a single NUL behind UTF-16, none behind a MIME type.
+			// Wrong terminators are common: a single NUL after UTF-16, none after a MIME type.
 			if i := findPicture(b); i >= 0 {
 				at = i
 			}
@@ -331,15 +332,16 @@ func (f *finder) apic(s *source, short bool, start, end, limit int64) {
 			break
 		}
 	}
-	f.lost = f.lost || end-start > minPicture
+	f.damaged = f.damaged || end-start > minPicture
 }
 
-// parseAPIC returns the type of the picture in a frame that begins with b, and where it begins; -1 if that is not in b.
+// parseAPIC returns the type of the picture in a frame that begins with b, and the index of the picture. The index is -1 if
+// the picture does not begin within b.
 func parseAPIC(b []byte, short bool) (typ, at int) {
 	if len(b) < 2 {
 		return typeOther, -1
 	}
-	i := 4 // the encoding, and in PIC three letters for the format
+	i := 4 // the text encoding, and in PIC three letters for the format
 	if !short || len(b) < 5 || b[4] > 0x14 {
 		mime := bytes.IndexByte(b[1:], 0)
 		if mime < 0 {

@@ -32,11 +32,11 @@ const (
 type element struct {
 	id         uint32
 	start, end int64
-	size       int64 // as declared, which may be more than there is
-	open       bool  // of unknown size: it lasts until something comes that cannot be in it
+	size       int64 // as declared, which may exceed end-start
+	open       bool  // of unknown size: it ends before the first element that cannot be its child
 }
 
-// element reads the header of the element at pos, which lies in one that ends at limit.
+// element reads the header of the element at pos, whose parent ends at limit.
 func (f *finder) element(pos, limit int64) (e element, ok bool) {
 	b := f.file.peek(pos, 12)
 	if len(b) == 0 || pos >= limit || !f.step() {
@@ -67,8 +67,8 @@ func (f *finder) element(pos, limit int64) (e element, ok bool) {
 	return e, true
 }
 
-// children walks the elements in parent. An element of unknown size among them lasts until something comes that cannot be in
-// it, which takes a schema to know; so what is in it is walked as if it were in parent.
+// children yields the elements in parent. Finding the end of an element of unknown size takes a schema, so its children are
+// yielded as if they were in parent.
 func (f *finder) children(parent element) iter.Seq[element] {
 	return func(yield func(element) bool) {
 		pos := parent.start
@@ -96,7 +96,7 @@ func (f *finder) uint(e element) (n uint64) {
 	return n
 }
 
-func (f *finder) matroska(off int64) verdict {
+func (f *finder) matroska(off int64) mediaKind {
 	file := element{start: off, end: f.file.size}
 	for e := range f.children(file) {
 		if e.id == mkvSegment {
@@ -106,10 +106,10 @@ func (f *finder) matroska(off int64) verdict {
 	return broken
 }
 
-func (f *finder) mkvSegment(segment element) verdict {
+func (f *finder) mkvSegment(segment element) mediaKind {
 	kind := unknown
 	var indexed, attached bool
-	var seek []int64 // where the index has attachments
+	var seek []int64 // positions of attachments, from the index
 	for e := range f.children(segment) {
 		switch e.id {
 		case mkvSeekHead:
@@ -122,7 +122,7 @@ func (f *finder) mkvSegment(segment element) verdict {
 			f.mkvAttachments(e)
 		}
 		if e.id == mkvCluster && indexed {
-			break // what is behind the music is in the index
+			break // the index lists the elements after the clusters
 		}
 	}
 	for _, at := range seek {
@@ -136,7 +136,7 @@ func (f *finder) mkvSegment(segment element) verdict {
 	return kind
 }
 
-// mkvSeekHead returns where in the segment the index has attachments.
+// mkvSeekHead returns the positions of attachments in an index, relative to the segment.
 func (f *finder) mkvSeekHead(head element) (found []int64) {
 	for seek := range f.children(head) {
 		var id, at uint64
@@ -155,8 +155,8 @@ func (f *finder) mkvSeekHead(head element) (found []int64) {
 	return found
 }
 
-// mkvTracks tells music from films.
-func (f *finder) mkvTracks(tracks element) verdict {
+// mkvTracks returns video if there is a video track, audio if there are only audio tracks, or unknown.
+func (f *finder) mkvTracks(tracks element) mediaKind {
 	kind := unknown
 	for track := range f.children(tracks) {
 		for e := range f.children(track) {
@@ -174,8 +174,7 @@ func (f *finder) mkvTracks(tracks element) verdict {
 	return kind
 }
 
-// mkvAttachments offers the attached files. A cover is one by its name: cover.jpg or cover.png is the front, cover_land the
-// same in another format, small_cover a smaller one.
+// mkvAttachments offers the attached files. A file named cover.jpg or cover.png is the front cover. A small_cover is an icon.
 func (f *finder) mkvAttachments(attachments element) {
 	for file := range f.children(attachments) {
 		if file.id != mkvFile {
@@ -197,9 +196,9 @@ func (f *finder) mkvAttachments(attachments element) {
 				data = e
 			}
 		}
-		// Other files than pictures are attached as well, fonts for instance: only a cover can be lost.
-		lost := f.lost
+		// Files that are no pictures, such as fonts, are attached as well. So only a file named as a cover counts as damaged.
+		damaged := f.damaged
 		f.offer(f.file, typ, data.start, data.size, file.end)
-		f.lost = lost || f.lost && typ != typeOther
+		f.damaged = damaged || f.damaged && typ != typeOther
 	}
 }

@@ -7,17 +7,17 @@ import (
 	"slices"
 )
 
-// MP4 and QuickTime: boxes (ISO 14496-12, 4.2), the item list that iTunes writes (moov.udta.meta.ilst, no standard), and the
-// keyed list of the QuickTime file format. Only the way to the picture is descended, so nesting costs nothing.
+// MP4 and QuickTime: boxes (ISO 14496-12, 4.2), the item list that iTunes writes (moov.udta.meta.ilst, not standardized), and
+// the keyed list of the QuickTime file format. Only boxes that may contain a picture are descended, so depth is bounded.
 
 // A box is the payload of a box, [start, end).
 type box struct {
 	name       string
 	start, end int64
-	size       int64 // of the payload as declared, which may be more than there is
+	size       int64 // of the payload as declared, which may exceed end-start
 }
 
-// boxes walks the boxes between pos and limit. It ends at what is no box.
+// boxes yields the boxes between pos and limit. It stops at the first invalid box.
 func (f *finder) boxes(pos, limit int64) iter.Seq[box] {
 	return func(yield func(box) bool) {
 		limit := min(limit, f.file.size)
@@ -29,7 +29,7 @@ func (f *finder) boxes(pos, limit int64) iter.Seq[box] {
 			b := box{name: string(h[4:8]), start: pos + 8}
 			size := uint64(binary.BigEndian.Uint32(h))
 			switch {
-			case size == 0: // to the end
+			case size == 0: // the box extends to the end
 				size = uint64(limit - pos)
 			case size == 1 && len(h) == 16:
 				size = binary.BigEndian.Uint64(h[8:])
@@ -48,28 +48,28 @@ func (f *finder) boxes(pos, limit int64) iter.Seq[box] {
 	}
 }
 
-// A movie is what is learnt on the way through a moov box.
+// A movie describes the tracks of a moov box.
 type movie struct {
 	sound, moving bool
-	chapters      []uint32 // ids of tracks that are the chapters of others
+	chapters      []uint32 // ids of the tracks that are chapters of others
 	tracks        []mp4Track
 }
 
 type mp4Track struct {
 	id     uint32
 	sample extent // the first sample of a video track
-	count  uint32 // of samples
+	count  uint32 // number of samples
 }
 
 const (
-	maxTracks   = 256
-	boxesBehind = 16 // top-level boxes looked at behind moov
+	maxTracks      = 256 // in one file
+	boxesAfterMoov = 16  // most top-level boxes read after moov, since pictures after it are rare
 )
 
-func (f *finder) mp4(off int64) verdict {
+func (f *finder) mp4(off int64) mediaKind {
 	var m *movie
 	var still, fragment, cut bool
-	behind := 0
+	after := 0
 	for b := range f.boxes(off, f.file.size) {
 		cut = b.start+b.size > f.file.size
 		switch b.name {
@@ -88,9 +88,9 @@ func (f *finder) mp4(off int64) verdict {
 			fragment = true
 		}
 		if m != nil {
-			behind++
+			after++
 		}
-		if behind > boxesBehind || fragment {
+		if after > boxesAfterMoov || fragment {
 			break
 		}
 	}
@@ -127,7 +127,7 @@ func (f *finder) moov(moov box, m *movie) {
 		f.trak(t, m)
 	}
 	for _, t := range m.tracks {
-		// The pictures of chapters are a video track by name, and so is a lone picture.
+		// The pictures of chapters are stored as a video track, and so is a single picture.
 		if slices.Contains(m.chapters, t.id) || t.count == 1 {
 			before := len(f.candidates)
 			f.offer(f.file, typeOther, t.sample.pos, t.sample.end-t.sample.pos, f.file.size)
@@ -140,17 +140,17 @@ func (f *finder) moov(moov box, m *movie) {
 	m.tracks = nil
 }
 
-// trak learns what kind of track this is.
+// trak reads the type, id and first sample of a track.
 func (f *finder) trak(trak box, m *movie) {
 	var t mp4Track
 	isVideo := false
 	for b := range f.boxes(trak.start, trak.end) {
 		switch b.name {
 		case "tkhd":
-			at := 12 // behind two times of 32 bits
+			at := 12 // after two times of 32 bits
 			h := f.file.peek(b.start, 24)
 			if len(h) > 0 && h[0] == 1 {
-				at = 20 // or of 64
+				at = 20 // after two times of 64 bits
 			}
 			if len(h) >= at+4 {
 				t.id = binary.BigEndian.Uint32(h[at:])
@@ -190,7 +190,7 @@ func (f *finder) trak(trak box, m *movie) {
 	}
 }
 
-// firstSample finds out where the first sample of a track is.
+// firstSample reads the extent of the first sample of a track.
 func (f *finder) firstSample(minf box, t *mp4Track) {
 	size := int64(0)
 	for b := range f.boxes(minf.start, minf.end) {
@@ -224,8 +224,8 @@ func (f *finder) udta(udta box) {
 	}
 }
 
-// meta looks for pictures in a meta box. In ISO files it begins with version and flags, which are zero; in QuickTime files
-// and in some others it begins with a box, whose size is not.
+// meta offers the pictures in a meta box. In ISO files the box begins with version and flags, which are zero. In QuickTime
+// files and some others it begins with a child box, whose size is not zero.
 func (f *finder) meta(meta box) {
 	if f.file.str(meta.start, 4) == "\x00\x00\x00\x00" {
 		meta.start += 4
@@ -247,9 +247,9 @@ func (f *finder) meta(meta box) {
 	}
 }
 
-// artworkKey returns the index, from 1, of the key of artwork; or 0.
+// artworkKey returns the index of the key for artwork, counted from 1, or 0 if there is none.
 func (f *finder) artworkKey(keys box) (index uint32) {
-	for b := range f.boxes(keys.start+8, keys.end) { // an entry is like a box, with its namespace for a name
+	for b := range f.boxes(keys.start+8, keys.end) { // an entry has the layout of a box, and its name is the namespace
 		index++
 		const name = "com.apple.quicktime.artwork"
 		if b.name == "mdta" && b.size == int64(len(name)) && f.file.str(b.start, len(name)) == name {
@@ -259,8 +259,8 @@ func (f *finder) artworkKey(keys box) (index uint32) {
 	return 0
 }
 
-// covr offers the pictures in an item, in whose data boxes they follow a type and a locale. There may be name and free
-// boxes between them.
+// covr offers the pictures of an item. Each picture is in a data box, after a type and a locale. There may be name and free
+// boxes among the data boxes.
 func (f *finder) covr(item box) {
 	found := false
 	for b := range f.boxes(item.start, item.end) {

@@ -1,12 +1,13 @@
 package coverart
 
-// Bitrates of MPEG audio in kbit/s (ISO 11172-3 and 13818-3, 2.4.2.3), by index; 0 is free format, which cannot be walked.
+// Bitrates of MPEG audio in kbit/s (ISO 11172-3 and 13818-3, 2.4.2.3), by index. Index 0 is free format, whose frames have
+// no known length.
 var (
 	bitrateV1L1 = [15]int{0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448}
 	bitrateV1L2 = [15]int{0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384}
 	bitrateV1L3 = [15]int{0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320}
 	bitrateV2L1 = [15]int{0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256}
-	bitrateV2L2 = [15]int{0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160} // and layer III
+	bitrateV2L2 = [15]int{0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160} // also of layer III
 )
 
 // mpegFrame returns the length of the MPEG audio frame (layers I to III, or AAC in ADTS) that begins at b, or 0.
@@ -49,7 +50,7 @@ func mpegFrame(b []byte) int {
 	return 72*bitrateV2L2[index]*1000/hertz + pad
 }
 
-// mpegFrames reports whether b begins with at least n frames, one behind the other. The last may be cut.
+// mpegFrames reports whether b begins with at least n consecutive frames. The last may be truncated.
 func mpegFrames(b []byte, n int) bool {
 	for range n {
 		size := mpegFrame(b)

@@ -7,22 +7,22 @@ import (
 	"strings"
 )
 
-// Ogg, as described in RFC 3533, with Vorbis, Opus (RFC 7845), Speex and FLAC (xiph.org/flac/ogg_mapping.html) in it.
+// Ogg, as described in RFC 3533, with streams of Vorbis, Opus (RFC 7845), Speex and FLAC (xiph.org/flac/ogg_mapping.html).
 
 const (
 	oggHeaderLen  = 27
 	oggMaxHeader  = oggHeaderLen + 255
 	oggBOS        = 0x02
-	maxOggStreams = 32
-	maxOggChains  = 16
+	maxOggStreams = 32 // multiplexed in one link
+	maxOggChains  = 16 // links of a chained file
 )
 
-// An oggCodec is known by how the first packet of its streams begins.
+// An oggCodec describes the streams of one codec.
 type oggCodec struct {
-	magic    string
-	kind     verdict
-	comments string // how the second packet begins, before the comments
-	blocks   bool   // its further packets are FLAC metadata blocks instead
+	magic    string // first bytes of the first packet
+	kind     mediaKind
+	comments string // first bytes of the second packet, before the comments
+	blocks   bool   // the packets after the first are FLAC metadata blocks
 }
 
 var oggCodecs = []oggCodec{
@@ -32,18 +32,18 @@ var oggCodecs = []oggCodec{
 	{magic: "CELT    ", kind: audio},
 	{magic: "PCM     ", kind: audio},
 	{magic: "\x7fFLAC", kind: audio, blocks: true},
-	{magic: "fLaC", kind: audio, blocks: true}, // from before there was a mapping
+	{magic: "fLaC", kind: audio, blocks: true}, // older than the mapping
 	{magic: "\x80theora", kind: video, comments: "\x81theora"},
 	{magic: "OVP80", kind: video, comments: "OVP80\x02 "},
 	{magic: "BBCD\x00", kind: video},                                      // Dirac
 	{magic: "\x01video\x00\x00\x00", kind: video, comments: "\x03vorbis"}, // OGM
 }
 
-// ogg looks through the comments of every stream of every link in the chain.
-func (f *finder) ogg(off int64) verdict {
+// ogg searches the comments of every stream of every link in the chain.
+func (f *finder) ogg(off int64) mediaKind {
 	kind := unknown
 	for range maxOggChains {
-		var k verdict
+		var k mediaKind
 		k, off = f.oggLink(off)
 		kind = max(kind, k)
 		if f.done() || off < 0 {
@@ -53,9 +53,8 @@ func (f *finder) ogg(off int64) verdict {
 	return kind
 }
 
-// oggLink looks through one link of the chain, which begins at off, and returns where the next one begins; -1 if there is
-// none.
-func (f *finder) oggLink(off int64) (kind verdict, next int64) {
+// oggLink searches the link of the chain that begins at off, and returns where the next one begins, or -1 if there is none.
+func (f *finder) oggLink(off int64) (kind mediaKind, next int64) {
 	type logical struct {
 		serial uint32
 		codec  oggCodec
@@ -112,7 +111,7 @@ func (f *finder) oggFLAC(p *oggPacket) {
 			if h, ok := readFLACPicture(p); ok {
 				f.offerPacket(at, h)
 			} else {
-				f.lost = true
+				f.damaged = true
 			}
 		}
 		if b[0]&0x80 != 0 || !p.nextPacket() {
@@ -121,7 +120,7 @@ func (f *finder) oggFLAC(p *oggPacket) {
 	}
 }
 
-// offerPacket offers the picture with header h, which begins at x.
+// offerPacket offers the picture of the PICTURE block that begins at x with header h.
 func (f *finder) offerPacket(x cursor, h flacPictureHeader) {
 	body := x.clone()
 	var head [sniffLen]byte
@@ -129,9 +128,9 @@ func (f *finder) offerPacket(x cursor, h flacPictureHeader) {
 	n := int64(body.read(head[:min(h.size, sniffLen)]))
 	switch {
 	case h.size > maxPicture || n < min(h.size, minPicture):
-		f.lost = true
+		f.damaged = true
 	case h.size >= minPicture && isPicture(head[:n]):
-		f.propose(h.typ, false, func() []byte {
+		f.addCandidate(h.typ, false, func() []byte {
 			body := x.clone()
 			if !body.skip(h.headLen) {
 				return nil
@@ -148,8 +147,8 @@ type oggPage struct {
 	flags  byte
 	serial uint32
 	lacing []byte // valid until the source is used again
-	data   int64  // where its payload begins
-	end    int64  // and ends
+	data   int64  // where the payload begins
+	end    int64  // where the payload ends
 }
 
 // parseOggPage reads the header of the page at off, which begins with b.
@@ -173,7 +172,7 @@ func parseOggPage(b []byte, off int64) (p oggPage, ok bool) {
 	return p, true
 }
 
-// oggPage reads the page header at pos, or a little behind it if the file has a gap there.
+// oggPage reads the page header at pos, or the next one within walkLen bytes if there is junk at pos.
 func (f *finder) oggPage(pos int64) (oggPage, bool) {
 	if !f.step() {
 		return oggPage{}, false
@@ -188,44 +187,44 @@ func (f *finder) oggPage(pos int64) (oggPage, bool) {
 	return p, ok
 }
 
-// An oggPacket is the cursor over one packet of one stream, and then over the packet behind it.
+// An oggPacket is a cursor in one packet of one stream. nextPacket moves it to the next packet.
 type oggPacket struct {
 	f      *finder
 	serial uint32
 	next   int64 // the next page, of any stream
-	pos    int64 // in the page that is being read
-	run    int64 // bytes of the packet from pos on
-	last   bool  // the packet ends with them
+	pos    int64 // of the next byte, in the current page
+	run    int64 // bytes of the packet at pos, in the current page
+	last   bool  // the packet ends after run bytes
 	lacing [255]byte
-	rest   []byte // what of lacing belongs to later packets
+	rest   []byte // the part of lacing for later packets
 }
 
-// turn goes on to the next page of the stream and reports whether there is one.
-func (o *oggPacket) turn() bool {
+// nextPage moves to the next page of the stream and reports whether there is one.
+func (o *oggPacket) nextPage() bool {
 	for {
 		page, ok := o.f.oggPage(o.next)
 		if !ok {
 			return false
 		}
-		o.enter(page)
+		o.setPage(page)
 		if page.serial == o.serial && len(page.lacing) > 0 {
 			return true
 		}
 	}
 }
 
-// enter makes page the current one, if it is of this stream.
-func (o *oggPacket) enter(page oggPage) {
+// setPage makes page the current page if it belongs to this stream.
+func (o *oggPacket) setPage(page oggPage) {
 	o.next = page.end
 	if page.serial == o.serial {
 		o.pos = page.data
 		o.rest = append(o.lacing[:0], page.lacing...)
-		o.lace()
+		o.nextRun()
 	}
 }
 
-// lace sets run to what the current page holds of the next packet, or of the rest of the current one.
-func (o *oggPacket) lace() {
+// nextRun sets run to the bytes that the current page holds of the next packet, or of the rest of the current one.
+func (o *oggPacket) nextRun() {
 	o.run, o.last = 0, false
 	for i, l := range o.rest {
 		o.run += int64(l)
@@ -237,21 +236,21 @@ func (o *oggPacket) lace() {
 	o.rest = nil
 }
 
-// more makes sure that there are bytes of the packet at pos. It reports false at its end.
-func (o *oggPacket) more() bool {
+// hasMore moves to the next page if needed and reports whether there are more bytes of the packet.
+func (o *oggPacket) hasMore() bool {
 	for o.run == 0 {
-		if o.last || !o.turn() {
+		if o.last || !o.nextPage() {
 			return false
 		}
 	}
 	return true
 }
 
-// read reads into p what lies in the file, headers and pages of other streams included, and moves the payload together.
-// So one large read takes many pages, and nothing behind them.
+// read reads a stretch of the file into p, including page headers and pages of other streams, and then moves the payload
+// together. So one large read covers many pages, and no byte after them.
 func (o *oggPacket) read(p []byte) (n int) {
 	s := o.f.file
-	for n < len(p) && o.more() {
+	for n < len(p) && o.hasMore() {
 		if len(p)-n < walkLen {
 			m := copy(p[n:], s.peek(o.pos, int(min(o.run, int64(len(p)-n)))))
 			if m == 0 {
@@ -275,13 +274,13 @@ func (o *oggPacket) read(p []byte) (n int) {
 			if o.run > 0 || o.last {
 				break
 			}
-			// The next pages, as far as they are here.
+			// Continue with the next page if its header is in raw.
 			for o.run == 0 && !o.last && o.next-base < int64(len(raw)) {
 				page, ok := parseOggPage(raw[o.next-base:], o.next)
 				if !ok || !o.f.step() {
 					break
 				}
-				o.enter(page)
+				o.setPage(page)
 			}
 			if o.pos-base >= int64(len(raw)) {
 				break
@@ -297,7 +296,7 @@ func (o *oggPacket) advance(n int64) {
 }
 
 func (o *oggPacket) skip(n int64) bool {
-	for n > 0 && o.more() {
+	for n > 0 && o.hasMore() {
 		m := min(n, o.run)
 		o.advance(m)
 		n -= m
@@ -305,18 +304,18 @@ func (o *oggPacket) skip(n int64) bool {
 	return n == 0
 }
 
-// nextPacket leaves what there is of this packet and goes on to the next.
+// nextPacket skips the rest of this packet, moves to the next one and reports whether there is one.
 func (o *oggPacket) nextPacket() bool {
 	for !o.last {
-		if !o.turn() {
+		if !o.nextPage() {
 			return false
 		}
 	}
 	o.pos += o.run
 	if len(o.rest) == 0 {
-		return o.turn()
+		return o.nextPage()
 	}
-	o.lace()
+	o.nextRun()
 	return true
 }
 
@@ -326,9 +325,9 @@ func (o *oggPacket) clone() cursor {
 	return &c
 }
 
-// oggNextLink returns where the link behind the one of these serial numbers begins; -1 if there is none. The pages up to
-// pos are known. It does not read the music in between: the last page of the file tells whether there is another link, and
-// halving finds its beginning.
+// oggNextLink returns where the link after the one with these serial numbers begins, or -1 if there is none. pos is the end
+// of the pages already read. The last page of the file shows whether there is another link, and a binary search finds its
+// beginning, so the audio in between is not read.
 func (f *finder) oggNextLink(pos int64, serials []uint32) int64 {
 	const tailLen = 64 << 10
 	last, ok := oggPage{}, false

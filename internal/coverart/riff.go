@@ -7,16 +7,16 @@ import (
 	"strings"
 )
 
-// Containers of chunks that keep an ID3v2 tag in one of them: WAVE (RIFF, and RF64 of EBU Tech 3306 for the long ones), AIFF
-// and AIFF-C, DSDIFF; and DSF, which says where its tag is.
+// Containers of chunks with an ID3v2 tag in one chunk: WAVE (RIFF, and RF64 of EBU Tech 3306 for long files), AIFF and
+// AIFF-C, and DSDIFF. Also DSF, whose header has the position of the tag.
 
-// A chunk is a name and the data [start, end).
+// A chunk has a name and the data [start, end).
 type chunk struct {
 	name       string
 	start, end int64
 }
 
-// A chunkFormat says how the header of a chunk is written.
+// A chunkFormat describes the size field of chunk headers.
 type chunkFormat struct {
 	sizeLen int
 	order   binary.ByteOrder
@@ -28,7 +28,7 @@ var (
 	dsdiffFormat = chunkFormat{8, binary.BigEndian}
 )
 
-// chunks walks the chunks between pos and limit. data64 is the size of the data chunk, if its own field is too small for it.
+// chunks yields the chunks between pos and limit. If the size field of the data chunk is too small, *data64 is its size.
 func (f *finder) chunks(c chunkFormat, pos, limit int64, data64 *int64) iter.Seq[chunk] {
 	return func(yield func(chunk) bool) {
 		headLen := 4 + c.sizeLen
@@ -52,7 +52,7 @@ func (f *finder) chunks(c chunkFormat, pos, limit int64, data64 *int64) iter.Seq
 			if !yield(chunk{name, start, min(end, limit)}) || end >= limit {
 				return
 			}
-			// Chunks are padded to even lengths, by most.
+			// Chunks are padded to even lengths, except by some writers.
 			pos = end
 			if size&1 != 0 && !isFourCC(f.file.str(end, 4)) {
 				pos++
@@ -61,7 +61,7 @@ func (f *finder) chunks(c chunkFormat, pos, limit int64, data64 *int64) iter.Seq
 	}
 }
 
-// isFourCC reports whether a chunk may have that name.
+// isFourCC reports whether name is valid as the name of a chunk.
 func isFourCC(name string) bool {
 	for i := range len(name) {
 		if name[i] < ' ' || name[i] > '~' {
@@ -71,11 +71,11 @@ func isFourCC(name string) bool {
 	return len(name) == 4
 }
 
-// isID3Chunk reports whether a chunk of this name has a tag in it: "id3 ", "ID3 ", "ID32" and the like.
+// isID3Chunk reports whether a chunk with this name contains a tag, such as "id3 ", "ID3 " and "ID32".
 func isID3Chunk(name string) bool { return strings.HasPrefix(strings.ToLower(name), "id3") }
 
-// riff ignores the length of the whole, which is often wrong, and walks to the end of the file.
-func (f *finder) riff(off int64) verdict {
+// riff walks to the end of the file. It ignores the length in the RIFF header, which is often wrong.
+func (f *finder) riff(off int64) mediaKind {
 	switch f.file.str(off+8, 4) {
 	case "WAVE", "RMP3":
 	default:
@@ -93,12 +93,12 @@ func (f *finder) riff(off int64) verdict {
 		}
 	}
 	if !f.done() {
-		f.tail()
+		f.tagsAtEnd()
 	}
 	return audio
 }
 
-func (f *finder) aiff(off int64) verdict {
+func (f *finder) aiff(off int64) mediaKind {
 	switch f.file.str(off+8, 4) {
 	case "AIFF", "AIFC":
 	default:
@@ -110,13 +110,13 @@ func (f *finder) aiff(off int64) verdict {
 		}
 	}
 	if !f.done() {
-		f.tail()
+		f.tagsAtEnd()
 	}
 	return audio
 }
 
-// dsdiff follows DSDIFF 1.5 by Philips, whose chunks have sizes of 64 bits. Some keep the tag among the properties.
-func (f *finder) dsdiff(off int64) verdict {
+// dsdiff walks DSDIFF 1.5 by Philips, whose chunks have sizes of 64 bits. Some writers put the tag among the properties.
+func (f *finder) dsdiff(off int64) mediaKind {
 	if f.file.str(off+12, 4) != "DSD " {
 		return unknown
 	}
@@ -135,8 +135,8 @@ func (f *finder) dsdiff(off int64) verdict {
 	return audio
 }
 
-// dsf follows the DSF File Format Specification by Sony: a chunk of 28 bytes ends with the place of the tag.
-func (f *finder) dsf(off int64) verdict {
+// dsf reads the DSF File Format Specification by Sony, whose first chunk of 28 bytes ends with the position of the tag.
+func (f *finder) dsf(off int64) mediaKind {
 	b := f.file.peek(off, 28)
 	if len(b) < 28 {
 		return broken

@@ -5,11 +5,11 @@ import (
 	"encoding/binary"
 )
 
-// sniffLen is how many bytes isPicture wants to see.
+// sniffLen is how many bytes isPicture needs to recognize every format.
 const sniffLen = 32
 
-// isPicture reports whether b begins like a raster image. It knows more formats than Go decodes, because ffmpeg decodes
-// them; it does not know SVG, which is a program.
+// isPicture reports whether b begins like a raster image. It includes formats that only ffmpeg decodes. It excludes SVG,
+// which may contain scripts.
 func isPicture(b []byte) bool {
 	has := func(at int, magic string) bool {
 		return len(b) >= at+len(magic) && string(b[at:at+len(magic)]) == magic
@@ -24,7 +24,7 @@ func isPicture(b []byte) bool {
 		has(0, "\x00\x00\x00\x0cjP  \r\n\x87\n"), has(0, "\xff\x4f\xff\x51"): // JPEG 2000, in a box and bare
 		return true
 	case has(0, "BM"):
-		// Two letters prove little; the size of the header behind them is one of few.
+		// Two letters may match by chance. The size of the header that follows has few valid values.
 		if len(b) < 18 {
 			return false
 		}
@@ -32,7 +32,7 @@ func isPicture(b []byte) bool {
 		case 12, 16, 40, 52, 56, 64, 108, 124:
 			return true
 		}
-	case has(0, "\x00\x00\x01\x00"): // ICO: at least one image, and a byte that is reserved
+	case has(0, "\x00\x00\x01\x00"): // ICO: at least one image, and a reserved byte that is zero
 		return len(b) >= 10 && b[4] != 0 && b[5] == 0 && b[9] == 0
 	case has(4, "ftyp"):
 		return isStill(b)
@@ -40,7 +40,7 @@ func isPicture(b []byte) bool {
 	return false
 }
 
-// isStill reports whether an ISO base media file is a picture, AVIF or HEIC, by its brand.
+// isStill reports whether an ISO base media file is a picture, by its brand: AVIF or HEIC.
 func isStill(b []byte) bool {
 	if len(b) < 12 {
 		return false
@@ -52,7 +52,8 @@ func isStill(b []byte) bool {
 	return false
 }
 
-// findPicture returns the first place in b where a picture begins whose magic is long enough to be no accident, or -1.
+// findPicture returns the index of the first picture in b, or -1. It ignores formats whose magic is so short that it matches
+// by chance.
 func findPicture(b []byte) int {
 	for i := range b {
 		switch b[i] {
@@ -65,7 +66,7 @@ func findPicture(b []byte) int {
 	return -1
 }
 
-// foreign are the first bytes of files that are no music, in which music would be a stowaway.
+// foreign lists the first bytes of files that are not audio. Audio found inside them is not searched for a cover.
 var foreign = []string{
 	"PK\x03\x04", "PK\x05\x06", "Rar!", "7z\xbc\xaf", "\x1f\x8b", "BZh", "\xfd7zXZ", "\x28\xb5\x2f\xfd",
 	"%PDF", "%!PS", "{\\rtf", "\xd0\xcf\x11\xe0", "\x7fELF", "MZ", "\xca\xfe\xba\xbe", "\xcf\xfa\xed\xfe", "SQLite format",
@@ -73,8 +74,8 @@ var foreign = []string{
 	"\x00\x00\x01\xba", "\x00\x00\x01\xb3", "FLV", ".RMF", "DKIF", // films
 }
 
-// isForeign reports whether a file that begins with b is known to be no music. 0xFF 0xFE is also the beginning of an MPEG
-// layer I frame, but such a file has been recognised by then.
+// isForeign reports whether a file that begins with b is known not to be audio. An MPEG layer I frame also begins with
+// 0xFF 0xFE, but callers recognize MPEG audio first.
 func isForeign(b []byte) bool {
 	if isPicture(b) || isTransportStream(b, 0, 188) || isTransportStream(b, 4, 192) {
 		return true
@@ -89,10 +90,10 @@ func isForeign(b []byte) bool {
 			return false
 		}
 	}
-	return true // text, in any encoding without NULs, or nothing at all
+	return true // text in any encoding without NULs, or an empty file
 }
 
-// isTransportStream reports whether b consists of MPEG packets of n bytes, the first at off: the music in them is a film's.
+// isTransportStream reports whether b consists of MPEG transport packets of n bytes, the first at off. These are videos.
 func isTransportStream(b []byte, off, n int) bool {
 	for i := range 4 {
 		if at := off + i*n; at >= len(b) || b[at] != 0x47 {

@@ -21,7 +21,7 @@ func TestIsPicture(t *testing.T) {
 		if !isPicture(b) {
 			t.Errorf("%.16q is a picture", b)
 		}
-		for n := range b { // however short
+		for n := range b { // must not panic if truncated
 			isPicture(b[:n])
 			findPicture(b[:n])
 		}
@@ -32,7 +32,7 @@ func TestIsPicture(t *testing.T) {
 		pad("OggS"), pad("fLaC"), pad("ID3"), pad("http://example.com/cover.jpg"), pad("\x00\x00\x01\x00"),
 	} {
 		if isPicture(b) {
-			t.Errorf("%.16q is no picture", b)
+			t.Errorf("%.16q is not a picture", b)
 		}
 	}
 }
@@ -49,7 +49,7 @@ func TestFindPicture(t *testing.T) {
 	}
 }
 
-// TestMPEGFrame has the lengths of frames that other programs wrote.
+// TestMPEGFrame compares with the lengths of frames that other programs wrote.
 func TestMPEGFrame(t *testing.T) {
 	for _, test := range []struct {
 		header string
@@ -72,7 +72,7 @@ func TestMPEGFrame(t *testing.T) {
 		{"\xff\xf1\x50\x80\x00\x1f\xfc", 0},        // AAC of no length
 		{"\xff\xfb\x90", 0},                        // cut
 		{"\xff\xd8\xff\xe0\x00\x10JFIF", 0},        // a picture
-		{"\xff\xfeh\x00e\x00l\x00l\x00o\x00", 288}, // "hello" in UTF-16, which is why one frame proves nothing
+		{"\xff\xfeh\x00e\x00l\x00l\x00o\x00", 288}, // "hello" in UTF-16 looks like one frame
 	} {
 		if got := mpegFrame([]byte(test.header)); got != test.want {
 			t.Errorf("%x: %d, want %d", test.header, got, test.want)

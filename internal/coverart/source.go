@@ -7,23 +7,23 @@ import (
 )
 
 const (
-	maxSteps = 1 << 16  // headers looked at in one Find: the picture of 32 MiB in Ogg pages of 4 KiB has 11,000
-	maxAlloc = 60 << 20 // bytes allocated in one Find: one picture and what it was packed in
+	maxSteps = 1 << 16  // headers read in one search; a picture of 32 MiB in Ogg pages of 4 KiB needs 11,000
+	maxAlloc = 60 << 20 // bytes allocated in one search: one picture and its encoded form
 
-	walkLen  = 4 << 10 // read when walking on from what was read before
-	jumpLen  = 288     // read after a jump: room for the longest header, that of an Ogg page
-	chunkLen = 1 << 20 // read in one go; between two of them ctx is looked at
+	walkLen  = 4 << 10 // bytes per read when walking forward
+	jumpLen  = 288     // bytes per read after a jump: enough for the longest header, that of an Ogg page
+	chunkLen = 1 << 20 // most bytes per read; ctx is checked between two reads
 )
 
-// A budget is what one Find may use, shared by the file and everything that is unpacked from it.
+// A budget bounds the work of one search. The file and all data unpacked from it share one budget.
 type budget struct {
-	ctx   context.Context
-	err   error // the first failure to read, or of ctx: after it nothing is read any more
-	steps int
-	spent int64
+	ctx       context.Context
+	err       error // the first error of a read or of ctx; nothing is read after it
+	steps     int
+	allocated int64
 }
 
-// step is asked once in each round of every loop over a file. It reports whether the loop may go on.
+// step counts one round of a loop over the file and reports whether the loop may go on.
 func (b *budget) step() bool {
 	if b.err == nil {
 		b.err = b.ctx.Err()
@@ -32,35 +32,35 @@ func (b *budget) step() bool {
 	return b.err == nil && b.steps <= maxSteps
 }
 
-// alloc returns n bytes, or nil if that is too much.
+// alloc returns n bytes, or nil if n is more than the budget allows.
 func (b *budget) alloc(n int64) []byte {
-	if n <= 0 || n > maxPicture || b.spent+n > maxAlloc {
+	if n <= 0 || n > maxPicture || b.allocated+n > maxAlloc {
 		return nil
 	}
-	b.spent += n
+	b.allocated += n
 	return make([]byte, n)
 }
 
-// A source is a bounded reader with one small window, over a file or over bytes in memory.
+// A source reads a file through one small buffer, or reads bytes in memory.
 //
-// Its methods return fewer bytes than asked for where the source ends or cannot be read. A failure to read is kept in the
-// budget, so that walkers need no error paths: they see a short file, and Find asks for the error in the end.
+// Its methods return fewer bytes than requested if the source ends or if a read fails. The budget keeps the error of the
+// read, and Find returns it. So walkers have no error paths: to them the file ends.
 type source struct {
 	*budget
 	r    io.ReaderAt
-	mem  []byte // used in place of r where it is not nil
+	mem  []byte // used instead of r unless nil
 	size int64
 
-	win    []byte // the bytes at winOff
-	winOff int64
+	window    []byte // the bytes at windowOff
+	windowOff int64
 }
 
-// over returns a source over bytes in memory.
-func (b *budget) over(mem []byte) *source {
+// memorySource returns a source that reads mem.
+func (b *budget) memorySource(mem []byte) *source {
 	return &source{budget: b, mem: mem, size: int64(len(mem))}
 }
 
-// peek returns up to n bytes at off, none if n is negative. They are valid until the next call.
+// peek returns up to n bytes at off, and none if n is negative. They are valid until the next call.
 func (s *source) peek(off int64, n int) []byte {
 	if off < 0 || off >= s.size || n <= 0 {
 		return nil
@@ -69,24 +69,24 @@ func (s *source) peek(off int64, n int) []byte {
 	if s.mem != nil {
 		return s.mem[off : off+int64(n)]
 	}
-	end := s.winOff + int64(len(s.win))
-	if off < s.winOff || off+int64(n) > end {
+	end := s.windowOff + int64(len(s.window))
+	if off < s.windowOff || off+int64(n) > end {
 		want := jumpLen
-		if s.win == nil || off >= s.winOff && off <= end+walkLen {
+		if s.window == nil || off >= s.windowOff && off <= end+walkLen {
 			want = walkLen
 		}
 		want = int(min(int64(max(want, n)), s.size-off))
-		if cap(s.win) < want {
-			s.win = make([]byte, max(want, walkLen))
+		if cap(s.window) < want {
+			s.window = make([]byte, max(want, walkLen))
 		}
-		s.win, s.winOff = s.win[:want], off
-		s.win = s.win[:s.read(s.win, off)]
+		s.window, s.windowOff = s.window[:want], off
+		s.window = s.window[:s.read(s.window, off)]
 	}
-	i := int(off - s.winOff)
-	return s.win[i:min(i+n, len(s.win))]
+	i := int(off - s.windowOff)
+	return s.window[i:min(i+n, len(s.window))]
 }
 
-// load returns up to n bytes at off, which are the caller's to keep; nil if that is more than the budget allows.
+// load returns up to n bytes at off, which stay valid. It returns nil if n is more than the budget allows.
 func (s *source) load(off, n int64) []byte {
 	n = min(n, s.size-off)
 	if off < 0 || n <= 0 {
@@ -99,7 +99,8 @@ func (s *source) load(off, n int64) []byte {
 	return p[:s.read(p, off)]
 }
 
-// read fills p from off and returns how much it got. A file that is shorter than was said has been cut off under us.
+// read reads into p from off and returns the number of bytes read. A file shorter than its declared size was truncated
+// during the search, which is an error.
 func (s *source) read(p []byte, off int64) (n int) {
 	if s.mem != nil {
 		return copy(p, s.mem[min(off, s.size):])
@@ -125,7 +126,7 @@ func (s *source) read(p []byte, off int64) (n int) {
 	return n
 }
 
-// str returns the n bytes at off if they are all there.
+// str returns the n bytes at off, or "" if the source has fewer.
 func (s *source) str(off int64, n int) string {
 	if b := s.peek(off, n); len(b) == n {
 		return string(b)

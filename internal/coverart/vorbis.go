@@ -8,21 +8,21 @@ import (
 	"strings"
 )
 
-// Vorbis comments (xiph.org/vorbis/doc/v-comment.html) hold pictures as base64: a FLAC picture block in
-// METADATA_BLOCK_PICTURE, or, before that was agreed on, the bare picture in COVERART.
+// Vorbis comments (xiph.org/vorbis/doc/v-comment.html) contain pictures in base64: METADATA_BLOCK_PICTURE holds a FLAC
+// picture block, and the older COVERART holds only the picture.
 
-// A stream is read from its beginning to its end.
+// A stream is read sequentially.
 type stream interface {
-	// read fills p and returns how much it got; less than asked for is the end.
+	// read reads into p and returns the number of bytes read, which is less than len(p) only at the end.
 	read(p []byte) int
-	// skip passes over n bytes and reports whether they are there.
+	// skip skips n bytes and reports whether the stream has them.
 	skip(n int64) bool
 }
 
-// A cursor is a stream one can come back to: an extent of a file, or a packet in the pages of an Ogg file.
+// A cursor is a stream that can be read more than once: an extent of a file, or a packet in the pages of an Ogg file.
 type cursor interface {
 	stream
-	// clone returns a cursor that continues here, whatever becomes of this one.
+	// clone returns an independent cursor at the same position.
 	clone() cursor
 }
 
@@ -59,7 +59,7 @@ const (
 	keyCoverArt = "coverart="
 )
 
-// vorbisComment offers the pictures in a comment header that begins at x.
+// vorbisComment offers the pictures in the comment header that begins at x.
 func (f *finder) vorbisComment(x cursor) {
 	var b [len(keyPicture)]byte
 	word := func() int64 {
@@ -97,10 +97,10 @@ func (f *finder) vorbisComment(x cursor) {
 	}
 }
 
-// base64Picture offers the picture in the n characters of base64 at x, which are a PICTURE block if inBlock.
+// base64Picture offers the picture in the n characters of base64 at x. They contain a PICTURE block if inBlock is set.
 func (f *finder) base64Picture(x cursor, n int64, inBlock bool) {
 	if n > (maxPicture+64<<10)/3*4 {
-		f.lost = true
+		f.damaged = true
 		return
 	}
 	h := flacPictureHeader{typ: typeFront, size: (n*3 + 3) / 4}
@@ -108,7 +108,7 @@ func (f *finder) base64Picture(x cursor, n int64, inBlock bool) {
 	if inBlock {
 		var ok bool
 		if h, ok = readFLACPicture(d); !ok {
-			f.lost = f.lost || n > minPicture
+			f.damaged = f.damaged || n > minPicture
 			return
 		}
 	}
@@ -118,15 +118,15 @@ func (f *finder) base64Picture(x cursor, n int64, inBlock bool) {
 	case h.size < minPicture:
 		return
 	case got < minPicture:
-		f.lost = true
+		f.damaged = true
 		return
 	case !isPicture(head[:got]):
-		f.lost = f.lost || d.bad
+		f.damaged = f.damaged || d.bad
 		return
 	}
-	// Where the block promises more than there is text, the text is right.
+	// If the declared size is more than the text contains, use the size of the text.
 	size := min(h.size, (n*3+3)/4-h.headLen)
-	f.propose(h.typ, false, func() []byte {
+	f.addCandidate(h.typ, false, func() []byte {
 		d := &base64Stream{x: x.clone(), left: n}
 		if !d.skip(h.headLen) {
 			return nil
@@ -140,21 +140,20 @@ func (f *finder) base64Picture(x cursor, n int64, inBlock bool) {
 	})
 }
 
-// A base64Stream decodes the next left characters of x. It tolerates line breaks and missing padding.
+// A base64Stream decodes the next left characters of x. It skips line breaks and accepts missing padding.
 type base64Stream struct {
 	x    stream
 	left int64
-	text []byte // an unfinished group of characters
+	text []byte // an incomplete group of characters
 	data []byte // decoded, not yet read
-	in   []byte // where text is
-	out  []byte // where data is
-	bad  bool   // there was something else than base64
+	in   []byte // buffer of text
+	out  []byte // buffer of data
+	bad  bool   // the text is not base64
 }
 
-// base64Chunk characters are decoded in one go. The first go is short, since most pictures are only looked at.
 const (
-	base64Head  = 1 << 10
-	base64Chunk = 64 << 10
+	base64Head  = 1 << 10  // characters decoded first; enough to recognize a picture
+	base64Chunk = 64 << 10 // characters decoded at a time after that
 )
 
 // fill decodes the next chunk.
@@ -167,14 +166,14 @@ func (d *base64Stream) fill() {
 	if len(d.in) < size {
 		d.in, d.out = make([]byte, size), make([]byte, size/4*3+3)
 	}
-	kept := copy(d.in, d.text) // which is in d.in, further back, or in the one before
+	kept := copy(d.in, d.text)
 	got := d.x.read(d.in[kept:size])
 	d.left -= int64(got)
 	if kept+got < size {
-		d.left = 0 // the stream is shorter than was said
+		d.left = 0 // the stream is shorter than declared
 	}
 	text := d.in[:kept+got]
-	// The decoder skips line breaks, but it has to be given whole groups of four.
+	// The decoder skips line breaks, but it needs whole groups of four.
 	for _, c := range []byte("\r\n ") {
 		if bytes.IndexByte(text, c) >= 0 {
 			text = slices.DeleteFunc(text, func(t byte) bool { return t == c })
@@ -185,7 +184,7 @@ func (d *base64Stream) fill() {
 		text = bytes.TrimRight(text, "=\x00")
 		whole = len(text)
 		if whole%4 == 1 {
-			whole-- // six bits are no byte
+			whole-- // six bits are less than a byte
 		}
 	}
 	n, err := base64.RawStdEncoding.Decode(d.out, text[:whole])

@@ -11,10 +11,9 @@ import (
 	"unicode/utf16"
 )
 
-// This file makes songs: builders for every container, no larger than what Find looks at, and the table of all songs that
-// the tests and the fuzz targets share.
+// This file builds small songs in every container, from the bytes that Find reads.
 
-// jpeg returns n bytes that begin like a JPEG and go on with noise, the same for the same seed.
+// jpeg returns n bytes: the first bytes of a JPEG, then noise from seed.
 func jpeg(seed uint64, n int) []byte {
 	b := make([]byte, n)
 	r := rand.NewChaCha8([32]byte{byte(seed)})
@@ -55,7 +54,7 @@ var adts = bytes.Repeat(join([]byte{0xFF, 0xF1, 0x50, 0x80, 200 >> 3, 200&7<<5 |
 
 var riffWave = join([]byte("RIFF\x00\x00\x00\x00WAVEfmt "), le32(16), zeros(16))
 
-// syncsafe4 writes 28 bits as four times seven.
+// syncsafe4 returns 28 bits in four bytes of seven bits each.
 func syncsafe4(n int) []byte {
 	return []byte{byte(n >> 21 & 0x7f), byte(n >> 14 & 0x7f), byte(n >> 7 & 0x7f), byte(n & 0x7f)}
 }
@@ -72,7 +71,7 @@ func id3(version, flags byte, frames ...[]byte) []byte {
 	return tag
 }
 
-// frame returns a frame for any version of ID3v2; the length of id tells 2.2.
+// frame returns a frame of ID3v2. In version 2 the id has three letters.
 func frame(version byte, id string, flags byte, data ...[]byte) []byte {
 	body := join(data...)
 	switch version {
@@ -118,7 +117,7 @@ func apeCover(key, name string, pic []byte) []byte {
 
 func ape(header bool, items ...[]byte) []byte {
 	body := join(items...)
-	end := func(flags byte) []byte { // the highest bits: there is a header; this is the header
+	end := func(flags byte) []byte { // the highest bits: the tag has a header; this is the header
 		return join([]byte("APETAGEX"), le32(2000), le32(len(body)+32), le32(len(items)), []byte{0, 0, 0, flags}, zeros(8))
 	}
 	if header {
@@ -233,7 +232,7 @@ func trak(id int, handler string, more ...[]byte) []byte {
 			atom("minf", atom("stbl", atom("stsz", be32(0), be32(0), be32(500), be32(10)), atom("stco", be32(0), be32(1), be32(40))))))
 }
 
-// tags returns the boxes of iTunes around a list of items.
+// tags returns the boxes that iTunes writes around a list of items.
 func tags(items ...[]byte) []byte {
 	return atom("udta", atom("meta", be32(0), atom("hdlr", zeros(8), []byte("mdirappl"), zeros(9)),
 		atom("ilst", atom("\xa9nam", data([]byte("title"))), join(items...))))
