@@ -13,6 +13,7 @@ import (
 const (
 	apeHeaderLen = 32
 	apeMagic     = "APETAGEX"
+	apeCoverKey  = "cover art"
 	id3v1Len     = 128
 	maxTailTags  = 16
 )
@@ -41,8 +42,7 @@ func (f *finder) tagBefore(end int64) int64 {
 	if s.str(end-id3v1Len, 3) == "TAG" {
 		return end - id3v1Len
 	}
-	if b := s.peek(end-apeHeaderLen, apeHeaderLen); len(b) == apeHeaderLen && string(b[:8]) == apeMagic {
-		h := parseAPEHeader(b)
+	if h, ok := parseAPEHeader(s.peek(end-apeHeaderLen, apeHeaderLen)); ok {
 		start := end - h.size
 		if h.size < apeHeaderLen || start < 0 {
 			return end
@@ -77,17 +77,12 @@ func (f *finder) tagBefore(end int64) int64 {
 	return end
 }
 
-// apeTagAt offers the pictures of the APEv2 tag that begins at off, and returns where it ends. It returns off if there is
-// none. A tag at the start of a file is against the specification, but exists.
-func (f *finder) apeTagAt(off int64) int64 {
-	b := f.file.peek(off, apeHeaderLen)
-	if len(b) < apeHeaderLen || string(b[:8]) != apeMagic {
-		return off
+// apeTagAt offers the pictures of the APEv2 tag that begins at off, if there is one. A tag at the start of a file is against
+// the specification, but exists.
+func (f *finder) apeTagAt(off int64) {
+	if h, ok := parseAPEHeader(f.file.peek(off, apeHeaderLen)); ok {
+		f.apeItems(off+apeHeaderLen, off+apeHeaderLen+h.size, h.count)
 	}
-	h := parseAPEHeader(b)
-	end := off + apeHeaderLen + h.size
-	f.apeItems(off+apeHeaderLen, end, h.count)
-	return end
 }
 
 // apeHeader is the header of a tag, or its footer.
@@ -97,12 +92,15 @@ type apeHeader struct {
 	hasHeader bool
 }
 
-func parseAPEHeader(b []byte) apeHeader {
+func parseAPEHeader(b []byte) (h apeHeader, ok bool) {
+	if len(b) < apeHeaderLen || string(b[:8]) != apeMagic {
+		return h, false
+	}
 	return apeHeader{
 		size:      int64(binary.LittleEndian.Uint32(b[12:])),
 		count:     binary.LittleEndian.Uint32(b[16:]),
 		hasHeader: b[23]&0x80 != 0,
-	}
+	}, true
 }
 
 // apeItems walks count items between pos and end. The value of a cover is a file name, a NUL and the picture.
@@ -123,27 +121,50 @@ func (f *finder) apeItems(pos, end int64, count uint32) {
 		}
 		key := strings.ToLower(string(b[8 : 8+keyLen]))
 		pos += 8 + int64(keyLen) + 1
-		if strings.HasPrefix(key, "cover art") {
+		if strings.HasPrefix(key, apeCoverKey) {
 			f.apeCover(key, pos, size, end)
 		}
 		pos += size
 	}
 }
 
-func (f *finder) apeCover(key string, pos, size, end int64) {
-	typ := typeOther
-	switch key {
-	case "cover art (front)":
-		typ = typeFront
-	case "cover art (icon)":
-		typ = typeIcon
-	case "cover art (other icon)":
-		typ = typeOtherIcon
+// apeRanks has the ranks of covers by the words after "cover art" in their keys. The first match counts.
+var apeRanks = []struct {
+	name string
+	rank rank
+}{
+	{"front", rankFront},
+	{"other icon", rankIcon},
+	{"other", rankOther},
+	{"media", rankMedia},
+	{"back", rankBack},
+	{"leaflet", rankLeaflet},
+	{"lead", rankPerson}, {"artist", rankPerson}, {"conductor", rankPerson},
+	{"band logo", rankLogo}, {"publisher", rankLogo}, {"colo", rankLogo}, {"bright", rankLogo}, {"fish", rankLogo},
+	{"band", rankPerson}, {"composer", rankPerson}, {"lyricist", rankPerson},
+	{"recording", rankRest}, {"during", rankRest}, {"video", rankRest}, {"movie", rankRest}, {"illustration", rankRest},
+	{"icon", rankIcon}, {"png icon", rankIcon}, {"file icon", rankIcon},
+}
+
+// apeRank returns the rank of the cover with the given key in lower case, such as "cover art (front)".
+func apeRank(key string) rank {
+	typ := strings.TrimLeft(strings.TrimPrefix(key, apeCoverKey), " (")
+	if typ == "" {
+		return rankOther
 	}
+	for _, r := range apeRanks {
+		if strings.HasPrefix(typ, r.name) {
+			return r.rank
+		}
+	}
+	return rankUnknown
+}
+
+func (f *finder) apeCover(key string, pos, size, end int64) {
 	name := int64(0)
 	b := f.file.peek(pos, int(min(512, size, end-pos)))
 	if !isPicture(b) { // some writers omit the name
 		name = int64(bytes.IndexByte(b, 0)) + 1
 	}
-	f.offer(f.file, typ, pos+name, size-name, end)
+	f.offer(f.file, apeRank(key), pos+name, size-name, end)
 }

@@ -136,5 +136,5 @@ func (f *finder) asfPicture(pos, size, limit int64) {
 		return
 	}
 	n := min(int64(binary.LittleEndian.Uint32(b[1:])), size-int64(i))
-	f.offer(f.file, int(b[0]), pos+int64(i), n, limit)
+	f.offer(f.file, typeRank(int(b[0])), pos+int64(i), n, limit)
 }

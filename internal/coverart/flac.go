@@ -61,7 +61,7 @@ func (f *finder) flacPicture(pos, size int64) int64 {
 	if past := pos + h.headLen + h.size; past > end && h.size <= maxPicture && f.endsFLACBlock(past) {
 		end = past
 	}
-	f.offer(f.file, h.typ, pos+h.headLen, h.size, end)
+	f.offer(f.file, typeRank(h.typ), pos+h.headLen, h.size, end)
 	return end - pos
 }
 

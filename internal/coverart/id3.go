@@ -49,31 +49,32 @@ func syncsafe(b []byte) (n int64, ok bool) {
 	return n, !ok
 }
 
-// id3 offers the pictures of the tag at off and returns where the tag ends. It returns off if there is none. Nothing after
-// limit is read.
-func (f *finder) id3(off, limit int64) (next int64) {
+// tagLen returns the length of the tag with its header and footer.
+func (h id3Header) tagLen() int64 {
+	if h.version == 4 && h.flags&id3Footer != 0 {
+		return id3HeaderLen + h.size + id3HeaderLen
+	}
+	return id3HeaderLen + h.size
+}
+
+// id3 offers the pictures of the tag at off, if there is one. Nothing after limit is read.
+func (f *finder) id3(off, limit int64) {
 	s := f.file
 	h, ok := parseID3Header(s.peek(off, id3HeaderLen))
 	if !ok {
-		return off
+		return
 	}
 	start := off + id3HeaderLen
-	end := start + h.size
-	next = end
-	if h.version == 4 && h.flags&id3Footer != 0 {
-		next += id3HeaderLen
-	}
-	end = min(end, limit)
+	end := min(start+h.size, limit)
 	if h.version < 4 && h.flags&id3Unsync != 0 {
 		// Frame sizes are those before unsynchronisation, so the whole tag must be restored first.
 		if tag := s.load(start, end-start); tag != nil {
 			tag = resynchronise(tag)
 			f.id3Frames(f.memorySource(tag), h, 0, int64(len(tag)))
-			return next
+			return
 		}
 	}
 	f.id3Frames(s, h, start, end)
-	return next
 }
 
 // id3Frames walks the frames between pos and end.
@@ -81,16 +82,61 @@ func (f *finder) id3Frames(s *source, h id3Header, pos, end int64) {
 	if h.version > 2 && h.flags&id3Extended != 0 {
 		pos += id3ExtendedLen(s.peek(pos, 6), h.version)
 	}
+	var other int64 // where the previous frame ends if its size was misread
 	for !f.done() && f.step() {
 		fr, ok := readID3Frame(s, h, pos, end)
-		if !ok {
+		if !ok && other > 0 && startsID3Frame(s, other, end) {
+			fr, ok = readID3Frame(s, h, other, end)
+		}
+		switch {
+		case !ok:
 			return // padding, or damaged
-		}
-		if fr.picture {
+		case fr.isPicture():
 			f.id3Picture(s, h, fr, end)
+		case fr.isChapter() && len(f.chapters) < maxCandidates:
+			f.chapters = append(f.chapters, func() { f.id3Chapter(s, h, fr, end) })
 		}
-		pos = fr.end
+		pos, other = fr.end, fr.other
 	}
+}
+
+// id3Chapter offers the pictures embedded in the CHAP or CTOC frame fr (id3v2-chapters-1.0, 3.1 and 3.2).
+func (f *finder) id3Chapter(s *source, h id3Header, fr id3Frame, end int64) {
+	x, limit := f.unpackID3Frame(s, h, fr, end)
+	if x.s == nil {
+		return
+	}
+	limit = min(limit, x.end)
+	pos := x.pos + id3ChapterHeaderLen(x.s.peek(x.pos, int(min(walkLen, limit-x.pos))), fr.id)
+	h.flags = 0 // embedded frames have no extended header, and their unsynchronisation is reversed
+	for !f.done() && f.step() {
+		inner, ok := readID3Frame(x.s, h, pos, limit)
+		if !ok {
+			return
+		}
+		if inner.isPicture() {
+			f.id3Picture(x.s, h, inner, limit)
+		}
+		pos = inner.end
+	}
+}
+
+// id3ChapterHeaderLen returns the length of the part of a CHAP or CTOC frame before the embedded frames. The frame begins
+// with b.
+func id3ChapterHeaderLen(b []byte, id string) int64 {
+	n := bytes.IndexByte(b, 0) + 1 // element id
+	if id == "CHAP" {
+		return int64(n + 4*4) // times and offsets
+	}
+	if len(b) < n+2 {
+		return int64(len(b))
+	}
+	count := b[n+1]
+	n += 2
+	for range count { // ids of the chapters
+		n += bytes.IndexByte(b[n:], 0) + 1
+	}
+	return int64(n)
 }
 
 // id3ExtendedLen returns the length of the extended header that begins with b. Some writers set its flag and write none, so
@@ -108,11 +154,21 @@ func id3ExtendedLen(b []byte, version byte) int64 {
 
 // An id3Frame is the header of a frame; its data is [start, end).
 type id3Frame struct {
-	picture    bool
-	short      bool // the picture has the layout of a PIC frame of version 2.2
+	id         string
 	flags      byte // the second byte of flags, which are about the format
 	start, end int64
+	other      int64 // the end if the size was written in the other way, or 0
 }
+
+// isPicture reports whether the frame is a picture.
+func (fr id3Frame) isPicture() bool { return fr.id == "APIC" || fr.isShort() }
+
+// isShort reports whether the frame is a picture in the layout of version 2.2. Old versions of iTunes put these into tags of
+// version 2.3.
+func (fr id3Frame) isShort() bool { return fr.id == "PIC" || fr.id == "PIC\x00" || fr.id == "PIC " }
+
+// isChapter reports whether the frame is a chapter or a table of contents, which may have pictures of their own.
+func (fr id3Frame) isChapter() bool { return fr.id == "CHAP" || fr.id == "CTOC" }
 
 // Format flags (id3v2.3.0, 3.3.1; id3v2.4.0-structure, 4.1.2).
 const (
@@ -139,43 +195,61 @@ func readID3Frame(s *source, h id3Header, pos, end int64) (fr id3Frame, ok bool)
 	}
 	fr.start = pos + int64(headerLen)
 	if h.version == 2 {
-		id := string(b[:3])
-		fr.picture, fr.short = id == "PIC", true
+		fr.id = string(b[:3])
 		fr.end = fr.start + int64(b[3])<<16 + int64(b[4])<<8 + int64(b[5])
-		return fr, isFrameID(id + "0")
+		return fr, isFrameID(fr.id + "0")
 	}
-	id := string(b[:4])
+	fr.id = string(b[:4])
 	fr.flags = b[9]
-	// Old versions of iTunes put frames of 2.2 into tags of 2.3.
-	fr.short = id == "PIC\x00" || id == "PIC "
-	fr.picture = fr.short || id == "APIC"
-	plain := int64(binary.BigEndian.Uint32(b[4:]))
-	safe, isSafe := syncsafe(b[4:8])
-	size := plain
-	switch {
-	case plain == safe || !isSafe:
-	case h.version == 4:
-		// Old versions of iTunes wrote plain sizes here as well. The bytes after the frame show which size is right.
-		size = safe
-		if !endsID3Frame(s, fr.start+safe, end) && endsID3Frame(s, fr.start+plain, end) {
-			size = plain
-		}
-	case fr.start+plain > end && endsID3Frame(s, fr.start+safe, end):
-		size = safe // some writers use these in 2.3
+	if !isFrameID(fr.id) {
+		return fr, false
 	}
-	fr.end = fr.start + size
-	return fr, isFrameID(id)
+	fr.end, fr.other = id3FrameEnd(s, h.version, pos, end)
+	return fr, true
 }
 
-// endsID3Frame reports whether a frame may end at pos: another frame, padding or the end of the tag follows.
-func endsID3Frame(s *source, pos, end int64) bool {
-	if pos >= end {
-		return pos == end
+// id3FrameEnd returns where the frame at pos of a tag of version 2.3 or 2.4 ends. Sizes are plain in 2.3 and syncsafe in
+// 2.4, but some writers, such as old versions of iTunes, use the wrong kind. The bytes after the frame show which kind it
+// is. If only one kind fits, other is 0. Otherwise other is where the frame ends if the size is of the other kind.
+func id3FrameEnd(s *source, version byte, pos, end int64) (frameEnd, other int64) {
+	start := pos + id3HeaderLen
+	b := s.peek(pos+4, 4)
+	safe, isSafe := syncsafe(b)
+	plain, safe := start+int64(binary.BigEndian.Uint32(b)), start+safe
+	switch {
+	case plain == safe || !isSafe:
+		return plain, 0
+	case version == 3:
+		if plain > end && (safe == end || startsID3Frame(s, safe, end) || isPadding(s, safe, end)) {
+			return safe, 0
+		}
+		return plain, safe
+	case plain > end || safe == end || startsID3Frame(s, safe, end):
+		return safe, 0
+	case plain == end || startsID3Frame(s, plain, end):
+		return plain, 0
+	case isPadding(s, safe, end):
+		return safe, 0
 	}
-	b := s.peek(pos, int(min(10, end-pos)))
-	if len(b) >= 4 && isFrameID(string(b[:4])) {
-		return true
+	return plain, safe // either is followed by damage, and the larger one includes the whole picture
+}
+
+// startsID3Frame reports whether a frame begins at pos, in a tag of version 2.3 or 2.4 that ends at end.
+func startsID3Frame(s *source, pos, end int64) bool {
+	b := s.peek(pos, id3HeaderLen)
+	if len(b) < id3HeaderLen || pos+id3HeaderLen > end || !isFrameID(string(b[:4])) {
+		return false
 	}
+	size, isSafe := syncsafe(b[4:8])
+	if !isSafe {
+		size = int64(binary.BigEndian.Uint32(b[4:]))
+	}
+	return pos+id3HeaderLen+size <= end
+}
+
+// isPadding reports whether the bytes at pos are the padding of a tag that ends at end. It checks at most walkLen bytes.
+func isPadding(s *source, pos, end int64) bool {
+	b := s.peek(pos, int(min(walkLen, end-pos)))
 	return len(b) > 0 && len(bytes.Trim(b, "\x00")) == 0
 }
 
@@ -190,59 +264,79 @@ func isFrameID(id string) bool {
 	return true
 }
 
-// id3Picture unpacks the picture frame fr of a tag that ends at end, and offers its picture.
+// id3Picture offers the picture of the frame fr of a tag that ends at end.
 func (f *finder) id3Picture(s *source, h id3Header, fr id3Frame, end int64) {
-	var compressed, encrypted, unsync bool
-	dataLen := int64(-1)
-	skip := int64(0)
+	if x, limit := f.unpackID3Frame(s, h, fr, end); x.s != nil {
+		f.apic(x, fr.isShort(), limit)
+	}
+}
+
+// An id3Packing says how the data of a frame is encoded.
+type id3Packing struct {
+	compressed, encrypted, unsync bool
+
+	headLen int64 // bytes before the data
+	dataLen int64 // length of the decoded data, or -1 if unknown
+}
+
+// readID3Packing reads the packing of fr from its flags and from the bytes before its data.
+func readID3Packing(s *source, h id3Header, fr id3Frame) id3Packing {
+	p := id3Packing{dataLen: -1}
 	switch h.version {
 	case 3:
-		compressed = fr.flags&frame3Compressed != 0
-		encrypted = fr.flags&frame3Encrypted != 0
-		if compressed {
+		p.compressed = fr.flags&frame3Compressed != 0
+		p.encrypted = fr.flags&frame3Encrypted != 0
+		if p.compressed {
 			if b := s.peek(fr.start, 4); len(b) == 4 {
-				dataLen = int64(binary.BigEndian.Uint32(b))
+				p.dataLen = int64(binary.BigEndian.Uint32(b))
 			}
-			skip += 4
+			p.headLen += 4
 		}
 		if fr.flags&frame3Grouped != 0 {
-			skip++
+			p.headLen++
 		}
 	case 4:
-		compressed = fr.flags&frame4Compressed != 0
-		encrypted = fr.flags&frame4Encrypted != 0
-		unsync = h.flags&id3Unsync != 0 || fr.flags&frame4Unsync != 0
+		p.compressed = fr.flags&frame4Compressed != 0
+		p.encrypted = fr.flags&frame4Encrypted != 0
+		p.unsync = h.flags&id3Unsync != 0 || fr.flags&frame4Unsync != 0
 		if fr.flags&frame4Grouped != 0 {
-			skip++
+			p.headLen++
 		}
 		if fr.flags&frame4DataLen != 0 {
-			if b := s.peek(fr.start+skip, 4); len(b) == 4 {
-				dataLen, _ = syncsafe(b)
+			if b := s.peek(fr.start+p.headLen, 4); len(b) == 4 {
+				p.dataLen, _ = syncsafe(b)
 			}
-			skip += 4
+			p.headLen += 4
 		}
 	}
-	if encrypted {
-		return // no player can decrypt it either
-	}
-	start := fr.start + skip
-	if !compressed && !unsync {
-		f.apic(s, fr.short, start, fr.end, end)
-		return
+	return p
+}
+
+// unpackID3Frame returns the decoded data of the frame fr of a tag that ends at end, and the end of what may be read of it.
+// The extent has no source if the data cannot be decoded.
+func (f *finder) unpackID3Frame(s *source, h id3Header, fr id3Frame, end int64) (x extent, limit int64) {
+	p := readID3Packing(s, h, fr)
+	start := fr.start + p.headLen
+	switch {
+	case p.encrypted:
+		return extent{}, 0 // no player can decrypt it either
+	case !p.compressed && !p.unsync:
+		return extent{s, start, fr.end}, end
 	}
 	data := s.load(start, min(fr.end, end)-start)
 	// Some writers set the flag on the whole tag but do not change the frame. Then its data already has the right length.
-	if unsync && (dataLen != int64(len(data)) || compressed) {
+	if p.unsync && (p.dataLen != int64(len(data)) || p.compressed) {
 		data = resynchronise(data)
 	}
-	if compressed {
-		data = f.inflate(data, dataLen)
+	if p.compressed {
+		data = f.inflate(data, p.dataLen)
 	}
 	if len(data) == 0 {
 		f.damaged = true
-		return
+		return extent{}, 0
 	}
-	f.apic(f.memorySource(data), fr.short, 0, int64(len(data)), int64(len(data)))
+	n := int64(len(data))
+	return extent{f.memorySource(data), 0, n}, n
 }
 
 // resynchronise reverses the unsynchronisation of id3v2.4.0-structure, 6.1, in place: it removes the NUL after each 0xFF.
@@ -312,11 +406,12 @@ func (f *finder) inflate(data []byte, size int64) []byte {
 // apicHeaderLens are the lengths of the attempts to read a frame up to the end of its description, in bytes.
 var apicHeaderLens = [...]int64{1 << 10, 64 << 10}
 
-// apic offers the picture of an APIC frame (id3v2.4.0-frames, 4.14), or of a PIC frame (id3v2-00, 4.15) if short is set. The
-// data of the frame is [start, end), in a tag that ends at limit.
-func (f *finder) apic(s *source, short bool, start, end, limit int64) {
+// apic offers the picture in the data x of an APIC frame (id3v2.4.0-frames, 4.14), or of a PIC frame (id3v2-00, 4.15) if
+// short is set. The tag ends at limit.
+func (f *finder) apic(x extent, short bool, limit int64) {
+	size := x.end - x.pos
 	for _, n := range apicHeaderLens {
-		b := s.peek(start, int(min(n, end-start, limit-start)))
+		b := x.s.peek(x.pos, int(min(n, size, limit-x.pos)))
 		typ, at := parseAPIC(b, short)
 		if at < 0 || len(b)-at >= sniffLen && !isPicture(b[at:]) {
 			// Wrong terminators are common: a single NUL after UTF-16, none after a MIME type.
@@ -325,32 +420,32 @@ func (f *finder) apic(s *source, short bool, start, end, limit int64) {
 			}
 		}
 		if at >= 0 {
-			f.offer(s, typ, start+int64(at), end-start-int64(at), limit)
+			f.offer(x.s, typeRank(typ), x.pos+int64(at), size-int64(at), limit)
 			return
 		}
 		if int64(len(b)) < n {
 			break
 		}
 	}
-	f.damaged = f.damaged || end-start > minPicture
+	f.damaged = f.damaged || size > minPicture
 }
 
 // parseAPIC returns the type of the picture in a frame that begins with b, and the index of the picture. The index is -1 if
 // the picture does not begin within b.
 func parseAPIC(b []byte, short bool) (typ, at int) {
 	if len(b) < 2 {
-		return typeOther, -1
+		return 0, -1
 	}
 	i := 4 // the text encoding, and in PIC three letters for the format
 	if !short || len(b) < 5 || b[4] > 0x14 {
 		mime := bytes.IndexByte(b[1:], 0)
 		if mime < 0 {
-			return typeOther, -1
+			return 0, -1
 		}
 		i = 1 + mime + 1
 	}
 	if i >= len(b) {
-		return typeOther, -1
+		return 0, -1
 	}
 	typ = int(b[i])
 	i++

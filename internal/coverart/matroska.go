@@ -4,7 +4,9 @@ import (
 	"iter"
 	"math"
 	"math/bits"
+	"slices"
 	"strings"
+	"unicode"
 )
 
 // Matroska and WebM: EBML elements (RFC 8794) in a segment (RFC 9559). Covers are attachments (RFC 9559, 21.1).
@@ -26,6 +28,7 @@ const (
 	mkvFileData = 0x465C
 
 	maxElements = 1 << 12 // in one parent
+	maxFileName = 255     // bytes of a name that are read
 )
 
 // An element is an EBML element with its data [start, end).
@@ -174,31 +177,59 @@ func (f *finder) mkvTracks(tracks element) mediaKind {
 	return kind
 }
 
-// mkvAttachments offers the attached files. A file named cover.jpg or cover.png is the front cover. A small_cover is an icon.
+// mkvAttachments offers the attached files that are pictures by their first bytes, ranked by their names. Fonts and other
+// files are attached as well, so only a file named as a cover counts as damaged.
 func (f *finder) mkvAttachments(attachments element) {
 	for file := range f.children(attachments) {
 		if file.id != mkvFile {
 			continue
 		}
-		typ := typeOther
+		r := rankUnknown
 		var data element
 		for e := range f.children(file) {
 			switch e.id {
 			case mkvFileName:
-				name := strings.ToLower(f.file.str(e.start, int(min(64, e.end-e.start))))
-				switch {
-				case strings.HasPrefix(name, "cover."):
-					typ = typeFront
-				case strings.HasPrefix(name, "small_cover"):
-					typ = typeIcon
-				}
+				r = attachmentRank(string(f.file.peek(e.start, int(min(maxFileName, e.end-e.start)))))
 			case mkvFileData:
 				data = e
 			}
 		}
-		// Files that are no pictures, such as fonts, are attached as well. So only a file named as a cover counts as damaged.
 		damaged := f.damaged
-		f.offer(f.file, typ, data.start, data.size, file.end)
-		f.damaged = damaged || f.damaged && typ != typeOther
+		f.offer(f.file, r, data.start, data.size, file.end)
+		f.damaged = damaged || f.damaged && r < rankUnknown
 	}
+}
+
+// attachmentRanks has the ranks of attached pictures by the beginning of a word in their names. The first match counts.
+var attachmentRanks = []struct {
+	word string
+	rank rank
+}{
+	{"fanart", rankScene}, {"backdrop", rankScene}, {"background", rankScene}, {"wallpaper", rankScene}, {"banner", rankScene},
+	{"screenshot", rankScene}, {"screencap", rankScene}, {"screen", rankScene}, {"snapshot", rankScene}, {"logo", rankScene},
+	{"clearlogo", rankScene}, {"clearart", rankScene},
+	{"back", rankBack}, {"rear", rankBack},
+	{"small", rankSmall},
+	{"cover", rankOther},
+	{"poster", rankMedia}, {"folder", rankMedia}, {"front", rankMedia},
+}
+
+// attachmentRank returns the rank of an attached picture with the given file name. RFC 9559, 21.1 recommends the names
+// cover, small_cover, cover_land and small_cover_land.
+func attachmentRank(name string) rank {
+	name = strings.ToLower(strings.TrimRight(name, "\x00"))
+	name = name[strings.LastIndexAny(name, "/\\")+1:]
+	if i := strings.LastIndexByte(name, '.'); i > 0 {
+		name = name[:i]
+	}
+	if name == "cover" {
+		return rankFront
+	}
+	words := strings.FieldsFunc(name, func(c rune) bool { return !unicode.IsLetter(c) })
+	for _, r := range attachmentRanks {
+		if slices.ContainsFunc(words, func(w string) bool { return strings.HasPrefix(w, r.word) }) {
+			return r.rank
+		}
+	}
+	return rankUnknown
 }

@@ -130,7 +130,11 @@ func (f *finder) moov(moov box, m *movie) {
 		// The pictures of chapters are stored as a video track, and so is a single picture.
 		if slices.Contains(m.chapters, t.id) || t.count == 1 {
 			before := len(f.candidates)
-			f.offer(f.file, typeOther, t.sample.pos, t.sample.end-t.sample.pos, f.file.size)
+			r := rankOther
+			if slices.Contains(m.chapters, t.id) {
+				r = rankChapter
+			}
+			f.offer(f.file, r, t.sample.pos, t.sample.end-t.sample.pos, f.file.size)
 			if len(f.candidates) > before {
 				continue
 			}
@@ -216,10 +220,14 @@ func (f *finder) firstSample(minf box, t *mp4Track) {
 	t.sample.end = t.sample.pos + size
 }
 
+// udta offers the pictures in a udta box. Some writers omit the meta box and put covr directly into udta.
 func (f *finder) udta(udta box) {
 	for b := range f.boxes(udta.start, udta.end) {
-		if b.name == "meta" {
+		switch b.name {
+		case "meta":
 			f.meta(b)
+		case "covr":
+			f.covr(b)
 		}
 	}
 }
@@ -237,10 +245,15 @@ func (f *finder) meta(meta box) {
 			if index := f.artworkKey(b); index > 0 {
 				artwork = string(binary.BigEndian.AppendUint32(nil, index))
 			}
+		case "ID32": // ID3v2 after version, flags and language (mp4ra.org, "ID32")
+			f.id3(b.start+6, b.end)
 		case "ilst":
 			for item := range f.boxes(b.start, b.end) {
-				if item.name == "covr" || item.name == artwork {
+				switch item.name {
+				case "covr", artwork:
 					f.covr(item)
+				case "----":
+					f.freeform(item)
 				}
 			}
 		}
@@ -266,10 +279,21 @@ func (f *finder) covr(item box) {
 	for b := range f.boxes(item.start, item.end) {
 		if b.name == "data" {
 			found = true
-			f.offer(f.file, typeFront, b.start+8, b.size-8, item.end)
+			f.offer(f.file, rankFront, b.start+8, b.size-8, item.end)
 		}
 	}
 	if !found {
-		f.offer(f.file, typeFront, item.start, item.size, item.end)
+		f.offer(f.file, rankFront, item.start, item.size, item.end)
 	}
+}
+
+// freeform offers the picture of an item with a name chosen by its writer. Most of these items are text.
+func (f *finder) freeform(item box) {
+	damaged := f.damaged
+	for b := range f.boxes(item.start, item.end) {
+		if b.name == "data" {
+			f.offer(f.file, rankUnknown, b.start+8, b.size-8, item.end)
+		}
+	}
+	f.damaged = damaged
 }

@@ -130,7 +130,7 @@ func (f *finder) offerPacket(x cursor, h flacPictureHeader) {
 	case h.size > maxPicture || n < min(h.size, minPicture):
 		f.damaged = true
 	case h.size >= minPicture && isPicture(head[:n]):
-		f.addCandidate(h.typ, false, func() []byte {
+		f.addCandidate(typeRank(h.typ), func() []byte {
 			body := x.clone()
 			if !body.skip(h.headLen) {
 				return nil

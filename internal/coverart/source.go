@@ -53,6 +53,7 @@ type source struct {
 
 	window    []byte // the bytes at windowOff
 	windowOff int64
+	readTo    int64 // load reads on to here if that is near, so that the next peek needs no read
 }
 
 // memorySource returns a source that reads mem.
@@ -95,8 +96,22 @@ func (s *source) load(off, n int64) []byte {
 	if s.mem != nil {
 		return s.mem[off : off+n : off+n]
 	}
-	p := s.alloc(n)
-	return p[:s.read(p, off)]
+	total := n
+	if more := min(s.readTo, s.size) - off - n; more > 0 && more <= walkLen && n+more <= maxPicture {
+		total += more
+	}
+	p := s.alloc(total)
+	got := 0
+	if i := off - s.windowOff; len(p) > 0 && i >= 0 && i < int64(len(s.window)) {
+		got = copy(p, s.window[i:])
+	}
+	got += s.read(p[got:], off+int64(got))
+	if total > n && int64(got) > n {
+		s.window = append(s.window[:0], p[n:got]...)
+		s.windowOff = off + n
+	}
+	end := min(int64(got), n)
+	return p[:end:end]
 }
 
 // read reads into p from off and returns the number of bytes read. A file shorter than its declared size was truncated

@@ -118,7 +118,7 @@ func id3Pictures() []song {
 		with("id3", "wrong MIME type", front, id3(3, 0, frame(3, "APIC", 0, []byte("\x00text/html\x00\x03\x00"), front)), mp3),
 		with("id3", "no MIME type", front, id3(3, 0, frame(3, "APIC", 0, []byte("\x00\x00\x03\x00"), front)), mp3),
 		with("id3", "front after back", front, id3(3, 0, framed(3, 4, back), framed(3, 3, front)), mp3),
-		with("id3", "first of others", back, id3(3, 0, framed(3, 8, back), framed(3, 0, third)), mp3),
+		with("id3", "other after artist", third, id3(3, 0, framed(3, 8, back), framed(3, 0, third)), mp3),
 		with("id3", "icon and other", back, id3(3, 0, framed(3, 1, icon), framed(3, 2, icon), framed(3, 9, back)), mp3),
 		with("id3", "only an icon", icon, id3(3, 0, framed(3, 1, icon)), mp3),
 		with("id3", "front is no picture", back, id3(3, 0, framed(3, 3, html), framed(3, 4, back)), mp3),
@@ -336,7 +336,7 @@ func matroskaSongs() []song {
 	return []song{
 		without("matroska", "without a picture", ErrNoPicture, mkvHead, ebml(mkvSegment, ebml(mkvTracks, mkvAudioTrack), mkvMusic)),
 		with("matroska", "cover.jpg", front, mkvHead, ebml(mkvSegment, ebml(mkvTracks, mkvAudioTrack), ebml(mkvAttached, mkvAttachment("font.ttf", zeros(300)), mkvAttachment("cover_land.jpg", back), mkvAttachment("Cover.JPG", front)), mkvMusic)),
-		with("matroska", "other name", back, mkvHead, ebml(mkvSegment, ebml(mkvTracks, mkvAudioTrack), ebml(mkvAttached, mkvAttachment("small_cover.jpg", icon), mkvAttachment("scan.png", back)), mkvMusic)),
+		with("matroska", "small_cover before another name", icon, mkvHead, ebml(mkvSegment, ebml(mkvTracks, mkvAudioTrack), ebml(mkvAttached, mkvAttachment("small_cover.jpg", icon), mkvAttachment("scan.png", back)), mkvMusic)),
 		with("matroska", "after the audio, with an index", front, mkvIndexed(mkvAudioTrack, ebml(mkvAttached, mkvAttachment("cover.jpg", front)))),
 		with("matroska", "after the audio, without an index", front, mkvHead, ebml(mkvSegment, ebml(mkvTracks, mkvAudioTrack), mkvMusic, mkvMusic, ebml(mkvAttached, mkvAttachment("cover.jpg", front)))),
 		with("matroska", "unknown sizes", front, mkvHead, ebmlOpen(mkvSegment), ebml(mkvTracks, mkvAudioTrack), ebmlOpen(mkvCluster), ebml(0xE7, []byte{0}), ebml(0xA3, zeros(700)), ebmlOpen(mkvCluster), ebml(0xA3, zeros(700)), ebml(mkvAttached, mkvAttachment("cover.jpg", front))),

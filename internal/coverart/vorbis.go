@@ -86,10 +86,10 @@ func (f *finder) vorbisComment(x cursor) {
 		switch {
 		case key == keyPicture:
 			value.skip(int64(len(keyPicture)))
-			f.base64Picture(value, size-int64(len(keyPicture)), true)
+			f.base64Picture(value, size-int64(len(keyPicture)))
 		case strings.HasPrefix(key, keyCoverArt):
 			value.skip(int64(len(keyCoverArt)))
-			f.base64Picture(value, size-int64(len(keyCoverArt)), false)
+			f.base64Picture(value, size-int64(len(keyCoverArt)))
 		}
 		if f.done() || !x.skip(size-int64(n)) {
 			return
@@ -97,36 +97,45 @@ func (f *finder) vorbisComment(x cursor) {
 	}
 }
 
-// base64Picture offers the picture in the n characters of base64 at x. They contain a PICTURE block if inBlock is set.
-func (f *finder) base64Picture(x cursor, n int64, inBlock bool) {
+// base64Picture offers the picture in the n characters of base64 at x. They contain a PICTURE block or only the picture,
+// whatever the comment is called.
+func (f *finder) base64Picture(x cursor, n int64) {
+	x, n = skipDataURI(x, n)
 	if n > (maxPicture+64<<10)/3*4 {
 		f.damaged = true
 		return
 	}
-	h := flacPictureHeader{typ: typeFront, size: (n*3 + 3) / 4}
+	decodedLen := (n*3 + 3) / 4
 	d := &base64Stream{x: x.clone(), left: n}
-	if inBlock {
+	begin := make([]byte, min(base64Head/4*3, decodedLen))
+	begin = begin[:d.read(begin)]
+	h := flacPictureHeader{typ: typeFront, size: decodedLen}
+	if !isPicture(begin) {
 		var ok bool
-		if h, ok = readFLACPicture(d); !ok {
+		if h, ok = readFLACPicture(&base64Stream{x: x.clone(), left: n}); !ok {
 			f.damaged = f.damaged || n > minPicture
 			return
 		}
 	}
-	var head [sniffLen]byte
-	got := d.read(head[:min(h.size, sniffLen)])
-	switch {
-	case h.size < minPicture:
+	head := make([]byte, min(h.size, sniffLen))
+	d = &base64Stream{x: x.clone(), left: n}
+	if h.size < minPicture {
 		return
-	case got < minPicture:
+	}
+	if d.skip(h.headLen) {
+		head = head[:d.read(head)]
+	}
+	switch {
+	case len(head) < minPicture:
 		f.damaged = true
 		return
-	case !isPicture(head[:got]):
+	case !isPicture(head):
 		f.damaged = f.damaged || d.bad
 		return
 	}
 	// If the declared size is more than the text contains, use the size of the text.
-	size := min(h.size, (n*3+3)/4-h.headLen)
-	f.addCandidate(h.typ, false, func() []byte {
+	size := min(h.size, decodedLen-h.headLen)
+	f.addCandidate(typeRank(h.typ), func() []byte {
 		d := &base64Stream{x: x.clone(), left: n}
 		if !d.skip(h.headLen) {
 			return nil
@@ -140,7 +149,23 @@ func (f *finder) base64Picture(x cursor, n int64, inBlock bool) {
 	})
 }
 
-// A base64Stream decodes the next left characters of x. It skips line breaks and accepts missing padding.
+// skipDataURI returns the cursor and the number of characters after the beginning of a data URI (RFC 2397), such as
+// "data:image/jpeg;base64,". It returns x and n if there is none.
+func skipDataURI(x cursor, n int64) (cursor, int64) {
+	var b [128]byte
+	begin := string(b[:x.clone().read(b[:min(n, int64(len(b)))])])
+	text := strings.TrimLeft(begin, whiteSpace)
+	if len(text) < 5 || !strings.EqualFold(text[:5], "data:") {
+		return x, n
+	}
+	if i := int64(strings.IndexByte(begin, ',') + 1); i > 0 && x.skip(i) {
+		return x, n - i
+	}
+	return x, n
+}
+
+// A base64Stream decodes the next left characters of x. It accepts both alphabets of RFC 4648 and missing padding, and skips
+// white space.
 type base64Stream struct {
 	x    stream
 	left int64
@@ -152,6 +177,7 @@ type base64Stream struct {
 }
 
 const (
+	whiteSpace  = " \t\r\n\v\f"
 	base64Head  = 1 << 10  // characters decoded first; enough to recognize a picture
 	base64Chunk = 64 << 10 // characters decoded at a time after that
 )
@@ -173,12 +199,13 @@ func (d *base64Stream) fill() {
 		d.left = 0 // the stream is shorter than declared
 	}
 	text := d.in[:kept+got]
-	// The decoder skips line breaks, but it needs whole groups of four.
-	for _, c := range []byte("\r\n ") {
+	for _, c := range []byte(whiteSpace) {
 		if bytes.IndexByte(text, c) >= 0 {
 			text = slices.DeleteFunc(text, func(t byte) bool { return t == c })
 		}
 	}
+	replaceByte(text, '-', '+')
+	replaceByte(text, '_', '/')
 	whole := len(text) &^ 3
 	if d.left == 0 {
 		text = bytes.TrimRight(text, "=\x00")
@@ -191,6 +218,18 @@ func (d *base64Stream) fill() {
 	d.bad = err != nil
 	d.data = d.out[:n]
 	d.text = text[whole:]
+}
+
+// replaceByte replaces each old byte in text.
+func replaceByte(text []byte, old, new byte) {
+	for i := bytes.IndexByte(text, old); i >= 0; {
+		text[i] = new
+		next := bytes.IndexByte(text[i+1:], old)
+		if next < 0 {
+			return
+		}
+		i += 1 + next
+	}
 }
 
 func (d *base64Stream) read(p []byte) (n int) {
