@@ -117,16 +117,15 @@ func (f *finder) offer(s *source, r rank, off, n, limit int64) {
 }
 
 // addCandidate remembers a picture whose first bytes have been checked. It takes a front cover at once, since no other
-// picture is better.
+// picture is better, except one in the own tags of a container after this tag.
 func (f *finder) addCandidate(r rank, load func() []byte) {
-	if r == rankFront {
-		// The bytes after a leading tag show whether the container has its own tags. They are read along with the picture.
-		pic := load()
+	if r == rankFront && f.leadingEnd != 0 {
+		pic := load() // first, since that also reads the bytes that hasOwnTags needs
 		load = func() []byte { return pic }
-		if f.leadingEnd == 0 || !f.hasOwnTags(f.leadingEnd) {
-			f.take(load)
-			return
-		}
+	}
+	if r == rankFront && (f.leadingEnd == 0 || !f.hasOwnTags(f.leadingEnd)) {
+		f.take(load)
+		return
 	}
 	if len(f.candidates) < maxCandidates {
 		f.candidates = append(f.candidates, candidate{r, f.leadingEnd != 0, load})
@@ -162,6 +161,7 @@ func (f *finder) takeBest(kind mediaKind) {
 	f.takeCandidates(kind)
 }
 
+// takeCandidates takes the candidates found so far and forgets them.
 func (f *finder) takeCandidates(kind mediaKind) {
 	for i, c := range f.candidates {
 		if c.leading && f.ownTags {

@@ -71,8 +71,8 @@ func id3Formats() []song {
 		copy(body, syncsafe4(len(apic(3, front))))
 		return id3(4, tagFlag, title4, frame(4, "APIC", frameFlag|frame4DataLen, body), title4)
 	}
-	plainSize4 := join([]byte("APIC"), be32(len(apic(3, front))), zeros(2), apic(3, front))
-	safeSize3 := join([]byte("APIC"), syncsafe4(len(apic(3, front))), zeros(2), apic(3, front))
+	// zeroedMiddle has zeros where the picture would end if its plain size were syncsafe.
+	zeroedMiddle := join(jpeg(5, 1000), zeros(1000), jpeg(6, 1000))
 	iTunes := id3(3, 0, join([]byte("PIC\x00"), be32(11+len(front)), zeros(2), []byte("\x00JPG\x03cover\x00"), front))
 
 	return []song{
@@ -90,8 +90,16 @@ func id3Formats() []song {
 		with("id3", "2.4 unsynchronised by tag", front, unsynced4(id3Unsync, 0), mp3),
 		with("id3", "2.4 unsynchronised by frame", front, unsynced4(0, frame4Unsync), mp3),
 		with("id3", "2.4 flagged but not unsynchronised", front, id3(4, id3Unsync, title4, framed(4, 3, front)), mp3),
-		with("id3", "2.4 with plain sizes", front, id3(4, 0, title4, plainSize4, title4), mp3),
-		with("id3", "2.3 with syncsafe sizes", front, id3(3, 0, title, safeSize3, title), mp3),
+		with("id3", "2.4 with plain sizes", front, id3(4, 0, title4, plainFrame(3, front), title4), mp3),
+		with("id3", "2.4 with plain size at the end of the tag", zeroedMiddle, id3(4, 0, title4, plainFrame(3, zeroedMiddle)), mp3),
+		with("id3", "2.4 with plain size before padding", zeroedMiddle, id3(4, 0, plainFrame(3, zeroedMiddle), zeros(9000)), mp3),
+		with("id3", "2.4 with plain size before a frame", zeroedMiddle, id3(4, 0, plainFrame(3, zeroedMiddle), title4), mp3),
+		with("id3", "2.4 with plain sizes of two pictures", zeroedMiddle, id3(4, 0, plainFrame(4, back), plainFrame(3, zeroedMiddle), zeros(100)), mp3),
+		with("id3", "2.4 with plain size before damage", front, id3(4, 0, plainFrame(3, front), bytes.Repeat([]byte("?"), 100)), mp3),
+		with("id3", "2.4 with much padding", front, id3(4, 0, framed(4, 3, front), zeros(40000)), mp3),
+		with("id3", "2.3 with syncsafe sizes of two pictures", front, id3(3, 0, title, safeFrame(4, back), safeFrame(3, front), zeros(100)), mp3),
+		with("id3", "2.3 with syncsafe size at the end of the tag", front, id3(3, 0, title, safeFrame(3, front)), mp3),
+		with("id3", "2.3 with syncsafe sizes", front, id3(3, 0, title, safeFrame(3, front), title), mp3),
 		with("id3", "2.3 with extended header", front, id3(3, id3Extended, be32(6), zeros(6), framed(3, 3, front)), mp3),
 		with("id3", "2.4 with extended header", front, id3(4, id3Extended, be32(6), []byte{1, 0}, framed(4, 3, front)), mp3),
 		with("id3", "flagged but without extended header", front, id3(3, id3Extended, framed(3, 3, front)), mp3),
@@ -137,6 +145,14 @@ func id3Places() []song {
 	lyrics = join(lyrics, fmt.Appendf(nil, "%06dLYRICS200", len(lyrics)))
 
 	return []song{
+		with("id3", "chapter", back, id3(3, 0, title, chapter(3, framed(3, 0, back))), mp3),
+		with("id3", "chapter before another picture", back, id3(3, 0, chapter(3, framed(3, 3, front)), framed(3, 4, back)), mp3),
+		with("id3", "chapter after another picture", back, id3(4, 0, framed(4, 9, back), chapter(4, framed(4, 3, front))), mp3),
+		with("id3", "best of two chapters", front, id3(4, 0, chapter(4, framed(4, 4, back)), chapter(4, framed(4, 3, front))), mp3),
+		with("id3", "table of contents", front, id3(4, 0, frame(4, "CTOC", 0, []byte("toc\x00\x03\x02one\x00two\x00"), title4, framed(4, 3, front))), mp3),
+		with("id3", "chapter, unsynchronised", front, id3(4, 0, frame(4, "CHAP", frame4Unsync, unsync(chapter(4, framed(4, 3, front))[10:]))), mp3),
+		without("id3", "chapter without a picture", ErrNoPicture, id3(4, 0, chapter(4, title4), frame(4, "CHAP", 0, []byte("x")), frame(4, "CTOC", 0, []byte("toc\x00\x03\xff"))), mp3),
+		without("id3", "chapter in a chapter", ErrNoPicture, id3(3, 0, chapter(3, chapter(3, framed(3, 3, front)))), mp3),
 		with("id3", "two tags", front, id3(3, 0, title), id3(3, 0, framed(3, 3, front)), mp3),
 		with("id3", "back in the first tag, front in the second", front, id3(3, 0, framed(3, 4, back)), id3(4, 0, framed(4, 3, front)), mp3),
 		with("id3", "tag at the end", front, mp3, id3(4, id3Footer, framed(4, 3, front))),
@@ -155,6 +171,21 @@ func id3Places() []song {
 		with("id3", "front before FLAC with a back", front, id3(3, 0, framed(3, 3, front)), flac(flacBlock(6, flacPic(4, back)))),
 		with("id3", "before Ogg", front, id3(3, 0, title), multiplex(vorbis(1, 255, blockPicture(3, front)))),
 		with("id3", "before MP4", front, id3(3, 0, title), m4a(atom("covr", data(front)))),
+		with("id3", "front before FLAC with a front", third, id3(3, 0, framed(3, 3, front)), flac(flacBlock(6, flacPic(3, third)))),
+		with("id3", "front before FLAC with an other", third, id3(3, 0, framed(3, 3, front)), flac(flacBlock(6, flacPic(0, third)))),
+		with("id3", "front before FLAC with a comment", third, id3(3, 0, framed(3, 3, front)), flac(flacBlock(4, comments(blockPicture(3, third))))),
+		with("id3", "front before FLAC without a picture", front, id3(3, 0, framed(3, 3, front)), flac()),
+		with("id3", "back before FLAC with a back", third, id3(3, 0, framed(3, 4, back)), flac(flacBlock(6, flacPic(4, third)))),
+		with("id3", "two tags before FLAC", third, id3(3, 0, framed(3, 3, front)), id3(4, 0, framed(4, 3, back)), flac(flacBlock(6, flacPic(3, third)))),
+		with("id3", "unsynchronised tag before FLAC", third, id3(3, id3Unsync, unsync(framed(3, 3, front))), flac(flacBlock(6, flacPic(3, third)))),
+		with("id3", "tag with padding before FLAC", third, id3(3, 0, framed(3, 3, front), zeros(20000)), flac(flacBlock(6, flacPic(3, third)))),
+		with("id3", "tag and padding before FLAC", third, id3(3, 0, framed(3, 3, front)), zeros(3000), flac(flacBlock(6, flacPic(3, third)))),
+		with("id3", "APE tag before FLAC", third, ape(true, apeCover("Cover Art (Front)", "c", front)), flac(flacBlock(6, flacPic(3, third)))),
+		with("id3", "front before MP4 with a front", third, id3(3, 0, framed(3, 3, front)), m4a(atom("covr", data(third)))),
+		with("id3", "front before Ogg with a front", third, id3(3, 0, framed(3, 3, front)), multiplex(vorbis(1, 255, blockPicture(3, third)))),
+		with("id3", "front before WavPack with APE", third, id3(3, 0, framed(3, 3, front)), []byte("wvpk"), zeros(500), ape(true, apeCover("Cover Art (Front)", "c", third))),
+		with("id3", "front before Monkey's Audio with APE", third, id3(3, 0, framed(3, 3, front)), []byte("MAC "), zeros(500), ape(true, apeCover("Cover Art (Front)", "c", third)), id3v1),
+		with("id3", "front before WavPack without APE", front, id3(3, 0, framed(3, 3, front)), []byte("wvpk"), zeros(500)),
 		with("id3", "TTA", front, id3(3, 0, framed(3, 3, front)), []byte("TTA1"), zeros(500)),
 	}
 }
@@ -187,6 +218,9 @@ func apeSongs() []song {
 		with("ape", "optimfrog", front, []byte("OFR "), zeros(500), ape(true, apeCover("Cover Art (Front)", "cover.jpg", front))),
 		with("ape", "no file name", front, []byte("wvpk"), zeros(500), ape(true, apeItem("Cover Art (Front)", front))),
 		with("ape", "icon last", back, []byte("wvpk"), zeros(500), ape(true, apeCover("Cover Art (Icon)", "i", icon), apeCover("Cover Art (Other)", "o", back))),
+		with("ape", "back and other", third, []byte("wvpk"), zeros(500), ape(true, apeCover("Cover Art (Back)", "b", back), apeCover("Cover Art (Other)", "o", third))),
+		with("ape", "back and no type", third, []byte("wvpk"), zeros(500), ape(true, apeCover("Cover Art (Back)", "b", back), apeCover("Cover Art", "c", third))),
+		with("ape", "no parentheses", front, []byte("wvpk"), zeros(500), ape(true, apeCover("Cover Art (Media)", "b", back), apeCover("COVER ART FRONT", "c", front))),
 		with("ape", "unknown audio format", front, zeros(500), ape(true, apeCover("Cover Art (Front)", "cover.jpg", front))),
 		without("ape", "text instead of a picture", ErrNoPicture, []byte("wvpk"), zeros(500), ape(true, apeCover("Cover Art (Front)", "cover.jpg", []byte("no picture at all, but this is quite long")))),
 		without("ape", "forged count and sizes", ErrNoPicture, []byte("wvpk"), zeros(500), []byte("\xff\xff\xff\xff\x00\x00\x00\x00Title\x00"), []byte("APETAGEX\xd0\x07\x00\x00\x40\x00\x00\x00\xff\xff\xff\xff"), zeros(12)),
@@ -229,6 +263,17 @@ func oggSongs() []song {
 		with("ogg", "icon and back", back, multiplex(opus(1, 17, blockPicture(2, icon), blockPicture(4, back)))),
 		with("ogg", "lower case", front, multiplex(opus(1, 17, strings.Replace(blockPicture(3, front), "METADATA", "metadata", 1)))),
 		with("ogg", "without padding", front, multiplex(opus(1, 255, strings.TrimRight(blockPicture(3, front), "=")))),
+		with("ogg", "URL-safe alphabet", front, multiplex(vorbis(1, 255, urlSafe(blockPicture(3, front))))),
+		with("ogg", "URL-safe alphabet without padding", front, multiplex(opus(1, 9, strings.TrimRight(urlSafe(blockPicture(3, front)), "=")))),
+		with("ogg", "tabs and spaces", front, multiplex(opus(1, 255, strings.ReplaceAll(wrap(blockPicture(3, front), 61), "\r\n", "\t \n")))),
+		with("ogg", "white space before the text", front, multiplex(opus(1, 255, strings.Replace(blockPicture(3, front), "=", "= \r\n", 1)))),
+		with("ogg", "bare picture in METADATA_BLOCK_PICTURE", front, multiplex(vorbis(1, 255, "METADATA_BLOCK_PICTURE="+base64.StdEncoding.EncodeToString(front)))),
+		with("ogg", "bare PNG, URL-safe and broken into lines", back, multiplex(vorbis(1, 255, wrap("METADATA_BLOCK_PICTURE="+base64.RawURLEncoding.EncodeToString(back), 64)))),
+		with("ogg", "data URI in METADATA_BLOCK_PICTURE", front, multiplex(vorbis(1, 255, "METADATA_BLOCK_PICTURE=data:image/jpeg;base64,"+base64.StdEncoding.EncodeToString(front)))),
+		with("ogg", "picture block in COVERART", front, multiplex(vorbis(1, 255, "COVERART="+base64.StdEncoding.EncodeToString(flacPic(4, back)), "COVERART="+base64.StdEncoding.EncodeToString(flacPic(3, front))))),
+		with("ogg", "data URI in COVERART", front, multiplex(vorbis(1, 255, "COVERART= DATA:image/jpeg;charset=x;base64,\n"+base64.URLEncoding.EncodeToString(front)))),
+		without("ogg", "data URI without data", ErrCorrupt, multiplex(vorbis(1, 255, "COVERART=data:image/jpeg;base64"+strings.Repeat("A", 300)))),
+		with("ogg", "bad COVERART, and a second one", back, multiplex(vorbis(1, 255, "COVERART=????"+strings.Repeat("A", 100), "COVERART="+base64.StdEncoding.EncodeToString(back)))),
 		with("ogg", "line breaks", front, multiplex(opus(1, 255, wrap(blockPicture(3, front), 76)))),
 		with("ogg", "COVERART", front, multiplex(vorbis(1, 40, "COVERARTMIME=image/jpeg", "COVERART="+base64.StdEncoding.EncodeToString(front)))),
 		with("ogg", "FLAC", front, multiplex(oggStream(1, 9, "\x7fFLAC\x01\x00\x00\x02fLaC", flacBlock(4, comments("A=b")), flacBlock(6, flacPic(4, back)), flacBlock(0x86, flacPic(3, front))))),
@@ -259,6 +304,14 @@ func mp4Songs() []song {
 		without("mp4", "without a picture", ErrNoPicture, m4a()),
 		with("mp4", "covr", front, m4a(atom("covr", data(front)))),
 		with("mp4", "several data", front, m4a(atom("covr", data(front), data(back)))),
+		with("mp4", "several items", front, m4a(atom("covr", data(front)), atom("covr", data(back)))),
+		with("mp4", "freeform item", front, m4a(freeform("cover", front))),
+		with("mp4", "freeform item before covr", front, m4a(freeform("back", back), atom("covr", data(front)))),
+		without("mp4", "freeform text", ErrNoPicture, m4a(freeform("iTunNORM", []byte(" 00000000 00000000 00000000 00000000")))),
+		with("mp4", "covr in udta", front, ftyp, atom("moov", trak(1, "soun"), atom("udta", atom("covr", data(front))))),
+		with("mp4", "ID3 in meta", front, ftyp, atom("moov", trak(1, "soun"), atom("meta", be32(0), atom("hdlr", zeros(25)), atom("ID32", zeros(6), id3(4, 0, framed(4, 3, front)))))),
+		with("mp4", "pictures of chapters and covr", front, ftyp, atom("mdat", back), atom("moov", trak(1, "soun", atom("tref", atom("chap", be32(2)))), pictureTrack(2, len(ftyp)+8, len(back), 7), tags(atom("covr", data(front))))),
+		with("mp4", "pictures of chapters and a freeform item", front, ftyp, atom("mdat", back), atom("moov", trak(1, "soun", atom("tref", atom("chap", be32(2)))), pictureTrack(2, len(ftyp)+8, len(back), 7), tags(freeform("x", front)))),
 		with("mp4", "first is empty", back, m4a(atom("covr", data(nil), data(back)))),
 		with("mp4", "first is text", back, m4a(atom("covr", data(html), data(back)))),
 		with("mp4", "name and free in covr", front, m4a(atom("covr", atom("name", zeros(8)), atom("free", zeros(100)), data(front)))),
@@ -337,6 +390,16 @@ func matroskaSongs() []song {
 		without("matroska", "without a picture", ErrNoPicture, mkvHead, ebml(mkvSegment, ebml(mkvTracks, mkvAudioTrack), mkvMusic)),
 		with("matroska", "cover.jpg", front, mkvHead, ebml(mkvSegment, ebml(mkvTracks, mkvAudioTrack), ebml(mkvAttached, mkvAttachment("font.ttf", zeros(300)), mkvAttachment("cover_land.jpg", back), mkvAttachment("Cover.JPG", front)), mkvMusic)),
 		with("matroska", "small_cover before another name", icon, mkvHead, ebml(mkvSegment, ebml(mkvTracks, mkvAudioTrack), ebml(mkvAttached, mkvAttachment("small_cover.jpg", icon), mkvAttachment("scan.png", back)), mkvMusic)),
+		with("matroska", "poster after fanart", front, mkvIndexed(mkvVideoTrack, ebml(mkvAttached, mkvAttachment("fanart.jpg", back), mkvAttachment("Movie-Poster.jpg", front)))),
+		with("matroska", "cover after poster", front, mkvIndexed(mkvVideoTrack, ebml(mkvAttached, mkvAttachment("poster.jpg", back), mkvAttachment("cover.png", front)))),
+		with("matroska", "folder after another name", front, mkvIndexed(mkvAudioTrack, ebml(mkvAttached, mkvAttachment("image.jpg", back), mkvAttachment("Folder.jpg", front)))),
+		with("matroska", "Front.png after the back cover", front, mkvIndexed(mkvAudioTrack, ebml(mkvAttached, mkvAttachment("back_cover.jpg", back), mkvAttachment("Front.png", front)))),
+		with("matroska", "another name after a discovery", back, mkvIndexed(mkvAudioTrack, ebml(mkvAttached, mkvAttachment("discovery.jpg", back), mkvAttachment("x.jpg", front)))),
+		without("matroska", "video with fanart, backdrop and screenshots", ErrUnsupported, mkvIndexed(mkvVideoTrack, ebml(mkvAttached, mkvAttachment("fanart.jpg", back), mkvAttachment("Backdrop1.jpg", front), mkvAttachment("movie.screenshot02.png", third)))),
+		without("matroska", "video with fanart before the tracks", ErrUnsupported, mkvHead, ebml(mkvSegment, ebml(mkvAttached, mkvAttachment("fanart.jpg", back)), ebml(mkvTracks, mkvVideoTrack), mkvMusic)),
+		with("matroska", "audio with fanart", back, mkvIndexed(mkvAudioTrack, ebml(mkvAttached, mkvAttachment("fanart.jpg", back)))),
+		with("matroska", "audio with fanart and another name", front, mkvIndexed(mkvAudioTrack, ebml(mkvAttached, mkvAttachment("fanart.jpg", back), mkvAttachment("a.jpg", front)))),
+		with("matroska", "font named as a cover", back, mkvIndexed(mkvVideoTrack, ebml(mkvAttached, mkvAttachment("cover.ttf", join([]byte("\x00\x01\x00\x00\x00\x10"), zeros(300))), mkvAttachment("poster.jpg", back)))),
 		with("matroska", "after the audio, with an index", front, mkvIndexed(mkvAudioTrack, ebml(mkvAttached, mkvAttachment("cover.jpg", front)))),
 		with("matroska", "after the audio, without an index", front, mkvHead, ebml(mkvSegment, ebml(mkvTracks, mkvAudioTrack), mkvMusic, mkvMusic, ebml(mkvAttached, mkvAttachment("cover.jpg", front)))),
 		with("matroska", "unknown sizes", front, mkvHead, ebmlOpen(mkvSegment), ebml(mkvTracks, mkvAudioTrack), ebmlOpen(mkvCluster), ebml(0xE7, []byte{0}), ebml(0xA3, zeros(700)), ebmlOpen(mkvCluster), ebml(0xA3, zeros(700)), ebml(mkvAttached, mkvAttachment("cover.jpg", front))),
@@ -369,6 +432,32 @@ func otherFiles() []song {
 func wrap(s string, width int) string {
 	lines := slices.Collect(slices.Chunk([]byte(s[30:]), width))
 	return s[:30] + string(bytes.Join(lines, []byte("\r\n")))
+}
+
+// urlSafe returns a comment in the URL-safe alphabet of base64.
+func urlSafe(s string) string {
+	key, text, _ := strings.Cut(s, "=")
+	return key + "=" + strings.NewReplacer("+", "-", "/", "_").Replace(text)
+}
+
+// plainFrame returns an APIC frame whose size is plain, which is right in version 2.3 only.
+func plainFrame(typ byte, pic []byte) []byte {
+	return join([]byte("APIC"), be32(len(apic(typ, pic))), zeros(2), apic(typ, pic))
+}
+
+// safeFrame returns an APIC frame whose size is syncsafe, which is right in version 2.4 only.
+func safeFrame(typ byte, pic []byte) []byte {
+	return join([]byte("APIC"), syncsafe4(len(apic(typ, pic))), zeros(2), apic(typ, pic))
+}
+
+// chapter returns a CHAP frame with embedded frames.
+func chapter(version byte, frames ...[]byte) []byte {
+	return frame(version, "CHAP", 0, []byte("ch1\x00"), zeros(16), join(frames...))
+}
+
+// freeform returns an item with a name chosen by its writer.
+func freeform(name string, value []byte) []byte {
+	return atom("----", atom("mean", be32(0), []byte("com.apple.iTunes")), atom("name", be32(0), []byte(name)), data(value))
 }
 
 // pictureTrack returns a track whose samples are pictures, the first of size bytes at pos.
