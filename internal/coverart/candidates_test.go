@@ -256,3 +256,38 @@ func TestFindNthOrder(t *testing.T) {
 		t.Run(name, func(t *testing.T) { checkPictures(t, build(want[:5]), want[:5]...) })
 	}
 }
+
+// TestAttachmentRank ranks the names of attached files.
+func TestAttachmentRank(t *testing.T) {
+	for want, names := range map[rank][]string{
+		rankFront:   {"cover.jpg", "COVER.PNG", "cover", "art/cover.webp", `c:\art\cover.jpg`, "cover.jpg\x00"},
+		rankOther:   {"cover_land.jpg", "cover2.png", "Front Cover.jpg", "albumcover.jpg", "Movie-Cover.jpg"},
+		rankMedia:   {"poster.jpg", "movieposter.jpg", "folder.jpg", "front.jpg", "AlbumFront.png", "poster-2.jpg"},
+		rankSmall:   {"small_cover.jpg", "small_cover_land.png"},
+		rankUnknown: {"", ".jpg", "image.jpg", "discovery.jpg", "1.png", "playback.jpg", "\xff\xfe.jpg"},
+		rankBack:    {"back.jpg", "Back_Cover.jpg", "rear.png"},
+		rankScene:   {"fanart.jpg", "movie-fanart1.jpg", "moviefanart.jpg", "Backdrop.jpg", "screenshot0001.png", "cover_background.jpg", "screen3.png", "logo.png"},
+	} {
+		for _, name := range names {
+			if got := attachmentRank(name); got != want {
+				t.Errorf("%q: %d, want %d", name, got, want)
+			}
+		}
+	}
+}
+
+// TestAPERank ranks the keys of covers in APE tags.
+func TestAPERank(t *testing.T) {
+	for key, want := range map[string]rank{
+		"cover art (front)": rankFront, "cover art (front cover)": rankFront, "cover art front": rankFront, "cover art(front)": rankFront,
+		"cover art": rankOther, "cover art (other)": rankOther, "cover art (media)": rankMedia, "cover art (back)": rankBack,
+		"cover art (leaflet)": rankLeaflet, "cover art (lead artist)": rankPerson, "cover art (artist)": rankPerson,
+		"cover art (band)": rankPerson, "cover art (band logotype)": rankLogo, "cover art (publisher logotype)": rankLogo,
+		"cover art (colored fish)": rankLogo, "cover art (during recording)": rankRest, "cover art (illustration)": rankRest,
+		"cover art (icon)": rankIcon, "cover art (other icon)": rankIcon, "cover art (png icon)": rankIcon, "cover art (x)": rankUnknown,
+	} {
+		if got := apeRank(key); got != want {
+			t.Errorf("%q: %d, want %d", key, got, want)
+		}
+	}
+}

@@ -2,7 +2,6 @@ package coverart
 
 import (
 	"bytes"
-	"encoding/csv"
 	"fmt"
 	"image"
 	_ "image/jpeg"
@@ -27,38 +26,28 @@ var caseFiles = map[string]int{
 // TestCases compares the corners of the first picture that can be decoded with the expected colours. These are small files
 // whose thumbnails were once wrong.
 func TestCases(t *testing.T) {
-	list, err := os.Open(filepath.Join(casesDir, "expected.tsv"))
-	if err != nil {
-		t.Skip("no cases here: ", err)
-	}
-	defer list.Close()
-	r := csv.NewReader(list)
-	r.Comma = '\t'
-	rows, err := r.ReadAll()
-	if err != nil {
-		t.Fatal(err)
-	}
 	found := 0
-	for _, row := range rows {
-		want, ok := caseFiles[row[0]]
+	for _, row := range readTable(t, casesDir, "expected.tsv") {
+		want, ok := caseFiles[row["path"]]
 		if !ok {
 			continue
 		}
 		found++
-		data, err := os.ReadFile(filepath.Join(casesDir, row[0]))
+		data, err := os.ReadFile(filepath.Join(casesDir, row["path"]))
 		if err != nil {
 			t.Error(err)
 			continue
 		}
 		m, n, err := firstDecodable(t, data)
 		if err != nil || n != want {
-			t.Errorf("%s: picture %d, %v; want picture %d", row[0], n, err, want)
+			t.Errorf("%s: picture %d, %v; want picture %d", row["path"], n, err, want)
 			continue
 		}
-		for i, colour := range row[2:6] {
+		for i, corner := range []string{"top left", "top right", "bottom left", "bottom right"} {
+			colour := row[corner]
 			b := m.Bounds()
 			if x, y := b.Min.X+b.Dx()*(1+2*(i%2))/4, b.Min.Y+b.Dy()*(1+2*(i/2))/4; !isColour(t, m, x, y, colour) {
-				t.Errorf("%s: the colour at %d, %d is not %s", row[0], x, y, colour)
+				t.Errorf("%s: %s is not %s", row["path"], corner, colour)
 			}
 		}
 	}

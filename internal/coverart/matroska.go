@@ -200,18 +200,24 @@ func (f *finder) mkvAttachments(attachments element) {
 	}
 }
 
-// attachmentRanks has the ranks of attached pictures by the beginning of a word in their names. The first match counts.
+// attachmentRanks has the ranks of attached pictures by words in their names. The first match counts.
 var attachmentRanks = []struct {
-	word string
-	rank rank
+	match func(name, word string) bool
+	words []string
+	rank  rank
 }{
-	{"fanart", rankScene}, {"backdrop", rankScene}, {"background", rankScene}, {"wallpaper", rankScene}, {"banner", rankScene},
-	{"screenshot", rankScene}, {"screencap", rankScene}, {"screen", rankScene}, {"snapshot", rankScene}, {"logo", rankScene},
-	{"clearlogo", rankScene}, {"clearart", rankScene},
-	{"back", rankBack}, {"rear", rankBack},
-	{"small", rankSmall},
-	{"cover", rankOther},
-	{"poster", rankMedia}, {"folder", rankMedia}, {"front", rankMedia},
+	{strings.Contains, []string{"fanart", "backdrop", "background", "wallpaper", "screenshot", "screencap", "snapshot", "banner"}, rankScene},
+	{startsWord, []string{"logo", "clearlogo", "clearart", "screen"}, rankScene},
+	{startsWord, []string{"back", "rear"}, rankBack},
+	{startsWord, []string{"small"}, rankSmall},
+	{startsWord, []string{"cover", "albumcover", "moviecover"}, rankOther}, // not discovery
+	{strings.Contains, []string{"poster", "folder", "front"}, rankMedia},
+}
+
+// startsWord reports whether a word in name begins with prefix.
+func startsWord(name, prefix string) bool {
+	words := strings.FieldsFunc(name, func(c rune) bool { return !unicode.IsLetter(c) })
+	return slices.ContainsFunc(words, func(w string) bool { return strings.HasPrefix(w, prefix) })
 }
 
 // attachmentRank returns the rank of an attached picture with the given file name. RFC 9559, 21.1 recommends the names
@@ -225,9 +231,8 @@ func attachmentRank(name string) rank {
 	if name == "cover" {
 		return rankFront
 	}
-	words := strings.FieldsFunc(name, func(c rune) bool { return !unicode.IsLetter(c) })
 	for _, r := range attachmentRanks {
-		if slices.ContainsFunc(words, func(w string) bool { return strings.HasPrefix(w, r.word) }) {
+		if slices.ContainsFunc(r.words, func(word string) bool { return r.match(name, word) }) {
 			return r.rank
 		}
 	}
