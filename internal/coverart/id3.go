@@ -228,7 +228,7 @@ func id3FrameEnd(s *source, version byte, pos, end int64) (frameEnd, other int64
 		return safe, 0
 	case plain == end || startsID3Frame(s, plain, end):
 		return plain, 0
-	case isPadding(s, safe, end):
+	case isPadding(s, safe, end) && isPadding(s, plain-id3HeaderLen, plain):
 		return safe, 0
 	}
 	return plain, safe // either is followed by damage, and the larger one includes the whole picture
@@ -247,7 +247,8 @@ func startsID3Frame(s *source, pos, end int64) bool {
 	return pos+id3HeaderLen+size <= end
 }
 
-// isPadding reports whether the bytes at pos are the padding of a tag that ends at end. It checks at most walkLen bytes.
+// isPadding reports whether the bytes between pos and end are zeros, like the padding of a tag. It checks at most walkLen
+// bytes.
 func isPadding(s *source, pos, end int64) bool {
 	b := s.peek(pos, int(min(walkLen, end-pos)))
 	return len(b) > 0 && len(bytes.Trim(b, "\x00")) == 0

@@ -73,6 +73,7 @@ func id3Formats() []song {
 	}
 	// zeroedMiddle has zeros where the picture would end if its plain size were syncsafe.
 	zeroedMiddle := join(jpeg(5, 1000), zeros(1000), jpeg(6, 1000))
+	zeroedLong := join(jpeg(7, 1000), zeros(9000), jpeg(8, 1000))
 	iTunes := id3(3, 0, join([]byte("PIC\x00"), be32(11+len(front)), zeros(2), []byte("\x00JPG\x03cover\x00"), front))
 
 	return []song{
@@ -93,6 +94,7 @@ func id3Formats() []song {
 		with("id3", "2.4 with plain sizes", front, id3(4, 0, title4, plainFrame(3, front), title4), mp3),
 		with("id3", "2.4 with plain size at the end of the tag", zeroedMiddle, id3(4, 0, title4, plainFrame(3, zeroedMiddle)), mp3),
 		with("id3", "2.4 with plain size before padding", zeroedMiddle, id3(4, 0, plainFrame(3, zeroedMiddle), zeros(9000)), mp3),
+		with("id3", "2.4 with plain size, many zeros and padding", zeroedLong, id3(4, 0, plainFrame(3, zeroedLong), zeros(9000)), mp3),
 		with("id3", "2.4 with plain size before a frame", zeroedMiddle, id3(4, 0, plainFrame(3, zeroedMiddle), title4), mp3),
 		with("id3", "2.4 with plain sizes of two pictures", zeroedMiddle, id3(4, 0, plainFrame(4, back), plainFrame(3, zeroedMiddle), zeros(100)), mp3),
 		with("id3", "2.4 with plain size before damage", front, id3(4, 0, plainFrame(3, front), bytes.Repeat([]byte("?"), 100)), mp3),
