@@ -3,7 +3,8 @@
 //
 // [Find] recognizes the container by its first bytes, never by a file name, and calls the walker for that container. Each
 // container has a file of its own: id3.go, flac.go, ogg.go and so on. A walker goes from header to header and offers each
-// declared picture to the [finder], which checks the first bytes of the picture. The first front cover ends the search.
+// declared picture to the [finder], which checks the first bytes of the picture. The first front cover ends the search. If
+// there is none, rank.go decides which picture is the best.
 //
 // No length, count or nesting declared in a file is trusted. All reads, loops and allocations of one search are counted
 // against one [budget], so they are bounded whatever the file contains.

@@ -30,7 +30,8 @@ const (
 	rankChapter // of one chapter, not of the whole
 )
 
-// Flags of a rank, the more important the higher.
+// Flags of a rank. A higher flag counts more, so a front cover in a foreign tag is better than a back cover in the tag of the
+// format.
 const (
 	rankForeign  rank = 1 << (iota + 4) // in a tag that is not part of the format of the file
 	rankUnlikely                        // not the front
@@ -53,7 +54,7 @@ var typeRanks = [...]rank{
 	14: rankRest,
 	15: rankRest,
 	16: rankRest,
-	17: rankLogo, // "a bright coloured fish", which no writer means
+	17: rankLogo, // "a bright coloured fish"
 	18: rankRest,
 	19: rankLogo,
 	20: rankLogo,

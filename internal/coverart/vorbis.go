@@ -105,36 +105,21 @@ func (f *finder) base64Picture(x cursor, n int64) {
 		f.damaged = true
 		return
 	}
-	decodedLen := (n*3 + 3) / 4
-	d := &base64Stream{x: x.clone(), left: n}
-	begin := make([]byte, min(base64Head/4*3, decodedLen))
-	begin = begin[:d.read(begin)]
-	h := flacPictureHeader{typ: typeFront, size: decodedLen}
-	if !isPicture(begin) {
-		var ok bool
-		if h, ok = readFLACPicture(&base64Stream{x: x.clone(), left: n}); !ok {
-			f.damaged = f.damaged || n > minPicture
-			return
-		}
-	}
-	head := make([]byte, min(h.size, sniffLen))
-	d = &base64Stream{x: x.clone(), left: n}
-	if h.size < minPicture {
-		return
-	}
-	if d.skip(h.headLen) {
-		head = head[:d.read(head)]
-	}
+	h, head, ok := readBase64Header(x, n)
 	switch {
+	case !ok:
+		f.damaged = f.damaged || n > minPicture
+		return
+	case h.size < minPicture:
+		return
 	case len(head) < minPicture:
 		f.damaged = true
 		return
 	case !isPicture(head):
-		f.damaged = f.damaged || d.bad
 		return
 	}
 	// If the declared size is more than the text contains, use the size of the text.
-	size := min(h.size, decodedLen-h.headLen)
+	size := min(h.size, decodedLen(n)-h.headLen)
 	f.addCandidate(typeRank(h.typ), func() []byte {
 		d := &base64Stream{x: x.clone(), left: n}
 		if !d.skip(h.headLen) {
@@ -148,6 +133,25 @@ func (f *finder) base64Picture(x cursor, n int64) {
 		return pic
 	})
 }
+
+// readBase64Header returns the header and the first bytes of the picture in the n characters of base64 at x. A picture
+// without a PICTURE block counts as a front cover.
+func readBase64Header(x cursor, n int64) (h flacPictureHeader, head []byte, ok bool) {
+	bare := &base64Stream{x: x.clone(), left: n}
+	head = make([]byte, sniffLen)
+	if head = head[:bare.read(head)]; isPicture(head) {
+		return flacPictureHeader{typ: typeFront, size: decodedLen(n)}, head, true
+	}
+	block := &base64Stream{x: x.clone(), left: n}
+	if h, ok = readFLACPicture(block); !ok {
+		return h, nil, false
+	}
+	head = make([]byte, min(h.size, sniffLen))
+	return h, head[:block.read(head)], true
+}
+
+// decodedLen returns the most bytes that n characters of base64 decode to.
+func decodedLen(n int64) int64 { return (n*3 + 3) / 4 }
 
 // skipDataURI returns the cursor and the number of characters after the beginning of a data URI (RFC 2397), such as
 // "data:image/jpeg;base64,". It returns x and n if there is none.
