@@ -332,7 +332,7 @@ func matchContainer(b []byte) (container, bool) {
 
 // containerAt returns the container that begins at off.
 func (f *finder) containerAt(off int64) (container, bool) {
-	head := f.file.peek(off, 4096)
+	head := f.file.peek(off, walkLen)
 	if c, ok := matchContainer(head); ok {
 		return c, true
 	}

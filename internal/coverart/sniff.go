@@ -71,7 +71,7 @@ var foreign = []string{
 	"PK\x03\x04", "PK\x05\x06", "Rar!", "7z\xbc\xaf", "\x1f\x8b", "BZh", "\xfd7zXZ", "\x28\xb5\x2f\xfd",
 	"%PDF", "%!PS", "{\\rtf", "\xd0\xcf\x11\xe0", "\x7fELF", "MZ", "\xca\xfe\xba\xbe", "\xcf\xfa\xed\xfe", "SQLite format",
 	"8BPS", "\xfe\xff", "\xff\xfe", "\xef\xbb\xbf", // Photoshop; text with a byte order mark
-	"\x00\x00\x01\xba", "\x00\x00\x01\xb3", "FLV", ".RMF", "DKIF", // films
+	"\x00\x00\x01\xba", "\x00\x00\x01\xb3", "FLV", ".RMF", "DKIF", // videos
 }
 
 // isForeign reports whether a file that begins with b is known not to be audio. An MPEG layer I frame also begins with
