@@ -25,19 +25,19 @@ import (
 )
 
 // result is what a command came to.
-type result struct {
+type commandResult struct {
 	code     int
 	out, err string
 }
 
 // command runs a command as main does, but without a terminal.
-func command(t *testing.T, args ...string) result {
+func runCommand(t *testing.T, args ...string) commandResult {
 	t.Helper()
-	return commandIn(t.Context(), &console{width: func() int { return 80 }}, args...)
+	return runCommandOn(t.Context(), &console{width: func() int { return 80 }}, args...)
 }
 
 // commandIn likewise runs it on c, whose outputs are recorded unless they are set.
-func commandIn(ctx context.Context, c *console, args ...string) result {
+func runCommandOn(ctx context.Context, c *console, args ...string) commandResult {
 	var out, err bytes.Buffer
 	if c.out == nil {
 		c.out = &out
@@ -46,13 +46,13 @@ func commandIn(ctx context.Context, c *console, args ...string) result {
 		c.err = &err
 	}
 	code := run(ctx, args, c)
-	return result{code, out.String(), err.String()}
+	return commandResult{code, out.String(), err.String()}
 }
 
 // decode runs a command that must succeed and takes its JSON apart, all of it.
-func decode[T any](t *testing.T, code int, args ...string) (v T) {
+func runJSON[T any](t *testing.T, code int, args ...string) (v T) {
 	t.Helper()
-	r := command(t, append(args, "--json")...)
+	r := runCommand(t, append(args, "--json")...)
 	d := json.NewDecoder(strings.NewReader(r.out))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&v); err != nil || d.More() || r.code != code {
@@ -62,9 +62,9 @@ func decode[T any](t *testing.T, code int, args ...string) (v T) {
 }
 
 // library returns the sample library.
-func library(t *testing.T) string {
+func sampleFolder(t *testing.T) string {
 	t.Helper()
-	folder, err := sampleLibrary()
+	folder, err := findSampleLibrary()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,9 +72,9 @@ func library(t *testing.T) string {
 }
 
 // sample copies a file of the sample library.
-func sample(t *testing.T, path, to string) {
+func copySample(t *testing.T, path, to string) {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(library(t), path))
+	data, err := os.ReadFile(filepath.Join(sampleFolder(t), path))
 	if err == nil {
 		err = os.WriteFile(to, data, 0o644)
 	}
@@ -83,10 +83,10 @@ func sample(t *testing.T, path, to string) {
 	}
 }
 
-func cacheOf(t *testing.T, folder, dir string) *thumbcache.Cache {
+func openCache(t *testing.T, folder, dir string) *thumbcache.Cache {
 	t.Helper()
 	c, err := thumbcache.New(thumbcache.Config{
-		Providers:     map[string]thumbcache.Provider{provider: thumbcache.Files(folder)},
+		Providers:     map[string]thumbcache.Provider{providerName: thumbcache.Files(folder)},
 		Dir:           dir,
 		MemoryEntries: -1,
 	})
@@ -106,17 +106,17 @@ const (
 )
 
 // filled returns a folder of thumbnails made by a real cache: five pictures of three sources, and two that have none.
-func filled(t *testing.T) string {
+func fillFolder(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "thumbs")
-	c := cacheOf(t, library(t), dir)
+	c := openCache(t, sampleFolder(t), dir)
 	defer c.Close()
 	for _, req := range []thumbcache.Request{
 		{Path: song, Size: 64}, {Path: song, Size: 32},
 		{Path: glass, Size: 64, Format: thumbcache.PNG}, {Path: photo, Size: 64, Fit: thumbcache.Cover}, {Path: photo},
 		{Path: noCover, Size: 64}, {Path: broken, Size: 64},
 	} {
-		req.Provider = provider
+		req.Provider = providerName
 		if _, err := c.Do(t.Context(), req); err != nil && req.Path != noCover && req.Path != broken {
 			t.Fatal(err)
 		}
@@ -125,13 +125,13 @@ func filled(t *testing.T) string {
 }
 
 // stored returns where a thumbnail lies.
-func stored(dir string, k store.Key) string {
-	k.Provider = provider
+func thumbnailFile(dir string, k store.Key) string {
+	k.Provider = providerName
 	f := store.FileOf(&k)
 	return filepath.Join(dir, f.Folder, f.Name)
 }
 
-func change(t *testing.T, name string, how func(data []byte) []byte) {
+func rewriteFile(t *testing.T, name string, how func(data []byte) []byte) {
 	t.Helper()
 	data, err := os.ReadFile(name)
 	if err == nil {
@@ -142,12 +142,12 @@ func change(t *testing.T, name string, how func(data []byte) []byte) {
 	}
 }
 
-func exists(name string) bool {
+func fileExists(name string) bool {
 	_, err := os.Lstat(name)
 	return err == nil
 }
 
-func contains(t *testing.T, text string, parts ...string) {
+func checkContains(t *testing.T, text string, parts ...string) {
 	t.Helper()
 	for _, p := range parts {
 		if !strings.Contains(text, p) {
@@ -158,17 +158,17 @@ func contains(t *testing.T, text string, parts ...string) {
 
 func TestStat(t *testing.T) {
 	t.Parallel()
-	dir := filled(t)
+	dir := fillFolder(t)
 	old := time.Now().Add(-50 * time.Hour)
-	if err := os.Chtimes(stored(dir, store.Key{Path: song, Size: 32}), old, old); err != nil {
+	if err := os.Chtimes(thumbnailFile(dir, store.Key{Path: song, Size: 32}), old, old); err != nil {
 		t.Fatal(err)
 	}
-	change(t, stored(dir, store.Key{Path: broken, None: true}), func(b []byte) []byte { return b[:20] })
-	temp := stored(dir, store.Key{Path: song, Size: 64}) + ".0123456789abcdef.tmp"
+	rewriteFile(t, thumbnailFile(dir, store.Key{Path: broken, None: true}), func(b []byte) []byte { return b[:20] })
+	temp := thumbnailFile(dir, store.Key{Path: song, Size: 64}) + ".0123456789abcdef.tmp"
 	if err := os.WriteFile(temp, []byte("half"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	st := decode[statistics](t, exitOK, "stat", dir)
+	st := runJSON[statResult](t, exitOK, "stat", dir)
 	var kinds []string
 	for _, k := range st.Thumbnails {
 		kinds = append(kinds, k.String())
@@ -182,21 +182,21 @@ func TestStat(t *testing.T) {
 	if !st.LeastRecent.Equal(old) && st.LeastRecent.Sub(old).Abs() > time.Second || time.Since(*st.MostRecent) > time.Minute {
 		t.Errorf("%v %v", st.LeastRecent, st.MostRecent)
 	}
-	r := command(t, "stat", dir)
-	contains(t, r.out, "\n64 px, square                     1 ", "\nno picture in it                  1 ", "\nno picture: unreadable ", "\nbeing written ", "\ntotal                             8 ", "(2 days ago)")
+	r := runCommand(t, "stat", dir)
+	checkContains(t, r.out, "\n64 px, square                     1 ", "\nno picture in it                  1 ", "\nno picture: unreadable ", "\nbeing written ", "\ntotal                             8 ", "(2 days ago)")
 	if r.code != exitOK || r.err != "" {
 		t.Errorf("%+v", r)
 	}
 	empty := t.TempDir()
-	cacheOf(t, library(t), empty).Close()
-	if st := decode[statistics](t, exitOK, "stat", empty); st.Files != 0 || st.LeastRecent != nil {
+	openCache(t, sampleFolder(t), empty).Close()
+	if st := runJSON[statResult](t, exitOK, "stat", empty); st.Files != 0 || st.LeastRecent != nil {
 		t.Errorf("%+v", st)
 	}
 	if err := os.WriteFile(filepath.Join(empty, "00"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"stat", "verify"} {
-		if r := command(t, name, empty); r.code != exitFailed || r.err != "thumbcache: 1 folder could not be read\n" {
+		if r := runCommand(t, name, empty); r.code != exitFailed || r.err != "thumbcache: 1 folder could not be read\n" {
 			t.Errorf("%s: %+v", name, r)
 		}
 	}
@@ -204,44 +204,44 @@ func TestStat(t *testing.T) {
 
 func TestVerify(t *testing.T) {
 	t.Parallel()
-	dir := filled(t)
-	r := command(t, "verify", dir)
-	if r != (result{exitOK, "7 files in order, none bad\n", ""}) {
+	dir := fillFolder(t)
+	r := runCommand(t, "verify", dir)
+	if r != (commandResult{exitOK, "7 files in order, none bad\n", ""}) {
 		t.Errorf("%+v", r)
 	}
-	flipped, cut := stored(dir, store.Key{Path: song, Size: 64}), stored(dir, store.Key{Path: photo})
-	moved, other := stored(dir, store.Key{Path: song, Size: 32}), stored(dir, store.Key{Path: glass, Size: 64, PNG: true})
-	change(t, flipped, func(b []byte) []byte { b[len(b)/3] ^= 4; return b })
-	change(t, cut, func(b []byte) []byte { return b[:len(b)-100] })
-	change(t, other, func(b []byte) []byte { b[bytes.LastIndex(b, []byte("TCSEAL"))+6]++; return b })
-	data, err := os.ReadFile(stored(dir, store.Key{Path: photo, Size: 64, Cover: true}))
+	flipped, cut := thumbnailFile(dir, store.Key{Path: song, Size: 64}), thumbnailFile(dir, store.Key{Path: photo})
+	moved, other := thumbnailFile(dir, store.Key{Path: song, Size: 32}), thumbnailFile(dir, store.Key{Path: glass, Size: 64, PNG: true})
+	rewriteFile(t, flipped, func(b []byte) []byte { b[len(b)/3] ^= 4; return b })
+	rewriteFile(t, cut, func(b []byte) []byte { return b[:len(b)-100] })
+	rewriteFile(t, other, func(b []byte) []byte { b[bytes.LastIndex(b, []byte("TCSEAL"))+6]++; return b })
+	data, err := os.ReadFile(thumbnailFile(dir, store.Key{Path: photo, Size: 64, Cover: true}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	change(t, moved, func([]byte) []byte { return data })
+	rewriteFile(t, moved, func([]byte) []byte { return data })
 
-	r = command(t, "verify", dir)
-	contains(t, r.out, filepath.Base(flipped)+": wrong checksum\n", filepath.Base(cut)+": no trailer\n", filepath.Base(moved)+": another file's content\n",
+	r = runCommand(t, "verify", dir)
+	checkContains(t, r.out, filepath.Base(flipped)+": wrong checksum\n", filepath.Base(cut)+": no trailer\n", filepath.Base(moved)+": another file's content\n",
 		"3 files in order, 3 bad (--repair removes what is bad), 1 of another version of the format\n")
 	if r.code != exitFailed || r.err != "" || strings.Contains(r.out, filepath.Base(other)) {
 		t.Errorf("%+v", r)
 	}
-	v := decode[verification](t, exitFailed, "verify", dir)
+	v := runJSON[verifyResult](t, exitFailed, "verify", dir)
 	if v.Good != 3 || v.OtherVersion != 1 || len(v.Bad) != 3 || v.Bad[0].Removed {
 		t.Errorf("%+v", v)
 	}
-	v = decode[verification](t, exitOK, "verify", dir, "--repair")
-	if len(v.Bad) != 3 || !v.Bad[0].Removed || exists(flipped) || exists(cut) || exists(moved) || !exists(other) {
+	v = runJSON[verifyResult](t, exitOK, "verify", dir, "--repair")
+	if len(v.Bad) != 3 || !v.Bad[0].Removed || fileExists(flipped) || fileExists(cut) || fileExists(moved) || !fileExists(other) {
 		t.Errorf("%+v", v)
 	}
-	r = command(t, "verify", dir, "--repair")
-	if r != (result{exitOK, "3 files in order, none bad, 1 of another version of the format\n", ""}) {
+	r = runCommand(t, "verify", dir, "--repair")
+	if r != (commandResult{exitOK, "3 files in order, none bad, 1 of another version of the format\n", ""}) {
 		t.Errorf("%+v", r)
 	}
 	// On a terminal there is something to look at meanwhile, and nothing is left of it.
-	change(t, stored(dir, store.Key{Path: broken, None: true}), func([]byte) []byte { return nil })
-	r = commandIn(t.Context(), &console{errTerminal: true, width: func() int { return 80 }}, "verify", dir, "--repair")
-	contains(t, r.out, ".none: too short, removed\n2 files in order, 1 bad and removed, 1 of")
+	rewriteFile(t, thumbnailFile(dir, store.Key{Path: broken, None: true}), func([]byte) []byte { return nil })
+	r = runCommandOn(t.Context(), &console{errIsTerminal: true, width: func() int { return 80 }}, "verify", dir, "--repair")
+	checkContains(t, r.out, ".none: too short, removed\n2 files in order, 1 bad and removed, 1 of")
 	if !strings.HasPrefix(r.err, "\r[---") || !strings.HasSuffix(r.err, " \r") || strings.Contains(r.err, "\n") || r.code != exitOK {
 		t.Errorf("%+v", r)
 	}
@@ -249,8 +249,8 @@ func TestVerify(t *testing.T) {
 
 func TestGC(t *testing.T) {
 	t.Parallel()
-	dir := filled(t)
-	oldest := stored(dir, store.Key{Path: photo})
+	dir := fillFolder(t)
+	oldest := thumbnailFile(dir, store.Key{Path: photo})
 	old := time.Now().Add(-time.Hour)
 	if err := os.Chtimes(oldest, old, old); err != nil {
 		t.Fatal(err)
@@ -259,42 +259,42 @@ func TestGC(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := decode[collection](t, exitOK, "gc", dir, "--max-bytes", "1GiB")
+	before := runJSON[gcResult](t, exitOK, "gc", dir, "--max-bytes", "1GiB")
 	if before.Removed.Files != 0 || before.Left.Files != 7 {
 		t.Errorf("%+v", before)
 	}
-	limit := number(before.Left.Bytes - 1)
+	limit := formatCount(before.Left.Bytes - 1)
 	limit = strings.ReplaceAll(limit, ",", "")
-	dry := decode[collection](t, exitOK, "gc", dir, "--max-bytes", limit, "--dry-run")
-	if !exists(oldest) || !dry.DryRun {
+	dry := runJSON[gcResult](t, exitOK, "gc", dir, "--max-bytes", limit, "--dry-run")
+	if !fileExists(oldest) || !dry.DryRun {
 		t.Errorf("removed in a dry run: %+v", dry)
 	}
-	g := decode[collection](t, exitOK, "gc", dir, "--max-bytes", limit)
-	if g.Removed != (tally{1, info.Size()}) || exists(oldest) {
+	g := runJSON[gcResult](t, exitOK, "gc", dir, "--max-bytes", limit)
+	if g.Removed != (tally{1, info.Size()}) || fileExists(oldest) {
 		t.Errorf("%+v", g)
 	}
 	if g.DryRun = true; g != dry {
 		t.Errorf("a dry run said %+v, and then it was %+v", dry, g)
 	}
-	if r := command(t, "gc", dir, "--max-bytes", "0", "--dry-run"); !strings.HasPrefix(r.out, "Would remove 6 files (") {
+	if r := runCommand(t, "gc", dir, "--max-bytes", "0", "--dry-run"); !strings.HasPrefix(r.out, "Would remove 6 files (") {
 		t.Errorf("%+v", r)
 	}
-	if r := command(t, "gc", dir, "--max-bytes", "0"); !strings.HasPrefix(r.out, "Removed 6 files (") || !strings.HasSuffix(r.out, "; 0 files (0 bytes) are left.\n") {
+	if r := runCommand(t, "gc", dir, "--max-bytes", "0"); !strings.HasPrefix(r.out, "Removed 6 files (") || !strings.HasSuffix(r.out, "; 0 files (0 bytes) are left.\n") {
 		t.Errorf("%+v", r)
 	}
 }
 
 // While a server uses the folder, whatever is done to it costs no request and no byte.
-func TestWhileServed(t *testing.T) {
+func TestCommandsWhileServing(t *testing.T) {
 	t.Parallel()
-	dir := filled(t)
-	c := cacheOf(t, library(t), dir)
+	dir := fillFolder(t)
+	c := openCache(t, sampleFolder(t), dir)
 	reqs := []thumbcache.Request{
 		{Path: song, Size: 64}, {Path: song, Size: 32}, {Path: glass, Size: 64, Format: thumbcache.PNG}, {Path: photo, Size: 64, Fit: thumbcache.Cover},
 	}
 	var want [4][]byte
 	for i := range reqs {
-		reqs[i].Provider = provider
+		reqs[i].Provider = providerName
 		first, err := c.Do(t.Context(), reqs[i])
 		if err != nil {
 			t.Fatal(err)
@@ -320,10 +320,10 @@ func TestWhileServed(t *testing.T) {
 	}
 	for range 3 {
 		for _, args := range [][]string{
-			{"stat", dir}, {"gc", dir, "--max-bytes", "5000"}, {"verify", dir, "--repair"}, {"rm", dir, provider, song},
-			{"explain", dir, provider, song, "64"}, {"gc", dir, "--max-bytes", "0", "--dry-run"},
+			{"stat", dir}, {"gc", dir, "--max-bytes", "5000"}, {"verify", dir, "--repair"}, {"rm", dir, providerName, song},
+			{"explain", dir, providerName, song, "64"}, {"gc", dir, "--max-bytes", "0", "--dry-run"},
 		} {
-			if r := command(t, args...); r.code != exitOK || strings.Contains(r.out, "bad (") {
+			if r := runCommand(t, args...); r.code != exitOK || strings.Contains(r.out, "bad (") {
 				t.Errorf("%v: %+v", args, r)
 			}
 		}
@@ -337,14 +337,14 @@ func TestWhileServed(t *testing.T) {
 
 func TestRm(t *testing.T) {
 	t.Parallel()
-	dir := filled(t)
-	if r := decode[removal](t, exitOK, "rm", dir, provider, song); r != (removal{provider, song, 2}) {
+	dir := fillFolder(t)
+	if r := runJSON[rmResult](t, exitOK, "rm", dir, providerName, song); r != (rmResult{providerName, song, 2}) {
 		t.Errorf("%+v", r)
 	}
-	c := cacheOf(t, library(t), dir)
+	c := openCache(t, sampleFolder(t), dir)
 	for path, extractions := range map[string]uint64{song: 1, photo: 0} {
 		before := c.Stats().Extractions
-		req := thumbcache.Request{Provider: provider, Path: path, Size: 64}
+		req := thumbcache.Request{Provider: providerName, Path: path, Size: 64}
 		if path == photo {
 			req.Fit = thumbcache.Cover
 		}
@@ -357,7 +357,7 @@ func TestRm(t *testing.T) {
 		{noCover, "Nothing was stored of Nobody/No Cover.mp3 in library.\n"},
 		{"\x1b[31mred\n", "Nothing was stored of \"\\x1b[31mred\\n\" in library.\n"},
 	} {
-		if r := command(t, "rm", dir, provider, tc.path); r != (result{exitOK, tc.want, ""}) {
+		if r := runCommand(t, "rm", dir, providerName, tc.path); r != (commandResult{exitOK, tc.want, ""}) {
 			t.Errorf("%+v", r)
 		}
 	}
@@ -368,15 +368,15 @@ func TestGet(t *testing.T) {
 	folder := t.TempDir()
 	in := func(name string) string { return filepath.Join(folder, name) }
 	bad := in("broken.flac")
-	sample(t, broken, bad)
+	copySample(t, broken, bad)
 	text := in("notes.txt")
 	if err := os.WriteFile(text, []byte("no picture at all"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	link := in("link")
-	_ = os.Symlink(filepath.Join(library(t), song), link)
+	_ = os.Symlink(filepath.Join(sampleFolder(t), song), link)
 	if _, err := os.Stat(link); err != nil { // there are no links here
-		link = filepath.Join(library(t), song)
+		link = filepath.Join(sampleFolder(t), song)
 	}
 	for _, tc := range []struct {
 		file, out, format, contentType string
@@ -384,12 +384,12 @@ func TestGet(t *testing.T) {
 		width, height                  int
 	}{
 		{link, "a.jpg", "jpeg", "image/jpeg", nil, 300, 300},
-		{filepath.Join(library(t), glass), "b.PNG", "png", "image/png", []string{"--size", "50"}, 50, 50},
-		{filepath.Join(library(t), photo), "c.png", "jpeg", "image/jpeg", []string{"--format", "jpg", "--fit", "cover", "--size", "40"}, 40, 40},
-		{filepath.Join(library(t), photo), "a.jpg", "jpeg", "image/jpeg", []string{"--size", "0"}, 0, 0}, // again
+		{filepath.Join(sampleFolder(t), glass), "b.PNG", "png", "image/png", []string{"--size", "50"}, 50, 50},
+		{filepath.Join(sampleFolder(t), photo), "c.png", "jpeg", "image/jpeg", []string{"--format", "jpg", "--fit", "cover", "--size", "40"}, 40, 40},
+		{filepath.Join(sampleFolder(t), photo), "a.jpg", "jpeg", "image/jpeg", []string{"--size", "0"}, 0, 0}, // again
 	} {
 		args := append([]string{"get", tc.file, "-o", in(tc.out)}, tc.more...)
-		m := decode[made](t, exitOK, args...)
+		m := runJSON[getResult](t, exitOK, args...)
 		data, err := os.ReadFile(in(tc.out))
 		if err != nil {
 			t.Fatal(err)
@@ -402,11 +402,11 @@ func TestGet(t *testing.T) {
 			t.Errorf("%v: %d x %d", args, img.Width, img.Height)
 		}
 	}
-	r := command(t, "get", filepath.Join(library(t), song), "-o", "-", "--size", "20")
+	r := runCommand(t, "get", filepath.Join(sampleFolder(t), song), "-o", "-", "--size", "20")
 	if _, format, err := image.DecodeConfig(strings.NewReader(r.out)); err != nil || format != "jpeg" || r.code != exitOK || r.err != "" {
 		t.Errorf("%v %d %s", err, r.code, r.err)
 	}
-	before := names(t, folder)
+	before := listTree(t, folder)
 	for _, tc := range []struct {
 		code int
 		says string
@@ -416,31 +416,31 @@ func TestGet(t *testing.T) {
 		{exitFailed, "broken.flac: broken media or picture", []string{bad, "-o", "-"}},
 		{exitFailed, "notes.txt: ", []string{text, "-o", in("x.jpg")}}, // unsupported, or ffmpeg is missing
 		{exitFailed, "none: ", []string{in("none"), "-o", in("x.jpg")}},
-		{exitFailed, "no picture in this media", []string{filepath.Join(library(t), noCover), "-o", in("x.jpg")}},
+		{exitFailed, "no picture in this media", []string{filepath.Join(sampleFolder(t), noCover), "-o", in("x.jpg")}},
 		{exitFailed, "a.jpg: that is the file itself", []string{in("a.jpg"), "-o", in("a.jpg")}},
 		{exitFailed, "", []string{in("a.jpg"), "-o", filepath.Join(folder, "none", "x.jpg")}},
-		{exitMisuse, "-o is needed", []string{bad}},
-		{exitMisuse, "--format is needed", []string{bad, "-o", in("x.txt")}},
-		{exitMisuse, "must not be negative", []string{bad, "-o", in("x.jpg"), "--size", "-1"}},
-		{exitMisuse, "contain or cover", []string{bad, "-o", in("x.jpg"), "--fit", "fill"}},
-		{exitMisuse, "cannot both", []string{bad, "-o", "-", "--json"}},
+		{exitUsage, "-o is needed", []string{bad}},
+		{exitUsage, "--format is needed", []string{bad, "-o", in("x.txt")}},
+		{exitUsage, "must not be negative", []string{bad, "-o", in("x.jpg"), "--size", "-1"}},
+		{exitUsage, "contain or cover", []string{bad, "-o", in("x.jpg"), "--fit", "fill"}},
+		{exitUsage, "cannot both", []string{bad, "-o", "-", "--json"}},
 	} {
-		r := command(t, append([]string{"get"}, tc.args...)...)
+		r := runCommand(t, append([]string{"get"}, tc.args...)...)
 		if r.code != tc.code || r.out != "" || !strings.Contains(r.err, tc.says) {
 			t.Errorf("%v: %+v", tc.args, r)
 		}
 	}
-	if after := names(t, folder); !slices.Equal(after, before) {
+	if after := listTree(t, folder); !slices.Equal(after, before) {
 		t.Errorf("%v became %v", before, after)
 	}
-	r = commandIn(t.Context(), &console{outTerminal: true}, "get", filepath.Join(library(t), song), "-o", "-")
-	if r.code != exitMisuse || r.out != "" || !strings.Contains(r.err, "terminal") {
+	r = runCommandOn(t.Context(), &console{outIsTerminal: true}, "get", filepath.Join(sampleFolder(t), song), "-o", "-")
+	if r.code != exitUsage || r.out != "" || !strings.Contains(r.err, "terminal") {
 		t.Errorf("%+v", r)
 	}
 }
 
 // names returns all that is in a folder.
-func names(t *testing.T, folder string) (found []string) {
+func listTree(t *testing.T, folder string) (found []string) {
 	t.Helper()
 	err := filepath.WalkDir(folder, func(name string, _ fs.DirEntry, err error) error {
 		found = append(found, name)
@@ -458,58 +458,58 @@ func TestWarm(t *testing.T) {
 	}
 	folder := t.TempDir()
 	for _, name := range []string{"b.png", "c/a.png", "c/d/a.png", ".hidden.png", ".git/a.png"} {
-		picture(t, filepath.Join(folder, filepath.FromSlash(name)))
+		writePicture(t, filepath.Join(folder, filepath.FromSlash(name)))
 	}
-	sample(t, broken, filepath.Join(folder, "broken.flac"))
+	copySample(t, broken, filepath.Join(folder, "broken.flac"))
 	for _, link := range []struct{ to, name string }{{"/etc", "out"}, {"/etc/hosts", "out.png"}, {"c", "in"}, {"b.png", "c/in.png"}} {
 		if err := os.Symlink(link.to, filepath.Join(folder, link.name)); err != nil {
 			t.Log(err)
 		}
 	}
-	first := decode[warmth](t, exitOK, "warm", folder, "--sizes", "30,20", "--jobs", "2")
-	if first.Warmed != (thumbcache.Warmed{Extracted: 3, NoPicture: 1}) || first.Provider != provider || len(first.Failures) > 0 {
+	first := runJSON[warmResult](t, exitOK, "warm", folder, "--sizes", "30,20", "--jobs", "2")
+	if first.Warmed != (thumbcache.Warmed{Extracted: 3, NoPicture: 1}) || first.Provider != providerName || len(first.Failures) > 0 {
 		t.Errorf("%+v", first)
 	}
-	r := command(t, "warm", folder, "--sizes", "30,20")
+	r := runCommand(t, "warm", folder, "--sizes", "30,20")
 	if r.code != exitOK || !strings.HasPrefix(r.out, "Done: 4 files in ") || !strings.Contains(r.out, "s: 0 extracted, 3 reused, 1 without a picture, 0 failed\n") {
 		t.Errorf("%+v", r)
 	}
-	if n := held(first.Dir); n < 1000 || held(t.TempDir()) != 0 || first.MaxBytes != int64(defaultLimit) {
+	if n := storedBytes(first.Dir); n < 1000 || storedBytes(t.TempDir()) != 0 || first.MaxBytes != int64(defaultLimit) {
 		t.Errorf("%d bytes, %+v", n, first)
 	}
 	// What serve opens.
-	dir, err := thumbnailFolder(folder)
+	dir, err := defaultThumbnailDir(folder)
 	if err != nil || dir != first.Dir {
 		t.Fatalf("%s, %s %v", first.Dir, dir, err)
 	}
-	c := cacheOf(t, folder, dir)
-	if _, err := c.Get(t.Context(), provider, "c/d/a.png", 20); err != nil || c.Stats().DiskHits != 1 {
+	c := openCache(t, folder, dir)
+	if _, err := c.Get(t.Context(), providerName, "c/d/a.png", 20); err != nil || c.Stats().DiskHits != 1 {
 		t.Errorf("%v %+v", err, c.Stats())
 	}
 	// And what explain looks into.
-	if x := decode[explanation](t, exitOK, "explain", provider, "c/d/a.png", "20", "--media", folder); !x.Thumbnail.Good {
+	if x := runJSON[explainResult](t, exitOK, "explain", providerName, "c/d/a.png", "20", "--media", folder); !x.Thumbnail.Usable {
 		t.Errorf("%+v", x.Thumbnail)
 	}
-	if r := command(t, "warm", folder, "--dir", t.TempDir(), "--provider", "mine", "--max-bytes", "1"); r.code != exitOK {
+	if r := runCommand(t, "warm", folder, "--dir", t.TempDir(), "--provider", "mine", "--max-bytes", "1"); r.code != exitOK {
 		t.Errorf("%+v", r)
 	}
 	unwritable := t.TempDir()
-	cacheOf(t, folder, unwritable).Close()
-	if err := os.WriteFile(filepath.Dir(stored(unwritable, store.Key{Path: "b.png"})), nil, 0o644); err != nil {
+	openCache(t, folder, unwritable).Close()
+	if err := os.WriteFile(filepath.Dir(thumbnailFile(unwritable, store.Key{Path: "b.png"})), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if r := command(t, "warm", folder, "--dir", unwritable); r.code != exitFailed || !strings.Contains(r.err, "failed, so that thumbnails may be missing there") {
+	if r := runCommand(t, "warm", folder, "--dir", unwritable); r.code != exitFailed || !strings.Contains(r.err, "failed, so that thumbnails may be missing there") {
 		t.Errorf("%+v", r)
 	}
-	if r := command(t, "warm", folder, "--dir", folder); r.code != exitFailed || !strings.Contains(r.err, "not a folder of thumbnails") {
+	if r := runCommand(t, "warm", folder, "--dir", folder); r.code != exitFailed || !strings.Contains(r.err, "not a folder of thumbnails") {
 		t.Errorf("%+v", r)
 	}
 }
 
 // A writer that calls back.
-type hook func(string)
+type writerFunc func(string)
 
-func (h hook) Write(p []byte) (int, error) {
+func (h writerFunc) Write(p []byte) (int, error) {
 	h(string(p))
 	return len(p), nil
 }
@@ -519,9 +519,9 @@ func TestWarmInterrupted(t *testing.T) {
 	t.Setenv("PATH", "") // no ffmpeg
 	folder, dir := t.TempDir(), t.TempDir()
 	for i := range 40 {
-		picture(t, filepath.Join(folder, string(rune('a'+i/10))+string(rune('0'+i%10))+".png"))
+		writePicture(t, filepath.Join(folder, string(rune('a'+i/10))+string(rune('0'+i%10))+".png"))
 	}
-	film, err := os.ReadFile(filepath.Join(library(t), "Films", "Over the Hills.mp4"))
+	film, err := os.ReadFile(filepath.Join(sampleFolder(t), "Films", "Over the Hills.mp4"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -532,31 +532,31 @@ func TestWarmInterrupted(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var said string
-	c := &console{err: hook(func(s string) {
+	c := &console{err: writerFunc(func(s string) {
 		said += s
 		if strings.Contains(s, "a3") {
 			stop()
 		}
 	})}
-	r := commandIn(ctx, c, "warm", folder, "--dir", dir, "--sizes", "20", "--jobs", "1", "--json")
-	var w warmth
+	r := runCommandOn(ctx, c, "warm", folder, "--dir", dir, "--sizes", "20", "--jobs", "1", "--json")
+	var w warmResult
 	if err := json.Unmarshal([]byte(r.out), &w); err != nil || r.code != exitInterrupted || !w.Interrupted || w.Extracted == 0 || w.Extracted > 20 || w.Failed != 1 {
 		t.Fatalf("%v %+v %+v", err, r, w)
 	}
 	if len(w.Failures) != 1 || w.Failures[0].Path != name {
 		t.Errorf("%+v", w.Failures)
 	}
-	contains(t, said, `"a3\n\x1b[2J.mp4": `, "ffmpeg", "\nffmpeg was not found: ", "\nthumbcache: interrupted\n")
+	checkContains(t, said, `"a3\n\x1b[2J.mp4": `, "ffmpeg", "\nffmpeg was not found: ", "\nthumbcache: interrupted\n")
 	if strings.Contains(said, "\x1b") {
 		t.Errorf("%q", said)
 	}
-	again := decode[warmth](t, exitFailed, "warm", folder, "--dir", dir, "--sizes", "20")
+	again := runJSON[warmResult](t, exitFailed, "warm", folder, "--dir", dir, "--sizes", "20")
 	// The last ones may have been made when nobody waited any more.
 	if again.Reused < w.Extracted || again.Reused > w.Extracted+2 || again.Reused+again.Extracted != 40 || again.Failed != 1 {
 		t.Errorf("%+v, then %+v", w, again)
 	}
-	r = commandIn(ctx, &console{}, "warm", folder, "--dir", dir)
-	contains(t, r.out, "Interrupted; the same command goes on from here. So far: 0 files")
+	r = runCommandOn(ctx, &console{}, "warm", folder, "--dir", dir)
+	checkContains(t, r.out, "Interrupted; the same command goes on from here. So far: 0 files")
 	if r.code != exitInterrupted {
 		t.Errorf("%+v", r)
 	}
@@ -566,33 +566,33 @@ func TestExplain(t *testing.T) {
 	t.Parallel()
 	folder, dir := t.TempDir(), t.TempDir()
 	file := filepath.Join(folder, "a.png")
-	picture(t, file)
-	sample(t, broken, filepath.Join(folder, "broken.flac"))
-	c := cacheOf(t, folder, dir)
+	writePicture(t, file)
+	copySample(t, broken, filepath.Join(folder, "broken.flac"))
+	c := openCache(t, folder, dir)
 	for _, req := range []thumbcache.Request{{Path: "a.png", Size: 20, Version: "v1"}, {Path: "a.png", Size: 30, Fit: thumbcache.Cover}, {Path: "a.png"}, {Path: "broken.flac", Size: 20}} {
-		req.Provider = provider
+		req.Provider = providerName
 		c.Do(t.Context(), req)
 	}
 	c.Close()
-	ask := func(args ...string) *explanation {
+	ask := func(args ...string) *explainResult {
 		t.Helper()
-		x := decode[explanation](t, exitOK, append([]string{"explain"}, args...)...)
+		x := runJSON[explainResult](t, exitOK, append([]string{"explain"}, args...)...)
 		return &x
 	}
 	reasons := func(f *fileFacts, want string) {
 		t.Helper()
-		if got := strings.Join(f.Why, "; "); !strings.Contains(got, want) || (got == "") != (want == "") || f.Good != (want == "") {
-			t.Errorf("good %v, why not: %q, want %q", f.Good, got, want)
+		if got := strings.Join(f.WhyNot, "; "); !strings.Contains(got, want) || (got == "") != (want == "") || f.Usable != (want == "") {
+			t.Errorf("good %v, why not: %q, want %q", f.Usable, got, want)
 		}
 	}
 
-	x := ask(dir, provider, "a.png", "20")
+	x := ask(dir, providerName, "a.png", "20")
 	reasons(x.Thumbnail, "")
-	says := x.Thumbnail.Says
+	says := x.Thumbnail.Content
 	if says.Width != 20 || says.Quality != 85 || says.Version != "v1" || *says.Kind != (kind{20, "contain", "jpeg"}) || len(x.Others) != 2 || x.NoPicture != nil {
 		t.Errorf("%+v %+v", x, says)
 	}
-	x = ask(dir, provider, "a.png", "20", "--media", folder)
+	x = ask(dir, providerName, "a.png", "20", "--media", folder)
 	reasons(x.Thumbnail, "")
 	var stages []string
 	for _, s := range x.Media.Stages {
@@ -601,27 +601,27 @@ func TestExplain(t *testing.T) {
 	if x.Media.Width != 20 || x.Media.Error != "" || !reflect.DeepEqual(x.Media.Source, says.Source) || strings.Join(stages, " ") != "stat open extract render" {
 		t.Errorf("%+v %v", x.Media, stages)
 	}
-	reasons(ask(dir, provider, "a.png", "20", "--quality", "90").Thumbnail, "quality 85, and would be made with 90")
-	reasons(ask(dir, provider, "a.png", "0").Thumbnail, "")
-	reasons(ask(dir, provider, "a.png", "0", "--max-size", "1000").Thumbnail, "limited to 2048 px, and would be to 1000")
-	if x := ask(dir, provider, "a.png", "30"); x.Thumbnail.Stored || x.Thumbnail.File == "" {
+	reasons(ask(dir, providerName, "a.png", "20", "--quality", "90").Thumbnail, "quality 85, and would be made with 90")
+	reasons(ask(dir, providerName, "a.png", "0").Thumbnail, "")
+	reasons(ask(dir, providerName, "a.png", "0", "--max-size", "1000").Thumbnail, "limited to 2048 px, and would be to 1000")
+	if x := ask(dir, providerName, "a.png", "30"); x.Thumbnail.Stored || x.Thumbnail.File == "" {
 		t.Errorf("%+v", x.Thumbnail)
 	}
-	if x := ask(dir, provider, "a.png", "30", "--fit", "cover"); !x.Thumbnail.Stored || !x.Thumbnail.Good {
+	if x := ask(dir, providerName, "a.png", "30", "--fit", "cover"); !x.Thumbnail.Stored || !x.Thumbnail.Usable {
 		t.Errorf("%+v", x.Thumbnail)
 	}
-	x = ask(dir, provider, "broken.flac", "20", "--media", folder)
-	if x.Thumbnail.Stored || x.NoPicture.Says.Holds != "corrupt" || x.Media.Error == "" || x.Media.Source == nil {
+	x = ask(dir, providerName, "broken.flac", "20", "--media", folder)
+	if x.Thumbnail.Stored || x.NoPicture.Content.Holds != "corrupt" || x.Media.Error == "" || x.Media.Source == nil {
 		t.Errorf("%+v", x)
 	}
 	reasons(x.NoPicture, "")
-	reasons(ask(dir, provider, "broken.flac", "20", "--failure-ttl", "0s").NoPicture, "FailureTTL")
+	reasons(ask(dir, providerName, "broken.flac", "20", "--failure-ttl", "0s").NoPicture, "FailureTTL")
 
 	// A file alone.
-	name := stored(dir, store.Key{Path: "a.png", Size: 30, Cover: true})
+	name := thumbnailFile(dir, store.Key{Path: "a.png", Size: 30, Cover: true})
 	x = ask(name)
 	reasons(x.Thumbnail, "")
-	if x.Path != "a.png" || x.Provider != provider || x.Thumbnail.Says.Kind.Fit != "cover" {
+	if x.Path != "a.png" || x.Provider != providerName || x.Thumbnail.Content.Kind.Fit != "cover" {
 		t.Errorf("%+v", x)
 	}
 	reasons(ask(name, "--media", folder).Thumbnail, "")
@@ -634,12 +634,12 @@ func TestExplain(t *testing.T) {
 		t.Fatal(err)
 	}
 	reasons(ask(elsewhere).Thumbnail, filepath.Base(name))
-	if x := ask(file); x.Thumbnail.Says != nil || x.Thumbnail.Damage == "" || x.Thumbnail.Good {
+	if x := ask(file); x.Thumbnail.Content != nil || x.Thumbnail.Damage == "" || x.Thumbnail.Usable {
 		t.Errorf("%+v", x.Thumbnail)
 	}
 
-	r := command(t, "explain", dir, provider, "a.png", "20", "--media", folder)
-	contains(t, r.out, "\nOf         a.png in library\n", "\nHolds      a picture of 20 x 15, for a request of 20 px\n", "\n           which the server called version v1\n",
+	r := runCommand(t, "explain", dir, providerName, "a.png", "20", "--media", folder)
+	checkContains(t, r.out, "\nOf         a.png in library\n", "\nHolds      a picture of 20 x 15, for a request of 20 px\n", "\n           which the server called version v1\n",
 		"\nUsed       yes, the source is as it was\n", "\nAlso stored of the same source:\n", "\nTried now  a thumbnail of 20 x 15, ", "\n           extract ")
 
 	// What is wrong with it.
@@ -647,117 +647,117 @@ func TestExplain(t *testing.T) {
 	if err := os.Chtimes(file, now, now); err != nil {
 		t.Fatal(err)
 	}
-	reasons(ask(dir, provider, "a.png", "20", "--media", folder).Thumbnail, "the source has changed")
+	reasons(ask(dir, providerName, "a.png", "20", "--media", folder).Thumbnail, "the source has changed")
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	reasons(ask(dir, provider, "a.png", "20", "--media", folder).Thumbnail, "does not exist any more")
-	change(t, name, func(b []byte) []byte { b[5] ^= 1; return b })
-	if x := ask(dir, provider, "a.png", "30", "--fit", "cover"); x.Thumbnail.Damage != "wrong checksum" || x.Thumbnail.Good || !exists(name) {
+	reasons(ask(dir, providerName, "a.png", "20", "--media", folder).Thumbnail, "does not exist any more")
+	rewriteFile(t, name, func(b []byte) []byte { b[5] ^= 1; return b })
+	if x := ask(dir, providerName, "a.png", "30", "--fit", "cover"); x.Thumbnail.Damage != "wrong checksum" || x.Thumbnail.Usable || !fileExists(name) {
 		t.Errorf("%+v", x.Thumbnail)
 	}
-	change(t, name, func(b []byte) []byte { b[bytes.LastIndex(b, []byte("TCSEAL"))+6]++; return b })
-	contains(t, command(t, "explain", dir, provider, "a.png", "30", "--fit", "cover").out, "Used       no: another version of thumbcache wrote it")
+	rewriteFile(t, name, func(b []byte) []byte { b[bytes.LastIndex(b, []byte("TCSEAL"))+6]++; return b })
+	checkContains(t, runCommand(t, "explain", dir, providerName, "a.png", "30", "--fit", "cover").out, "Used       no: another version of thumbcache wrote it")
 }
 
 // A song without a cover depends on the pictures beside it.
-func TestExplainArt(t *testing.T) {
+func TestExplainFolderArt(t *testing.T) {
 	t.Parallel()
 	folder, dir := t.TempDir(), t.TempDir()
-	sample(t, noCover, filepath.Join(folder, "a.mp3"))
-	picture(t, filepath.Join(folder, "cover.png"))
-	c := cacheOf(t, folder, dir)
-	if _, err := c.Get(t.Context(), provider, "a.mp3", 20); err != nil {
+	copySample(t, noCover, filepath.Join(folder, "a.mp3"))
+	writePicture(t, filepath.Join(folder, "cover.png"))
+	c := openCache(t, folder, dir)
+	if _, err := c.Get(t.Context(), providerName, "a.mp3", 20); err != nil {
 		t.Fatal(err)
 	}
 	c.Close()
-	args := []string{"explain", dir, provider, "a.mp3", "20", "--media", folder}
-	contains(t, command(t, args...).out, ", with 1 picture beside it", "yes, the source is as it was")
+	args := []string{"explain", dir, providerName, "a.mp3", "20", "--media", folder}
+	checkContains(t, runCommand(t, args...).out, ", with 1 picture beside it", "yes, the source is as it was")
 	now := time.Now().Add(time.Hour)
 	if err := os.Chtimes(filepath.Join(folder, "cover.png"), now, now); err != nil {
 		t.Fatal(err)
 	}
-	contains(t, command(t, args...).out, "no: the pictures beside the source have changed")
+	checkContains(t, runCommand(t, args...).out, "no: the pictures beside the source have changed")
 }
 
 // What is no folder of thumbnails is refused, and stays as it is.
-func TestForeign(t *testing.T) {
+func TestForeignFolderIsRefused(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
-	picture(t, filepath.Join(folder, "ab", strings.Repeat("ab", 32)+"_300.jpg"))
-	before := names(t, folder)
+	writePicture(t, filepath.Join(folder, "ab", strings.Repeat("ab", 32)+"_300.jpg"))
+	before := listTree(t, folder)
 	nothing := "none\x1b"
 	if runtime.GOOS == "windows" {
 		nothing = "none" // the other is no name there
 	}
-	for _, args := range [][]string{{"stat"}, {"verify", "--repair"}, {"gc", "--max-bytes", "0"}, {"rm", provider, "a"}, {"explain", provider, "a", "300"}} {
+	for _, args := range [][]string{{"stat"}, {"verify", "--repair"}, {"gc", "--max-bytes", "0"}, {"rm", providerName, "a"}, {"explain", providerName, "a", "300"}} {
 		for dir, says := range map[string]string{
 			folder:                         "is not a folder of thumbnails",
 			before[len(before)-1]:          "is not a folder of thumbnails",
 			filepath.Join(folder, nothing): "there is no folder ",
 		} {
 			args := slices.Insert(slices.Clone(args), 1, dir)
-			if r := command(t, args...); r.code != exitFailed || r.out != "" || !strings.Contains(r.err, says) || strings.Contains(r.err, "\x1b") {
+			if r := runCommand(t, args...); r.code != exitFailed || r.out != "" || !strings.Contains(r.err, says) || strings.Contains(r.err, "\x1b") {
 				t.Errorf("%v: %+v", args, r)
 			}
 		}
 	}
-	if after := names(t, folder); !slices.Equal(after, before) {
+	if after := listTree(t, folder); !slices.Equal(after, before) {
 		t.Errorf("%v became %v", before, after)
 	}
 }
 
-func TestInterrupted(t *testing.T) {
+func TestInterruptedCommands(t *testing.T) {
 	t.Parallel()
-	dir := filled(t)
+	dir := fillFolder(t)
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
 	for _, args := range [][]string{
 		{"stat", dir}, {"verify", dir}, {"verify", dir, "--json"}, {"gc", dir, "--max-bytes", "0"}, {"gc", dir, "--max-bytes", "0", "--dry-run"},
-		{"get", filepath.Join(library(t), song), "-o", "-"}, {"explain", dir, provider, song, "64"},
+		{"get", filepath.Join(sampleFolder(t), song), "-o", "-"}, {"explain", dir, providerName, song, "64"},
 	} {
-		if r := commandIn(ctx, &console{}, args...); r.code != exitInterrupted || r.err != "thumbcache: interrupted\n" {
+		if r := runCommandOn(ctx, &console{}, args...); r.code != exitInterrupted || r.err != "thumbcache: interrupted\n" {
 			t.Errorf("%v: %+v", args, r)
 		}
 	}
-	if st := decode[statistics](t, exitOK, "stat", dir); st.Files != 7 {
+	if st := runJSON[statResult](t, exitOK, "stat", dir); st.Files != 7 {
 		t.Errorf("%+v", st)
 	}
 	// That is how serve always ends.
-	if r := commandIn(ctx, &console{}, "serve", library(t), "--addr", "127.0.0.1:0", "--dir", t.TempDir()); r.code != exitOK || r.err != "" {
+	if r := runCommandOn(ctx, &console{}, "serve", sampleFolder(t), "--addr", "127.0.0.1:0", "--dir", t.TempDir()); r.code != exitOK || r.err != "" {
 		t.Errorf("%+v", r)
 	}
 }
 
 // A command whose output is lost has failed, whether it is for people or not.
-func TestLostOutput(t *testing.T) {
+func TestWriteErrorFails(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	cacheOf(t, library(t), dir).Close()
-	for _, args := range [][]string{{"stat", dir}, {"stat", dir, "--json"}, {"verify", dir}, {"gc", dir, "--max-bytes", "0"}, {"rm", dir, provider, song}, {"--help"}} {
+	openCache(t, sampleFolder(t), dir).Close()
+	for _, args := range [][]string{{"stat", dir}, {"stat", dir, "--json"}, {"verify", dir}, {"gc", dir, "--max-bytes", "0"}, {"rm", dir, providerName, song}, {"--help"}} {
 		full, out := io.Pipe()
 		full.CloseWithError(errors.New("no space left"))
-		if r := commandIn(t.Context(), &console{out: out}, args...); r.code != exitFailed || r.err != "thumbcache: no space left\n" {
+		if r := runCommandOn(t.Context(), &console{out: out}, args...); r.code != exitFailed || r.err != "thumbcache: no space left\n" {
 			t.Errorf("%v: %+v", args, r)
 		}
 	}
 }
 
-func TestMisuse(t *testing.T) {
+func TestUsageErrors(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for _, args := range [][]string{
 		{"none"}, {"stat"}, {"stat", dir, dir}, {"stat", dir, "--none"}, {"verify"}, {"gc", dir}, {"gc", dir, "--max-bytes", "-1"}, {"gc", dir, "--max-bytes", "1XB"},
-		{"rm", dir, provider}, {"rm", dir, "a/b", "c"}, {"get"}, {"warm"}, {"warm", dir, "--jobs", "0"}, {"warm", dir, "--sizes", "-1"}, {"warm", dir, "--max-bytes", "0"},
-		{"warm", dir, "--provider", ""}, {"explain"}, {"explain", dir, provider}, {"explain", dir, provider, "a", "x"}, {"explain", dir, provider, "a", "-1"}, {"explain", dir}, {"explain", provider, "a", "20"},
+		{"rm", dir, providerName}, {"rm", dir, "a/b", "c"}, {"get"}, {"warm"}, {"warm", dir, "--jobs", "0"}, {"warm", dir, "--sizes", "-1"}, {"warm", dir, "--max-bytes", "0"},
+		{"warm", dir, "--provider", ""}, {"explain"}, {"explain", dir, providerName}, {"explain", dir, providerName, "a", "x"}, {"explain", dir, providerName, "a", "-1"}, {"explain", dir}, {"explain", providerName, "a", "20"},
 		{"serve", "--max-bytes", "0"},
 	} {
-		r := command(t, args...)
-		if r.code != exitMisuse || r.out != "" || !strings.HasPrefix(r.err, "thumbcache: ") || !strings.Contains(r.err, " --help'.\n") {
+		r := runCommand(t, args...)
+		if r.code != exitUsage || r.out != "" || !strings.HasPrefix(r.err, "thumbcache: ") || !strings.Contains(r.err, " --help'.\n") {
 			t.Errorf("%v: %+v", args, r)
 		}
 	}
-	if found := names(t, dir); len(found) != 1 {
+	if found := listTree(t, dir); len(found) != 1 {
 		t.Errorf("%v", found)
 	}
 }
@@ -765,16 +765,16 @@ func TestMisuse(t *testing.T) {
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"serve", "warm", "get", "stat", "verify", "gc", "rm", "explain"} {
-		r := command(t, name, "--help")
-		contains(t, r.out, "Examples:\n  thumbcache "+name+" ")
+		r := runCommand(t, name, "--help")
+		checkContains(t, r.out, "Examples:\n  thumbcache "+name+" ")
 		if name != "serve" {
-			contains(t, r.out, "--json")
+			checkContains(t, r.out, "--json")
 		}
 		if r.code != exitOK || r.err != "" {
 			t.Errorf("%+v", r)
 		}
 	}
-	if r := command(t, "--version"); r.code != exitOK || !strings.HasPrefix(r.out, "thumbcache version ") || !strings.Contains(r.out, " go1.") {
+	if r := runCommand(t, "--version"); r.code != exitOK || !strings.HasPrefix(r.out, "thumbcache version ") || !strings.Contains(r.out, " go1.") {
 		t.Errorf("%+v", r)
 	}
 	for _, tc := range []struct {
@@ -788,11 +788,11 @@ func TestHelp(t *testing.T) {
 		{[]string{"rm", "a", ""}, "library\n:4\n"},
 		{[]string{"warm", "--dir", ""}, ":16\n"},
 	} {
-		if r := command(t, append([]string{"__complete"}, tc.args...)...); r.code != exitOK || r.out != tc.want {
+		if r := runCommand(t, append([]string{"__complete"}, tc.args...)...); r.code != exitOK || r.out != tc.want {
 			t.Errorf("%v: %q", tc.args, r.out)
 		}
 	}
-	if r := command(t, "completion", "bash"); r.code != exitOK || !strings.Contains(r.out, "__start_thumbcache") {
+	if r := runCommand(t, "completion", "bash"); r.code != exitOK || !strings.Contains(r.out, "__start_thumbcache") {
 		t.Errorf("%d", r.code)
 	}
 }
@@ -804,7 +804,7 @@ func TestProgress(t *testing.T) {
 		c    console
 		want string
 	}{
-		{"terminal", console{errTerminal: true, width: func() int { return 8 }}, "\r1234567\r       \rstop\n\r123    \r       \r"},
+		{"terminal", console{errIsTerminal: true, width: func() int { return 8 }}, "\r1234567\r       \rstop\n\r123    \r       \r"},
 		{"no terminal", console{}, "123456789\nstop\n"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -813,18 +813,18 @@ func TestProgress(t *testing.T) {
 				tc.c.err = &b
 				var text atomic.Value
 				text.Store("123456789")
-				p := tc.c.progress(time.Second, func(int) string { return text.Load().(string) })
-				if !tc.c.errTerminal {
+				p := tc.c.startProgress(time.Second, func(int) string { return text.Load().(string) })
+				if !tc.c.errIsTerminal {
 					time.Sleep(time.Second)
 				}
 				synctest.Wait()
-				p.say(p.c.err, "stop")
-				if tc.c.errTerminal {
+				p.printLine(p.c.err, "stop")
+				if tc.c.errIsTerminal {
 					text.Store("123    ")
-					time.Sleep(drawInterval)
+					time.Sleep(redrawInterval)
 					synctest.Wait()
 				}
-				p.end()
+				p.finish()
 				if b.String() != tc.want {
 					t.Errorf("%q", b.String())
 				}
@@ -836,13 +836,13 @@ func TestProgress(t *testing.T) {
 func TestMeter(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		m := meter{start: time.Now()}
+		m := progressMeter{start: time.Now()}
 		show := func(width int, w thumbcache.Warmed, found int64, counted bool, want string) {
 			t.Helper()
-			m.sofar.Store(&w)
+			m.latest.Store(&w)
 			m.found.Store(found)
-			m.counted.Store(counted)
-			if got := m.line(width); got != want || width > 0 && len(got) >= width {
+			m.isCounted.Store(counted)
+			if got := m.format(width); got != want || width > 0 && len(got) >= width {
 				t.Errorf("%q", got)
 			}
 		}
@@ -853,39 +853,39 @@ func TestMeter(t *testing.T) {
 		show(0, thumbcache.Warmed{Extracted: 40, Failed: 10}, 100, true, "50 of 100 files, 5.0/s, 10s left, 10 failed")
 		for range 2 * maxMarks { // nothing more comes
 			time.Sleep(markInterval)
-			m.line(80)
+			m.format(80)
 		}
 		show(0, thumbcache.Warmed{Extracted: 50}, 100, true, "50 of 100 files, 0.0/s")
 	})
 }
 
-func TestTexts(t *testing.T) {
+func TestFormatting(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
 		"Şarkı 01 – a.flac": "Şarkı 01 – a.flac", "": `""`, " a": `" a"`, "a\nb": `"a\nb"`, "\x1b]0;x\a": `"\x1b]0;x\a"`, "\xff": `"\xff"`,
 		"a\u202egpj.exe": `"a\u202egpj.exe"`, `say "hi"\`: `say "hi"\`, "�": "�",
 	} {
-		if got := shown(in); got != want {
+		if got := quoteName(in); got != want {
 			t.Errorf("%q: %s", in, got)
 		}
 	}
 	for in, want := range map[int64]string{0: "0 bytes", 1: "1 byte", 1023: "1,023 bytes", 1024: "1.0 KiB", 1<<20 - 1: "1.0 MiB", 5 << 30: "5.0 GiB", 1<<63 - 1: "8.0 EiB"} {
-		if got := amount(in); got != want {
+		if got := formatBytes(in); got != want {
 			t.Errorf("%d: %s", in, got)
 		}
 	}
 	for in, want := range map[int64]string{0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567", -1000: "-1,000", -100: "-100"} {
-		if got := number(in); got != want {
+		if got := formatCount(in); got != want {
 			t.Errorf("%d: %s", in, got)
 		}
 	}
 	for in, want := range map[time.Duration]string{-time.Hour: "in the future", time.Second: "just now", time.Minute: "1 minute ago", 3 * time.Hour: "3 hours ago", 100 * time.Hour: "4 days ago"} {
-		if got := ago(in); got != want {
+		if got := formatAge(in); got != want {
 			t.Errorf("%v: %s", in, got)
 		}
 	}
 	for in, want := range map[time.Duration]string{1234 * time.Millisecond: "1.2s", 59 * time.Second: "59s", 65 * time.Second: "1m05s", 3 * time.Hour: "3h00m"} {
-		if got := duration(in); got != want {
+		if got := formatDuration(in); got != want {
 			t.Errorf("%v: %s", in, got)
 		}
 	}
@@ -898,7 +898,7 @@ func TestTexts(t *testing.T) {
 			t.Errorf("%q: %d, %v", in, b, err)
 		}
 	}
-	if r := reason(&thumbcache.Error{Op: "open", Provider: "p", Path: "x", Err: errors.Join(fs.ErrInvalid, errors.New("a\x1b"))}); r != `invalid argument\na\x1b` {
+	if r := describeError(&thumbcache.Error{Op: "open", Provider: "p", Path: "x", Err: errors.Join(fs.ErrInvalid, errors.New("a\x1b"))}); r != `invalid argument\na\x1b` {
 		t.Error(r)
 	}
 }

@@ -23,17 +23,17 @@ import (
 
 // A console is what a command writes to.
 type console struct {
-	out, err                 io.Writer
-	outTerminal, errTerminal bool
-	width                    func() int // of the terminal that err is, in characters
+	out, err                     io.Writer
+	outIsTerminal, errIsTerminal bool
+	width                        func() int // of the terminal that err is, in characters
 }
 
-func standardConsole() *console {
+func newConsole() *console {
 	return &console{
-		out:         os.Stdout,
-		err:         os.Stderr,
-		outTerminal: term.IsTerminal(int(os.Stdout.Fd())),
-		errTerminal: term.IsTerminal(int(os.Stderr.Fd())),
+		out:           os.Stdout,
+		err:           os.Stderr,
+		outIsTerminal: term.IsTerminal(int(os.Stdout.Fd())),
+		errIsTerminal: term.IsTerminal(int(os.Stderr.Fd())),
 		width: func() int {
 			if w, _, err := term.GetSize(int(os.Stderr.Fd())); err == nil && w > 0 {
 				return w
@@ -44,12 +44,12 @@ func standardConsole() *console {
 }
 
 // A sink remembers the first failure to write, so that nobody else has to look for one.
-type sink struct {
+type errWriter struct {
 	io.Writer
 	err error
 }
 
-func (s *sink) Write(b []byte) (int, error) {
+func (s *errWriter) Write(b []byte) (int, error) {
 	n, err := s.Writer.Write(b)
 	if s.err == nil {
 		s.err = err
@@ -58,7 +58,7 @@ func (s *sink) Write(b []byte) (int, error) {
 }
 
 // json writes v to the output, as one document.
-func (c *console) json(v any) error {
+func (c *console) writeJSON(v any) error {
 	e := json.NewEncoder(c.out)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
@@ -70,22 +70,22 @@ func (c *console) json(v any) error {
 type progress struct {
 	c    *console
 	line func(width int) string
-	stop chan struct{}
+	done chan struct{}
 	wg   sync.WaitGroup
 
 	mu    sync.Mutex // protects what is written, and
 	drawn int        // how many characters of the terminal's line are in use
 }
 
-const drawInterval = 100 * time.Millisecond
+const redrawInterval = 100 * time.Millisecond
 
 // progress shows what line returns, of no more than width characters, until end is called. Where there is no terminal it does
 // so each time that plain has passed, if that is positive; width is 0 then.
-func (c *console) progress(plain time.Duration, line func(width int) string) *progress {
-	p := &progress{c: c, line: line, stop: make(chan struct{})}
+func (c *console) startProgress(plain time.Duration, line func(width int) string) *progress {
+	p := &progress{c: c, line: line, done: make(chan struct{})}
 	interval := plain
-	if c.errTerminal {
-		interval = drawInterval
+	if c.errIsTerminal {
+		interval = redrawInterval
 		p.draw()
 	}
 	if interval <= 0 {
@@ -96,7 +96,7 @@ func (c *console) progress(plain time.Duration, line func(width int) string) *pr
 		defer ticker.Stop()
 		for {
 			select {
-			case <-p.stop:
+			case <-p.done:
 				return
 			case <-ticker.C:
 				p.draw()
@@ -109,7 +109,7 @@ func (c *console) progress(plain time.Duration, line func(width int) string) *pr
 func (p *progress) draw() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.c.errTerminal {
+	if !p.c.errIsTerminal {
 		fmt.Fprintln(p.c.err, p.line(0))
 		return
 	}
@@ -121,7 +121,7 @@ func (p *progress) draw() {
 }
 
 // say writes a line that stays.
-func (p *progress) say(w io.Writer, line string) {
+func (p *progress) printLine(w io.Writer, line string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.clearLocked()
@@ -136,8 +136,8 @@ func (p *progress) clearLocked() {
 }
 
 // end takes the line away.
-func (p *progress) end() {
-	close(p.stop)
+func (p *progress) finish() {
+	close(p.done)
 	p.wg.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -145,7 +145,7 @@ func (p *progress) end() {
 }
 
 // bar returns a bar that shows how much of all is done, and which part that is. It takes a third of the width.
-func bar(width int, done, all int64) string {
+func formatBar(width int, done, all int64) string {
 	part := 1.0
 	if done < all {
 		part = float64(done) / float64(all)
@@ -157,15 +157,15 @@ func bar(width int, done, all int64) string {
 
 // shown returns a name as it can be shown to a person: quoted if there is anything in it that a terminal would not simply
 // show.
-func shown(name string) string {
-	if name == "" || name != strings.TrimSpace(name) || clean(name) != name {
+func quoteName(name string) string {
+	if name == "" || name != strings.TrimSpace(name) || escapeUnprintable(name) != name {
 		return strconv.Quote(name)
 	}
 	return name
 }
 
 // clean returns a text without what a terminal would not simply show.
-func clean(text string) string {
+func escapeUnprintable(text string) string {
 	var b strings.Builder
 	for i, r := range text {
 		_, n := utf8.DecodeRuneInString(text[i:])
@@ -180,7 +180,7 @@ func clean(text string) string {
 }
 
 // number returns n in groups of three digits.
-func number[T int | int64](n T) string {
+func formatCount[T int | int64](n T) string {
 	s := strconv.FormatInt(int64(n), 10)
 	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
 		s = s[:i] + "," + s[i:]
@@ -189,20 +189,20 @@ func number[T int | int64](n T) string {
 }
 
 // many returns n and the word for it.
-func many[T int | int64](n T, one, more string) string {
+func pluralize[T int | int64](n T, one, more string) string {
 	if n == 1 {
 		return "1 " + one
 	}
-	return number(n) + " " + more
+	return formatCount(n) + " " + more
 }
 
-func fileCount[T int | int64](n T) string { return many(n, "file", "files") }
+func countFiles[T int | int64](n T) string { return pluralize(n, "file", "files") }
 
 // amount returns n bytes in the unit that suits a person.
-func amount(n int64) string {
+func formatBytes(n int64) string {
 	const units = "KMGTPE"
 	if n < 1<<10 {
-		return many(n, "byte", "bytes")
+		return pluralize(n, "byte", "bytes")
 	}
 	v, i := float64(n)/(1<<10), 0
 	for v >= 1023.95 && i < len(units)-1 {
@@ -213,22 +213,22 @@ func amount(n int64) string {
 }
 
 // when returns a time, and how long ago that was.
-func when(t, now time.Time) string {
-	return t.Local().Format("2006-01-02 15:04:05") + " (" + ago(now.Sub(t)) + ")"
+func formatTime(t, now time.Time) string {
+	return t.Local().Format("2006-01-02 15:04:05") + " (" + formatAge(now.Sub(t)) + ")"
 }
 
-func ago(d time.Duration) string {
+func formatAge(d time.Duration) string {
 	switch {
 	case d < -time.Minute:
 		return "in the future"
 	case d < time.Minute:
 		return "just now"
 	case d < 2*time.Hour:
-		return many(int(d/time.Minute), "minute", "minutes") + " ago"
+		return pluralize(int(d/time.Minute), "minute", "minutes") + " ago"
 	case d < 48*time.Hour:
-		return many(int(d/time.Hour), "hour", "hours") + " ago"
+		return pluralize(int(d/time.Hour), "hour", "hours") + " ago"
 	}
-	return many(int(d/(24*time.Hour)), "day", "days") + " ago"
+	return pluralize(int(d/(24*time.Hour)), "day", "days") + " ago"
 }
 
 // A byteCount is a flag that is a number of bytes, with a unit if one likes.
@@ -298,20 +298,20 @@ var (
 )
 
 // choose adds a flag that is a choice.
-func choose[T ~uint8](cmd *cobra.Command, value *T, name string, names []string, usage string) {
+func addChoiceFlag[T ~uint8](cmd *cobra.Command, value *T, name string, names []string, usage string) {
 	cmd.Flags().Var(choice[T]{value, names}, name, usage)
 	_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp)) // it fails only for no flag
 }
 
 // completeFolder completes the first argument by folders and nothing else.
-func completeFolder(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+func completeFolderArg(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	if len(args) == 0 {
 		return nil, cobra.ShellCompDirectiveFilterDirs
 	}
 	return nil, cobra.ShellCompDirectiveNoFileComp
 }
 
-func jsonFlag(cmd *cobra.Command, asked *bool) {
+func addJSONFlag(cmd *cobra.Command, asked *bool) {
 	cmd.Flags().BoolVar(asked, "json", false, "write one JSON document instead, as in the example")
 }
 
@@ -320,9 +320,9 @@ func openStore(dir string) (*store.Store, error) {
 	s, err := store.Existing(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("there is no folder %s", shown(dir))
+		return nil, fmt.Errorf("there is no folder %s", quoteName(dir))
 	case errors.Is(err, store.ErrForeign):
-		return nil, fmt.Errorf("%s is not a folder of thumbnails", shown(dir))
+		return nil, fmt.Errorf("%s is not a folder of thumbnails", quoteName(dir))
 	}
 	return s, err
 }

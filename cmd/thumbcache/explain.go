@@ -36,25 +36,25 @@ type explainOptions struct {
 }
 
 // An explanation is all that can be told of one thumbnail.
-type explanation struct {
-	Provider  string     `json:"provider,omitempty"`
-	Path      string     `json:"path,omitempty"`
-	Thumbnail *fileFacts `json:"thumbnail,omitempty"`  // the file of the thumbnail
-	NoPicture *fileFacts `json:"no_picture,omitempty"` // the note that there is no picture, if there is one
-	Others    []string   `json:"others,omitempty"`     // more files of the same source
-	Media     *mediaFact `json:"media,omitempty"`      // what --media finds
+type explainResult struct {
+	Provider  string      `json:"provider,omitempty"`
+	Path      string      `json:"path,omitempty"`
+	Thumbnail *fileFacts  `json:"thumbnail,omitempty"`  // the file of the thumbnail
+	NoPicture *fileFacts  `json:"no_picture,omitempty"` // the note that there is no picture, if there is one
+	Others    []string    `json:"others,omitempty"`     // more files of the same source
+	Media     *mediaFacts `json:"media,omitempty"`      // what --media finds
 }
 
 // fileFacts is what is to be told of one file.
 type fileFacts struct {
-	File   string      `json:"file"`
-	Stored bool        `json:"stored"`
-	Bytes  int64       `json:"bytes,omitempty"`
-	Used   *time.Time  `json:"used,omitempty"`
-	Damage string      `json:"damage,omitempty"` // why the file says nothing
-	Says   *entryFacts `json:"says,omitempty"`
-	Good   bool        `json:"good"`              // a cache uses it, as far as is known
-	Why    []string    `json:"why_not,omitempty"` // if it does not
+	File    string      `json:"file"`
+	Stored  bool        `json:"stored"`
+	Bytes   int64       `json:"bytes,omitempty"`
+	Used    *time.Time  `json:"used,omitempty"`
+	Damage  string      `json:"damage,omitempty"` // why the file says nothing
+	Content *entryFacts `json:"says,omitempty"`
+	Usable  bool        `json:"good"`              // a cache uses it, as far as is known
+	WhyNot  []string    `json:"why_not,omitempty"` // if it does not
 
 	entry *store.Entry
 }
@@ -84,19 +84,19 @@ type stampFacts struct {
 }
 
 // mediaFact is what there is at the source now.
-type mediaFact struct {
-	Error  string      `json:"error,omitempty"` // why there is no thumbnail
-	Width  int         `json:"width,omitempty"` // of the thumbnail
-	Height int         `json:"height,omitempty"`
-	Bytes  int         `json:"bytes,omitempty"`
-	Source *stampFacts `json:"source,omitempty"`
-	Stages []stageFact `json:"stages"`
+type mediaFacts struct {
+	Error  string       `json:"error,omitempty"` // why there is no thumbnail
+	Width  int          `json:"width,omitempty"` // of the thumbnail
+	Height int          `json:"height,omitempty"`
+	Bytes  int          `json:"bytes,omitempty"`
+	Source *stampFacts  `json:"source,omitempty"`
+	Stages []stageFacts `json:"stages"`
 
-	gone  bool // for sure
-	entry *store.Entry
+	isGone bool // for sure
+	entry  *store.Entry
 }
 
-type stageFact struct {
+type stageFacts struct {
 	Stage   string  `json:"stage"`
 	Seconds float64 `json:"seconds"`
 	Error   string  `json:"error,omitempty"`
@@ -140,7 +140,7 @@ func explainCommand(c *console) *cobra.Command {
 			if len(args) == 0 {
 				return nil, cobra.ShellCompDirectiveDefault // a folder or a file
 			}
-			return completeSource(cmd, args, begun)
+			return completeSourceArgs(cmd, args, begun)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			x, err := explain(cmd.Context(), args, o)
@@ -148,43 +148,43 @@ func explainCommand(c *console) *cobra.Command {
 				return err
 			}
 			if o.asJSON {
-				return c.json(x)
+				return c.writeJSON(x)
 			}
 			x.print(c, time.Now())
 			return nil
 		},
 	}
-	choose(cmd, &o.fit, "fit", fits, "as requested")
-	choose(cmd, &o.format, "format", formats, "as requested")
+	addChoiceFlag(cmd, &o.fit, "fit", fits, "as requested")
+	addChoiceFlag(cmd, &o.format, "format", formats, "as requested")
 	cmd.Flags().StringVar(&o.media, "media", "", "folder that PROVIDER serves")
 	cmd.Flags().IntVar(&o.quality, "quality", 85, "Config.Quality of the server")
 	cmd.Flags().IntVar(&o.maxSize, "max-size", 2048, "Config.MaxSize of the server")
 	cmd.Flags().DurationVar(&o.failures, "failure-ttl", 10*time.Minute, "Config.FailureTTL of the server")
 	_ = cmd.MarkFlagDirname("media")
-	jsonFlag(cmd, &o.asJSON)
+	addJSONFlag(cmd, &o.asJSON)
 	return cmd
 }
 
-func explain(ctx context.Context, args []string, o explainOptions) (*explanation, error) {
+func explain(ctx context.Context, args []string, o explainOptions) (*explainResult, error) {
 	if o.media != "" {
-		folder, err := libraryFolder([]string{o.media})
+		folder, err := absFolder([]string{o.media})
 		if err != nil {
 			return nil, err
 		}
 		if len(args) == 3 {
-			dir, err := thumbnailFolder(folder)
+			dir, err := defaultThumbnailDir(folder)
 			if err != nil {
 				return nil, err
 			}
 			args = slices.Insert(args, 0, dir)
 		}
 	}
-	x, req, err := look(args, o)
+	x, req, err := readStored(args, o)
 	if err != nil || req.Provider == "" {
 		return x, err
 	}
 	// What a cache of this build would store tells the recipe, by which any picture is made.
-	recipe, err := tryOut(ctx, speck{}, req, o)
+	recipe, err := makeTrial(ctx, pixelProvider{}, req, o)
 	if err != nil {
 		return nil, err
 	}
@@ -192,24 +192,24 @@ func explain(ctx context.Context, args []string, o explainOptions) (*explanation
 		return nil, errors.New("nothing can be stored in the folder for temporary files")
 	}
 	if o.media != "" {
-		if x.Media, err = tryOut(ctx, thumbcache.Files(o.media), req, o); err != nil {
+		if x.Media, err = makeTrial(ctx, thumbcache.Files(o.media), req, o); err != nil {
 			return nil, err
 		}
 	}
 	for _, f := range []*fileFacts{x.Thumbnail, x.NoPicture} {
 		if f != nil && f.entry != nil && f.Damage == "" {
-			f.Why = append(f.Why, outdated(f.entry, recipe.entry, o)...)
-			f.Why = append(f.Why, changed(f.entry, x.Media)...)
-			f.Good = len(f.Why) == 0
+			f.WhyNot = append(f.WhyNot, checkRecipe(f.entry, recipe.entry, o)...)
+			f.WhyNot = append(f.WhyNot, checkSource(f.entry, x.Media)...)
+			f.Usable = len(f.WhyNot) == 0
 		}
 	}
 	return x, nil
 }
 
 // look reads what is stored, and returns the request that it would answer.
-func look(args []string, o explainOptions) (*explanation, thumbcache.Request, error) {
+func readStored(args []string, o explainOptions) (*explainResult, thumbcache.Request, error) {
 	if len(args) == 1 {
-		return lookAtFile(args[0])
+		return readStoredFile(args[0])
 	}
 	req := thumbcache.Request{Provider: args[1], Path: args[2], Fit: o.fit, Format: o.format}
 	if err := checkProvider(req.Provider); err != nil {
@@ -217,7 +217,7 @@ func look(args []string, o explainOptions) (*explanation, thumbcache.Request, er
 	}
 	var err error
 	if req.Size, err = strconv.Atoi(args[3]); err != nil || req.Size < 0 {
-		return nil, req, misuse{fmt.Errorf("SIZE is a number of pixels, and %q is none", args[3])}
+		return nil, req, usageError{fmt.Errorf("SIZE is a number of pixels, and %q is none", args[3])}
 	}
 	s, err := openStore(args[0])
 	if err != nil {
@@ -230,7 +230,7 @@ func look(args []string, o explainOptions) (*explanation, thumbcache.Request, er
 	}
 	picture := store.FileOf(&store.Key{Provider: req.Provider, Path: req.Path, Size: req.Size, Cover: req.Fit == thumbcache.Cover, PNG: req.Format == thumbcache.PNG})
 	none := store.FileOf(&store.Key{Provider: req.Provider, Path: req.Path, None: true})
-	x := &explanation{Provider: req.Provider, Path: req.Path, Thumbnail: &fileFacts{File: picture.Folder + "/" + picture.Name}}
+	x := &explainResult{Provider: req.Provider, Path: req.Path, Thumbnail: &fileFacts{File: picture.Folder + "/" + picture.Name}}
 	for _, f := range stored {
 		switch {
 		case f.Name == picture.Name:
@@ -242,44 +242,44 @@ func look(args []string, o explainOptions) (*explanation, thumbcache.Request, er
 		}
 	}
 	slices.SortFunc(x.Others, func(a, b string) int {
-		ka, _ := kindOf(a)
-		kb, _ := kindOf(b)
+		ka, _ := parseKind(a)
+		kb, _ := parseKind(b)
 		return cmp.Or(cmp.Compare(ka.Size, kb.Size), strings.Compare(a, b))
 	})
 	return x, req, nil
 }
 
 // maxSealed is more than any file of ours has.
-const maxSealed = 128 << 20
+const maxFileSize = 128 << 20
 
 // lookAtFile is look for a single file, wherever it lies.
-func lookAtFile(name string) (*explanation, thumbcache.Request, error) {
+func readStoredFile(name string) (*explainResult, thumbcache.Request, error) {
 	var req thumbcache.Request
 	info, err := os.Stat(name)
 	if err != nil {
 		return nil, req, err
 	}
 	if info.IsDir() {
-		return nil, req, misuse{fmt.Errorf("%s is a folder: which PROVIDER, PATH and SIZE?", shown(name))}
+		return nil, req, usageError{fmt.Errorf("%s is a folder: which PROVIDER, PATH and SIZE?", quoteName(name))}
 	}
 	real, err := filepath.EvalSymlinks(name)
 	if err != nil {
 		return nil, req, err
 	}
-	data, used, err := readfile.Read(real, maxSealed)
+	data, used, err := readfile.Read(real, maxFileSize)
 	if err != nil {
-		return nil, req, fmt.Errorf("%s: %s", shown(name), reason(err))
+		return nil, req, fmt.Errorf("%s: %s", quoteName(name), describeError(err))
 	}
 	f := &fileFacts{File: name, Stored: true, Bytes: int64(len(data)), Used: &used}
 	e, err := store.Unseal(data, &store.Key{})
-	x := &explanation{}
-	f.tell(e, err)
+	x := &explainResult{}
+	f.setContent(e, err)
 	if e == nil {
 		x.Thumbnail = f
 		return x, req, nil
 	}
 	if at := store.FileOf(&e.Key); at.Name != filepath.Base(real) || at.Folder != filepath.Base(filepath.Dir(real)) {
-		f.Why = append(f.Why, "its place and name would be "+at.Folder+"/"+at.Name)
+		f.WhyNot = append(f.WhyNot, "its place and name would be "+at.Folder+"/"+at.Name)
 	}
 	x.Provider, x.Path = e.Key.Provider, e.Key.Path
 	req = thumbcache.Request{Provider: e.Key.Provider, Path: e.Key.Path, Size: e.Key.Size}
@@ -299,12 +299,12 @@ func lookAtFile(name string) (*explanation, thumbcache.Request, error) {
 
 func factsOf(s *store.Store, file store.File) *fileFacts {
 	f := &fileFacts{File: file.Folder + "/" + file.Name, Stored: true, Bytes: file.Size, Used: &file.Used}
-	f.tell(s.Read(file))
+	f.setContent(s.Read(file))
 	return f
 }
 
 // tell adds what reading the file came to.
-func (f *fileFacts) tell(e *store.Entry, err error) {
+func (f *fileFacts) setContent(e *store.Entry, err error) {
 	f.entry = e
 	switch {
 	case errors.Is(err, store.ErrOtherVersion):
@@ -315,7 +315,7 @@ func (f *fileFacts) tell(e *store.Entry, err error) {
 	if e == nil {
 		return
 	}
-	f.Says = &entryFacts{
+	f.Content = &entryFacts{
 		Provider: e.Key.Provider,
 		Path:     e.Key.Path,
 		Holds:    "picture",
@@ -327,32 +327,32 @@ func (f *fileFacts) tell(e *store.Entry, err error) {
 		Made:     e.Made,
 		FFmpeg:   e.FFmpeg,
 		Version:  e.Version,
-		Source:   stampOf(e),
+		Source:   sourceOf(e),
 	}
 	if e.Key.None {
-		f.Says.Holds = causeName(e.Cause)
+		f.Content.Holds = jsonCause(e.Cause)
 	} else {
-		f.Says.Kind = &kind{Size: e.Key.Size, Fit: fits[bit(e.Key.Cover)], Format: formats[bit(e.Key.PNG)]}
+		f.Content.Kind = &kind{Size: e.Key.Size, Fit: fits[boolIndex(e.Key.Cover)], Format: formats[boolIndex(e.Key.PNG)]}
 	}
 }
 
-func bit(b bool) int {
+func boolIndex(b bool) int {
 	if b {
 		return 1
 	}
 	return 0
 }
 
-func stampOf(e *store.Entry) *stampFacts { return &stampFacts{e.Size, e.ModTime, e.Tag} }
+func sourceOf(e *store.Entry) *stampFacts { return &stampFacts{e.Size, e.ModTime, e.Tag} }
 
 // tryOut makes one thumbnail in a cache of its own, and tells what came of it and what that cache stored.
-func tryOut(ctx context.Context, media thumbcache.Provider, req thumbcache.Request, o explainOptions) (*mediaFact, error) {
+func makeTrial(ctx context.Context, media thumbcache.Provider, req thumbcache.Request, o explainOptions) (*mediaFacts, error) {
 	dir, err := os.MkdirTemp("", "thumbcache-explain-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	m := &mediaFact{Stages: []stageFact{}}
+	m := &mediaFacts{Stages: []stageFacts{}}
 	var mu sync.Mutex // protects m.Stages
 	cache, err := thumbcache.New(thumbcache.Config{
 		Providers: map[string]thumbcache.Provider{req.Provider: media},
@@ -366,9 +366,9 @@ func tryOut(ctx context.Context, media thumbcache.Provider, req thumbcache.Reque
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			f := stageFact{Stage: stage, Seconds: took.Seconds()}
+			f := stageFacts{Stage: stage, Seconds: took.Seconds()}
 			if err != nil {
-				f.Error = reason(err)
+				f.Error = describeError(err)
 			}
 			m.Stages = append(m.Stages, f)
 		}},
@@ -383,8 +383,8 @@ func tryOut(ctx context.Context, media thumbcache.Provider, req thumbcache.Reque
 	}
 	cache.Close() // now all is stored
 	if err != nil {
-		m.Error = reason(err)
-		m.gone = errors.Is(err, fs.ErrNotExist)
+		m.Error = describeError(err)
+		m.isGone = errors.Is(err, fs.ErrNotExist)
 	} else {
 		m.Width, m.Height, m.Bytes = t.Width, t.Height, len(t.Data)
 	}
@@ -400,10 +400,10 @@ func tryOut(ctx context.Context, media thumbcache.Provider, req thumbcache.Reque
 	for _, f := range stored {
 		if e, err := s.Read(f); err == nil {
 			m.entry = e
-			m.Source = stampOf(e)
+			m.Source = sourceOf(e)
 		}
 	}
-	if m.entry == nil && !m.gone {
+	if m.entry == nil && !m.isGone {
 		if stamp, err := media.Stat(ctx, req.Path); err == nil {
 			m.Source = &stampFacts{stamp.Size, stamp.ModTime, stamp.Tag}
 		}
@@ -412,20 +412,20 @@ func tryOut(ctx context.Context, media thumbcache.Provider, req thumbcache.Reque
 }
 
 // A speck is a provider of one picture of one pixel.
-type speck struct{}
+type pixelProvider struct{}
 
-func (speck) Stat(context.Context, string) (thumbcache.Stamp, error) {
+func (pixelProvider) Stat(context.Context, string) (thumbcache.Stamp, error) {
 	return thumbcache.Stamp{Size: 1}, nil
 }
 
-func (speck) Open(context.Context, string) (*thumbcache.Source, error) {
+func (pixelProvider) Open(context.Context, string) (*thumbcache.Source, error) {
 	var b bytes.Buffer
 	err := png.Encode(&b, image.NewGray(image.Rect(0, 0, 1, 1)))
 	return thumbcache.BytesSource("speck", thumbcache.Stamp{Size: 1}, b.Bytes()), err
 }
 
 // outdated tells why a cache of this build would not use what is stored, whatever its source is like.
-func outdated(e, recipe *store.Entry, o explainOptions) (why []string) {
+func checkRecipe(e, recipe *store.Entry, o explainOptions) (why []string) {
 	if e.Pipeline != recipe.Pipeline {
 		why = append(why, fmt.Sprintf("its recipe is version %d, and that of this build is %d", e.Pipeline, recipe.Pipeline))
 	}
@@ -448,19 +448,19 @@ func outdated(e, recipe *store.Entry, o explainOptions) (why []string) {
 }
 
 // artTag begins what the state of the pictures beside a source adds to its tag, where they were considered.
-const artTag = "\x00art"
+const artTagSeparator = "\x00art"
 
 // changed tells why the source is no longer the one that e is of.
-func changed(e *store.Entry, m *mediaFact) []string {
+func checkSource(e *store.Entry, m *mediaFacts) []string {
 	switch {
-	case m == nil || !m.gone && m.Source == nil: // one that cannot be reached changes nothing
+	case m == nil || !m.isGone && m.Source == nil: // one that cannot be reached changes nothing
 		return nil
-	case m.gone:
+	case m.isGone:
 		return []string{"the source does not exist any more: " + m.Error}
 	}
 	now := *m.Source
-	old, oldArt, art := strings.Cut(e.Tag, artTag)
-	tag, newArt, artNow := strings.Cut(now.Tag, artTag)
+	old, oldArt, art := strings.Cut(e.Tag, artTagSeparator)
+	tag, newArt, artNow := strings.Cut(now.Tag, artTagSeparator)
 	switch {
 	case now.Size != e.Size || !now.ModTime.Equal(e.ModTime) || tag != old:
 		return []string{"the source has changed"}

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func (x *explanation) print(c *console, now time.Time) {
+func (x *explainResult) print(c *console, now time.Time) {
 	if f := x.Thumbnail; f != nil {
 		f.print(c, now, x)
 	}
@@ -19,7 +19,7 @@ func (x *explanation) print(c *console, now time.Time) {
 	if len(x.Others) > 0 {
 		fmt.Fprintln(c.out, "\nAlso stored of the same source:")
 		for _, name := range x.Others {
-			k, _ := kindOf(name)
+			k, _ := parseKind(name)
 			fmt.Fprintf(c.out, "  %-20s %s\n", k, name)
 		}
 	}
@@ -30,23 +30,23 @@ func (x *explanation) print(c *console, now time.Time) {
 }
 
 // row prints one fact.
-func row(c *console, label, format string, args ...any) {
+func printRow(c *console, label, format string, args ...any) {
 	fmt.Fprintf(c.out, "%-10s %s\n", label, fmt.Sprintf(format, args...))
 }
 
-func (f *fileFacts) print(c *console, now time.Time, x *explanation) {
-	row(c, "File", "%s", shown(f.File))
+func (f *fileFacts) print(c *console, now time.Time, x *explainResult) {
+	printRow(c, "File", "%s", quoteName(f.File))
 	if !f.Stored {
-		row(c, "", "is not there: nothing is stored")
+		printRow(c, "", "is not there: nothing is stored")
 		return
 	}
-	row(c, "", "%s, last used %s", amount(f.Bytes), when(*f.Used, now))
-	if e := f.Says; e != nil {
-		row(c, "Of", "%s in %s", shown(e.Path), shown(e.Provider))
+	printRow(c, "", "%s, last used %s", formatBytes(f.Bytes), formatTime(*f.Used, now))
+	if e := f.Content; e != nil {
+		printRow(c, "Of", "%s in %s", quoteName(e.Path), quoteName(e.Provider))
 		if e.Kind == nil {
-			row(c, "Holds", "%s", noPicture(e.Holds))
+			printRow(c, "Holds", "%s", describeCause(e.Holds))
 		} else {
-			row(c, "Holds", "a picture of %d x %d, for a request of %s", e.Width, e.Height, e.Kind)
+			printRow(c, "Holds", "a picture of %d x %d, for a request of %s", e.Width, e.Height, e.Kind)
 		}
 		recipe := fmt.Sprintf("version %d", e.Pipeline)
 		if e.Quality > 0 {
@@ -55,61 +55,61 @@ func (f *fileFacts) print(c *console, now time.Time, x *explanation) {
 		if e.Limit > 0 {
 			recipe += fmt.Sprintf(", limited to %d px", e.Limit)
 		}
-		row(c, "Recipe", "%s", recipe)
+		printRow(c, "Recipe", "%s", recipe)
 		if e.FFmpeg != "" {
-			row(c, "", "as ffmpeg %s found it", shown(e.FFmpeg))
+			printRow(c, "", "as ffmpeg %s found it", quoteName(e.FFmpeg))
 		}
-		row(c, "Made", "%s", when(e.Made, now))
-		row(c, "Source", "%s", e.Source)
+		printRow(c, "Made", "%s", formatTime(e.Made, now))
+		printRow(c, "Source", "%s", e.Source)
 		if e.Version != "" {
-			row(c, "", "which the server called version %s", shown(e.Version))
+			printRow(c, "", "which the server called version %s", quoteName(e.Version))
 		}
 	}
 	switch {
 	case f.Damage != "":
-		row(c, "Used", "no: %s", clean(f.Damage))
-	case len(f.Why) > 0:
-		row(c, "Used", "no: %s", strings.Join(f.Why, "\n"+strings.Repeat(" ", 15)))
+		printRow(c, "Used", "no: %s", escapeUnprintable(f.Damage))
+	case len(f.WhyNot) > 0:
+		printRow(c, "Used", "no: %s", strings.Join(f.WhyNot, "\n"+strings.Repeat(" ", 15)))
 	case x.Media == nil:
-		row(c, "Used", "yes, as long as the source is as it was (--media looks at it)")
+		printRow(c, "Used", "yes, as long as the source is as it was (--media looks at it)")
 	case x.Media.Source == nil:
-		row(c, "Used", "yes, since the source cannot be reached and may be as it was")
+		printRow(c, "Used", "yes, since the source cannot be reached and may be as it was")
 	default:
-		row(c, "Used", "yes, the source is as it was")
+		printRow(c, "Used", "yes, the source is as it was")
 	}
 }
 
 func (s *stampFacts) String() string {
-	text := fmt.Sprintf("%s bytes, changed %s", number(s.Size), s.ModTime.Local().Format("2006-01-02 15:04:05.999999999"))
+	text := fmt.Sprintf("%s bytes, changed %s", formatCount(s.Size), s.ModTime.Local().Format("2006-01-02 15:04:05.999999999"))
 	if s.Size == 0 && s.ModTime.IsZero() {
 		text = "known by its tag"
 	}
-	tag, art, hasArt := strings.Cut(s.Tag, artTag)
+	tag, art, hasArt := strings.Cut(s.Tag, artTagSeparator)
 	if tag != "" {
-		text += ", tag " + shown(tag)
+		text += ", tag " + quoteName(tag)
 	}
 	if n := strings.Count(art, "\x00") / 4; n > 0 {
-		text += ", with " + many(n, "picture", "pictures") + " beside it"
+		text += ", with " + pluralize(n, "picture", "pictures") + " beside it"
 	} else if hasArt {
 		text += ", without a picture beside it"
 	}
 	return text
 }
 
-func (m *mediaFact) print(c *console) {
+func (m *mediaFacts) print(c *console) {
 	if m.Source != nil {
-		row(c, "Source now", "%s", m.Source)
+		printRow(c, "Source now", "%s", m.Source)
 	}
 	if m.Error != "" {
-		row(c, "Tried now", "no thumbnail: %s", m.Error)
+		printRow(c, "Tried now", "no thumbnail: %s", m.Error)
 	} else {
-		row(c, "Tried now", "a thumbnail of %d x %d, %s", m.Width, m.Height, amount(int64(m.Bytes)))
+		printRow(c, "Tried now", "a thumbnail of %d x %d, %s", m.Width, m.Height, formatBytes(int64(m.Bytes)))
 	}
 	for _, s := range m.Stages {
 		text := ""
 		if s.Error != "" {
 			text = "  " + s.Error
 		}
-		row(c, "", "%-8s %8.2f ms%s", s.Stage, s.Seconds*1000, text)
+		printRow(c, "", "%-8s %8.2f ms%s", s.Stage, s.Seconds*1000, text)
 	}
 }

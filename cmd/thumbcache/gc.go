@@ -15,7 +15,7 @@ import (
 )
 
 // What gc came to.
-type collection struct {
+type gcResult struct {
 	Dir         string `json:"dir"`
 	MaxBytes    int64  `json:"max_bytes"`
 	DryRun      bool   `json:"dry_run"`
@@ -40,18 +40,18 @@ func gcCommand(c *console) *cobra.Command {
     {"dir": "/var/cache/thumbs", "max_bytes": 1000, "dry_run": false, "removed": {"files": 7, "bytes": 42000},
      "left": {"files": 1, "bytes": 700}, "interrupted": false}`,
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: completeFolder,
+		ValidArgsFunction: completeFolderArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !cmd.Flags().Changed("max-bytes") {
-				return misuse{errors.New("how much may be left? --max-bytes is needed")}
+				return usageError{errors.New("how much may be left? --max-bytes is needed")}
 			}
-			g := collection{Dir: args[0], MaxBytes: int64(limit), DryRun: dryRun}
-			err := g.collect(cmd.Context(), c)
+			g := gcResult{Dir: args[0], MaxBytes: int64(limit), DryRun: dryRun}
+			err := g.evict(cmd.Context(), c)
 			if g.Interrupted = cmd.Context().Err() != nil; err != nil && !g.Interrupted {
 				return err
 			}
 			if asJSON {
-				return errors.Join(err, c.json(g))
+				return errors.Join(err, c.writeJSON(g))
 			}
 			g.print(c)
 			return err
@@ -59,39 +59,39 @@ func gcCommand(c *console) *cobra.Command {
 	}
 	cmd.Flags().Var(&limit, "max-bytes", "bytes that may be left, "+byteHelp)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only tell what would be removed")
-	jsonFlag(cmd, &asJSON)
+	addJSONFlag(cmd, &asJSON)
 	return cmd
 }
 
-func (g *collection) collect(ctx context.Context, c *console) error {
+func (g *gcResult) evict(ctx context.Context, c *console) error {
 	s, err := openStore(g.Dir)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
 	if g.DryRun {
-		return g.try(ctx, s)
+		return g.simulate(ctx, s)
 	}
 	var removed, bytes atomic.Int64
-	p := c.progress(0, func(int) string {
+	p := c.startProgress(0, func(int) string {
 		if removed.Load() == 0 {
 			return "Looking for what was used longest ago"
 		}
-		return fmt.Sprintf("Removed %s, %s", fileCount(removed.Load()), amount(bytes.Load()))
+		return fmt.Sprintf("Removed %s, %s", countFiles(removed.Load()), formatBytes(bytes.Load()))
 	})
-	defer p.end()
+	defer p.finish()
 	for start := time.Now(); ; {
 		err = s.Trim(ctx, g.MaxBytes, func(f store.File) {
 			removed.Add(1)
 			bytes.Add(f.Size)
 		})
 		// What a server writes just now is counted already, and can be removed when it is there.
-		if err == nil || ctx.Err() != nil || time.Since(start) > patience {
+		if err == nil || ctx.Err() != nil || time.Since(start) > retryTimeout {
 			break
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(patience / 20):
+		case <-time.After(retryTimeout / 20):
 		}
 	}
 	left := s.Usage()
@@ -100,10 +100,10 @@ func (g *collection) collect(ctx context.Context, c *console) error {
 }
 
 // patience is how long what cannot be removed is tried again.
-const patience = 2 * time.Second
+const retryTimeout = 2 * time.Second
 
 // try works out what would be removed.
-func (g *collection) try(ctx context.Context, s *store.Store) error {
+func (g *gcResult) simulate(ctx context.Context, s *store.Store) error {
 	type file struct {
 		size int64
 		used time.Time
@@ -127,7 +127,7 @@ func (g *collection) try(ctx context.Context, s *store.Store) error {
 	return err
 }
 
-func (g *collection) print(c *console) {
+func (g *gcResult) print(c *console) {
 	did, rest := "Removed", "are left"
 	switch {
 	case g.Interrupted && g.DryRun:
@@ -138,5 +138,5 @@ func (g *collection) print(c *console) {
 	if g.Left.Files == 1 {
 		rest = map[string]string{"are left": "is left", "would be left": "would be left"}[rest]
 	}
-	fmt.Fprintf(c.out, "%s %s (%s); %s (%s) %s.\n", did, fileCount(g.Removed.Files), amount(g.Removed.Bytes), fileCount(g.Left.Files), amount(g.Left.Bytes), rest)
+	fmt.Fprintf(c.out, "%s %s (%s); %s (%s) %s.\n", did, countFiles(g.Removed.Files), formatBytes(g.Removed.Bytes), countFiles(g.Left.Files), formatBytes(g.Left.Bytes), rest)
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // What get has made.
-type made struct {
+type getResult struct {
 	File   string `json:"file"`
 	Output string `json:"output"`
 	Type   string `json:"type"`
@@ -45,23 +45,23 @@ func getCommand(c *console) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case out == "":
-				return misuse{errors.New("where to? -o is needed, as in '-o cover.jpg' or '-o -'")}
+				return usageError{errors.New("where to? -o is needed, as in '-o cover.jpg' or '-o -'")}
 			case out == "-" && asJSON:
-				return misuse{errors.New("the picture and JSON cannot both go to the standard output")}
-			case out == "-" && c.outTerminal:
-				return misuse{errors.New("a picture is nothing to write to a terminal: use '-o FILE', or a pipe")}
+				return usageError{errors.New("the picture and JSON cannot both go to the standard output")}
+			case out == "-" && c.outIsTerminal:
+				return usageError{errors.New("a picture is nothing to write to a terminal: use '-o FILE', or a pipe")}
 			case req.Size < 0:
-				return misuse{errors.New("--size must not be negative")}
+				return usageError{errors.New("--size must not be negative")}
 			}
 			if !cmd.Flags().Changed("format") {
 				switch ext := strings.ToLower(filepath.Ext(out)); {
 				case ext == ".png":
 					req.Format = thumbcache.PNG
 				case ext != ".jpg" && ext != ".jpeg" && out != "-":
-					return misuse{fmt.Errorf("which format? %s ends in neither .jpg nor .png, so --format is needed", shown(out))}
+					return usageError{fmt.Errorf("which format? %s ends in neither .jpg nor .png, so --format is needed", quoteName(out))}
 				}
 			}
-			t, err := getOne(cmd.Context(), args[0], req)
+			t, err := makeOne(cmd.Context(), args[0], req)
 			if err != nil {
 				return err
 			}
@@ -69,37 +69,37 @@ func getCommand(c *console) *cobra.Command {
 				_, err = c.out.Write(t.Data)
 				return err
 			}
-			if err := writeWhole(out, args[0], t.Data); err != nil {
-				return fmt.Errorf("%s: %s", shown(out), reason(err))
+			if err := writeAtomically(out, args[0], t.Data); err != nil {
+				return fmt.Errorf("%s: %s", quoteName(out), describeError(err))
 			}
-			m := made{args[0], out, t.ContentType, t.Width, t.Height, len(t.Data)}
+			m := getResult{args[0], out, t.ContentType, t.Width, t.Height, len(t.Data)}
 			if asJSON {
-				return c.json(m)
+				return c.writeJSON(m)
 			}
-			fmt.Fprintf(c.out, "%s: %s, %d x %d, %s\n", shown(out), m.Type, m.Width, m.Height, amount(int64(m.Bytes)))
+			fmt.Fprintf(c.out, "%s: %s, %d x %d, %s\n", quoteName(out), m.Type, m.Width, m.Height, formatBytes(int64(m.Bytes)))
 			return nil
 		},
 	}
 	cmd.Flags().StringVarP(&out, "output", "o", "", "where to write it; - is the standard output")
 	cmd.Flags().IntVar(&req.Size, "size", 300, "longest edge in pixels; 0 is the original's")
-	choose(cmd, &req.Fit, "fit", fits, "the whole picture, or its centre as a square")
-	choose(cmd, &req.Format, "format", formats, "by default what the extension of OUTPUT says, else jpeg")
-	jsonFlag(cmd, &asJSON)
+	addChoiceFlag(cmd, &req.Fit, "fit", fits, "the whole picture, or its centre as a square")
+	addChoiceFlag(cmd, &req.Format, "format", formats, "by default what the extension of OUTPUT says, else jpeg")
+	addJSONFlag(cmd, &asJSON)
 	return cmd
 }
 
 // getOne makes a thumbnail of a file, or of a folder that has a picture.
-func getOne(ctx context.Context, file string, req thumbcache.Request) (*thumbcache.Thumbnail, error) {
+func makeOne(ctx context.Context, file string, req thumbcache.Request) (*thumbcache.Thumbnail, error) {
 	real, err := filepath.Abs(file)
 	if err == nil {
 		// A provider of files refuses links that lead out of its folder. Here it is the user who names one.
 		real, err = filepath.EvalSymlinks(real)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %s", shown(file), reason(err))
+		return nil, fmt.Errorf("%s: %s", quoteName(file), describeError(err))
 	}
 	cache, err := thumbcache.New(thumbcache.Config{
-		Providers: map[string]thumbcache.Provider{provider: thumbcache.Files(filepath.Dir(real))},
+		Providers: map[string]thumbcache.Provider{providerName: thumbcache.Files(filepath.Dir(real))},
 		MaxSize:   -1,
 		FolderArt: folderArt,
 	})
@@ -107,16 +107,16 @@ func getOne(ctx context.Context, file string, req thumbcache.Request) (*thumbcac
 		return nil, err
 	}
 	defer cache.Close()
-	req.Provider, req.Path = provider, filepath.Base(real)
+	req.Provider, req.Path = providerName, filepath.Base(real)
 	t, err := cache.Do(ctx, req)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %s", shown(file), reason(err))
+		return nil, fmt.Errorf("%s: %s", quoteName(file), describeError(err))
 	}
 	return t, nil
 }
 
 // reason tells what went wrong, without naming the file or the step.
-func reason(err error) string {
+func describeError(err error) string {
 	if e, ok := errors.AsType[*thumbcache.Error](err); ok {
 		err = e.Err
 	}
@@ -127,11 +127,11 @@ func reason(err error) string {
 	if errors.Is(err, thumbcache.ErrNoPicture) {
 		text = strings.TrimSuffix(text, ": "+fs.ErrInvalid.Error()) // what a folder is, as media
 	}
-	return clean(text)
+	return escapeUnprintable(text)
 }
 
 // writeWhole writes a file in one step, as everybody else sees it. It refuses to replace source.
-func writeWhole(name, source string, data []byte) (err error) {
+func writeAtomically(name, source string, data []byte) (err error) {
 	if link, err := filepath.EvalSymlinks(name); err == nil {
 		name = link // which stays a link
 	}

@@ -19,26 +19,26 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait for anything
-	os.Exit(run(ctx, os.Args[1:], standardConsole()))
+	os.Exit(run(ctx, os.Args[1:], newConsole()))
 }
 
 // The exit codes.
 const (
 	exitOK          = 0
 	exitFailed      = 1 // or something was found that is not as it should be
-	exitMisuse      = 2
+	exitUsage       = 2
 	exitInterrupted = 130 // as a shell says of a program that Ctrl-C has ended
 )
 
 // misuse is an error in how the command was called.
-type misuse struct{ error }
+type usageError struct{ error }
 
 // errSaid ends a command that has said by itself what is wrong.
-var errSaid = errors.New("something is wrong")
+var errReported = errors.New("something is wrong")
 
 // run runs one command and returns its exit code.
 func run(ctx context.Context, args []string, to *console) int {
-	out := &sink{Writer: to.out}
+	out := &errWriter{Writer: to.out}
 	c := *to
 	c.out = out
 	started := false
@@ -68,19 +68,19 @@ func run(ctx context.Context, args []string, to *console) int {
 	root.SetErr(c.err)
 	cmd, err := root.ExecuteContextC(ctx)
 	err = cmp.Or(err, out.err)
-	_, misused := errors.AsType[misuse](err)
+	_, misused := errors.AsType[usageError](err)
 	switch {
 	case err == nil:
 		return exitOK
 	case misused || !started && err != out.err:
 		fmt.Fprintf(c.err, "thumbcache: %v\nSee '%s --help'.\n", err, cmd.CommandPath())
-		return exitMisuse
+		return exitUsage
 	case ctx.Err() != nil:
 		fmt.Fprintln(c.err, "thumbcache: interrupted")
 		return exitInterrupted
-	case err != errSaid:
+	case err != errReported:
 		// Of Config they know nothing here.
-		fmt.Fprintln(c.err, "thumbcache:", clean(strings.TrimPrefix(strings.TrimPrefix(err.Error(), "thumbcache: "), "Config.")))
+		fmt.Fprintln(c.err, "thumbcache:", escapeUnprintable(strings.TrimPrefix(strings.TrimPrefix(err.Error(), "thumbcache: "), "Config.")))
 	}
 	return exitFailed
 }

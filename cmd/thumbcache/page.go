@@ -32,10 +32,10 @@ import (
 )
 
 // provider is the name under which the folder is served.
-const provider = "library"
+const providerName = "library"
 
 //go:embed page
-var page embed.FS
+var pageFiles embed.FS
 
 // folderArt is the default of [thumbcache.Config.FolderArt], said here because the URL of a song without a cover has to
 // change with the picture beside it.
@@ -43,23 +43,23 @@ var folderArt = []string{"cover.*", "folder.*", "front.*", "albumart*.*"}
 
 // A site is the page of one folder, and all that it asks for.
 type site struct {
-	folder   string
-	cache    *thumbcache.Cache
-	uncached *thumbcache.Cache // for comparison: see newUncached
-	way      string            // how uncached does it: ffmpeg or library
-	asked    atomic.Uint64     // of uncached
+	folder           string
+	cache            *thumbcache.Cache
+	uncached         *thumbcache.Cache // for comparison: see newUncached
+	uncachedMethod   string            // how uncached does it: ffmpeg or library
+	uncachedRequests atomic.Uint64     // of uncached
 }
 
 func newSite(cache *thumbcache.Cache, folder string) (*site, error) {
 	uncached, way, err := newUncached(folder)
-	return &site{folder: folder, cache: cache, uncached: uncached, way: way}, err
+	return &site{folder: folder, cache: cache, uncached: uncached, uncachedMethod: way}, err
 }
 
 func (s *site) close() { s.uncached.Close() }
 
 // handler serves the page, what it asks for, and the thumbnails.
 func (s *site) handler() http.Handler {
-	assets, err := fs.Sub(page, "page")
+	assets, err := fs.Sub(pageFiles, "page")
 	if err != nil {
 		panic(err) // not with this go:embed
 	}
@@ -67,7 +67,7 @@ func (s *site) handler() http.Handler {
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), tcprom.New(s.cache.Stats))
 
 	mux := http.NewServeMux()
-	mux.Handle("GET /", noCache(http.FileServerFS(assets)))
+	mux.Handle("GET /", disableCaching(http.FileServerFS(assets)))
 	mux.Handle("GET /thumb/{provider}/{path...}", s.cache.Handler())
 	mux.HandleFunc("GET /cover/{path...}", s.serveCover)
 	mux.HandleFunc("GET /uncached/{path...}", s.serveUncached)
@@ -83,7 +83,7 @@ func (s *site) handler() http.Handler {
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
 		if r.Header.Get("Sec-Fetch-Site") == "cross-site" && r.Header.Get("Sec-Fetch-Mode") != "navigate" {
-			refuse(w, http.StatusForbidden, "no page of another site may ask for that") // it would not get to see it, but make work
+			writeError(w, http.StatusForbidden, "no page of another site may ask for that") // it would not get to see it, but make work
 			return
 		}
 		mux.ServeHTTP(w, r)
@@ -91,7 +91,7 @@ func (s *site) handler() http.Handler {
 }
 
 // noCache has a browser ask again: a new build has another page under the same names.
-func noCache(h http.Handler) http.Handler {
+func disableCaching(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-cache")
 		h.ServeHTTP(w, r)
@@ -99,22 +99,22 @@ func noCache(h http.Handler) http.Handler {
 }
 
 // refuse answers with an error that is not to be kept.
-func refuse(w http.ResponseWriter, status int, why string) {
+func writeError(w http.ResponseWriter, status int, why string) {
 	w.Header().Set("Cache-Control", "no-store")
 	http.Error(w, why, status)
 }
 
 func (s *site) serveCover(w http.ResponseWriter, r *http.Request) {
-	req := thumbcache.Request{Provider: provider, Size: 320}
+	req := thumbcache.Request{Provider: providerName, Size: 320}
 	if n, err := strconv.Atoi(r.FormValue("size")); err == nil {
 		req.Size = n
 	}
-	t, err := cover(r.Context(), s.cache, s.folder, r.PathValue("path"), req)
+	t, err := findCover(r.Context(), s.cache, s.folder, r.PathValue("path"), req)
 	switch {
 	case errors.Is(err, thumbcache.ErrNoPicture):
-		t = inWords("no cover in this folder")
+		t = textThumbnail("no cover in this folder")
 	case err != nil:
-		refuse(w, http.StatusNotFound, "no such folder")
+		writeError(w, http.StatusNotFound, "no such folder")
 		return
 	}
 	w.Header().Set("Cache-Control", "no-cache")
@@ -122,17 +122,17 @@ func (s *site) serveCover(w http.ResponseWriter, r *http.Request) {
 }
 
 // configOf returns what a cache of the page's folder is like, wherever it keeps its thumbnails.
-func configOf(folder string) thumbcache.Config {
+func newConfig(folder string) thumbcache.Config {
 	return thumbcache.Config{
-		Providers:   map[string]thumbcache.Provider{provider: thumbcache.Files(folder)},
+		Providers:   map[string]thumbcache.Provider{providerName: thumbcache.Files(folder)},
 		FolderArt:   folderArt,
-		Placeholder: pictureless,
+		Placeholder: makePlaceholder,
 	}
 }
 
 // pictureless is a [thumbcache.Config.Placeholder]: words in place of the picture that a file does not have. That it is no
 // picture is an error for the page, which then shows the words. A status of 404 would be one in the browser's console too.
-func pictureless(_ thumbcache.Request, err error) *thumbcache.Thumbnail {
+func makePlaceholder(_ thumbcache.Request, err error) *thumbcache.Thumbnail {
 	for _, sure := range []struct {
 		err   error
 		words string
@@ -144,20 +144,20 @@ func pictureless(_ thumbcache.Request, err error) *thumbcache.Thumbnail {
 		{exec.ErrNotFound, "ffmpeg was not found on this server"},
 	} {
 		if errors.Is(err, sure.err) {
-			return inWords(sure.words)
+			return textThumbnail(sure.words)
 		}
 	}
 	return nil
 }
 
-func inWords(words string) *thumbcache.Thumbnail {
+func textThumbnail(words string) *thumbcache.Thumbnail {
 	return &thumbcache.Thumbnail{Data: []byte(words), ContentType: "text/plain; charset=utf-8"}
 }
 
 func (s *site) serveList(w http.ResponseWriter, r *http.Request) {
-	l, err := list(s.folder, r.FormValue("folder"), r.FormValue("after"), r.FormValue("filter"))
+	l, err := listFolder(s.folder, r.FormValue("folder"), r.FormValue("after"), r.FormValue("filter"))
 	if err != nil {
-		refuse(w, http.StatusNotFound, "no such folder")
+		writeError(w, http.StatusNotFound, "no such folder")
 		return
 	}
 	s.addHashes(r.Context(), l.Entries)
@@ -170,8 +170,8 @@ func (s *site) serveAbout(w http.ResponseWriter, r *http.Request) {
 		Name     string `json:"name"`
 		Uncached string `json:"uncached,omitempty"` // what the comparison is with; nothing: it may not be asked for from here
 	}{Name: strings.ToValidUTF8(filepath.Base(s.folder), "\ufffd")}
-	if local(r) {
-		about.Uncached = s.way
+	if isLocal(r) {
+		about.Uncached = s.uncachedMethod
 	}
 	writeJSON(w, about)
 }
@@ -186,8 +186,8 @@ func (s *site) serveStats(w http.ResponseWriter, _ *http.Request) {
 // serveVars answers in the format of expvar, which itself would share its variables with any other server in this process.
 // The command line names folders of this computer, so it is for no other.
 func (s *site) serveVars(w http.ResponseWriter, r *http.Request) {
-	if !local(r) {
-		refuse(w, http.StatusForbidden, "only this computer may ask for that")
+	if !isLocal(r) {
+		writeError(w, http.StatusForbidden, "only this computer may ask for that")
 		return
 	}
 	vars := struct {
@@ -210,7 +210,7 @@ func newUncached(folder string) (c *thumbcache.Cache, way string, err error) {
 		extractor = thumbcache.FirstOf(&thumbcache.FFmpeg{Processes: uncachedWorkers}, extractor)
 	}
 	c, err = thumbcache.New(thumbcache.Config{
-		Providers:     map[string]thumbcache.Provider{provider: thumbcache.Files(folder)},
+		Providers:     map[string]thumbcache.Provider{providerName: thumbcache.Files(folder)},
 		Extractor:     extractor,
 		MemoryEntries: -1,
 		FailureTTL:    -1,
@@ -229,23 +229,23 @@ const uncachedWorkers = 4
 func (s *site) serveUncached(w http.ResponseWriter, r *http.Request) {
 	size, err := strconv.Atoi(r.FormValue("size"))
 	switch {
-	case !local(r) || r.Header.Get("Sec-Fetch-Site") != "same-origin":
-		refuse(w, http.StatusForbidden, "only the page on this computer may ask for that")
+	case !isLocal(r) || r.Header.Get("Sec-Fetch-Site") != "same-origin":
+		writeError(w, http.StatusForbidden, "only the page on this computer may ask for that")
 		return
 	case err != nil || size < 1:
-		refuse(w, http.StatusBadRequest, "which size?")
+		writeError(w, http.StatusBadRequest, "which size?")
 		return
 	}
 	t, err := s.uncached.Do(r.Context(), thumbcache.Request{
-		Provider: provider,
+		Provider: providerName,
 		Path:     r.PathValue("path"),
 		Size:     min(size, maxUncached),
 		// What is made of another version is of no use to it, and it waits for nobody else's.
-		Version: strconv.FormatUint(s.asked.Add(1), 10),
+		Version: strconv.FormatUint(s.uncachedRequests.Add(1), 10),
 	})
 	if err != nil {
 		status := thumbcache.HTTPStatus(err)
-		refuse(w, status, cmp.Or(http.StatusText(status), "client closed request"))
+		writeError(w, status, cmp.Or(http.StatusText(status), "client closed request"))
 		return
 	}
 	w.Header().Set("Cache-Control", "no-store")
@@ -256,7 +256,7 @@ const maxUncached = 1280 // pixels
 
 // local reports whether a request comes from this computer: not from another one through a proxy here, and not from the page
 // of another site whose name was made to lead here.
-func local(r *http.Request) bool {
+func isLocal(r *http.Request) bool {
 	from, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil || !from.Addr().Unmap().IsLoopback() || r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != "" {
 		return false
@@ -293,16 +293,16 @@ type entry struct {
 }
 
 const (
-	perPage  = 300    // entries in one answer
-	maxNames = 200000 // names of a folder that are read at all
-	maxFlat  = 200    // files that are shown without their folders, and folders that are looked into for that
-	maxDepth = 4      // folders that are gone down to find a cover
-	maxTries = 4      // files that are tried as one
+	maxPageEntries = 300    // entries in one answer
+	maxNames       = 200000 // names of a folder that are read at all
+	maxFlatEntries = 200    // files that are shown without their folders, and folders that are looked into for that
+	maxCoverDepth  = 4      // folders that are gone down to find a cover
+	maxCoverTries  = 4      // files that are tried as one
 )
 
 // list returns the entries of a folder that come after one and have the filter in their name. A library that is small is
 // shown flat.
-func list(root, folder, after, filter string) (listing, error) {
+func listFolder(root, folder, after, filter string) (listing, error) {
 	r, err := os.OpenRoot(root)
 	if err != nil {
 		return listing{}, err
@@ -312,27 +312,27 @@ func list(root, folder, after, filter string) (listing, error) {
 		folder = "."
 	}
 	if folder == "." && after == "" {
-		if l, ok := flat(r, filter); ok {
+		if l, ok := listAll(r, filter); ok {
 			return l, nil
 		}
 	}
-	entries, err := read(r, folder)
+	entries, err := readFolder(r, folder)
 	if err != nil {
 		return listing{}, err
 	}
 	var l listing
 	var last string
-	art := artOf(r, folder, entries)
+	art := artVersion(r, folder, entries)
 	for _, e := range entries {
 		key := sortKey(e)
-		if key <= after || !matches(e, filter) {
+		if key <= after || !matchesFilter(e, filter) {
 			continue
 		}
-		if len(l.Entries) == perPage {
+		if len(l.Entries) == maxPageEntries {
 			l.Next = url.QueryEscape(last)
 			break
 		}
-		l.Entries = append(l.Entries, show(r, folder, e, art))
+		l.Entries = append(l.Entries, newEntry(r, folder, e, art))
 		last = key
 	}
 	return l, nil
@@ -340,14 +340,14 @@ func list(root, folder, after, filter string) (listing, error) {
 
 // cover returns a thumbnail of a folder: of the picture that stands for it, else of one of its first files or, if it has
 // only folders, that of the first of those.
-func cover(ctx context.Context, cache *thumbcache.Cache, root, folder string, req thumbcache.Request) (*thumbcache.Thumbnail, error) {
+func findCover(ctx context.Context, cache *thumbcache.Cache, root, folder string, req thumbcache.Request) (*thumbcache.Thumbnail, error) {
 	r, err := os.OpenRoot(root)
 	if err != nil {
 		return nil, err
 	}
 	defer r.Close()
-	for range maxDepth {
-		entries, err := read(r, folder)
+	for range maxCoverDepth {
+		entries, err := readFolder(r, folder)
 		if err != nil {
 			return nil, err
 		}
@@ -365,10 +365,10 @@ func cover(ctx context.Context, cache *thumbcache.Cache, root, folder string, re
 			folder = path.Join(folder, entries[0].Name())
 			continue
 		}
-		art := artOf(r, folder, entries)
-		for _, e := range entries[files:min(files+maxTries, len(entries))] {
+		art := artVersion(r, folder, entries)
+		for _, e := range entries[files:min(files+maxCoverTries, len(entries))] {
 			req.Path = path.Join(folder, e.Name())
-			req.Version = versionOf(r, req.Path, art) // as in the list, so that it is made once
+			req.Version = fileVersion(r, req.Path, art) // as in the list, so that it is made once
 			if t, err := cache.Do(ctx, req); err == nil || ctx.Err() != nil {
 				return t, err
 			}
@@ -379,11 +379,11 @@ func cover(ctx context.Context, cache *thumbcache.Cache, root, folder string, re
 }
 
 // flat returns all files of a small library, or those with the filter in their name.
-func flat(r *os.Root, filter string) (l listing, ok bool) {
+func listAll(r *os.Root, filter string) (l listing, ok bool) {
 	folders, files := []string{"."}, 0
 	for i := 0; i < len(folders); i++ { // it grows
 		folder := folders[i]
-		entries, err := read(r, folder)
+		entries, err := readFolder(r, folder)
 		if err != nil {
 			continue
 		}
@@ -394,15 +394,15 @@ func flat(r *os.Root, filter string) (l listing, ok bool) {
 				files++
 			}
 		}
-		if files > maxFlat || len(folders) > maxFlat {
+		if files > maxFlatEntries || len(folders) > maxFlatEntries {
 			return listing{}, false
 		}
-		art := artOf(r, folder, entries)
+		art := artVersion(r, folder, entries)
 		for _, e := range entries {
-			if e.IsDir() || !matches(e, filter) {
+			if e.IsDir() || !matchesFilter(e, filter) {
 				continue
 			}
-			item := show(r, folder, e, art)
+			item := newEntry(r, folder, e, art)
 			if folder != "." {
 				item.Where, item.Open = strings.ToValidUTF8(folder, "\ufffd"), url.QueryEscape(folder)
 			}
@@ -414,7 +414,7 @@ func flat(r *os.Root, filter string) (l listing, ok bool) {
 }
 
 // read returns what is in a folder, hidden files left out, sorted.
-func read(r *os.Root, folder string) ([]fs.DirEntry, error) {
+func readFolder(r *os.Root, folder string) ([]fs.DirEntry, error) {
 	// To open a FIFO would wait for whoever writes to it.
 	info, err := r.Stat(folder)
 	if err != nil {
@@ -433,14 +433,14 @@ func read(r *os.Root, folder string) ([]fs.DirEntry, error) {
 		return nil, err
 	}
 	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool {
-		return strings.HasPrefix(e.Name(), ".") || !e.IsDir() && !isFile(r, path.Join(folder, e.Name()), e.Type())
+		return strings.HasPrefix(e.Name(), ".") || !e.IsDir() && !isRegularFile(r, path.Join(folder, e.Name()), e.Type())
 	})
 	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return cmp.Compare(sortKey(a), sortKey(b)) })
 	return entries, nil
 }
 
 // isFile reports whether what lies at a name is a file, or a link to one that does not lead out of the library.
-func isFile(r *os.Root, full string, kind fs.FileMode) bool {
+func isRegularFile(r *os.Root, full string, kind fs.FileMode) bool {
 	if kind&fs.ModeSymlink == 0 {
 		return kind.IsRegular()
 	}
@@ -458,11 +458,11 @@ func sortKey(e fs.DirEntry) string {
 }
 
 // matches reports whether the name has filter in it, in whatever case.
-func matches(e fs.DirEntry, filter string) bool {
+func matchesFilter(e fs.DirEntry, filter string) bool {
 	return filter == "" || strings.Contains(strings.ToLower(e.Name()), strings.ToLower(filter))
 }
 
-func show(r *os.Root, folder string, e fs.DirEntry, art string) entry {
+func newEntry(r *os.Root, folder string, e fs.DirEntry, art string) entry {
 	full := path.Join(folder, e.Name())
 	item := entry{Name: strings.ToValidUTF8(e.Name(), "\ufffd"), path: full}
 	if e.IsDir() {
@@ -470,13 +470,13 @@ func show(r *os.Root, folder string, e fs.DirEntry, art string) entry {
 		item.Thumb = "cover/" + (&url.URL{Path: full}).EscapedPath() + "?size=0"
 		return item
 	}
-	item.version = versionOf(r, full, art)
-	item.Thumb = strings.TrimPrefix(thumbcache.Request{Provider: provider, Path: full, Version: item.version}.URL(), "/")
+	item.version = fileVersion(r, full, art)
+	item.Thumb = strings.TrimPrefix(thumbcache.Request{Provider: providerName, Path: full, Version: item.version}.URL(), "/")
 	return item
 }
 
 // versionOf is the version of a file, or nothing if it is gone. Tag is what else matters to its picture.
-func versionOf(r *os.Root, full, tag string) string {
+func fileVersion(r *os.Root, full, tag string) string {
 	info, err := r.Stat(full)
 	if err != nil {
 		return ""
@@ -485,19 +485,19 @@ func versionOf(r *os.Root, full, tag string) string {
 }
 
 // artOf is what the pictures that may stand for a folder add to the version of each file in it.
-func artOf(r *os.Root, folder string, entries []fs.DirEntry) (art string) {
+func artVersion(r *os.Root, folder string, entries []fs.DirEntry) (art string) {
 	found := 0
 	for _, e := range entries {
-		if found == maxArt || !isArt(e) {
+		if found == maxFolderArt || !isArt(e) {
 			continue
 		}
 		found++
-		art += versionOf(r, path.Join(folder, e.Name()), e.Name())
+		art += fileVersion(r, path.Join(folder, e.Name()), e.Name())
 	}
 	return art
 }
 
-const maxArt = 8 // pictures of one folder that are looked at
+const maxFolderArt = 8 // pictures of one folder that are looked at
 
 // isArt reports whether a file may be the picture of its folder.
 func isArt(e fs.DirEntry) bool {
@@ -511,7 +511,7 @@ func isArt(e fs.DirEntry) bool {
 // addHashes adds the ThumbHash of each entry that has a thumbnail, which the page paints before the picture comes. A disk
 // that is slow must not hold up the list: those it is too late for are painted grey.
 func (s *site) addHashes(ctx context.Context, entries []entry) {
-	ctx, cancel := context.WithTimeout(ctx, hashPatience)
+	ctx, cancel := context.WithTimeout(ctx, hashTimeout)
 	defer cancel()
 	for i := range entries {
 		e := &entries[i]
@@ -519,7 +519,7 @@ func (s *site) addHashes(ctx context.Context, entries []entry) {
 			if ctx.Err() != nil {
 				return
 			}
-			t, ok := s.cache.Peek(ctx, thumbcache.Request{Provider: provider, Path: e.path, Size: size, Version: e.version})
+			t, ok := s.cache.Peek(ctx, thumbcache.Request{Provider: providerName, Path: e.path, Size: size, Version: e.version})
 			if ok {
 				e.Hash = t.ThumbHash
 				break
@@ -528,4 +528,4 @@ func (s *site) addHashes(ctx context.Context, entries []entry) {
 	}
 }
 
-const hashPatience = 150 * time.Millisecond
+const hashTimeout = 150 * time.Millisecond

@@ -21,7 +21,7 @@ import (
 )
 
 // options are the flags of serve.
-type options struct {
+type serveOptions struct {
 	addr  string
 	dir   string
 	sizes []int
@@ -34,10 +34,10 @@ const (
 	defaultLimit = byteCount(500 << 20)
 )
 
-var errNoRoom = errors.New("--max-bytes must be at least 1")
+var errMaxBytes = errors.New("--max-bytes must be at least 1")
 
 func serveCommand() *cobra.Command {
-	var o options
+	var o serveOptions
 	cmd := &cobra.Command{
 		Use:   "serve [FOLDER]",
 		Short: "Serve a page with a thumbnail of everything in a folder",
@@ -45,12 +45,12 @@ func serveCommand() *cobra.Command {
 			"Without FOLDER it serves the sample library of the source tree that it is run in.",
 		Example:           "  thumbcache serve ~/Music\n  thumbcache serve --addr :8420 --dir /var/cache/thumbs /srv/media",
 		Args:              cobra.MaximumNArgs(1),
-		ValidArgsFunction: completeFolder,
+		ValidArgsFunction: completeFolderArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.limit < 1 {
-				return misuse{errNoRoom}
+				return usageError{errMaxBytes}
 			}
-			folder, err := libraryFolder(args)
+			folder, err := absFolder(args)
 			if err != nil {
 				return err
 			}
@@ -67,9 +67,9 @@ func serveCommand() *cobra.Command {
 }
 
 // libraryFolder returns the folder to serve, by its absolute path.
-func libraryFolder(args []string) (string, error) {
+func absFolder(args []string) (string, error) {
 	if len(args) == 0 {
-		return sampleLibrary()
+		return findSampleLibrary()
 	}
 	info, err := os.Stat(args[0])
 	if err != nil {
@@ -82,7 +82,7 @@ func libraryFolder(args []string) (string, error) {
 }
 
 // sampleLibrary looks for the source tree that the working directory is in.
-func sampleLibrary() (string, error) {
+func findSampleLibrary() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return "", err
@@ -102,7 +102,7 @@ func sampleLibrary() (string, error) {
 
 // thumbnailFolder returns where the thumbnails of folder are kept unless the user says otherwise. Two folders may hold
 // files of the same names, so each has its own.
-func thumbnailFolder(folder string) (string, error) {
+func defaultThumbnailDir(folder string) (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", err
@@ -112,15 +112,15 @@ func thumbnailFolder(folder string) (string, error) {
 }
 
 // serve runs until ctx ends.
-func serve(ctx context.Context, folder string, o options, out io.Writer) error {
+func serve(ctx context.Context, folder string, o serveOptions, out io.Writer) error {
 	dir := o.dir
 	if dir == "" {
 		var err error
-		if dir, err = thumbnailFolder(folder); err != nil {
+		if dir, err = defaultThumbnailDir(folder); err != nil {
 			return err
 		}
 	}
-	config := configOf(folder)
+	config := newConfig(folder)
 	config.Dir, config.DiskBytes, config.Sizes, config.MemoryEntries = dir, int64(o.limit), o.sizes, 500
 	config.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	cache, err := thumbcache.New(config)

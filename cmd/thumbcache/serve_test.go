@@ -29,9 +29,9 @@ import (
 )
 
 // server serves a folder, and ends with the test.
-func server(t *testing.T, folder string) *httptest.Server {
+func startSite(t *testing.T, folder string) *httptest.Server {
 	t.Helper()
-	cache, err := thumbcache.New(configOf(folder))
+	cache, err := thumbcache.New(newConfig(folder))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func server(t *testing.T, folder string) *httptest.Server {
 	return s
 }
 
-func get(t *testing.T, u string) (int, http.Header, []byte) {
+func fetch(t *testing.T, u string) (int, http.Header, []byte) {
 	t.Helper()
 	r, err := http.Get(u)
 	if err != nil {
@@ -63,13 +63,13 @@ func get(t *testing.T, u string) (int, http.Header, []byte) {
 }
 
 // sized puts a size into the URL of a thumbnail, as the page does.
-func sized(thumb string, size int) string {
+func setSize(thumb string, size int) string {
 	return strings.Replace(thumb, "?size=0", fmt.Sprintf("?size=%d", size), 1)
 }
 
-func listOf(t *testing.T, s *httptest.Server, query string) listing {
+func fetchList(t *testing.T, s *httptest.Server, query string) listing {
 	t.Helper()
-	status, _, body := get(t, s.URL+"/list.json"+query)
+	status, _, body := fetch(t, s.URL+"/list.json"+query)
 	var l listing
 	if err := json.Unmarshal(body, &l); err != nil || status != http.StatusOK {
 		t.Fatalf("%s: %d %v %s", query, status, err, body)
@@ -77,7 +77,7 @@ func listOf(t *testing.T, s *httptest.Server, query string) listing {
 	return l
 }
 
-func picture(t *testing.T, path string) {
+func writePicture(t *testing.T, path string) {
 	t.Helper()
 	img := image.NewGray(image.Rect(0, 0, 40, 30))
 	img.SetGray(3, 3, color.Gray{200})
@@ -94,9 +94,9 @@ func picture(t *testing.T, path string) {
 }
 
 func TestPage(t *testing.T) {
-	s := server(t, t.TempDir())
+	s := startSite(t, t.TempDir())
 	for _, path := range []string{"/", "/dom.js", "/gallery.js", "/live.js", "/storm.js", "/thumbhash.js", "/style.css", "/icon.svg", "/stats.json", "/about.json"} {
-		status, h, body := get(t, s.URL+path)
+		status, h, body := fetch(t, s.URL+path)
 		if status != http.StatusOK || len(body) == 0 || !strings.Contains(h.Get("Content-Security-Policy"), "default-src 'none'") {
 			t.Errorf("%s: %d, %d bytes, %v", path, status, len(body), h)
 		}
@@ -118,49 +118,49 @@ func TestOddNames(t *testing.T) {
 		names = slices.DeleteFunc(names, func(name string) bool { return strings.ContainsAny(name, `?\`) }) // that are none there
 	}
 	for _, name := range names {
-		picture(t, filepath.Join(root, "some folder", name))
+		writePicture(t, filepath.Join(root, "some folder", name))
 	}
-	picture(t, filepath.Join(root, ".hidden.png"))
-	s := server(t, root)
-	l := listOf(t, s, "")
+	writePicture(t, filepath.Join(root, ".hidden.png"))
+	s := startSite(t, root)
+	l := fetchList(t, s, "")
 	if want := len(names) - 1; len(l.Entries) != want { // ..png is hidden
 		t.Fatalf("%d entries, want %d: %+v", len(l.Entries), want, l)
 	}
 	for _, e := range l.Entries {
-		if status, _, body := get(t, s.URL+"/"+sized(e.Thumb, 160)); status != http.StatusOK {
+		if status, _, body := fetch(t, s.URL+"/"+setSize(e.Thumb, 160)); status != http.StatusOK {
 			t.Errorf("%+v: %d %s", e, status, body)
 		}
 	}
 }
 
-func TestFolders(t *testing.T) {
+func TestListFolders(t *testing.T) {
 	root := t.TempDir()
-	for i := range maxFlat + perPage + 50 {
-		picture(t, filepath.Join(root, "many", strings.Repeat("x", i%7)+string(rune('a'+i%26))+time.Duration(i).String()+".png"))
+	for i := range maxFlatEntries + maxPageEntries + 50 {
+		writePicture(t, filepath.Join(root, "many", strings.Repeat("x", i%7)+string(rune('a'+i%26))+time.Duration(i).String()+".png"))
 	}
-	picture(t, filepath.Join(root, "few", "one.png"))
+	writePicture(t, filepath.Join(root, "few", "one.png"))
 	if err := os.Symlink("/", filepath.Join(root, "out")); err != nil {
 		t.Log(err)
 	}
-	s := server(t, root)
-	top := listOf(t, s, "")
+	s := startSite(t, root)
+	top := fetchList(t, s, "")
 	if len(top.Entries) != 2 || top.Entries[0].Name != "few" || top.Entries[0].Folder == "" || top.Entries[1].Folder == "" {
 		t.Fatalf("%+v", top) // what leads out is not there
 	}
 	for _, e := range top.Entries {
-		if status, _, body := get(t, s.URL+"/"+sized(e.Thumb, 160)); status != http.StatusOK || http.DetectContentType(body) != "image/jpeg" {
+		if status, _, body := fetch(t, s.URL+"/"+setSize(e.Thumb, 160)); status != http.StatusOK || http.DetectContentType(body) != "image/jpeg" {
 			t.Errorf("cover of %s: %d %.40q", e.Name, status, body)
 		}
 	}
 	for _, folder := range []string{"out", "..%2f..", "none", "few/one.png"} {
-		if status, _, body := get(t, s.URL+"/cover/"+folder+"?size=160"); status != http.StatusNotFound {
+		if status, _, body := fetch(t, s.URL+"/cover/"+folder+"?size=160"); status != http.StatusNotFound {
 			t.Errorf("cover of %q: %d %.40q", folder, status, body)
 		}
 	}
 	seen := make(map[string]bool)
 	query := "?folder=" + top.Entries[1].Folder
 	for next := ""; ; {
-		l := listOf(t, s, query+"&after="+next)
+		l := fetchList(t, s, query+"&after="+next)
 		for _, e := range l.Entries {
 			if seen[e.Thumb] {
 				t.Fatalf("%s comes twice", e.Name)
@@ -171,7 +171,7 @@ func TestFolders(t *testing.T) {
 			break
 		}
 	}
-	if len(seen) != maxFlat+perPage+50 {
+	if len(seen) != maxFlatEntries+maxPageEntries+50 {
 		t.Errorf("%d entries", len(seen))
 	}
 	if mkfifo, err := exec.LookPath("mkfifo"); err == nil {
@@ -180,24 +180,24 @@ func TestFolders(t *testing.T) {
 		}
 	}
 	for _, folder := range []string{"pipe", "few/one.png", "..", "../..", "/", "/etc", "out", "out/etc", "few/../..", "none", "\x00"} {
-		if status, _, body := get(t, s.URL+"/list.json?folder="+url.QueryEscape(folder)); status != http.StatusNotFound {
+		if status, _, body := fetch(t, s.URL+"/list.json?folder="+url.QueryEscape(folder)); status != http.StatusNotFound {
 			t.Errorf("%q: %d %s", folder, status, body)
 		}
 	}
 }
 
 // The URL of a thumbnail carries the state of its file and of the pictures beside it, and is good for ever.
-func TestVersions(t *testing.T) {
+func TestURLVersionFollowsFile(t *testing.T) {
 	root := t.TempDir()
 	file := filepath.Join(root, "album", "a.png")
-	picture(t, file)
-	s := server(t, root)
-	first := listOf(t, s, "").Entries[0]
-	_, h, _ := get(t, s.URL+"/"+sized(first.Thumb, 320))
+	writePicture(t, file)
+	s := startSite(t, root)
+	first := fetchList(t, s, "").Entries[0]
+	_, h, _ := fetch(t, s.URL+"/"+setSize(first.Thumb, 320))
 	if !strings.Contains(h.Get("Cache-Control"), "immutable") {
 		t.Errorf("%s: %v", first.Thumb, h)
 	}
-	again := listOf(t, s, "").Entries[0]
+	again := fetchList(t, s, "").Entries[0]
 	if again.Thumb != first.Thumb || first.Hash != nil || len(again.Hash) < 5 {
 		t.Errorf("%+v, and when its thumbnail was made %+v", first, again)
 	}
@@ -205,12 +205,12 @@ func TestVersions(t *testing.T) {
 	if err := os.Chtimes(file, now, now); err != nil {
 		t.Fatal(err)
 	}
-	touched := listOf(t, s, "").Entries[0]
+	touched := fetchList(t, s, "").Entries[0]
 	if touched.Thumb == first.Thumb || touched.Hash != nil {
 		t.Errorf("after a change: %+v", touched)
 	}
-	picture(t, filepath.Join(root, "album", "Cover.png"))
-	if e := listOf(t, s, "").Entries[0]; e.Name != "a.png" || e.Thumb == touched.Thumb {
+	writePicture(t, filepath.Join(root, "album", "Cover.png"))
+	if e := fetchList(t, s, "").Entries[0]; e.Name != "a.png" || e.Thumb == touched.Thumb {
 		t.Errorf("with another picture beside it: %+v", e)
 	}
 }
@@ -218,9 +218,9 @@ func TestVersions(t *testing.T) {
 func TestFilterAndOrder(t *testing.T) {
 	root := t.TempDir()
 	for _, name := range []string{"b.png", "A.png", "C/x.png", "C/aX.png"} {
-		picture(t, filepath.Join(root, filepath.FromSlash(name)))
+		writePicture(t, filepath.Join(root, filepath.FromSlash(name)))
 	}
-	s := server(t, root)
+	s := startSite(t, root)
 	for query, want := range map[string]string{
 		"":                     "A.png b.png aX.png x.png",
 		"?filter=X":            "aX.png x.png",
@@ -228,7 +228,7 @@ func TestFilterAndOrder(t *testing.T) {
 		"?folder=C&filter=AX.": "aX.png",
 	} {
 		var names []string
-		for _, e := range listOf(t, s, query).Entries {
+		for _, e := range fetchList(t, s, query).Entries {
 			names = append(names, e.Name)
 		}
 		if got := strings.Join(names, " "); got != want {
@@ -239,11 +239,11 @@ func TestFilterAndOrder(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	root := t.TempDir()
-	picture(t, filepath.Join(root, "a.png"))
-	s, other := server(t, root), server(t, root) // two in one process
-	get(t, s.URL+"/thumb/library/a.png?size=20")
+	writePicture(t, filepath.Join(root, "a.png"))
+	s, other := startSite(t, root), startSite(t, root) // two in one process
+	fetch(t, s.URL+"/thumb/library/a.png?size=20")
 	for server, want := range map[*httptest.Server]string{s: "1", other: "0"} {
-		status, _, body := get(t, server.URL+"/metrics")
+		status, _, body := fetch(t, server.URL+"/metrics")
 		if status != http.StatusOK || !strings.Contains(string(body), "\nthumbcache_misses_total "+want+"\n") || !strings.Contains(string(body), "\ngo_goroutines ") {
 			t.Errorf("%d %s", status, body)
 		}
@@ -252,7 +252,7 @@ func TestMetrics(t *testing.T) {
 			Memstats struct{ HeapAlloc uint64 }
 			Cache    thumbcache.Stats `json:"thumbcache"`
 		}
-		_, _, body = get(t, server.URL+"/debug/vars")
+		_, _, body = fetch(t, server.URL+"/debug/vars")
 		if err := json.Unmarshal(body, &vars); err != nil || len(vars.Cmdline) == 0 || vars.Memstats.HeapAlloc == 0 || fmt.Sprint(vars.Cache.Misses) != want {
 			t.Errorf("%v %.300s", err, body)
 		}
@@ -260,7 +260,7 @@ func TestMetrics(t *testing.T) {
 }
 
 // ask sends a request as the page, or as somebody else, would.
-func ask(t *testing.T, u string, change func(*http.Request)) (int, []byte) {
+func fetchWith(t *testing.T, u string, change func(*http.Request)) (int, []byte) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, u, nil)
 	if err != nil {
@@ -281,13 +281,13 @@ func ask(t *testing.T, u string, change func(*http.Request)) (int, []byte) {
 }
 
 func TestUncached(t *testing.T) {
-	root, err := sampleLibrary()
+	root, err := findSampleLibrary()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := server(t, root)
+	s := startSite(t, root)
 	for range 3 {
-		if status, body := ask(t, s.URL+"/uncached/Pictures/Glass.png?size=30", func(*http.Request) {}); status != http.StatusOK || http.DetectContentType(body) != "image/jpeg" {
+		if status, body := fetchWith(t, s.URL+"/uncached/Pictures/Glass.png?size=30", func(*http.Request) {}); status != http.StatusOK || http.DetectContentType(body) != "image/jpeg" {
 			t.Fatalf("%d %.40q", status, body)
 		}
 	}
@@ -295,7 +295,7 @@ func TestUncached(t *testing.T) {
 		Misses   uint64
 		Uncached thumbcache.Stats
 	}
-	_, _, body := get(t, s.URL+"/stats.json")
+	_, _, body := fetch(t, s.URL+"/stats.json")
 	if err := json.Unmarshal(body, &stats); err != nil || stats.Misses != 0 || stats.Uncached.Extractions != 3 || stats.Uncached.MemoryHits != 0 {
 		t.Errorf("%v %s", err, body)
 	}
@@ -304,42 +304,42 @@ func TestUncached(t *testing.T) {
 		http.StatusNotFound:   {"none.png?size=30", "none/Glass.png?size=30"},
 	} {
 		for _, path := range paths {
-			if status, body := ask(t, s.URL+"/uncached/"+path, func(*http.Request) {}); status != want {
+			if status, body := fetchWith(t, s.URL+"/uncached/"+path, func(*http.Request) {}); status != want {
 				t.Errorf("%s: %d %s", path, status, body)
 			}
 		}
 	}
-	if status, body := ask(t, s.URL+"/uncached/..%2f..%2fetc%2fpasswd?size=30", func(*http.Request) {}); status < 400 {
+	if status, body := fetchWith(t, s.URL+"/uncached/..%2f..%2fetc%2fpasswd?size=30", func(*http.Request) {}); status < 400 {
 		t.Errorf("%d %.40q", status, body)
 	}
 }
 
 // What is dear, or tells of this computer, is for its own user.
-func TestLocalOnly(t *testing.T) {
+func TestLocalRequestsOnly(t *testing.T) {
 	root := t.TempDir()
-	picture(t, filepath.Join(root, "a.png"))
-	s := server(t, root)
+	writePicture(t, filepath.Join(root, "a.png"))
+	s := startSite(t, root)
 	for who, change := range map[string]func(*http.Request){
 		"a proxy":            func(r *http.Request) { r.Header.Set("X-Forwarded-For", "192.0.2.1") },
 		"a proxy of today":   func(r *http.Request) { r.Header.Set("Forwarded", "for=192.0.2.1") },
 		"a name that we got": func(r *http.Request) { r.Host = "example.com" },
 	} {
 		for _, path := range []string{"/uncached/a.png?size=30", "/debug/vars"} {
-			if status, body := ask(t, s.URL+path, change); status != http.StatusForbidden {
+			if status, body := fetchWith(t, s.URL+path, change); status != http.StatusForbidden {
 				t.Errorf("%s gets %s: %d %s", who, path, status, body)
 			}
 		}
-		if _, body := ask(t, s.URL+"/about.json", change); strings.Contains(string(body), "uncached") {
+		if _, body := fetchWith(t, s.URL+"/about.json", change); strings.Contains(string(body), "uncached") {
 			t.Errorf("%s is told to ask: %s", who, body)
 		}
 	}
 	for _, site := range []string{"cross-site", "same-site", "none", ""} {
-		if status, _ := ask(t, s.URL+"/uncached/a.png?size=30", func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", site) }); status != http.StatusForbidden {
+		if status, _ := fetchWith(t, s.URL+"/uncached/a.png?size=30", func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", site) }); status != http.StatusForbidden {
 			t.Errorf("a page of %q: %d", site, status)
 		}
 	}
 	for mode, want := range map[string]int{"no-cors": http.StatusForbidden, "cors": http.StatusForbidden, "navigate": http.StatusOK} {
-		if status, _ := ask(t, s.URL+"/thumb/library/a.png?size=30", func(r *http.Request) {
+		if status, _ := fetchWith(t, s.URL+"/thumb/library/a.png?size=30", func(r *http.Request) {
 			r.Header.Set("Sec-Fetch-Site", "cross-site")
 			r.Header.Set("Sec-Fetch-Mode", mode)
 		}); status != want {
@@ -348,7 +348,7 @@ func TestLocalOnly(t *testing.T) {
 	}
 	for remote, want := range map[string]bool{"127.0.0.1:9": true, "[::1]:9": true, "[::ffff:127.0.0.1]:9": true, "192.0.2.1:9": false, "": false} {
 		for host, good := range map[string]bool{"localhost": true, "localhost:8420": true, "127.0.0.1:1": true, "[::1]:8420": true, "[::1]": true, "192.0.2.1": false, "": false} {
-			if got := local(&http.Request{RemoteAddr: remote, Host: host}); got != (want && good) {
+			if got := isLocal(&http.Request{RemoteAddr: remote, Host: host}); got != (want && good) {
 				t.Errorf("from %s to %s: %v", remote, host, got)
 			}
 		}
@@ -357,18 +357,18 @@ func TestLocalOnly(t *testing.T) {
 
 // TestSampleLibrary is the first thing a new user sees.
 func TestSampleLibrary(t *testing.T) {
-	folder, err := sampleLibrary()
+	folder, err := findSampleLibrary()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := server(t, folder)
+	s := startSite(t, folder)
 	_, ffmpegErr := exec.LookPath("ffmpeg")
 	if ffmpegErr != nil && os.Getenv("THUMBCACHE_REQUIRE_FFMPEG") != "" {
 		t.Fatal(ffmpegErr)
 	}
 	good := 0
-	for _, e := range listOf(t, s, "").Entries {
-		status, h, body := get(t, s.URL+"/"+sized(e.Thumb, 160))
+	for _, e := range fetchList(t, s, "").Entries {
+		status, h, body := fetch(t, s.URL+"/"+setSize(e.Thumb, 160))
 		if status != http.StatusOK {
 			t.Errorf("%s: %d", e.Name, status)
 		}
@@ -398,18 +398,18 @@ func TestSampleLibrary(t *testing.T) {
 }
 
 // lines is an output that can be read while it is written.
-type lines struct {
+type syncBuffer struct {
 	mu sync.Mutex
 	b  strings.Builder
 }
 
-func (l *lines) Write(p []byte) (int, error) {
+func (l *syncBuffer) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.Write(p)
 }
 
-func (l *lines) String() string {
+func (l *syncBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
@@ -417,12 +417,12 @@ func (l *lines) String() string {
 
 func TestServe(t *testing.T) {
 	root := t.TempDir()
-	picture(t, filepath.Join(root, "a.png"))
+	writePicture(t, filepath.Join(root, "a.png"))
 	ctx, stop := context.WithCancel(t.Context())
-	var out lines
+	var out syncBuffer
 	done := make(chan error, 1)
 	go func() {
-		done <- serve(ctx, root, options{addr: "localhost:0", dir: t.TempDir(), sizes: []int{100}}, &out)
+		done <- serve(ctx, root, serveOptions{addr: "localhost:0", dir: t.TempDir(), sizes: []int{100}}, &out)
 	}()
 	address := regexp.MustCompile(`http://\S+/`)
 	for range 500 {
@@ -435,7 +435,7 @@ func TestServe(t *testing.T) {
 	if u == "" {
 		t.Fatalf("it says %q", out.String())
 	}
-	if status, _, _ := get(t, u+"thumb/library/a.png"); status != http.StatusOK {
+	if status, _, _ := fetch(t, u+"thumb/library/a.png"); status != http.StatusOK {
 		t.Errorf("%d", status)
 	}
 	stop()
@@ -444,16 +444,16 @@ func TestServe(t *testing.T) {
 	}
 }
 
-func TestArguments(t *testing.T) {
+func TestFolderArgument(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
-	picture(t, file)
+	writePicture(t, file)
 	for _, args := range [][]string{{file}, {file + ".none"}} {
-		if _, err := libraryFolder(args); err == nil {
+		if _, err := absFolder(args); err == nil {
 			t.Errorf("%v was accepted", args)
 		}
 	}
 	t.Chdir(t.TempDir())
-	if _, err := libraryFolder(nil); err == nil || !strings.Contains(err.Error(), "name a folder") {
+	if _, err := absFolder(nil); err == nil || !strings.Contains(err.Error(), "name a folder") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -55,7 +55,7 @@ type kindTally struct {
 }
 
 // What stat finds.
-type statistics struct {
+type statResult struct {
 	Dir string `json:"dir"`
 	tally
 	Thumbnails   []kindTally       `json:"thumbnails"`
@@ -80,37 +80,37 @@ func statCommand(c *console) *cobra.Command {
      "no_picture": {"corrupt": {"files": 1, "bytes": 200}}, "temporary": {"files": 0, "bytes": 0},
      "least_recently_used": "2026-11-20T08:00:00Z", "most_recently_used": "2026-11-23T12:00:00Z", "read_failures": 0}`,
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: completeFolder,
+		ValidArgsFunction: completeFolderArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			st, err := gather(cmd.Context(), c, args[0])
+			st, err := gatherStats(cmd.Context(), c, args[0])
 			if err != nil {
 				return err
 			}
 			if asJSON {
-				err = c.json(st)
+				err = c.writeJSON(st)
 			} else {
 				st.print(c, time.Now())
 			}
 			if err == nil && st.ReadFailures > 0 {
-				return fmt.Errorf("%s could not be read", many(int64(st.ReadFailures), "folder", "folders"))
+				return fmt.Errorf("%s could not be read", pluralize(int64(st.ReadFailures), "folder", "folders"))
 			}
 			return err
 		},
 	}
-	jsonFlag(cmd, &asJSON)
+	addJSONFlag(cmd, &asJSON)
 	return cmd
 }
 
-func gather(ctx context.Context, c *console, dir string) (*statistics, error) {
+func gatherStats(ctx context.Context, c *console, dir string) (*statResult, error) {
 	s, err := openStore(dir)
 	if err != nil {
 		return nil, err
 	}
 	defer s.Close()
-	st := &statistics{Dir: dir, NoPicture: make(map[string]*tally)}
+	st := &statResult{Dir: dir, NoPicture: make(map[string]*tally)}
 	var seen atomic.Int64
-	p := c.progress(0, func(int) string { return "Looking at " + fileCount(seen.Load()) })
-	defer p.end()
+	p := c.startProgress(0, func(int) string { return "Looking at " + countFiles(seen.Load()) })
+	defer p.finish()
 	kinds := make(map[kind]*tally)
 	err = s.Walk(ctx, false, func(f store.File) error {
 		seen.Add(1)
@@ -125,10 +125,10 @@ func gather(ctx context.Context, c *console, dir string) (*statistics, error) {
 		if st.MostRecent == nil || f.Used.After(*st.MostRecent) {
 			st.MostRecent = &f.Used
 		}
-		if k, ok := kindOf(f.Name); ok {
-			tallyOf(kinds, k).add(f)
+		if k, ok := parseKind(f.Name); ok {
+			getTally(kinds, k).add(f)
 		} else {
-			tallyOf(st.NoPicture, causeOf(s, f)).add(f)
+			getTally(st.NoPicture, readCause(s, f)).add(f)
 		}
 		return ctx.Err()
 	})
@@ -146,7 +146,7 @@ func gather(ctx context.Context, c *console, dir string) (*statistics, error) {
 	return st, nil
 }
 
-func tallyOf[K comparable](m map[K]*tally, k K) *tally {
+func getTally[K comparable](m map[K]*tally, k K) *tally {
 	t := m[k]
 	if t == nil {
 		t = new(tally)
@@ -155,11 +155,11 @@ func tallyOf[K comparable](m map[K]*tally, k K) *tally {
 	return t
 }
 
-var thumbnailName = regexp.MustCompile(`_([0-9]+)(c?)\.(jpg|png)$`)
+var thumbnailNamePattern = regexp.MustCompile(`_([0-9]+)(c?)\.(jpg|png)$`)
 
 // kindOf tells the thumbnail in a file by the file's name. There is none in a note that there is no picture.
-func kindOf(name string) (kind, bool) {
-	m := thumbnailName.FindStringSubmatch(name)
+func parseKind(name string) (kind, bool) {
+	m := thumbnailNamePattern.FindStringSubmatch(name)
 	if m == nil {
 		return kind{}, false
 	}
@@ -175,15 +175,15 @@ func kindOf(name string) (kind, bool) {
 }
 
 // causeOf reads why there is no picture.
-func causeOf(s *store.Store, f store.File) string {
+func readCause(s *store.Store, f store.File) string {
 	e, err := s.Read(f)
 	if err != nil {
 		return "unreadable"
 	}
-	return causeName(e.Cause)
+	return jsonCause(e.Cause)
 }
 
-func causeName(cause store.Cause) string {
+func jsonCause(cause store.Cause) string {
 	if cause == store.NoPicture {
 		return "no_picture"
 	}
@@ -191,23 +191,23 @@ func causeName(cause store.Cause) string {
 }
 
 // noPicture is the name of a cause as a person would say it.
-func noPicture(cause string) string {
+func describeCause(cause string) string {
 	if cause == "no_picture" {
 		return "no picture in it"
 	}
 	return "no picture: " + cause
 }
 
-func (st *statistics) print(c *console, now time.Time) {
+func (st *statResult) print(c *console, now time.Time) {
 	row := func(label string, t tally) {
-		fmt.Fprintf(c.out, "%-24s %10s %11s\n", label, number(t.Files), amount(t.Bytes))
+		fmt.Fprintf(c.out, "%-24s %10s %11s\n", label, formatCount(t.Files), formatBytes(t.Bytes))
 	}
 	fmt.Fprintf(c.out, "%-24s %10s %11s\n", "", "files", "size")
 	for _, t := range st.Thumbnails {
 		row(t.kind.String(), t.tally)
 	}
 	for _, cause := range slices.Sorted(maps.Keys(st.NoPicture)) {
-		row(noPicture(cause), *st.NoPicture[cause])
+		row(describeCause(cause), *st.NoPicture[cause])
 	}
 	if st.Temporary.Files > 0 {
 		row("being written", st.Temporary)
@@ -215,6 +215,6 @@ func (st *statistics) print(c *console, now time.Time) {
 	fmt.Fprintln(c.out, strings.Repeat("-", 47))
 	row("total", st.tally)
 	if st.LeastRecent != nil {
-		fmt.Fprintf(c.out, "\nleast recently used  %s\nmost recently used   %s\n", when(*st.LeastRecent, now), when(*st.MostRecent, now))
+		fmt.Fprintf(c.out, "\nleast recently used  %s\nmost recently used   %s\n", formatTime(*st.LeastRecent, now), formatTime(*st.MostRecent, now))
 	}
 }

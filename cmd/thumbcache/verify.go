@@ -14,7 +14,7 @@ import (
 )
 
 // What verify finds.
-type verification struct {
+type verifyResult struct {
 	Dir          string    `json:"dir"`
 	Good         int64     `json:"good"`
 	OtherVersion int64     `json:"other_version"` // files of another version of the format, which are not damaged
@@ -46,13 +46,13 @@ func verifyCommand(c *console) *cobra.Command {
      "bad": [{"file": "0a/0a1b..._300.jpg", "why": "wrong checksum", "removed": false}],
      "unreadable": [], "read_failures": 0, "interrupted": false}`,
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: completeFolder,
+		ValidArgsFunction: completeFolderArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return verify(cmd.Context(), c, args[0], repair, asJSON)
 		},
 	}
 	cmd.Flags().BoolVar(&repair, "repair", false, "remove bad files")
-	jsonFlag(cmd, &asJSON)
+	addJSONFlag(cmd, &asJSON)
 	return cmd
 }
 
@@ -62,13 +62,13 @@ func verify(ctx context.Context, c *console, dir string, repair, asJSON bool) er
 		return err
 	}
 	defer s.Close()
-	v := verification{Dir: dir, Bad: []badFile{}, Unreadable: []badFile{}}
+	v := verifyResult{Dir: dir, Bad: []badFile{}, Unreadable: []badFile{}}
 	var seen, read atomic.Int64
 	all := s.Usage().Bytes
-	p := c.progress(0, func(width int) string {
-		text := "Checked " + fileCount(seen.Load())
+	p := c.startProgress(0, func(width int) string {
+		text := "Checked " + countFiles(seen.Load())
 		if all > 0 { // it is not known if there is no account
-			text = bar(width, read.Load(), all) + "  " + text
+			text = formatBar(width, read.Load(), all) + "  " + text
 		}
 		return text
 	})
@@ -92,15 +92,15 @@ func verify(ctx context.Context, c *console, dir string, repair, asJSON bool) er
 			list := &v.Bad
 			if _, unread := errors.AsType[syscall.Errno](why); unread {
 				list = &v.Unreadable
-				line += "cannot be read: " + reason(why)
+				line += "cannot be read: " + describeError(why)
 			} else {
-				line += clean(bad.Why)
+				line += escapeUnprintable(bad.Why)
 				if repair {
 					err := s.RemoveFile(f)
 					if bad.Removed = err == nil; bad.Removed {
 						line += ", removed"
 					} else {
-						line += ", cannot be removed: " + reason(err)
+						line += ", cannot be removed: " + describeError(err)
 					}
 				}
 			}
@@ -109,15 +109,15 @@ func verify(ctx context.Context, c *console, dir string, repair, asJSON bool) er
 			}
 			*list = append(*list, bad)
 			if !asJSON {
-				p.say(c.out, line)
+				p.printLine(c.out, line)
 			}
 		}
 		return ctx.Err()
 	})
-	p.end()
+	p.finish()
 	v.ReadFailures, v.Interrupted = s.Errors.Load(), ctx.Err() != nil
 	if asJSON {
-		err = errors.Join(err, c.json(v))
+		err = errors.Join(err, c.writeJSON(v))
 	} else {
 		v.print(c)
 	}
@@ -125,18 +125,18 @@ func verify(ctx context.Context, c *console, dir string, repair, asJSON bool) er
 	case err != nil:
 		return err
 	case v.ReadFailures > 0:
-		return fmt.Errorf("%s could not be read", many(int64(v.ReadFailures), "folder", "folders"))
+		return fmt.Errorf("%s could not be read", pluralize(int64(v.ReadFailures), "folder", "folders"))
 	case left > 0:
-		return errSaid
+		return errReported
 	}
 	return nil
 }
 
-func (v *verification) print(c *console) {
+func (v *verifyResult) print(c *console) {
 	if v.Interrupted {
 		fmt.Fprint(c.out, "So far: ")
 	}
-	fmt.Fprintf(c.out, "%s in order", fileCount(v.Good))
+	fmt.Fprintf(c.out, "%s in order", countFiles(v.Good))
 	removed := 0
 	for _, b := range v.Bad {
 		if b.Removed {
@@ -147,17 +147,17 @@ func (v *verification) print(c *console) {
 	case bad == 0:
 		fmt.Fprint(c.out, ", none bad")
 	case removed == bad:
-		fmt.Fprintf(c.out, ", %s bad and removed", number(bad))
+		fmt.Fprintf(c.out, ", %s bad and removed", formatCount(bad))
 	case removed > 0:
-		fmt.Fprintf(c.out, ", %s bad, %s of them removed", number(bad), number(removed))
+		fmt.Fprintf(c.out, ", %s bad, %s of them removed", formatCount(bad), formatCount(removed))
 	default:
-		fmt.Fprintf(c.out, ", %s bad (--repair removes what is bad)", number(bad))
+		fmt.Fprintf(c.out, ", %s bad (--repair removes what is bad)", formatCount(bad))
 	}
 	if n := len(v.Unreadable); n > 0 {
-		fmt.Fprintf(c.out, ", %s unreadable", number(n))
+		fmt.Fprintf(c.out, ", %s unreadable", formatCount(n))
 	}
 	if v.OtherVersion > 0 {
-		fmt.Fprintf(c.out, ", %s of another version of the format", number(v.OtherVersion))
+		fmt.Fprintf(c.out, ", %s of another version of the format", formatCount(v.OtherVersion))
 	}
 	fmt.Fprintln(c.out)
 }

@@ -24,17 +24,17 @@ var serveSizes = []int{160, 320, 640, 1280}
 
 // warmOptions are the flags of warm.
 type warmOptions struct {
-	dir      string
-	provider string
-	sizes    []int
-	jobs     int
-	limit    byteCount
-	strict   bool // limit is what the user said
-	asJSON   bool
+	dir        string
+	provider   string
+	sizes      []int
+	jobs       int
+	limit      byteCount
+	limitGiven bool // limit is what the user said
+	asJSON     bool
 }
 
 // What warm came to.
-type warmth struct {
+type warmResult struct {
 	Folder   string `json:"folder"`
 	Dir      string `json:"dir"`
 	Provider string `json:"provider"`
@@ -72,9 +72,9 @@ func warmCommand(c *console) *cobra.Command {
      "evicted": 0, "disk_errors": 0, "seconds": 42.5, "interrupted": false,
      "failures": [{"path": "a/b.flac", "error": "permission denied"}]}`,
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: completeFolder,
+		ValidArgsFunction: completeFolderArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o.strict = cmd.Flags().Changed("max-bytes")
+			o.limitGiven = cmd.Flags().Changed("max-bytes")
 			if err := o.check(); err != nil {
 				return err
 			}
@@ -83,72 +83,72 @@ func warmCommand(c *console) *cobra.Command {
 	}
 	o.limit = defaultLimit
 	cmd.Flags().StringVar(&o.dir, "dir", "", dirHelp)
-	cmd.Flags().StringVar(&o.provider, "provider", provider, "name by which the server asks for FOLDER")
+	cmd.Flags().StringVar(&o.provider, "provider", providerName, "name by which the server asks for FOLDER")
 	cmd.Flags().IntSliceVar(&o.sizes, "sizes", serveSizes, "sizes to make, in pixels")
 	cmd.Flags().IntVar(&o.jobs, "jobs", max(1, runtime.GOMAXPROCS(0)/2), "files that are worked on at once")
 	cmd.Flags().Var(&o.limit, "max-bytes", "bytes that may be kept in the folder of thumbnails; if not given, what it holds already is kept too")
 	_ = cmd.MarkFlagDirname("dir")
-	jsonFlag(cmd, &o.asJSON)
+	addJSONFlag(cmd, &o.asJSON)
 	return cmd
 }
 
 func (o *warmOptions) check() error {
 	if o.jobs < 1 {
-		return misuse{errors.New("--jobs must be at least 1")}
+		return usageError{errors.New("--jobs must be at least 1")}
 	}
 	if o.limit < 1 {
-		return misuse{errNoRoom}
+		return usageError{errMaxBytes}
 	}
 	if len(o.sizes) == 0 {
-		return misuse{errors.New("--sizes is empty")}
+		return usageError{errors.New("--sizes is empty")}
 	}
 	for _, size := range o.sizes {
 		if size < 0 {
-			return misuse{fmt.Errorf("--sizes: %d is negative", size)}
+			return usageError{fmt.Errorf("--sizes: %d is negative", size)}
 		}
 	}
 	return checkProvider(o.provider)
 }
 
 const (
-	plainInterval = 5 * time.Second // between two lines where there is no terminal
-	maxFailures   = 1000            // that are listed in JSON
+	plainProgressInterval = 5 * time.Second // between two lines where there is no terminal
+	maxListedFailures     = 1000            // that are listed in JSON
 )
 
 func warm(ctx context.Context, c *console, args []string, o warmOptions) error {
-	folder, err := libraryFolder(args)
+	folder, err := absFolder(args)
 	if err != nil {
 		return err
 	}
-	w := warmth{Folder: folder, Dir: o.dir, Provider: o.provider, Sizes: o.sizes, Failures: []failureReport{}}
+	w := warmResult{Folder: folder, Dir: o.dir, Provider: o.provider, Sizes: o.sizes, Failures: []failureReport{}}
 	if w.Dir == "" {
-		if w.Dir, err = thumbnailFolder(folder); err != nil {
+		if w.Dir, err = defaultThumbnailDir(folder); err != nil {
 			return err
 		}
 	}
-	if !o.strict {
-		o.limit = max(o.limit, held(w.Dir))
+	if !o.limitGiven {
+		o.limit = max(o.limit, storedBytes(w.Dir))
 	}
 	w.MaxBytes = int64(o.limit)
 	var (
-		m       = meter{start: time.Now()}
+		m       = progressMeter{start: time.Now()}
 		p       *progress
 		unread  int  // folders
 		noTool  bool // ffmpeg was not found
 		observe = thumbcache.Observer{Warmed: func(path string, sofar thumbcache.Warmed, err error) {
-			failed := sofar.Failed > m.sofar.Load().Failed
-			m.sofar.Store(&sofar)
+			failed := sofar.Failed > m.latest.Load().Failed
+			m.latest.Store(&sofar)
 			if !failed {
 				return
 			}
 			noTool = noTool || errors.Is(err, exec.ErrNotFound)
-			p.say(c.err, shown(path)+": "+reason(err))
-			if len(w.Failures) < maxFailures {
-				w.Failures = append(w.Failures, failureReport{path, reason(err)})
+			p.printLine(c.err, quoteName(path)+": "+describeError(err))
+			if len(w.Failures) < maxListedFailures {
+				w.Failures = append(w.Failures, failureReport{path, describeError(err)})
 			}
 		}}
 	)
-	m.sofar.Store(new(thumbcache.Warmed))
+	m.latest.Store(new(thumbcache.Warmed))
 	cache, err := thumbcache.New(thumbcache.Config{
 		Providers: map[string]thumbcache.Provider{o.provider: thumbcache.Files(folder)},
 		Dir:       w.Dir,
@@ -173,24 +173,24 @@ func warm(ctx context.Context, c *console, args []string, o warmOptions) error {
 			m.found.Add(1)
 			return true
 		}, func(string, error) {})
-		m.counted.Store(counting.Err() == nil)
+		m.isCounted.Store(counting.Err() == nil)
 	}()
-	p = c.progress(plainInterval, m.line)
+	p = c.startProgress(plainProgressInterval, m.format)
 	paths := func(yield func(string) bool) {
 		walkMedia(ctx, folder, yield, func(name string, err error) {
 			unread++
-			p.say(c.err, shown(name)+": cannot be read: "+reason(err))
+			p.printLine(c.err, quoteName(name)+": cannot be read: "+describeError(err))
 		})
 	}
 	w.Warmed, err = cache.Warm(ctx, o.provider, paths, o.sizes...)
 	counted()
 	<-done
-	p.end()
+	p.finish()
 	cache.Close() // what is behind is counted too
 	s := cache.Stats()
 	w.Evicted, w.DiskErrors, w.Seconds, w.Interrupted = s.Evictions, s.DiskErrors, time.Since(m.start).Seconds(), ctx.Err() != nil
 	if o.asJSON {
-		err = errors.Join(err, c.json(w))
+		err = errors.Join(err, c.writeJSON(w))
 	} else {
 		w.print(c, time.Since(m.start))
 	}
@@ -201,16 +201,16 @@ func warm(ctx context.Context, c *console, args []string, o warmOptions) error {
 	case err != nil:
 		return err
 	case w.DiskErrors > 0:
-		return fmt.Errorf("%s of or to %s failed, so that thumbnails may be missing there", many(int64(w.DiskErrors), "read or write", "reads and writes"), shown(w.Dir))
+		return fmt.Errorf("%s of or to %s failed, so that thumbnails may be missing there", pluralize(int64(w.DiskErrors), "read or write", "reads and writes"), quoteName(w.Dir))
 	case unread > 0 || w.Failed > 0:
-		return errSaid
+		return errReported
 	}
 	return nil
 }
 
 // held returns how much a folder of thumbnails holds already. A server that uses it may have a larger limit than our default,
 // by which nothing of what it has must go.
-func held(dir string) byteCount {
+func storedBytes(dir string) byteCount {
 	s, err := store.Existing(dir)
 	if err != nil {
 		return 0
@@ -219,16 +219,16 @@ func held(dir string) byteCount {
 	return byteCount(s.Usage().Bytes)
 }
 
-func (w *warmth) print(c *console, took time.Duration) {
+func (w *warmResult) print(c *console, took time.Duration) {
 	all := w.Extracted + w.Reused + w.NoPicture + w.Failed
 	did := "Done"
 	if w.Interrupted {
 		did = "Interrupted; the same command goes on from here. So far"
 	}
 	fmt.Fprintf(c.out, "%s: %s in %s: %s extracted, %s reused, %s without a picture, %s failed\n",
-		did, fileCount(all), duration(took), number(w.Extracted), number(w.Reused), number(w.NoPicture), number(w.Failed))
+		did, countFiles(all), formatDuration(took), formatCount(w.Extracted), formatCount(w.Reused), formatCount(w.NoPicture), formatCount(w.Failed))
 	if w.Evicted > 0 {
-		fmt.Fprintf(c.out, "%s had to be removed to make room: --max-bytes says how much may be kept\n", many(int64(w.Evicted), "thumbnail", "thumbnails"))
+		fmt.Fprintf(c.out, "%s had to be removed to make room: --max-bytes says how much may be kept\n", pluralize(int64(w.Evicted), "thumbnail", "thumbnails"))
 	}
 }
 
@@ -276,11 +276,11 @@ func walkMedia(ctx context.Context, folder string, yield func(path string) bool,
 }
 
 // A meter tells how far warming has come.
-type meter struct {
-	start   time.Time
-	sofar   atomic.Pointer[thumbcache.Warmed]
-	found   atomic.Int64
-	counted atomic.Bool // found is all there is
+type progressMeter struct {
+	start     time.Time
+	latest    atomic.Pointer[thumbcache.Warmed]
+	found     atomic.Int64
+	isCounted atomic.Bool // found is all there is
 
 	// Used by line alone: how far it was some moments ago.
 	marks []mark
@@ -296,8 +296,8 @@ const (
 	maxMarks     = 20
 )
 
-func (m *meter) line(width int) string {
-	w := m.sofar.Load()
+func (m *progressMeter) format(width int) string {
+	w := m.latest.Load()
 	done := int64(w.Extracted + w.Reused + w.NoPicture + w.Failed)
 	now := time.Now()
 	if len(m.marks) == 0 {
@@ -310,25 +310,25 @@ func (m *meter) line(width int) string {
 	then := m.marks[0]
 	rate := float64(done-then.done) / max(now.Sub(then.at).Seconds(), 0.001)
 	found := max(m.found.Load(), done)
-	text := fmt.Sprintf("%s of %s", number(done), fileCount(found))
-	if !m.counted.Load() {
-		text = fmt.Sprintf("%s of more than %s", number(done), fileCount(found))
+	text := fmt.Sprintf("%s of %s", formatCount(done), countFiles(found))
+	if !m.isCounted.Load() {
+		text = fmt.Sprintf("%s of more than %s", formatCount(done), countFiles(found))
 	}
 	text += fmt.Sprintf(", %.1f/s", rate)
-	if m.counted.Load() && rate > 0 {
-		text += ", " + duration(time.Duration(float64(found-done)/rate*float64(time.Second))) + " left"
+	if m.isCounted.Load() && rate > 0 {
+		text += ", " + formatDuration(time.Duration(float64(found-done)/rate*float64(time.Second))) + " left"
 	}
 	if w.Failed > 0 {
-		text += ", " + number(w.Failed) + " failed"
+		text += ", " + formatCount(w.Failed) + " failed"
 	}
-	if !m.counted.Load() || width == 0 {
+	if !m.isCounted.Load() || width == 0 {
 		return text
 	}
-	return bar(width, done, found) + "  " + text
+	return formatBar(width, done, found) + "  " + text
 }
 
 // duration returns d as a person would say it.
-func duration(d time.Duration) string {
+func formatDuration(d time.Duration) string {
 	switch {
 	case d < 10*time.Second:
 		return fmt.Sprintf("%.1fs", d.Seconds())
