@@ -62,7 +62,7 @@ func serve(t *testing.T, folder string) string {
 }
 
 // chromium returns the browser's path, or skips the test.
-func chromium(t *testing.T) string {
+func findChromium(t *testing.T) string {
 	t.Helper()
 	for _, name := range []string{os.Getenv("THUMBCACHE_CHROMIUM"), "chromium", "chromium-browser", "google-chrome"} {
 		if path, err := exec.LookPath(name); name != "" && err == nil {
@@ -81,9 +81,9 @@ type tab struct {
 	t   *testing.T
 	ctx context.Context
 
-	mu        sync.Mutex
-	requests  []request
-	complaint []string // of the console, and of what enforces our Content-Security-Policy
+	mu         sync.Mutex
+	requests   []request
+	complaints []string // of the console, and of what enforces our Content-Security-Policy
 }
 
 type request struct {
@@ -114,10 +114,10 @@ func (l look) String() string {
 	return device + "-" + scheme
 }
 
-func open(t *testing.T, l look) *tab {
+func openTab(t *testing.T, l look) *tab {
 	t.Helper()
 	b := &tab{t: t}
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(chromium(t)), chromedp.UserDataDir(t.TempDir()))
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(findChromium(t)), chromedp.UserDataDir(t.TempDir()))
 	if os.Geteuid() == 0 {
 		options = append(options, chromedp.NoSandbox) // as root there is none
 	}
@@ -131,7 +131,7 @@ func open(t *testing.T, l look) *tab {
 		cancelTab()
 		cancelAllocator()
 	})
-	b.look(l)
+	b.setLook(l)
 	return b
 }
 
@@ -142,25 +142,25 @@ func (b *tab) listen(event any) {
 	case *network.EventRequestWillBeSent:
 		b.requests = append(b.requests, request{id: e.RequestID, url: e.Request.URL})
 	case *network.EventRequestServedFromCache:
-		b.cachedLocked(e.RequestID)
+		b.markCachedLocked(e.RequestID)
 	case *network.EventResponseReceived:
 		if e.Response.FromDiskCache {
-			b.cachedLocked(e.RequestID)
+			b.markCachedLocked(e.RequestID)
 		}
 	case *log.EventEntryAdded:
 		if e.Entry.Level == log.EntryLevelError || e.Entry.Level == log.EntryLevelWarning {
-			b.complaint = append(b.complaint, fmt.Sprintf("%s: %s %s", e.Entry.Source, e.Entry.Text, e.Entry.URL))
+			b.complaints = append(b.complaints, fmt.Sprintf("%s: %s %s", e.Entry.Source, e.Entry.Text, e.Entry.URL))
 		}
 	case *runtime.EventExceptionThrown:
-		b.complaint = append(b.complaint, fmt.Sprintf("exception: %s %v", e.ExceptionDetails.Text, e.ExceptionDetails.Exception))
+		b.complaints = append(b.complaints, fmt.Sprintf("exception: %s %v", e.ExceptionDetails.Text, e.ExceptionDetails.Exception))
 	case *runtime.EventConsoleAPICalled:
 		if e.Type == runtime.ConsoleAPICalledTypeError || e.Type == runtime.ConsoleAPICalledTypeWarning || e.Type == runtime.ConsoleAPICalledTypeAssert {
-			b.complaint = append(b.complaint, fmt.Sprintf("console: %v", e.Args))
+			b.complaints = append(b.complaints, fmt.Sprintf("console: %v", e.Args))
 		}
 	}
 }
 
-func (b *tab) cachedLocked(id network.RequestID) {
+func (b *tab) markCachedLocked(id network.RequestID) {
 	for i := range b.requests {
 		if b.requests[i].id == id {
 			b.requests[i].cached = true
@@ -169,7 +169,7 @@ func (b *tab) cachedLocked(id network.RequestID) {
 }
 
 // sent returns the URLs that requests were sent to since it was last called, of those that match.
-func (b *tab) sent(match string) (urls []string) {
+func (b *tab) sentURLs(match string) (urls []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, r := range b.requests {
@@ -182,23 +182,23 @@ func (b *tab) sent(match string) (urls []string) {
 }
 
 // clean fails the test if the page complained of anything.
-func (b *tab) clean() {
+func (b *tab) checkComplaints() {
 	b.t.Helper()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, c := range b.complaint {
+	for _, c := range b.complaints {
 		b.t.Errorf("the browser says: %s", c)
 	}
 }
 
-func (b *tab) do(steps ...chromedp.Action[chromedp.Void]) {
+func (b *tab) run(steps ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
 	if err := chromedp.Do(b.ctx, steps...); err != nil {
 		b.t.Fatal(err)
 	}
 }
 
-func (b *tab) look(l look) {
+func (b *tab) setLook(l look) {
 	b.t.Helper()
 	options := []chromedp.EmulateViewportOption{chromedp.EmulateScale(1)}
 	if l.phone {
@@ -208,7 +208,7 @@ func (b *tab) look(l look) {
 	if l.dark {
 		scheme = "dark"
 	}
-	b.do(chromedp.EmulateViewport(l.width, l.height, options...), chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+	b.run(chromedp.EmulateViewport(l.width, l.height, options...), chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
 		_, err := cdp.Call(ctx, target, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
 		})
@@ -219,15 +219,15 @@ func (b *tab) look(l look) {
 // visit opens a page and waits until its grid is there and every picture has come or failed.
 func (b *tab) visit(url string) {
 	b.t.Helper()
-	b.do(chromedp.Navigate("about:blank"), chromedp.Navigate(url))
-	b.settled()
+	b.run(chromedp.Navigate("about:blank"), chromedp.Navigate(url))
+	b.waitUntilSettled()
 }
 
-func (b *tab) settled() {
+func (b *tab) waitUntilSettled() {
 	b.t.Helper()
-	b.until(`document.querySelectorAll("#grid li").length > 0`)
+	b.waitFor(`document.querySelectorAll("#grid li").length > 0`)
 	// Those that are far below have not been asked for yet.
-	b.until(`[...document.querySelectorAll("#grid img")].every((i) => {
+	b.waitFor(`[...document.querySelectorAll("#grid img")].every((i) => {
 		if (i.complete) return true;
 		const r = i.getBoundingClientRect();
 		return r.top > innerHeight || r.bottom < 0;
@@ -235,7 +235,7 @@ func (b *tab) settled() {
 }
 
 // value evaluates an expression in the page.
-func value[T any](b *tab, expression string) T {
+func evaluate[T any](b *tab, expression string) T {
 	b.t.Helper()
 	v, err := chromedp.Run(b.ctx, chromedp.Evaluate[T](expression, func(p *runtime.EvaluateParams) {
 		yes := true
@@ -248,14 +248,14 @@ func value[T any](b *tab, expression string) T {
 }
 
 // until waits for an expression to be true. (chromedp.Poll would have to evaluate strings, which the page forbids.)
-func (b *tab) until(expression string) {
+func (b *tab) waitFor(expression string) {
 	b.t.Helper()
 	for end := time.Now().Add(40 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		if value[bool](b, "!!("+expression+")") {
+		if evaluate[bool](b, "!!("+expression+")") {
 			return
 		}
 	}
-	b.capture(b.t.Name() + "-failed")
+	b.saveScreenshot(b.t.Name() + "-failed")
 	b.t.Fatalf("it never came true: %s", expression)
 }
 
@@ -263,7 +263,7 @@ func (b *tab) until(expression string) {
 // (chromedp.KeyEvent sends it on its own.)
 func (b *tab) press(keys ...string) {
 	b.t.Helper()
-	b.do(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+	b.run(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
 		for _, key := range strings.Join(keys, "") {
 			events := kb.Encode(key)
 			down, up := *events[0], *events[len(events)-1]
@@ -281,14 +281,14 @@ func (b *tab) press(keys ...string) {
 }
 
 // shoot leaves a picture of the window for a person to look at.
-func (b *tab) shoot(name string) {
+func (b *tab) takeScreenshot(name string) {
 	b.t.Helper()
 	// What comes into view fades in.
-	b.until(`document.getAnimations().every((a) => a.playState !== "running" || a.effect.target.closest("svg"))`)
-	b.capture(name)
+	b.waitFor(`document.getAnimations().every((a) => a.playState !== "running" || a.effect.target.closest("svg"))`)
+	b.saveScreenshot(name)
 }
 
-func (b *tab) capture(name string) {
+func (b *tab) saveScreenshot(name string) {
 	b.t.Helper()
 	folder := os.Getenv("THUMBCACHE_SCREENSHOTS")
 	if folder == "" {

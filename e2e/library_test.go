@@ -14,7 +14,7 @@ import (
 )
 
 // sample returns a copy of the sample library.
-func sample(t *testing.T) string {
+func copySampleLibrary(t *testing.T) string {
 	t.Helper()
 	if _, err := exec.LookPath("ffmpeg"); err != nil {
 		if os.Getenv("THUMBCACHE_REQUIRE_FFMPEG") != "" {
@@ -33,7 +33,7 @@ func sample(t *testing.T) string {
 var pictureless = []string{"No%20Cover.mp3", "Broken.flac"}
 
 // large returns a library of pictures that is too large to be shown without its folders: 6 artists with 3 albums of 14.
-func large(t *testing.T) string {
+func makeLargeLibrary(t *testing.T) string {
 	t.Helper()
 	root := filepath.Join(t.TempDir(), "Music")
 	random := rand.New(rand.NewPCG(7, 7))
@@ -44,14 +44,14 @@ func large(t *testing.T) string {
 				t.Fatal(err)
 			}
 			for track := range 14 {
-				write(t, filepath.Join(folder, fmt.Sprintf("%02d %s.jpg", track+1, album)), artwork(random))
+				writeJPEG(t, filepath.Join(folder, fmt.Sprintf("%02d %s.jpg", track+1, album)), drawCover(random))
 			}
 		}
 	}
 	return root
 }
 
-func write(t *testing.T, path string, img image.Image) {
+func writeJPEG(t *testing.T, path string, img image.Image) {
 	t.Helper()
 	f, err := os.Create(path)
 	if err != nil {
@@ -64,7 +64,7 @@ func write(t *testing.T, path string, img image.Image) {
 }
 
 // artwork draws something that could be a record's sleeve: some soft lights.
-func artwork(random *rand.Rand) image.Image {
+func drawCover(random *rand.Rand) image.Image {
 	const size = 200
 	type light struct{ x, y, r, red, green, blue float64 }
 	lights := make([]light, 5)

@@ -24,19 +24,19 @@ import (
 	"github.com/thumbcache/thumbcache/internal/store"
 )
 
-// result is what a command came to.
+// A commandResult is the exit code and the output of a command.
 type commandResult struct {
 	code     int
 	out, err string
 }
 
-// command runs a command as main does, but without a terminal.
+// runCommand runs the command as main does, except that its outputs are not terminals.
 func runCommand(t *testing.T, args ...string) commandResult {
 	t.Helper()
 	return runCommandOn(t.Context(), &console{width: func() int { return 80 }}, args...)
 }
 
-// commandIn likewise runs it on c, whose outputs are recorded unless they are set.
+// runCommandOn runs the command with the streams of c. It sets and records those that are nil.
 func runCommandOn(ctx context.Context, c *console, args ...string) commandResult {
 	var out, err bytes.Buffer
 	if c.out == nil {
@@ -49,7 +49,7 @@ func runCommandOn(ctx context.Context, c *console, args ...string) commandResult
 	return commandResult{code, out.String(), err.String()}
 }
 
-// decode runs a command that must succeed and takes its JSON apart, all of it.
+// runJSON runs a command with --json and decodes its output. The exit code must be code, and no field may be unknown.
 func runJSON[T any](t *testing.T, code int, args ...string) (v T) {
 	t.Helper()
 	r := runCommand(t, append(args, "--json")...)
@@ -61,7 +61,7 @@ func runJSON[T any](t *testing.T, code int, args ...string) (v T) {
 	return v
 }
 
-// library returns the sample library.
+// sampleFolder returns the path of the sample library.
 func sampleFolder(t *testing.T) string {
 	t.Helper()
 	folder, err := findSampleLibrary()
@@ -71,7 +71,7 @@ func sampleFolder(t *testing.T) string {
 	return folder
 }
 
-// sample copies a file of the sample library.
+// copySample copies a file of the sample library to a new file.
 func copySample(t *testing.T, path, to string) {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(sampleFolder(t), path))
@@ -83,6 +83,7 @@ func copySample(t *testing.T, path, to string) {
 	}
 }
 
+// openCache returns a cache of folder with its thumbnails in dir. It is closed at the end of the test.
 func openCache(t *testing.T, folder, dir string) *thumbcache.Cache {
 	t.Helper()
 	c, err := thumbcache.New(thumbcache.Config{
@@ -105,7 +106,8 @@ const (
 	broken  = "Nobody/Broken.flac"
 )
 
-// filled returns a folder of thumbnails made by a real cache: five pictures of three sources, and two that have none.
+// fillFolder returns a thumbnail folder that a cache has filled with five thumbnails of three sources, and with failure
+// records of two more.
 func fillFolder(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "thumbs")
@@ -124,18 +126,19 @@ func fillFolder(t *testing.T) string {
 	return dir
 }
 
-// stored returns where a thumbnail lies.
+// thumbnailFile returns the path of a stored file.
 func thumbnailFile(dir string, k store.Key) string {
 	k.Provider = providerName
 	f := store.FileOf(&k)
 	return filepath.Join(dir, f.Folder, f.Name)
 }
 
-func rewriteFile(t *testing.T, name string, how func(data []byte) []byte) {
+// rewriteFile replaces the content of a file by the result of edit.
+func rewriteFile(t *testing.T, name string, edit func(data []byte) []byte) {
 	t.Helper()
 	data, err := os.ReadFile(name)
 	if err == nil {
-		err = os.WriteFile(name, how(data), 0o644)
+		err = os.WriteFile(name, edit(data), 0o644)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -147,11 +150,12 @@ func fileExists(name string) bool {
 	return err == nil
 }
 
+// checkContains fails the test unless text contains all parts.
 func checkContains(t *testing.T, text string, parts ...string) {
 	t.Helper()
 	for _, p := range parts {
 		if !strings.Contains(text, p) {
-			t.Errorf("no %q in:\n%s", p, text)
+			t.Errorf("%q is missing in:\n%s", p, text)
 		}
 	}
 }
@@ -183,7 +187,7 @@ func TestStat(t *testing.T) {
 		t.Errorf("%v %v", st.LeastRecent, st.MostRecent)
 	}
 	r := runCommand(t, "stat", dir)
-	checkContains(t, r.out, "\n64 px, square                     1 ", "\nno picture in it                  1 ", "\nno picture: unreadable ", "\nbeing written ", "\ntotal                             8 ", "(2 days ago)")
+	checkContains(t, r.out, "\n64 px, square                     1 ", "\nno picture                        1 ", "\nno picture: unreadable ", "\ntemporary ", "\ntotal                             8 ", "(2 days ago)")
 	if r.code != exitOK || r.err != "" {
 		t.Errorf("%+v", r)
 	}
@@ -206,7 +210,7 @@ func TestVerify(t *testing.T) {
 	t.Parallel()
 	dir := fillFolder(t)
 	r := runCommand(t, "verify", dir)
-	if r != (commandResult{exitOK, "7 files in order, none bad\n", ""}) {
+	if r != (commandResult{exitOK, "7 files good, 0 bad\n", ""}) {
 		t.Errorf("%+v", r)
 	}
 	flipped, cut := thumbnailFile(dir, store.Key{Path: song, Size: 64}), thumbnailFile(dir, store.Key{Path: photo})
@@ -222,7 +226,7 @@ func TestVerify(t *testing.T) {
 
 	r = runCommand(t, "verify", dir)
 	checkContains(t, r.out, filepath.Base(flipped)+": wrong checksum\n", filepath.Base(cut)+": no trailer\n", filepath.Base(moved)+": another file's content\n",
-		"3 files in order, 3 bad (--repair removes what is bad), 1 of another version of the format\n")
+		"3 files good, 3 bad (use --repair to remove them), 1 in another format version\n")
 	if r.code != exitFailed || r.err != "" || strings.Contains(r.out, filepath.Base(other)) {
 		t.Errorf("%+v", r)
 	}
@@ -235,13 +239,13 @@ func TestVerify(t *testing.T) {
 		t.Errorf("%+v", v)
 	}
 	r = runCommand(t, "verify", dir, "--repair")
-	if r != (commandResult{exitOK, "3 files in order, none bad, 1 of another version of the format\n", ""}) {
+	if r != (commandResult{exitOK, "3 files good, 0 bad, 1 in another format version\n", ""}) {
 		t.Errorf("%+v", r)
 	}
-	// On a terminal there is something to look at meanwhile, and nothing is left of it.
+	// On a terminal it shows progress, and clears it at the end.
 	rewriteFile(t, thumbnailFile(dir, store.Key{Path: broken, None: true}), func([]byte) []byte { return nil })
 	r = runCommandOn(t.Context(), &console{errIsTerminal: true, width: func() int { return 80 }}, "verify", dir, "--repair")
-	checkContains(t, r.out, ".none: too short, removed\n2 files in order, 1 bad and removed, 1 of")
+	checkContains(t, r.out, ".none: too short, removed\n2 files good, 1 bad (removed), 1 in")
 	if !strings.HasPrefix(r.err, "\r[---") || !strings.HasSuffix(r.err, " \r") || strings.Contains(r.err, "\n") || r.code != exitOK {
 		t.Errorf("%+v", r)
 	}
@@ -267,24 +271,24 @@ func TestGC(t *testing.T) {
 	limit = strings.ReplaceAll(limit, ",", "")
 	dry := runJSON[gcResult](t, exitOK, "gc", dir, "--max-bytes", limit, "--dry-run")
 	if !fileExists(oldest) || !dry.DryRun {
-		t.Errorf("removed in a dry run: %+v", dry)
+		t.Errorf("the dry run removed files: %+v", dry)
 	}
 	g := runJSON[gcResult](t, exitOK, "gc", dir, "--max-bytes", limit)
 	if g.Removed != (tally{1, info.Size()}) || fileExists(oldest) {
 		t.Errorf("%+v", g)
 	}
 	if g.DryRun = true; g != dry {
-		t.Errorf("a dry run said %+v, and then it was %+v", dry, g)
+		t.Errorf("the dry run reported %+v, but then gc reported %+v", dry, g)
 	}
 	if r := runCommand(t, "gc", dir, "--max-bytes", "0", "--dry-run"); !strings.HasPrefix(r.out, "Would remove 6 files (") {
 		t.Errorf("%+v", r)
 	}
-	if r := runCommand(t, "gc", dir, "--max-bytes", "0"); !strings.HasPrefix(r.out, "Removed 6 files (") || !strings.HasSuffix(r.out, "; 0 files (0 bytes) are left.\n") {
+	if r := runCommand(t, "gc", dir, "--max-bytes", "0"); !strings.HasPrefix(r.out, "Removed 6 files (") || !strings.HasSuffix(r.out, "; 0 files (0 bytes) left.\n") {
 		t.Errorf("%+v", r)
 	}
 }
 
-// While a server uses the folder, whatever is done to it costs no request and no byte.
+// Commands that change the folder of a running server cause no failed request and no wrong byte.
 func TestCommandsWhileServing(t *testing.T) {
 	t.Parallel()
 	dir := fillFolder(t)
@@ -353,9 +357,9 @@ func TestRm(t *testing.T) {
 		}
 	}
 	for _, tc := range []struct{ path, want string }{
-		{noCover, "Removed 1 file of Nobody/No Cover.mp3 in library.\n"},
-		{noCover, "Nothing was stored of Nobody/No Cover.mp3 in library.\n"},
-		{"\x1b[31mred\n", "Nothing was stored of \"\\x1b[31mred\\n\" in library.\n"},
+		{noCover, "Removed 1 file for Nobody/No Cover.mp3 in library.\n"},
+		{noCover, "Nothing was stored for Nobody/No Cover.mp3 in library.\n"},
+		{"\x1b[31mred\n", "Nothing was stored for \"\\x1b[31mred\\n\" in library.\n"},
 	} {
 		if r := runCommand(t, "rm", dir, providerName, tc.path); r != (commandResult{exitOK, tc.want, ""}) {
 			t.Errorf("%+v", r)
@@ -375,7 +379,7 @@ func TestGet(t *testing.T) {
 	}
 	link := in("link")
 	_ = os.Symlink(filepath.Join(sampleFolder(t), song), link)
-	if _, err := os.Stat(link); err != nil { // there are no links here
+	if _, err := os.Stat(link); err != nil { // symbolic links are not available
 		link = filepath.Join(sampleFolder(t), song)
 	}
 	for _, tc := range []struct {
@@ -386,7 +390,7 @@ func TestGet(t *testing.T) {
 		{link, "a.jpg", "jpeg", "image/jpeg", nil, 300, 300},
 		{filepath.Join(sampleFolder(t), glass), "b.PNG", "png", "image/png", []string{"--size", "50"}, 50, 50},
 		{filepath.Join(sampleFolder(t), photo), "c.png", "jpeg", "image/jpeg", []string{"--format", "jpg", "--fit", "cover", "--size", "40"}, 40, 40},
-		{filepath.Join(sampleFolder(t), photo), "a.jpg", "jpeg", "image/jpeg", []string{"--size", "0"}, 0, 0}, // again
+		{filepath.Join(sampleFolder(t), photo), "a.jpg", "jpeg", "image/jpeg", []string{"--size", "0"}, 0, 0}, // replaces the first
 	} {
 		args := append([]string{"get", tc.file, "-o", in(tc.out)}, tc.more...)
 		m := runJSON[getResult](t, exitOK, args...)
@@ -409,29 +413,29 @@ func TestGet(t *testing.T) {
 	before := listTree(t, folder)
 	for _, tc := range []struct {
 		code int
-		says string
+		want string // in stderr
 		args []string
 	}{
-		{exitFailed, "broken.flac: broken media or picture", []string{bad, "-o", in("x.jpg")}},
-		{exitFailed, "broken.flac: broken media or picture", []string{bad, "-o", "-"}},
-		{exitFailed, "notes.txt: ", []string{text, "-o", in("x.jpg")}}, // unsupported, or ffmpeg is missing
+		{exitFailed, "broken.flac: " + describeError(thumbcache.ErrCorrupt), []string{bad, "-o", in("x.jpg")}},
+		{exitFailed, "broken.flac: " + describeError(thumbcache.ErrCorrupt), []string{bad, "-o", "-"}},
+		{exitFailed, "notes.txt: ", []string{text, "-o", in("x.jpg")}}, // unsupported, or ffmpeg is not installed
 		{exitFailed, "none: ", []string{in("none"), "-o", in("x.jpg")}},
-		{exitFailed, "no picture in this media", []string{filepath.Join(sampleFolder(t), noCover), "-o", in("x.jpg")}},
-		{exitFailed, "a.jpg: that is the file itself", []string{in("a.jpg"), "-o", in("a.jpg")}},
+		{exitFailed, describeError(thumbcache.ErrNoPicture), []string{filepath.Join(sampleFolder(t), noCover), "-o", in("x.jpg")}},
+		{exitFailed, "a.jpg: output and input are the same file", []string{in("a.jpg"), "-o", in("a.jpg")}},
 		{exitFailed, "", []string{in("a.jpg"), "-o", filepath.Join(folder, "none", "x.jpg")}},
-		{exitUsage, "-o is needed", []string{bad}},
-		{exitUsage, "--format is needed", []string{bad, "-o", in("x.txt")}},
+		{exitUsage, "-o is required", []string{bad}},
+		{exitUsage, "--format is required", []string{bad, "-o", in("x.txt")}},
 		{exitUsage, "must not be negative", []string{bad, "-o", in("x.jpg"), "--size", "-1"}},
 		{exitUsage, "contain or cover", []string{bad, "-o", in("x.jpg"), "--fit", "fill"}},
-		{exitUsage, "cannot both", []string{bad, "-o", "-", "--json"}},
+		{exitUsage, "cannot be combined", []string{bad, "-o", "-", "--json"}},
 	} {
 		r := runCommand(t, append([]string{"get"}, tc.args...)...)
-		if r.code != tc.code || r.out != "" || !strings.Contains(r.err, tc.says) {
+		if r.code != tc.code || r.out != "" || !strings.Contains(r.err, tc.want) {
 			t.Errorf("%v: %+v", tc.args, r)
 		}
 	}
 	if after := listTree(t, folder); !slices.Equal(after, before) {
-		t.Errorf("%v became %v", before, after)
+		t.Errorf("the files changed from %v to %v", before, after)
 	}
 	r = runCommandOn(t.Context(), &console{outIsTerminal: true}, "get", filepath.Join(sampleFolder(t), song), "-o", "-")
 	if r.code != exitUsage || r.out != "" || !strings.Contains(r.err, "terminal") {
@@ -439,7 +443,7 @@ func TestGet(t *testing.T) {
 	}
 }
 
-// names returns all that is in a folder.
+// listTree returns the paths of all files and folders below folder, and folder itself.
 func listTree(t *testing.T, folder string) (found []string) {
 	t.Helper()
 	err := filepath.WalkDir(folder, func(name string, _ fs.DirEntry, err error) error {
@@ -453,7 +457,7 @@ func listTree(t *testing.T, folder string) (found []string) {
 }
 
 func TestWarm(t *testing.T) {
-	for _, name := range []string{"XDG_CACHE_HOME", "HOME", "LocalAppData"} { // wherever a user's cache folder is
+	for _, name := range []string{"XDG_CACHE_HOME", "HOME", "LocalAppData"} { // os.UserCacheDir uses one of these
 		t.Setenv(name, t.TempDir())
 	}
 	folder := t.TempDir()
@@ -477,7 +481,7 @@ func TestWarm(t *testing.T) {
 	if n := storedBytes(first.Dir); n < 1000 || storedBytes(t.TempDir()) != 0 || first.MaxBytes != int64(defaultLimit) {
 		t.Errorf("%d bytes, %+v", n, first)
 	}
-	// What serve opens.
+	// The thumbnails are in the folder that serve uses.
 	dir, err := defaultThumbnailDir(folder)
 	if err != nil || dir != first.Dir {
 		t.Fatalf("%s, %s %v", first.Dir, dir, err)
@@ -486,7 +490,7 @@ func TestWarm(t *testing.T) {
 	if _, err := c.Get(t.Context(), providerName, "c/d/a.png", 20); err != nil || c.Stats().DiskHits != 1 {
 		t.Errorf("%v %+v", err, c.Stats())
 	}
-	// And what explain looks into.
+	// explain uses the same folder.
 	if x := runJSON[explainResult](t, exitOK, "explain", providerName, "c/d/a.png", "20", "--media", folder); !x.Thumbnail.Usable {
 		t.Errorf("%+v", x.Thumbnail)
 	}
@@ -498,15 +502,15 @@ func TestWarm(t *testing.T) {
 	if err := os.WriteFile(filepath.Dir(thumbnailFile(unwritable, store.Key{Path: "b.png"})), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if r := runCommand(t, "warm", folder, "--dir", unwritable); r.code != exitFailed || !strings.Contains(r.err, "failed, so that thumbnails may be missing there") {
+	if r := runCommand(t, "warm", folder, "--dir", unwritable); r.code != exitFailed || !strings.Contains(r.err, "some thumbnails may not be stored") {
 		t.Errorf("%+v", r)
 	}
-	if r := runCommand(t, "warm", folder, "--dir", folder); r.code != exitFailed || !strings.Contains(r.err, "not a folder of thumbnails") {
+	if r := runCommand(t, "warm", folder, "--dir", folder); r.code != exitFailed || !strings.Contains(r.err, store.ErrForeign.Error()) {
 		t.Errorf("%+v", r)
 	}
 }
 
-// A writer that calls back.
+// A writerFunc is a writer that calls a function.
 type writerFunc func(string)
 
 func (h writerFunc) Write(p []byte) (int, error) {
@@ -514,9 +518,9 @@ func (h writerFunc) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// What failed is listed. Ctrl-C ends it, and the next time it goes on.
+// Ctrl-C stops warming, and the next run continues. Failed files are listed.
 func TestWarmInterrupted(t *testing.T) {
-	t.Setenv("PATH", "") // no ffmpeg
+	t.Setenv("PATH", "") // ffmpeg is not found
 	folder, dir := t.TempDir(), t.TempDir()
 	for i := range 40 {
 		writePicture(t, filepath.Join(folder, string(rune('a'+i/10))+string(rune('0'+i%10))+".png"))
@@ -527,13 +531,13 @@ func TestWarmInterrupted(t *testing.T) {
 	}
 	name := "a3\n\x1b[2J.mp4"
 	if err := os.WriteFile(filepath.Join(folder, name), film, 0o644); err != nil {
-		t.Skip(err) // such a name is not possible here
+		t.Skip(err) // the system does not allow this name
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	var said string
+	var output string
 	c := &console{err: writerFunc(func(s string) {
-		said += s
+		output += s
 		if strings.Contains(s, "a3") {
 			stop()
 		}
@@ -546,17 +550,17 @@ func TestWarmInterrupted(t *testing.T) {
 	if len(w.Failures) != 1 || w.Failures[0].Path != name {
 		t.Errorf("%+v", w.Failures)
 	}
-	checkContains(t, said, `"a3\n\x1b[2J.mp4": `, "ffmpeg", "\nffmpeg was not found: ", "\nthumbcache: interrupted\n")
-	if strings.Contains(said, "\x1b") {
-		t.Errorf("%q", said)
+	checkContains(t, output, `"a3\n\x1b[2J.mp4": `, "ffmpeg", "\nffmpeg was not found; ", "\nthumbcache: interrupted\n")
+	if strings.Contains(output, "\x1b") {
+		t.Errorf("%q", output)
 	}
 	again := runJSON[warmResult](t, exitFailed, "warm", folder, "--dir", dir, "--sizes", "20")
-	// The last ones may have been made when nobody waited any more.
+	// Up to two more may have been stored while the first run was being canceled.
 	if again.Reused < w.Extracted || again.Reused > w.Extracted+2 || again.Reused+again.Extracted != 40 || again.Failed != 1 {
 		t.Errorf("%+v, then %+v", w, again)
 	}
 	r = runCommandOn(ctx, &console{}, "warm", folder, "--dir", dir)
-	checkContains(t, r.out, "Interrupted; the same command goes on from here. So far: 0 files")
+	checkContains(t, r.out, "Interrupted; run the same command to continue. So far: 0 files")
 	if r.code != exitInterrupted {
 		t.Errorf("%+v", r)
 	}
@@ -574,57 +578,57 @@ func TestExplain(t *testing.T) {
 		c.Do(t.Context(), req)
 	}
 	c.Close()
-	ask := func(args ...string) *explainResult {
+	explain := func(args ...string) *explainResult {
 		t.Helper()
 		x := runJSON[explainResult](t, exitOK, append([]string{"explain"}, args...)...)
 		return &x
 	}
-	reasons := func(f *fileFacts, want string) {
+	checkReasons := func(f *fileFacts, want string) {
 		t.Helper()
 		if got := strings.Join(f.WhyNot, "; "); !strings.Contains(got, want) || (got == "") != (want == "") || f.Usable != (want == "") {
-			t.Errorf("good %v, why not: %q, want %q", f.Usable, got, want)
+			t.Errorf("usable %v, reasons %q, want %q", f.Usable, got, want)
 		}
 	}
 
-	x := ask(dir, providerName, "a.png", "20")
-	reasons(x.Thumbnail, "")
-	says := x.Thumbnail.Content
-	if says.Width != 20 || says.Quality != 85 || says.Version != "v1" || *says.Kind != (kind{20, "contain", "jpeg"}) || len(x.Others) != 2 || x.NoPicture != nil {
-		t.Errorf("%+v %+v", x, says)
+	x := explain(dir, providerName, "a.png", "20")
+	checkReasons(x.Thumbnail, "")
+	content := x.Thumbnail.Content
+	if content.Width != 20 || content.Quality != 85 || content.Version != "v1" || *content.Kind != (kind{20, "contain", "jpeg"}) || len(x.Others) != 2 || x.NoPicture != nil {
+		t.Errorf("%+v %+v", x, content)
 	}
-	x = ask(dir, providerName, "a.png", "20", "--media", folder)
-	reasons(x.Thumbnail, "")
+	x = explain(dir, providerName, "a.png", "20", "--media", folder)
+	checkReasons(x.Thumbnail, "")
 	var stages []string
 	for _, s := range x.Media.Stages {
 		stages = append(stages, s.Stage)
 	}
-	if x.Media.Width != 20 || x.Media.Error != "" || !reflect.DeepEqual(x.Media.Source, says.Source) || strings.Join(stages, " ") != "stat open extract render" {
+	if x.Media.Width != 20 || x.Media.Error != "" || !reflect.DeepEqual(x.Media.Source, content.Source) || strings.Join(stages, " ") != "stat open extract render" {
 		t.Errorf("%+v %v", x.Media, stages)
 	}
-	reasons(ask(dir, providerName, "a.png", "20", "--quality", "90").Thumbnail, "quality 85, and would be made with 90")
-	reasons(ask(dir, providerName, "a.png", "0").Thumbnail, "")
-	reasons(ask(dir, providerName, "a.png", "0", "--max-size", "1000").Thumbnail, "limited to 2048 px, and would be to 1000")
-	if x := ask(dir, providerName, "a.png", "30"); x.Thumbnail.Stored || x.Thumbnail.File == "" {
+	checkReasons(explain(dir, providerName, "a.png", "20", "--quality", "90").Thumbnail, "quality 85; the server uses 90")
+	checkReasons(explain(dir, providerName, "a.png", "0").Thumbnail, "")
+	checkReasons(explain(dir, providerName, "a.png", "0", "--max-size", "1000").Thumbnail, "limited to 2048 px; the server's limit is 1000 px")
+	if x := explain(dir, providerName, "a.png", "30"); x.Thumbnail.Stored || x.Thumbnail.File == "" {
 		t.Errorf("%+v", x.Thumbnail)
 	}
-	if x := ask(dir, providerName, "a.png", "30", "--fit", "cover"); !x.Thumbnail.Stored || !x.Thumbnail.Usable {
+	if x := explain(dir, providerName, "a.png", "30", "--fit", "cover"); !x.Thumbnail.Stored || !x.Thumbnail.Usable {
 		t.Errorf("%+v", x.Thumbnail)
 	}
-	x = ask(dir, providerName, "broken.flac", "20", "--media", folder)
+	x = explain(dir, providerName, "broken.flac", "20", "--media", folder)
 	if x.Thumbnail.Stored || x.NoPicture.Content.Holds != "corrupt" || x.Media.Error == "" || x.Media.Source == nil {
 		t.Errorf("%+v", x)
 	}
-	reasons(x.NoPicture, "")
-	reasons(ask(dir, providerName, "broken.flac", "20", "--failure-ttl", "0s").NoPicture, "FailureTTL")
+	checkReasons(x.NoPicture, "")
+	checkReasons(explain(dir, providerName, "broken.flac", "20", "--failure-ttl", "0s").NoPicture, "--failure-ttl")
 
-	// A file alone.
+	// Explain a single file.
 	name := thumbnailFile(dir, store.Key{Path: "a.png", Size: 30, Cover: true})
-	x = ask(name)
-	reasons(x.Thumbnail, "")
+	x = explain(name)
+	checkReasons(x.Thumbnail, "")
 	if x.Path != "a.png" || x.Provider != providerName || x.Thumbnail.Content.Kind.Fit != "cover" {
 		t.Errorf("%+v", x)
 	}
-	reasons(ask(name, "--media", folder).Thumbnail, "")
+	checkReasons(explain(name, "--media", folder).Thumbnail, "")
 	data, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
@@ -633,34 +637,34 @@ func TestExplain(t *testing.T) {
 	if err := os.WriteFile(elsewhere, data, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	reasons(ask(elsewhere).Thumbnail, filepath.Base(name))
-	if x := ask(file); x.Thumbnail.Content != nil || x.Thumbnail.Damage == "" || x.Thumbnail.Usable {
+	checkReasons(explain(elsewhere).Thumbnail, filepath.Base(name))
+	if x := explain(file); x.Thumbnail.Content != nil || x.Thumbnail.Damage == "" || x.Thumbnail.Usable {
 		t.Errorf("%+v", x.Thumbnail)
 	}
 
 	r := runCommand(t, "explain", dir, providerName, "a.png", "20", "--media", folder)
-	checkContains(t, r.out, "\nOf         a.png in library\n", "\nHolds      a picture of 20 x 15, for a request of 20 px\n", "\n           which the server called version v1\n",
-		"\nUsed       yes, the source is as it was\n", "\nAlso stored of the same source:\n", "\nTried now  a thumbnail of 20 x 15, ", "\n           extract ")
+	checkContains(t, r.out, "\nSource     a.png in library\n", "\n           requested as version v1\n", "\nContent    picture of 20 x 15, requested as 20 px\n",
+		"\nUsable     yes, the source is unchanged\n", "\nOther thumbnails of the same source:\n", "\nResult now thumbnail of 20 x 15, ", "\n           extract ")
 
-	// What is wrong with it.
+	// Explain what is wrong.
 	now := time.Now().Add(time.Hour)
 	if err := os.Chtimes(file, now, now); err != nil {
 		t.Fatal(err)
 	}
-	reasons(ask(dir, providerName, "a.png", "20", "--media", folder).Thumbnail, "the source has changed")
+	checkReasons(explain(dir, providerName, "a.png", "20", "--media", folder).Thumbnail, "the source has changed")
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	reasons(ask(dir, providerName, "a.png", "20", "--media", folder).Thumbnail, "does not exist any more")
+	checkReasons(explain(dir, providerName, "a.png", "20", "--media", folder).Thumbnail, "no longer exists")
 	rewriteFile(t, name, func(b []byte) []byte { b[5] ^= 1; return b })
-	if x := ask(dir, providerName, "a.png", "30", "--fit", "cover"); x.Thumbnail.Damage != "wrong checksum" || x.Thumbnail.Usable || !fileExists(name) {
+	if x := explain(dir, providerName, "a.png", "30", "--fit", "cover"); x.Thumbnail.Damage != "wrong checksum" || x.Thumbnail.Usable || !fileExists(name) {
 		t.Errorf("%+v", x.Thumbnail)
 	}
 	rewriteFile(t, name, func(b []byte) []byte { b[bytes.LastIndex(b, []byte("TCSEAL"))+6]++; return b })
-	checkContains(t, runCommand(t, "explain", dir, providerName, "a.png", "30", "--fit", "cover").out, "Used       no: another version of thumbcache wrote it")
+	checkContains(t, runCommand(t, "explain", dir, providerName, "a.png", "30", "--fit", "cover").out, "Usable     no: it was written by another version of thumbcache")
 }
 
-// A song without a cover depends on the pictures beside it.
+// The thumbnail of a song without a cover depends on the cover images in its folder.
 func TestExplainFolderArt(t *testing.T) {
 	t.Parallel()
 	folder, dir := t.TempDir(), t.TempDir()
@@ -672,38 +676,38 @@ func TestExplainFolderArt(t *testing.T) {
 	}
 	c.Close()
 	args := []string{"explain", dir, providerName, "a.mp3", "20", "--media", folder}
-	checkContains(t, runCommand(t, args...).out, ", with 1 picture beside it", "yes, the source is as it was")
+	checkContains(t, runCommand(t, args...).out, ", 1 cover image in its folder", "yes, the source is unchanged")
 	now := time.Now().Add(time.Hour)
 	if err := os.Chtimes(filepath.Join(folder, "cover.png"), now, now); err != nil {
 		t.Fatal(err)
 	}
-	checkContains(t, runCommand(t, args...).out, "no: the pictures beside the source have changed")
+	checkContains(t, runCommand(t, args...).out, "no: the cover images in the folder of the source have changed")
 }
 
-// What is no folder of thumbnails is refused, and stays as it is.
+// A folder that is not a thumbnail folder is refused and left unchanged.
 func TestForeignFolderIsRefused(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
 	writePicture(t, filepath.Join(folder, "ab", strings.Repeat("ab", 32)+"_300.jpg"))
 	before := listTree(t, folder)
-	nothing := "none\x1b"
+	missing := "none\x1b"
 	if runtime.GOOS == "windows" {
-		nothing = "none" // the other is no name there
+		missing = "none" // control characters are not allowed in names
 	}
 	for _, args := range [][]string{{"stat"}, {"verify", "--repair"}, {"gc", "--max-bytes", "0"}, {"rm", providerName, "a"}, {"explain", providerName, "a", "300"}} {
-		for dir, says := range map[string]string{
-			folder:                         "is not a folder of thumbnails",
-			before[len(before)-1]:          "is not a folder of thumbnails",
-			filepath.Join(folder, nothing): "there is no folder ",
+		for dir, want := range map[string]string{
+			folder:                         "is not a thumbnail folder",
+			before[len(before)-1]:          "is not a thumbnail folder",
+			filepath.Join(folder, missing): "does not exist",
 		} {
 			args := slices.Insert(slices.Clone(args), 1, dir)
-			if r := runCommand(t, args...); r.code != exitFailed || r.out != "" || !strings.Contains(r.err, says) || strings.Contains(r.err, "\x1b") {
+			if r := runCommand(t, args...); r.code != exitFailed || r.out != "" || !strings.Contains(r.err, want) || strings.Contains(r.err, "\x1b") {
 				t.Errorf("%v: %+v", args, r)
 			}
 		}
 	}
 	if after := listTree(t, folder); !slices.Equal(after, before) {
-		t.Errorf("%v became %v", before, after)
+		t.Errorf("the files changed from %v to %v", before, after)
 	}
 }
 
@@ -723,13 +727,13 @@ func TestInterruptedCommands(t *testing.T) {
 	if st := runJSON[statResult](t, exitOK, "stat", dir); st.Files != 7 {
 		t.Errorf("%+v", st)
 	}
-	// That is how serve always ends.
+	// An interrupt is the normal way to stop serve.
 	if r := runCommandOn(ctx, &console{}, "serve", sampleFolder(t), "--addr", "127.0.0.1:0", "--dir", t.TempDir()); r.code != exitOK || r.err != "" {
 		t.Errorf("%+v", r)
 	}
 }
 
-// A command whose output is lost has failed, whether it is for people or not.
+// A command fails if its output cannot be written, whether that is text or JSON.
 func TestWriteErrorFails(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -851,7 +855,7 @@ func TestMeter(t *testing.T) {
 		show(80, thumbcache.Warmed{Extracted: 40, Reused: 10}, 2000, false, "50 of more than 2,000 files, 5.0/s")
 		show(80, thumbcache.Warmed{Extracted: 40, Reused: 10}, 2000, true, "[-------------------]   2%  50 of 2,000 files, 5.0/s, 6m30s left")
 		show(0, thumbcache.Warmed{Extracted: 40, Failed: 10}, 100, true, "50 of 100 files, 5.0/s, 10s left, 10 failed")
-		for range 2 * maxMarks { // nothing more comes
+		for range 2 * maxMarks { // no progress
 			time.Sleep(markInterval)
 			m.format(80)
 		}

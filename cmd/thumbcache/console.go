@@ -21,13 +21,14 @@ import (
 	"github.com/thumbcache/thumbcache/internal/store"
 )
 
-// A console is what a command writes to.
+// A console is the pair of output streams of a command.
 type console struct {
 	out, err                     io.Writer
 	outIsTerminal, errIsTerminal bool
-	width                        func() int // of the terminal that err is, in characters
+	width                        func() int // of the terminal that err writes to, in characters
 }
 
+// newConsole returns the streams of this process.
 func newConsole() *console {
 	return &console{
 		out:           os.Stdout,
@@ -43,7 +44,7 @@ func newConsole() *console {
 	}
 }
 
-// A sink remembers the first failure to write, so that nobody else has to look for one.
+// An errWriter remembers the first write error. The commands ignore write errors, and run checks for one at the end.
 type errWriter struct {
 	io.Writer
 	err error
@@ -57,7 +58,7 @@ func (s *errWriter) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// json writes v to the output, as one document.
+// writeJSON writes v to standard output as one indented document.
 func (c *console) writeJSON(v any) error {
 	e := json.NewEncoder(c.out)
 	e.SetEscapeHTML(false)
@@ -65,25 +66,25 @@ func (c *console) writeJSON(v any) error {
 	return e.Encode(v)
 }
 
-// A progress shows how far a command has come. On a terminal it is a line that is written over again and again; elsewhere it
-// is a new line every so often, or nothing.
+// A progress displays the progress of a command on stderr. On a terminal it redraws one line in place. Otherwise it prints
+// a new line at a fixed interval, or nothing.
 type progress struct {
 	c    *console
 	line func(width int) string
 	done chan struct{}
 	wg   sync.WaitGroup
 
-	mu    sync.Mutex // protects what is written, and
-	drawn int        // how many characters of the terminal's line are in use
+	mu    sync.Mutex // serializes output, and protects drawn
+	drawn int        // characters of the progress line now on the terminal
 }
 
-const redrawInterval = 100 * time.Millisecond
+const redrawInterval = 100 * time.Millisecond // looks smooth, and costs next to nothing
 
-// progress shows what line returns, of no more than width characters, until end is called. Where there is no terminal it does
-// so each time that plain has passed, if that is positive; width is 0 then.
-func (c *console) startProgress(plain time.Duration, line func(width int) string) *progress {
+// startProgress displays the text that line returns until finish is called. On a terminal, line gets the width available.
+// Otherwise line gets 0, and a line is printed at each plainInterval; if that is 0, nothing is printed.
+func (c *console) startProgress(plainInterval time.Duration, line func(width int) string) *progress {
 	p := &progress{c: c, line: line, done: make(chan struct{})}
-	interval := plain
+	interval := plainInterval
 	if c.errIsTerminal {
 		interval = redrawInterval
 		p.draw()
@@ -113,14 +114,14 @@ func (p *progress) draw() {
 		fmt.Fprintln(p.c.err, p.line(0))
 		return
 	}
-	line := []rune(p.line(p.c.width() - 1)) // in the last column some terminals begin a new line
+	line := []rune(p.line(p.c.width() - 1)) // some terminals wrap after the last column
 	line = line[:min(len(line), max(0, p.c.width()-1))]
-	// Blanks clear the rest of the line on every terminal.
+	// Overwrite the rest with blanks. Unlike an escape sequence, this works on every terminal.
 	fmt.Fprintf(p.c.err, "\r%s%s", string(line), strings.Repeat(" ", max(0, p.drawn-len(line))))
 	p.drawn = len(line)
 }
 
-// say writes a line that stays.
+// printLine clears the progress line and writes line to w.
 func (p *progress) printLine(w io.Writer, line string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -135,7 +136,7 @@ func (p *progress) clearLocked() {
 	}
 }
 
-// end takes the line away.
+// finish stops the display and clears the progress line.
 func (p *progress) finish() {
 	close(p.done)
 	p.wg.Wait()
@@ -144,19 +145,19 @@ func (p *progress) finish() {
 	p.clearLocked()
 }
 
-// bar returns a bar that shows how much of all is done, and which part that is. It takes a third of the width.
-func formatBar(width int, done, all int64) string {
-	part := 1.0
-	if done < all {
-		part = float64(done) / float64(all)
+// formatBar returns a progress bar and a percentage, which together take a third of width.
+func formatBar(width int, done, total int64) string {
+	fraction := 1.0
+	if done < total {
+		fraction = float64(done) / float64(total)
 	}
 	n := max(width/3-7, 5)
-	full := int(part * float64(n))
-	return fmt.Sprintf("[%s%s] %3.0f%%", strings.Repeat("#", full), strings.Repeat("-", n-full), math.Floor(part*100))
+	full := int(fraction * float64(n))
+	return fmt.Sprintf("[%s%s] %3.0f%%", strings.Repeat("#", full), strings.Repeat("-", n-full), math.Floor(fraction*100))
 }
 
-// shown returns a name as it can be shown to a person: quoted if there is anything in it that a terminal would not simply
-// show.
+// quoteName returns a file or provider name for display. It quotes the name if it is empty, begins or ends with a space,
+// or contains unprintable characters, which could be escape sequences for the terminal.
 func quoteName(name string) string {
 	if name == "" || name != strings.TrimSpace(name) || escapeUnprintable(name) != name {
 		return strconv.Quote(name)
@@ -164,7 +165,7 @@ func quoteName(name string) string {
 	return name
 }
 
-// clean returns a text without what a terminal would not simply show.
+// escapeUnprintable returns text with unprintable characters and invalid UTF-8 replaced by Go escapes such as \x1b.
 func escapeUnprintable(text string) string {
 	var b strings.Builder
 	for i, r := range text {
@@ -179,7 +180,7 @@ func escapeUnprintable(text string) string {
 	return b.String()
 }
 
-// number returns n in groups of three digits.
+// formatCount returns n with commas between groups of three digits.
 func formatCount[T int | int64](n T) string {
 	s := strconv.FormatInt(int64(n), 10)
 	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
@@ -188,7 +189,7 @@ func formatCount[T int | int64](n T) string {
 	return s
 }
 
-// many returns n and the word for it.
+// pluralize returns n followed by the matching form of a noun.
 func pluralize[T int | int64](n T, one, more string) string {
 	if n == 1 {
 		return "1 " + one
@@ -198,7 +199,7 @@ func pluralize[T int | int64](n T, one, more string) string {
 
 func countFiles[T int | int64](n T) string { return pluralize(n, "file", "files") }
 
-// amount returns n bytes in the unit that suits a person.
+// formatBytes returns a number of bytes with one decimal and a binary unit, such as "1.5 MiB".
 func formatBytes(n int64) string {
 	const units = "KMGTPE"
 	if n < 1<<10 {
@@ -212,7 +213,7 @@ func formatBytes(n int64) string {
 	return fmt.Sprintf("%.1f %ciB", v, units[i])
 }
 
-// when returns a time, and how long ago that was.
+// formatTime returns t in the local time zone, and its age.
 func formatTime(t, now time.Time) string {
 	return t.Local().Format("2006-01-02 15:04:05") + " (" + formatAge(now.Sub(t)) + ")"
 }
@@ -231,9 +232,10 @@ func formatAge(d time.Duration) string {
 	return pluralize(int(d/(24*time.Hour)), "day", "days") + " ago"
 }
 
-// A byteCount is a flag that is a number of bytes, with a unit if one likes.
+// A byteCount is the value of a flag: a number of bytes with an optional unit.
 type byteCount int64
 
+// byteUnits holds the units in upper case. As in GNU tools, "M" and "MiB" are binary and "MB" is decimal.
 var byteUnits = map[string]float64{
 	"": 1, "B": 1,
 	"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40,
@@ -241,15 +243,15 @@ var byteUnits = map[string]float64{
 	"KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12,
 }
 
-const byteHelp = "as in 1000, 2GB (10^9 bytes each), 500MiB or 500M (2^20 each)"
+const byteHelp = "such as 1000, 2GB (decimal) or 500MiB (binary, same as 500M)"
 
 func (b *byteCount) Set(s string) error {
 	digits := strings.TrimRight(strings.TrimSpace(s), "BKMGTibkmgt ")
 	unit, ok := byteUnits[strings.ToUpper(strings.TrimSpace(strings.TrimSpace(s)[len(digits):]))]
 	v, err := strconv.ParseFloat(digits, 64)
-	// Nothing but digits and a point: ParseFloat knows "Inf", "0x1p3" and "1_0" too.
+	// Accept digits and a point only. ParseFloat also accepts "Inf", "0x1p3" and "1_0".
 	if strings.Trim(digits, "0123456789.") != "" || err != nil || !ok || v*unit >= 1<<62 {
-		return fmt.Errorf("a number of bytes is needed, %s", byteHelp)
+		return fmt.Errorf("must be a number of bytes, %s", byteHelp)
 	}
 	*b = byteCount(v * unit)
 	return nil
@@ -264,7 +266,7 @@ func (b *byteCount) String() string {
 
 func (b *byteCount) Type() string { return "BYTES" }
 
-// A choice is a flag with a few names as its values, which stand for 0, 1, and so on.
+// A choice is the value of a flag that takes one of a few names. The index of the name is stored in value.
 type choice[T ~uint8] struct {
 	value *T
 	names []string
@@ -277,7 +279,7 @@ func (c choice[T]) Set(s string) error {
 	}
 	i := slices.Index(c.names, s)
 	if i < 0 {
-		return fmt.Errorf("it must be %s", strings.Join(c.names, " or "))
+		return fmt.Errorf("must be %s", strings.Join(c.names, " or "))
 	}
 	*c.value = T(i)
 	return nil
@@ -293,17 +295,17 @@ func (c choice[T]) String() string {
 func (c choice[T]) Type() string { return strings.Join(c.names, "|") }
 
 var (
-	fits    = []string{"contain", "cover"} // by thumbcache.Fit
-	formats = []string{"jpeg", "png"}      // by thumbcache.Format
+	fits    = []string{"contain", "cover"} // indexed by thumbcache.Fit
+	formats = []string{"jpeg", "png"}      // indexed by thumbcache.Format
 )
 
-// choose adds a flag that is a choice.
+// addChoiceFlag adds a flag that takes one of names, with completion.
 func addChoiceFlag[T ~uint8](cmd *cobra.Command, value *T, name string, names []string, usage string) {
 	cmd.Flags().Var(choice[T]{value, names}, name, usage)
-	_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp)) // it fails only for no flag
+	_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp)) // fails only for an unknown flag
 }
 
-// completeFolder completes the first argument by folders and nothing else.
+// completeFolderArg completes the first argument with folder names, and the others with nothing.
 func completeFolderArg(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	if len(args) == 0 {
 		return nil, cobra.ShellCompDirectiveFilterDirs
@@ -311,18 +313,19 @@ func completeFolderArg(_ *cobra.Command, args []string, _ string) ([]string, cob
 	return nil, cobra.ShellCompDirectiveNoFileComp
 }
 
-func addJSONFlag(cmd *cobra.Command, asked *bool) {
-	cmd.Flags().BoolVar(asked, "json", false, "write one JSON document instead, as in the example")
+func addJSONFlag(cmd *cobra.Command, value *bool) {
+	cmd.Flags().BoolVar(value, "json", false, "print the result as one JSON document, as in the example")
 }
 
-// openStore opens a folder of thumbnails to look after it. A folder that is none is left as it is.
+// openStore opens an existing thumbnail folder for maintenance. It never creates one, and returns an error for a folder
+// that holds other things.
 func openStore(dir string) (*store.Store, error) {
 	s, err := store.Existing(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("there is no folder %s", quoteName(dir))
+		return nil, fmt.Errorf("folder %s does not exist", quoteName(dir))
 	case errors.Is(err, store.ErrForeign):
-		return nil, fmt.Errorf("%s is not a folder of thumbnails", quoteName(dir))
+		return nil, fmt.Errorf("%s is not a thumbnail folder", quoteName(dir))
 	}
 	return s, err
 }

@@ -35,35 +35,35 @@ type explainOptions struct {
 	asJSON   bool
 }
 
-// An explanation is all that can be told of one thumbnail.
+// An explainResult describes one thumbnail: what is stored for it, and whether a cache would use that.
 type explainResult struct {
 	Provider  string      `json:"provider,omitempty"`
 	Path      string      `json:"path,omitempty"`
 	Thumbnail *fileFacts  `json:"thumbnail,omitempty"`  // the file of the thumbnail
-	NoPicture *fileFacts  `json:"no_picture,omitempty"` // the note that there is no picture, if there is one
-	Others    []string    `json:"others,omitempty"`     // more files of the same source
-	Media     *mediaFacts `json:"media,omitempty"`      // what --media finds
+	NoPicture *fileFacts  `json:"no_picture,omitempty"` // the record that there is no picture, if there is one
+	Others    []string    `json:"others,omitempty"`     // other thumbnails of the same source
+	Media     *mediaFacts `json:"media,omitempty"`      // the result of --media
 }
 
-// fileFacts is what is to be told of one file.
+// fileFacts describes one stored file.
 type fileFacts struct {
 	File    string      `json:"file"`
 	Stored  bool        `json:"stored"`
 	Bytes   int64       `json:"bytes,omitempty"`
 	Used    *time.Time  `json:"used,omitempty"`
-	Damage  string      `json:"damage,omitempty"` // why the file says nothing
+	Damage  string      `json:"damage,omitempty"` // why the content of the file cannot be trusted
 	Content *entryFacts `json:"says,omitempty"`
-	Usable  bool        `json:"good"`              // a cache uses it, as far as is known
-	WhyNot  []string    `json:"why_not,omitempty"` // if it does not
+	Usable  bool        `json:"good"`              // a cache would serve it
+	WhyNot  []string    `json:"why_not,omitempty"` // reasons if Usable is false
 
 	entry *store.Entry
 }
 
-// entryFacts is what a file says of itself.
+// entryFacts is the metadata in a stored file.
 type entryFacts struct {
 	Provider string      `json:"provider"`
 	Path     string      `json:"path"`
-	Holds    string      `json:"holds"` // picture, or why there is none
+	Holds    string      `json:"holds"` // "picture", or the cause why there is none
 	Kind     *kind       `json:"kind,omitempty"`
 	Width    int         `json:"width,omitempty"`
 	Height   int         `json:"height,omitempty"`
@@ -76,14 +76,14 @@ type entryFacts struct {
 	Source   *stampFacts `json:"source"`
 }
 
-// stampFacts is a state of the source.
+// stampFacts is a thumbcache.Stamp in JSON: it identifies one version of a source.
 type stampFacts struct {
 	Size    int64     `json:"size"`
 	ModTime time.Time `json:"mod_time"`
 	Tag     string    `json:"tag,omitempty"`
 }
 
-// mediaFact is what there is at the source now.
+// mediaFacts describes the source as it is now, and the result of making its thumbnail.
 type mediaFacts struct {
 	Error  string       `json:"error,omitempty"` // why there is no thumbnail
 	Width  int          `json:"width,omitempty"` // of the thumbnail
@@ -92,10 +92,11 @@ type mediaFacts struct {
 	Source *stampFacts  `json:"source,omitempty"`
 	Stages []stageFacts `json:"stages"`
 
-	isGone bool // for sure
-	entry  *store.Entry
+	isGone bool         // the source does not exist; false if it merely cannot be reached
+	entry  *store.Entry // what a cache of this build stores now; nil if it stores nothing
 }
 
+// stageFacts is the duration of one step, as reported to thumbcache.Observer.Stage.
 type stageFacts struct {
 	Stage   string  `json:"stage"`
 	Seconds float64 `json:"seconds"`
@@ -106,14 +107,16 @@ func explainCommand(c *console) *cobra.Command {
 	var o explainOptions
 	cmd := &cobra.Command{
 		Use:   "explain [DIR] PROVIDER PATH SIZE | FILE",
-		Short: "Tell what is stored of one thumbnail, and whether it is used",
-		Long: "Tell what is stored of one thumbnail in a folder of thumbnails: of which source, in which state of it, made how and\n" +
-			"when, and why it would or would not be used. With --media, the folder that PROVIDER serves, the source is looked at\n" +
-			"too, and its picture is extracted once more to tell what is found and how long each step takes; DIR may be left out\n" +
-			"then if it is where 'thumbcache serve' keeps the thumbnails of that folder.\n" +
-			"Of a single FILE it tells what that says of itself.\n\n" +
-			"A server with a Quality, MaxSize or FailureTTL of its own is explained with --quality, --max-size and --failure-ttl;\n" +
-			"one with Sizes stores only those.",
+		Short: "Show what is stored for a thumbnail, and whether it would be used",
+		Long: "Show what is stored for a thumbnail: its source, when and how it was made, and\n" +
+			"whether it would be used.\n\n" +
+			"With --media, the folder that PROVIDER serves, explain also checks whether the\n" +
+			"source has changed. It then makes the thumbnail again, without changing DIR, and\n" +
+			"shows the result and the duration of each step. DIR may be omitted if it is the\n" +
+			"default thumbnail folder of 'thumbcache serve' for that media folder.\n\n" +
+			"With a single FILE, explain shows the metadata in that file.\n\n" +
+			"If the server sets Quality, MaxSize or FailureTTL, pass the same values with\n" +
+			"--quality, --max-size and --failure-ttl. If it sets Sizes, SIZE must be one of them.",
 		Example: `  thumbcache explain /var/cache/thumbs library "Artist/01.flac" 320
   thumbcache explain /var/cache/thumbs library "Artist/01.flac" 320 --fit cover --media ~/Music
   thumbcache explain library "Artist/01.flac" 320 --media ~/Music
@@ -130,15 +133,15 @@ func explainCommand(c *console) *cobra.Command {
 		Args: func(_ *cobra.Command, args []string) error {
 			switch n := len(args); {
 			case n != 1 && n != 3 && n != 4:
-				return fmt.Errorf("it takes DIR PROVIDER PATH SIZE, or FILE; there are %d arguments", n)
+				return fmt.Errorf("expected DIR PROVIDER PATH SIZE, or FILE, but got %d arguments", n)
 			case n == 3 && o.media == "":
-				return errors.New("without DIR it takes --media, the folder that is served")
+				return errors.New("without DIR, --media is required")
 			}
 			return nil
 		},
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
 			if len(args) == 0 {
-				return nil, cobra.ShellCompDirectiveDefault // a folder or a file
+				return nil, cobra.ShellCompDirectiveDefault // files and folders
 			}
 			return completeSourceArgs(cmd, args, begun)
 		},
@@ -154,12 +157,12 @@ func explainCommand(c *console) *cobra.Command {
 			return nil
 		},
 	}
-	addChoiceFlag(cmd, &o.fit, "fit", fits, "as requested")
-	addChoiceFlag(cmd, &o.format, "format", formats, "as requested")
-	cmd.Flags().StringVar(&o.media, "media", "", "folder that PROVIDER serves")
-	cmd.Flags().IntVar(&o.quality, "quality", 85, "Config.Quality of the server")
-	cmd.Flags().IntVar(&o.maxSize, "max-size", 2048, "Config.MaxSize of the server")
-	cmd.Flags().DurationVar(&o.failures, "failure-ttl", 10*time.Minute, "Config.FailureTTL of the server")
+	addChoiceFlag(cmd, &o.fit, "fit", fits, "fit of the request")
+	addChoiceFlag(cmd, &o.format, "format", formats, "format of the request")
+	cmd.Flags().StringVar(&o.media, "media", "", "media folder that PROVIDER serves")
+	cmd.Flags().IntVar(&o.quality, "quality", 85, "the server's Config.Quality")
+	cmd.Flags().IntVar(&o.maxSize, "max-size", 2048, "the server's Config.MaxSize")
+	cmd.Flags().DurationVar(&o.failures, "failure-ttl", 10*time.Minute, "the server's Config.FailureTTL")
 	_ = cmd.MarkFlagDirname("media")
 	addJSONFlag(cmd, &o.asJSON)
 	return cmd
@@ -183,13 +186,13 @@ func explain(ctx context.Context, args []string, o explainOptions) (*explainResu
 	if err != nil || req.Provider == "" {
 		return x, err
 	}
-	// What a cache of this build would store tells the recipe, by which any picture is made.
+	// The settings are the same for every source. To learn those of this build, let a cache store a tiny picture.
 	recipe, err := makeTrial(ctx, pixelProvider{}, req, o)
 	if err != nil {
 		return nil, err
 	}
 	if recipe.entry == nil {
-		return nil, errors.New("nothing can be stored in the folder for temporary files")
+		return nil, errors.New("cannot store a thumbnail in the temporary folder of the system")
 	}
 	if o.media != "" {
 		if x.Media, err = makeTrial(ctx, thumbcache.Files(o.media), req, o); err != nil {
@@ -206,7 +209,7 @@ func explain(ctx context.Context, args []string, o explainOptions) (*explainResu
 	return x, nil
 }
 
-// look reads what is stored, and returns the request that it would answer.
+// readStored returns what is stored for the thumbnail that args name, and the request that it answers.
 func readStored(args []string, o explainOptions) (*explainResult, thumbcache.Request, error) {
 	if len(args) == 1 {
 		return readStoredFile(args[0])
@@ -217,7 +220,7 @@ func readStored(args []string, o explainOptions) (*explainResult, thumbcache.Req
 	}
 	var err error
 	if req.Size, err = strconv.Atoi(args[3]); err != nil || req.Size < 0 {
-		return nil, req, usageError{fmt.Errorf("SIZE is a number of pixels, and %q is none", args[3])}
+		return nil, req, usageError{fmt.Errorf("SIZE must be a number of pixels, not %q", args[3])}
 	}
 	s, err := openStore(args[0])
 	if err != nil {
@@ -234,9 +237,9 @@ func readStored(args []string, o explainOptions) (*explainResult, thumbcache.Req
 	for _, f := range stored {
 		switch {
 		case f.Name == picture.Name:
-			x.Thumbnail = factsOf(s, f)
+			x.Thumbnail = readFacts(s, f)
 		case f.Name == none.Name:
-			x.NoPicture = factsOf(s, f)
+			x.NoPicture = readFacts(s, f)
 		case !f.Temp:
 			x.Others = append(x.Others, f.Folder+"/"+f.Name)
 		}
@@ -249,10 +252,10 @@ func readStored(args []string, o explainOptions) (*explainResult, thumbcache.Req
 	return x, req, nil
 }
 
-// maxSealed is more than any file of ours has.
+// maxFileSize bounds the memory that reading a FILE takes, in bytes. No thumbnail is as large.
 const maxFileSize = 128 << 20
 
-// lookAtFile is look for a single file, wherever it lies.
+// readStoredFile is readStored for a single file, which need not be in a thumbnail folder.
 func readStoredFile(name string) (*explainResult, thumbcache.Request, error) {
 	var req thumbcache.Request
 	info, err := os.Stat(name)
@@ -260,7 +263,7 @@ func readStoredFile(name string) (*explainResult, thumbcache.Request, error) {
 		return nil, req, err
 	}
 	if info.IsDir() {
-		return nil, req, usageError{fmt.Errorf("%s is a folder: which PROVIDER, PATH and SIZE?", quoteName(name))}
+		return nil, req, usageError{fmt.Errorf("%s is a folder, so PROVIDER, PATH and SIZE are required", quoteName(name))}
 	}
 	real, err := filepath.EvalSymlinks(name)
 	if err != nil {
@@ -279,7 +282,7 @@ func readStoredFile(name string) (*explainResult, thumbcache.Request, error) {
 		return x, req, nil
 	}
 	if at := store.FileOf(&e.Key); at.Name != filepath.Base(real) || at.Folder != filepath.Base(filepath.Dir(real)) {
-		f.WhyNot = append(f.WhyNot, "its place and name would be "+at.Folder+"/"+at.Name)
+		f.WhyNot = append(f.WhyNot, "a cache would look for it in "+at.Folder+"/"+at.Name)
 	}
 	x.Provider, x.Path = e.Key.Provider, e.Key.Path
 	req = thumbcache.Request{Provider: e.Key.Provider, Path: e.Key.Path, Size: e.Key.Size}
@@ -297,18 +300,19 @@ func readStoredFile(name string) (*explainResult, thumbcache.Request, error) {
 	return x, req, nil
 }
 
-func factsOf(s *store.Store, file store.File) *fileFacts {
+// readFacts reads and describes one file of a thumbnail folder.
+func readFacts(s *store.Store, file store.File) *fileFacts {
 	f := &fileFacts{File: file.Folder + "/" + file.Name, Stored: true, Bytes: file.Size, Used: &file.Used}
 	f.setContent(s.Read(file))
 	return f
 }
 
-// tell adds what reading the file came to.
+// setContent sets the result of reading the file: an entry, or the error that explains why there is none.
 func (f *fileFacts) setContent(e *store.Entry, err error) {
 	f.entry = e
 	switch {
 	case errors.Is(err, store.ErrOtherVersion):
-		f.Damage = "another version of thumbcache wrote it, in another format"
+		f.Damage = "it was written by another version of thumbcache, in another format"
 	case err != nil:
 		f.Damage = err.Error()
 	}
@@ -336,6 +340,7 @@ func (f *fileFacts) setContent(e *store.Entry, err error) {
 	}
 }
 
+// boolIndex returns 1 for true and 0 for false, to index fits and formats.
 func boolIndex(b bool) int {
 	if b {
 		return 1
@@ -345,7 +350,8 @@ func boolIndex(b bool) int {
 
 func sourceOf(e *store.Entry) *stampFacts { return &stampFacts{e.Size, e.ModTime, e.Tag} }
 
-// tryOut makes one thumbnail in a cache of its own, and tells what came of it and what that cache stored.
+// makeTrial makes a thumbnail in a temporary cache with the server's settings, and describes the source, the result and
+// what that cache has stored.
 func makeTrial(ctx context.Context, media thumbcache.Provider, req thumbcache.Request, o explainOptions) (*mediaFacts, error) {
 	dir, err := os.MkdirTemp("", "thumbcache-explain-")
 	if err != nil {
@@ -361,7 +367,7 @@ func makeTrial(ctx context.Context, media thumbcache.Provider, req thumbcache.Re
 		MaxSize:   o.maxSize,
 		FolderArt: folderArt,
 		Observer: &thumbcache.Observer{Stage: func(_, _, stage string, took time.Duration, err error) {
-			if stage == "queue" || stage == "store" { // of this cache they tell nothing
+			if stage == "queue" || stage == "store" { // say nothing about the server: this cache has no queue and its own disk
 				return
 			}
 			mu.Lock()
@@ -381,29 +387,19 @@ func makeTrial(ctx context.Context, media thumbcache.Provider, req thumbcache.Re
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	cache.Close() // now all is stored
+	cache.Close() // completes the write in the background
 	if err != nil {
 		m.Error = describeError(err)
 		m.isGone = errors.Is(err, fs.ErrNotExist)
 	} else {
 		m.Width, m.Height, m.Bytes = t.Width, t.Height, len(t.Data)
 	}
-	s, err := store.Existing(dir)
-	if err != nil {
+	if m.entry, err = readTrialEntry(dir, req); err != nil {
 		return nil, err
 	}
-	defer s.Close()
-	stored, err := s.Source(req.Provider, req.Path)
-	if err != nil {
-		return nil, err
-	}
-	for _, f := range stored {
-		if e, err := s.Read(f); err == nil {
-			m.entry = e
-			m.Source = sourceOf(e)
-		}
-	}
-	if m.entry == nil && !m.isGone {
+	if m.entry != nil {
+		m.Source = sourceOf(m.entry)
+	} else if !m.isGone {
 		if stamp, err := media.Stat(ctx, req.Path); err == nil {
 			m.Source = &stampFacts{stamp.Size, stamp.ModTime, stamp.Tag}
 		}
@@ -411,7 +407,26 @@ func makeTrial(ctx context.Context, media thumbcache.Provider, req thumbcache.Re
 	return m, nil
 }
 
-// A speck is a provider of one picture of one pixel.
+// readTrialEntry returns what the cache of a trial has stored in dir, or nil if it has stored nothing.
+func readTrialEntry(dir string, req thumbcache.Request) (entry *store.Entry, err error) {
+	s, err := store.Existing(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	files, err := s.Source(req.Provider, req.Path)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range files {
+		if e, err := s.Read(f); err == nil {
+			entry = e
+		}
+	}
+	return entry, nil
+}
+
+// A pixelProvider is a provider whose only source is an image of one pixel.
 type pixelProvider struct{}
 
 func (pixelProvider) Stat(context.Context, string) (thumbcache.Stamp, error) {
@@ -421,53 +436,54 @@ func (pixelProvider) Stat(context.Context, string) (thumbcache.Stamp, error) {
 func (pixelProvider) Open(context.Context, string) (*thumbcache.Source, error) {
 	var b bytes.Buffer
 	err := png.Encode(&b, image.NewGray(image.Rect(0, 0, 1, 1)))
-	return thumbcache.BytesSource("speck", thumbcache.Stamp{Size: 1}, b.Bytes()), err
+	return thumbcache.BytesSource("pixel", thumbcache.Stamp{Size: 1}, b.Bytes()), err
 }
 
-// outdated tells why a cache of this build would not use what is stored, whatever its source is like.
-func checkRecipe(e, recipe *store.Entry, o explainOptions) (why []string) {
+// checkRecipe returns the reasons why a cache of this build would not use e, regardless of its source.
+func checkRecipe(e, recipe *store.Entry, o explainOptions) (reasons []string) {
 	if e.Pipeline != recipe.Pipeline {
-		why = append(why, fmt.Sprintf("its recipe is version %d, and that of this build is %d", e.Pipeline, recipe.Pipeline))
+		reasons = append(reasons, fmt.Sprintf("it was made by version %d of the pipeline; this build has version %d", e.Pipeline, recipe.Pipeline))
 	}
 	if e.Key.None {
 		switch age := time.Since(e.Made); {
 		case age < 0:
-			why = append(why, "it is from the future: a clock was wrong")
+			reasons = append(reasons, "its time is in the future, so a clock was wrong")
 		case age >= o.failures:
-			why = append(why, "it is older than "+o.failures.String()+" (FailureTTL), so the next request tries again")
+			reasons = append(reasons, "it is older than "+o.failures.String()+" (--failure-ttl), so the next request tries again")
 		}
-		return why
+		return reasons
 	}
 	if e.Quality != recipe.Quality {
-		why = append(why, fmt.Sprintf("it was made with quality %d, and would be made with %d (--quality)", e.Quality, recipe.Quality))
+		reasons = append(reasons, fmt.Sprintf("it was made with quality %d; the server uses %d (--quality)", e.Quality, recipe.Quality))
 	}
 	if e.Limit != recipe.Limit {
-		why = append(why, fmt.Sprintf("it was limited to %d px, and would be to %d (--max-size)", e.Limit, recipe.Limit))
+		reasons = append(reasons, fmt.Sprintf("it was limited to %d px; the server's limit is %d px (--max-size)", e.Limit, recipe.Limit))
 	}
-	return why
+	return reasons
 }
 
-// artTag begins what the state of the pictures beside a source adds to its tag, where they were considered.
+// artTagSeparator separates the tag of a source from what thumbcache adds to it: the stamps of the cover images in its
+// folder, if they were considered.
 const artTagSeparator = "\x00art"
 
-// changed tells why the source is no longer the one that e is of.
+// checkSource returns the reasons why e does not match the present state of its source.
 func checkSource(e *store.Entry, m *mediaFacts) []string {
 	switch {
-	case m == nil || !m.isGone && m.Source == nil: // one that cannot be reached changes nothing
+	case m == nil || !m.isGone && m.Source == nil: // a cache keeps serving while the source cannot be reached
 		return nil
 	case m.isGone:
-		return []string{"the source does not exist any more: " + m.Error}
+		return []string{"the source no longer exists: " + m.Error}
 	}
 	now := *m.Source
-	old, oldArt, art := strings.Cut(e.Tag, artTagSeparator)
-	tag, newArt, artNow := strings.Cut(now.Tag, artTagSeparator)
+	oldTag, oldArt, hadArt := strings.Cut(e.Tag, artTagSeparator)
+	newTag, newArt, hasArt := strings.Cut(now.Tag, artTagSeparator)
 	switch {
-	case now.Size != e.Size || !now.ModTime.Equal(e.ModTime) || tag != old:
+	case now.Size != e.Size || !now.ModTime.Equal(e.ModTime) || newTag != oldTag:
 		return []string{"the source has changed"}
-	case art && artNow && oldArt != newArt:
-		return []string{"the pictures beside the source have changed"}
+	case hadArt && hasArt && oldArt != newArt:
+		return []string{"the cover images in the folder of the source have changed"}
 	case e.Key.None && m.entry != nil && m.entry.Key.None && m.entry.FFmpeg != e.FFmpeg:
-		return []string{"it was noted with another ffmpeg than there is now"}
+		return []string{"it was recorded with another version of ffmpeg than is installed now"}
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ func (x *explainResult) print(c *console, now time.Time) {
 		f.print(c, now, x)
 	}
 	if len(x.Others) > 0 {
-		fmt.Fprintln(c.out, "\nAlso stored of the same source:")
+		fmt.Fprintln(c.out, "\nOther thumbnails of the same source:")
 		for _, name := range x.Others {
 			k, _ := parseKind(name)
 			fmt.Fprintf(c.out, "  %-20s %s\n", k, name)
@@ -29,7 +29,7 @@ func (x *explainResult) print(c *console, now time.Time) {
 	}
 }
 
-// row prints one fact.
+// printRow prints one line of a two-column table.
 func printRow(c *console, label, format string, args ...any) {
 	fmt.Fprintf(c.out, "%-10s %s\n", label, fmt.Sprintf(format, args...))
 }
@@ -37,61 +37,65 @@ func printRow(c *console, label, format string, args ...any) {
 func (f *fileFacts) print(c *console, now time.Time, x *explainResult) {
 	printRow(c, "File", "%s", quoteName(f.File))
 	if !f.Stored {
-		printRow(c, "", "is not there: nothing is stored")
+		printRow(c, "", "not stored")
 		return
 	}
 	printRow(c, "", "%s, last used %s", formatBytes(f.Bytes), formatTime(*f.Used, now))
-	if e := f.Content; e != nil {
-		printRow(c, "Of", "%s in %s", quoteName(e.Path), quoteName(e.Provider))
-		if e.Kind == nil {
-			printRow(c, "Holds", "%s", describeCause(e.Holds))
-		} else {
-			printRow(c, "Holds", "a picture of %d x %d, for a request of %s", e.Width, e.Height, e.Kind)
-		}
-		recipe := fmt.Sprintf("version %d", e.Pipeline)
-		if e.Quality > 0 {
-			recipe += fmt.Sprintf(", quality %d", e.Quality)
-		}
-		if e.Limit > 0 {
-			recipe += fmt.Sprintf(", limited to %d px", e.Limit)
-		}
-		printRow(c, "Recipe", "%s", recipe)
-		if e.FFmpeg != "" {
-			printRow(c, "", "as ffmpeg %s found it", quoteName(e.FFmpeg))
-		}
-		printRow(c, "Made", "%s", formatTime(e.Made, now))
-		printRow(c, "Source", "%s", e.Source)
-		if e.Version != "" {
-			printRow(c, "", "which the server called version %s", quoteName(e.Version))
-		}
+	if f.Content != nil {
+		f.Content.print(c, now)
 	}
 	switch {
 	case f.Damage != "":
-		printRow(c, "Used", "no: %s", escapeUnprintable(f.Damage))
+		printRow(c, "Usable", "no: %s", escapeUnprintable(f.Damage))
 	case len(f.WhyNot) > 0:
-		printRow(c, "Used", "no: %s", strings.Join(f.WhyNot, "\n"+strings.Repeat(" ", 15)))
+		printRow(c, "Usable", "no: %s", strings.Join(f.WhyNot, "\n"+strings.Repeat(" ", 15)))
 	case x.Media == nil:
-		printRow(c, "Used", "yes, as long as the source is as it was (--media looks at it)")
+		printRow(c, "Usable", "yes, unless the source has changed (use --media to check)")
 	case x.Media.Source == nil:
-		printRow(c, "Used", "yes, since the source cannot be reached and may be as it was")
+		printRow(c, "Usable", "yes, because the source cannot be reached to check for changes")
 	default:
-		printRow(c, "Used", "yes, the source is as it was")
+		printRow(c, "Usable", "yes, the source is unchanged")
+	}
+}
+
+func (e *entryFacts) print(c *console, now time.Time) {
+	printRow(c, "Source", "%s in %s", quoteName(e.Path), quoteName(e.Provider))
+	printRow(c, "", "%s", e.Source)
+	if e.Version != "" {
+		printRow(c, "", "requested as version %s", quoteName(e.Version))
+	}
+	if e.Kind == nil {
+		printRow(c, "Content", "%s", describeCause(e.Holds))
+	} else {
+		printRow(c, "Content", "picture of %d x %d, requested as %s", e.Width, e.Height, e.Kind)
+	}
+	recipe := fmt.Sprintf("pipeline version %d", e.Pipeline)
+	if e.Quality > 0 {
+		recipe += fmt.Sprintf(", quality %d", e.Quality)
+	}
+	if e.Limit > 0 {
+		recipe += fmt.Sprintf(", limited to %d px", e.Limit)
+	}
+	printRow(c, "Made", "%s", formatTime(e.Made, now))
+	printRow(c, "", "%s", recipe)
+	if e.FFmpeg != "" {
+		printRow(c, "", "ffmpeg %s", quoteName(e.FFmpeg))
 	}
 }
 
 func (s *stampFacts) String() string {
-	text := fmt.Sprintf("%s bytes, changed %s", formatCount(s.Size), s.ModTime.Local().Format("2006-01-02 15:04:05.999999999"))
+	text := fmt.Sprintf("%s bytes, modified %s", formatCount(s.Size), s.ModTime.Local().Format("2006-01-02 15:04:05.999999999"))
 	if s.Size == 0 && s.ModTime.IsZero() {
-		text = "known by its tag"
+		text = "no size or time"
 	}
 	tag, art, hasArt := strings.Cut(s.Tag, artTagSeparator)
 	if tag != "" {
 		text += ", tag " + quoteName(tag)
 	}
-	if n := strings.Count(art, "\x00") / 4; n > 0 {
-		text += ", with " + pluralize(n, "picture", "pictures") + " beside it"
+	if n := strings.Count(art, "\x00") / 4; n > 0 { // four fields per image
+		text += ", " + pluralize(n, "cover image", "cover images") + " in its folder"
 	} else if hasArt {
-		text += ", without a picture beside it"
+		text += ", no cover image in its folder"
 	}
 	return text
 }
@@ -101,9 +105,9 @@ func (m *mediaFacts) print(c *console) {
 		printRow(c, "Source now", "%s", m.Source)
 	}
 	if m.Error != "" {
-		printRow(c, "Tried now", "no thumbnail: %s", m.Error)
+		printRow(c, "Result now", "no thumbnail: %s", m.Error)
 	} else {
-		printRow(c, "Tried now", "a thumbnail of %d x %d, %s", m.Width, m.Height, formatBytes(int64(m.Bytes)))
+		printRow(c, "Result now", "thumbnail of %d x %d, %s", m.Width, m.Height, formatBytes(int64(m.Bytes)))
 	}
 	for _, s := range m.Stages {
 		text := ""

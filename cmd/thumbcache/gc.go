@@ -14,7 +14,7 @@ import (
 	"github.com/thumbcache/thumbcache/internal/store"
 )
 
-// What gc came to.
+// A gcResult counts what gc has removed and kept.
 type gcResult struct {
 	Dir         string `json:"dir"`
 	MaxBytes    int64  `json:"max_bytes"`
@@ -31,9 +31,10 @@ func gcCommand(c *console) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "gc DIR --max-bytes N",
-		Short: "Remove the thumbnails used longest ago until the rest fits",
-		Long: "Remove the thumbnails used longest ago until no more than N bytes are left. A cache keeps to its limit by itself;\n" +
-			"this is for a limit that has become smaller, or for a folder that no server uses any more.",
+		Short: "Shrink a thumbnail folder to a size limit",
+		Long: "Remove the least recently used thumbnails until DIR holds at most N bytes.\n\n" +
+			"A running cache enforces its own limit. Use gc after lowering that limit, or for\n" +
+			"a folder that no server uses any more.",
 		Example: `  thumbcache gc /var/cache/thumbs --max-bytes 500MiB
   thumbcache gc /var/cache/thumbs --max-bytes 2GB --dry-run
   thumbcache gc /var/cache/thumbs --max-bytes 1000 --json
@@ -43,7 +44,7 @@ func gcCommand(c *console) *cobra.Command {
 		ValidArgsFunction: completeFolderArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !cmd.Flags().Changed("max-bytes") {
-				return usageError{errors.New("how much may be left? --max-bytes is needed")}
+				return usageError{errors.New("--max-bytes is required")}
 			}
 			g := gcResult{Dir: args[0], MaxBytes: int64(limit), DryRun: dryRun}
 			err := g.evict(cmd.Context(), c)
@@ -57,12 +58,13 @@ func gcCommand(c *console) *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().Var(&limit, "max-bytes", "bytes that may be left, "+byteHelp)
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only tell what would be removed")
+	cmd.Flags().Var(&limit, "max-bytes", "number of bytes to keep at most, "+byteHelp)
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show what would be removed, but remove nothing")
 	addJSONFlag(cmd, &asJSON)
 	return cmd
 }
 
+// evict removes files, or only counts those that it would remove in a dry run.
 func (g *gcResult) evict(ctx context.Context, c *console) error {
 	s, err := openStore(g.Dir)
 	if err != nil {
@@ -75,7 +77,7 @@ func (g *gcResult) evict(ctx context.Context, c *console) error {
 	var removed, bytes atomic.Int64
 	p := c.startProgress(0, func(int) string {
 		if removed.Load() == 0 {
-			return "Looking for what was used longest ago"
+			return "Looking for the least recently used thumbnails"
 		}
 		return fmt.Sprintf("Removed %s, %s", countFiles(removed.Load()), formatBytes(bytes.Load()))
 	})
@@ -85,7 +87,7 @@ func (g *gcResult) evict(ctx context.Context, c *console) error {
 			removed.Add(1)
 			bytes.Add(f.Size)
 		})
-		// What a server writes just now is counted already, and can be removed when it is there.
+		// A file that a server is still writing counts toward the size, but can only be removed once it is complete.
 		if err == nil || ctx.Err() != nil || time.Since(start) > retryTimeout {
 			break
 		}
@@ -99,10 +101,11 @@ func (g *gcResult) evict(ctx context.Context, c *console) error {
 	return err
 }
 
-// patience is how long what cannot be removed is tried again.
+// retryTimeout limits how long gc retries when it could not remove enough. It is longer than a server takes to write a
+// thumbnail.
 const retryTimeout = 2 * time.Second
 
-// try works out what would be removed.
+// simulate computes what evict would remove.
 func (g *gcResult) simulate(ctx context.Context, s *store.Store) error {
 	type file struct {
 		size int64
@@ -128,15 +131,13 @@ func (g *gcResult) simulate(ctx context.Context, s *store.Store) error {
 }
 
 func (g *gcResult) print(c *console) {
-	did, rest := "Removed", "are left"
+	removed, left := "Removed", "left"
 	switch {
 	case g.Interrupted && g.DryRun:
-		return // nothing is known
+		return // the simulation has no result
 	case g.DryRun:
-		did, rest = "Would remove", "would be left"
+		removed, left = "Would remove", "would be left"
 	}
-	if g.Left.Files == 1 {
-		rest = map[string]string{"are left": "is left", "would be left": "would be left"}[rest]
-	}
-	fmt.Fprintf(c.out, "%s %s (%s); %s (%s) %s.\n", did, countFiles(g.Removed.Files), formatBytes(g.Removed.Bytes), countFiles(g.Left.Files), formatBytes(g.Left.Bytes), rest)
+	fmt.Fprintf(c.out, "%s %s (%s); %s (%s) %s.\n",
+		removed, countFiles(g.Removed.Files), formatBytes(g.Removed.Bytes), countFiles(g.Left.Files), formatBytes(g.Left.Bytes), left)
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/thumbcache/thumbcache"
 )
 
-// What get has made.
+// A getResult describes the file that get has written.
 type getResult struct {
 	File   string `json:"file"`
 	Output string `json:"output"`
@@ -34,9 +34,12 @@ func getCommand(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get FILE -o OUTPUT",
 		Short: "Make one thumbnail of one file",
-		Long: "Make one thumbnail of a song, picture or video, without any folder of thumbnails. OUTPUT is written whole or not at\n" +
-			"all; \"-\" is the standard output. Its extension says in which format, unless --format does.\n" +
-			"Of a folder, or a song without a cover, it is the cover.jpg (or the like) there.",
+		Long: "Make one thumbnail of a song, image or video, without using a thumbnail folder.\n\n" +
+			"OUTPUT is replaced only when the new picture is complete. \"-\" writes to\n" +
+			"standard output. The extension of OUTPUT selects the format, unless --format\n" +
+			"is given.\n\n" +
+			"If FILE is a folder, or a song without an embedded cover, get uses the cover\n" +
+			"image in that folder, such as cover.jpg.",
 		Example: `  thumbcache get song.flac -o cover.jpg
   thumbcache get film.mkv -o - --size 640 --fit cover | feh -
   thumbcache get photo.heic -o small.png --json
@@ -45,11 +48,11 @@ func getCommand(c *console) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case out == "":
-				return usageError{errors.New("where to? -o is needed, as in '-o cover.jpg' or '-o -'")}
+				return usageError{errors.New("-o is required, for example '-o cover.jpg' or '-o -'")}
 			case out == "-" && asJSON:
-				return usageError{errors.New("the picture and JSON cannot both go to the standard output")}
+				return usageError{errors.New("-o - and --json cannot be combined, because both write to standard output")}
 			case out == "-" && c.outIsTerminal:
-				return usageError{errors.New("a picture is nothing to write to a terminal: use '-o FILE', or a pipe")}
+				return usageError{errors.New("refusing to write a picture to a terminal; use '-o FILE' or a pipe")}
 			case req.Size < 0:
 				return usageError{errors.New("--size must not be negative")}
 			}
@@ -58,7 +61,7 @@ func getCommand(c *console) *cobra.Command {
 				case ext == ".png":
 					req.Format = thumbcache.PNG
 				case ext != ".jpg" && ext != ".jpeg" && out != "-":
-					return usageError{fmt.Errorf("which format? %s ends in neither .jpg nor .png, so --format is needed", quoteName(out))}
+					return usageError{fmt.Errorf("--format is required, because %s does not end in .jpg or .png", quoteName(out))}
 				}
 			}
 			t, err := makeOne(cmd.Context(), args[0], req)
@@ -80,19 +83,19 @@ func getCommand(c *console) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVarP(&out, "output", "o", "", "where to write it; - is the standard output")
-	cmd.Flags().IntVar(&req.Size, "size", 300, "longest edge in pixels; 0 is the original's")
-	addChoiceFlag(cmd, &req.Fit, "fit", fits, "the whole picture, or its centre as a square")
-	addChoiceFlag(cmd, &req.Format, "format", formats, "by default what the extension of OUTPUT says, else jpeg")
+	cmd.Flags().StringVarP(&out, "output", "o", "", "file to write; - is standard output")
+	cmd.Flags().IntVar(&req.Size, "size", 300, "longest edge in pixels; 0 keeps the original size")
+	addChoiceFlag(cmd, &req.Fit, "fit", fits, "contain: the whole picture; cover: a square cropped from its center")
+	addChoiceFlag(cmd, &req.Format, "format", formats, "output format; if not given, the extension of OUTPUT decides")
 	addJSONFlag(cmd, &asJSON)
 	return cmd
 }
 
-// getOne makes a thumbnail of a file, or of a folder that has a picture.
+// makeOne returns a thumbnail of a file, or of a folder that contains a cover image.
 func makeOne(ctx context.Context, file string, req thumbcache.Request) (*thumbcache.Thumbnail, error) {
 	real, err := filepath.Abs(file)
 	if err == nil {
-		// A provider of files refuses links that lead out of its folder. Here it is the user who names one.
+		// thumbcache.Files refuses links that leave its folder. Here the user has named the link, so it is followed.
 		real, err = filepath.EvalSymlinks(real)
 	}
 	if err != nil {
@@ -115,7 +118,8 @@ func makeOne(ctx context.Context, file string, req thumbcache.Request) (*thumbca
 	return t, nil
 }
 
-// reason tells what went wrong, without naming the file or the step.
+// describeError returns the cause of err without the file, provider and operation that wrap it. The result is safe to
+// print on a terminal.
 func describeError(err error) string {
 	if e, ok := errors.AsType[*thumbcache.Error](err); ok {
 		err = e.Err
@@ -125,21 +129,22 @@ func describeError(err error) string {
 	}
 	text := strings.ReplaceAll(err.Error(), "thumbcache: ", "")
 	if errors.Is(err, thumbcache.ErrNoPicture) {
-		text = strings.TrimSuffix(text, ": "+fs.ErrInvalid.Error()) // what a folder is, as media
+		text = strings.TrimSuffix(text, ": "+fs.ErrInvalid.Error()) // for a folder, whose open fails with ErrInvalid
 	}
 	return escapeUnprintable(text)
 }
 
-// writeWhole writes a file in one step, as everybody else sees it. It refuses to replace source.
+// writeAtomically writes data to a temporary file and renames it to name, so that other processes never read an
+// incomplete file. It returns an error if name and source are the same file.
 func writeAtomically(name, source string, data []byte) (err error) {
 	if link, err := filepath.EvalSymlinks(name); err == nil {
-		name = link // which stays a link
+		name = link // replace its target, not the link
 	}
 	if there, err := os.Stat(name); err == nil {
 		if from, err := os.Stat(source); err == nil && os.SameFile(there, from) {
-			return errors.New("that is the file itself")
+			return errors.New("output and input are the same file")
 		}
-		if !there.Mode().IsRegular() { // a device or a pipe: there is nothing to be replaced
+		if !there.Mode().IsRegular() { // a device or a pipe cannot be replaced by a rename
 			return os.WriteFile(name, data, 0o666)
 		}
 	}

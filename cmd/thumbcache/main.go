@@ -1,5 +1,5 @@
-// Command thumbcache serves thumbnails of a folder of media, makes them ahead of time, and looks after the folder that they
-// are kept in.
+// Command thumbcache serves a folder of media as a page of thumbnails, generates thumbnails in advance, and maintains
+// thumbnail folders.
 package main
 
 import (
@@ -18,43 +18,47 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait for anything
+	context.AfterFunc(ctx, stop) // the first Ctrl-C shuts down cleanly; a second one kills the process
 	os.Exit(run(ctx, os.Args[1:], newConsole()))
 }
 
 // The exit codes.
 const (
 	exitOK          = 0
-	exitFailed      = 1 // or something was found that is not as it should be
-	exitUsage       = 2
-	exitInterrupted = 130 // as a shell says of a program that Ctrl-C has ended
+	exitFailed      = 1   // the command failed, or found a problem such as a corrupt file
+	exitUsage       = 2   // wrong arguments or flags
+	exitInterrupted = 130 // canceled by a signal; the same code that a shell reports after Ctrl-C
 )
 
-// misuse is an error in how the command was called.
+// A usageError reports wrong arguments or flags.
 type usageError struct{ error }
 
-// errSaid ends a command that has said by itself what is wrong.
-var errReported = errors.New("something is wrong")
+// errReported makes run return exitFailed without printing anything, because the command has already printed the problem.
+var errReported = errors.New("problem already reported")
 
-// run runs one command and returns its exit code.
-func run(ctx context.Context, args []string, to *console) int {
-	out := &errWriter{Writer: to.out}
-	c := *to
+// run executes the command line args, writing to streams, and returns the exit code.
+func run(ctx context.Context, args []string, streams *console) int {
+	out := &errWriter{Writer: streams.out}
+	c := *streams
 	c.out = out
 	started := false
 	root := &cobra.Command{
 		Use:   "thumbcache",
-		Short: "Thumbnails of music, pictures and videos, made once",
-		Long: "Thumbnails of music, pictures and videos, made once.\n\n" +
-			"All commands may be used while a server uses the same folder of thumbnails (DIR).\n" +
-			"Exit codes: 0 all is well, 1 something failed or was found, 2 misuse, 130 interrupted.",
-		Version: version(),
-		// What goes wrong while it runs is no misuse.
+		Short: "Make and cache thumbnails of music, images and videos",
+		Long: "Make thumbnails of music, images and videos, and cache them in a folder (DIR).\n\n" +
+			"It is safe to run any command while a server uses the same DIR.\n\n" +
+			"Exit codes:\n" +
+			"    0  success\n" +
+			"    1  the command failed, or found a problem\n" +
+			"    2  wrong arguments or flags\n" +
+			"  130  interrupted",
+		Version: buildVersion(),
+		// An error while a command runs does not call for its usage; run prints a hint after usage errors only.
 		SilenceUsage:     true,
 		SilenceErrors:    true,
 		PersistentPreRun: func(*cobra.Command, []string) { started = true },
 	}
-	root.AddGroup(&cobra.Group{ID: "make", Title: "To make thumbnails:"}, &cobra.Group{ID: "keep", Title: "To look after a folder of thumbnails:"})
+	root.AddGroup(&cobra.Group{ID: "make", Title: "Make thumbnails:"}, &cobra.Group{ID: "keep", Title: "Inspect and maintain a thumbnail folder:"})
 	add := func(group string, commands ...*cobra.Command) {
 		for _, cmd := range commands {
 			cmd.GroupID = group
@@ -63,30 +67,30 @@ func run(ctx context.Context, args []string, to *console) int {
 	}
 	add("make", serveCommand(), warmCommand(&c), getCommand(&c))
 	add("keep", statCommand(&c), verifyCommand(&c), gcCommand(&c), rmCommand(&c), explainCommand(&c))
-	root.SetArgs(append([]string{}, args...)) // nil would be this process's own
+	root.SetArgs(append([]string{}, args...)) // cobra reads os.Args if this is nil
 	root.SetOut(c.out)
 	root.SetErr(c.err)
 	cmd, err := root.ExecuteContextC(ctx)
 	err = cmp.Or(err, out.err)
-	_, misused := errors.AsType[usageError](err)
+	_, isUsageError := errors.AsType[usageError](err)
 	switch {
 	case err == nil:
 		return exitOK
-	case misused || !started && err != out.err:
+	case isUsageError || !started && err != out.err: // before a command starts, only parsing can fail
 		fmt.Fprintf(c.err, "thumbcache: %v\nSee '%s --help'.\n", err, cmd.CommandPath())
 		return exitUsage
 	case ctx.Err() != nil:
 		fmt.Fprintln(c.err, "thumbcache: interrupted")
 		return exitInterrupted
 	case err != errReported:
-		// Of Config they know nothing here.
+		// "Config." names a Go field, which means nothing to a user of the command.
 		fmt.Fprintln(c.err, "thumbcache:", escapeUnprintable(strings.TrimPrefix(strings.TrimPrefix(err.Error(), "thumbcache: "), "Config.")))
 	}
 	return exitFailed
 }
 
-// version tells which build this is.
-func version() string {
+// buildVersion returns the module version, or the commit of a development build, and the version of Go.
+func buildVersion() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

@@ -31,37 +31,37 @@ import (
 	tcprom "github.com/thumbcache/thumbcache/prometheus"
 )
 
-// provider is the name under which the folder is served.
+// providerName is the name of the provider of the served folder.
 const providerName = "library"
 
 //go:embed page
 var pageFiles embed.FS
 
-// folderArt is the default of [thumbcache.Config.FolderArt], said here because the URL of a song without a cover has to
-// change with the picture beside it.
+// folderArt is the default of [thumbcache.Config.FolderArt]. The page needs it too: the URL of a song without a cover must
+// change when the cover image in its folder changes.
 var folderArt = []string{"cover.*", "folder.*", "front.*", "albumart*.*"}
 
-// A site is the page of one folder, and all that it asks for.
+// A site serves the page of one folder, and everything that the page requests.
 type site struct {
 	folder           string
 	cache            *thumbcache.Cache
-	uncached         *thumbcache.Cache // for comparison: see newUncached
-	uncachedMethod   string            // how uncached does it: ffmpeg or library
-	uncachedRequests atomic.Uint64     // of uncached
+	uncached         *thumbcache.Cache // keeps nothing, for comparison: see newUncached
+	uncachedMethod   string            // how uncached extracts pictures: "ffmpeg" or "library"
+	uncachedRequests atomic.Uint64     // number of requests to uncached
 }
 
 func newSite(cache *thumbcache.Cache, folder string) (*site, error) {
-	uncached, way, err := newUncached(folder)
-	return &site{folder: folder, cache: cache, uncached: uncached, uncachedMethod: way}, err
+	uncached, method, err := newUncached(folder)
+	return &site{folder: folder, cache: cache, uncached: uncached, uncachedMethod: method}, err
 }
 
 func (s *site) close() { s.uncached.Close() }
 
-// handler serves the page, what it asks for, and the thumbnails.
+// handler returns the handler for the page, its data, the thumbnails and the metrics.
 func (s *site) handler() http.Handler {
 	assets, err := fs.Sub(pageFiles, "page")
 	if err != nil {
-		panic(err) // not with this go:embed
+		panic(err) // cannot happen: page is embedded above
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), tcprom.New(s.cache.Stats))
@@ -83,14 +83,15 @@ func (s *site) handler() http.Handler {
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
 		if r.Header.Get("Sec-Fetch-Site") == "cross-site" && r.Header.Get("Sec-Fetch-Mode") != "navigate" {
-			writeError(w, http.StatusForbidden, "no page of another site may ask for that") // it would not get to see it, but make work
+			// The other site could not read the answer, but it could make this computer work.
+			writeError(w, http.StatusForbidden, "requests from other sites are not allowed")
 			return
 		}
 		mux.ServeHTTP(w, r)
 	})
 }
 
-// noCache has a browser ask again: a new build has another page under the same names.
+// disableCaching makes browsers revalidate the files of the page, which have the same names in every build.
 func disableCaching(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-cache")
@@ -98,7 +99,7 @@ func disableCaching(h http.Handler) http.Handler {
 	})
 }
 
-// refuse answers with an error that is not to be kept.
+// writeError writes an error response that browsers do not cache.
 func writeError(w http.ResponseWriter, status int, why string) {
 	w.Header().Set("Cache-Control", "no-store")
 	http.Error(w, why, status)
@@ -121,7 +122,7 @@ func (s *site) serveCover(w http.ResponseWriter, r *http.Request) {
 	t.ServeHTTP(w, r)
 }
 
-// configOf returns what a cache of the page's folder is like, wherever it keeps its thumbnails.
+// newConfig returns the configuration of a cache for the page, without the fields that concern storage.
 func newConfig(folder string) thumbcache.Config {
 	return thumbcache.Config{
 		Providers:   map[string]thumbcache.Provider{providerName: thumbcache.Files(folder)},
@@ -130,28 +131,30 @@ func newConfig(folder string) thumbcache.Config {
 	}
 }
 
-// pictureless is a [thumbcache.Config.Placeholder]: words in place of the picture that a file does not have. That it is no
-// picture is an error for the page, which then shows the words. A status of 404 would be one in the browser's console too.
+// makePlaceholder is a [thumbcache.Config.Placeholder]. For a file that has no thumbnail for a permanent reason it returns
+// the reason as text, which the page displays in place of the image. A status of 404 would also make the browser log an
+// error to its console.
 func makePlaceholder(_ thumbcache.Request, err error) *thumbcache.Thumbnail {
-	for _, sure := range []struct {
-		err   error
-		words string
+	for _, p := range []struct {
+		err  error
+		text string
 	}{
-		{thumbcache.ErrNoPicture, "no picture in this media"},
-		{thumbcache.ErrUnsupported, "media of an unsupported kind"},
-		{thumbcache.ErrCorrupt, "broken media"},
-		{thumbcache.ErrTooLarge, "picture too large"},
-		{exec.ErrNotFound, "ffmpeg was not found on this server"},
+		{thumbcache.ErrNoPicture, "no picture in this file"},
+		{thumbcache.ErrUnsupported, "unsupported file type"},
+		{thumbcache.ErrCorrupt, "file is corrupt"},
+		{thumbcache.ErrTooLarge, "picture is too large"},
+		{exec.ErrNotFound, "ffmpeg is not installed on this server"},
 	} {
-		if errors.Is(err, sure.err) {
-			return textThumbnail(sure.words)
+		if errors.Is(err, p.err) {
+			return textThumbnail(p.text)
 		}
 	}
 	return nil
 }
 
-func textThumbnail(words string) *thumbcache.Thumbnail {
-	return &thumbcache.Thumbnail{Data: []byte(words), ContentType: "text/plain; charset=utf-8"}
+// textThumbnail returns a thumbnail that is served as plain text.
+func textThumbnail(text string) *thumbcache.Thumbnail {
+	return &thumbcache.Thumbnail{Data: []byte(text), ContentType: "text/plain; charset=utf-8"}
 }
 
 func (s *site) serveList(w http.ResponseWriter, r *http.Request) {
@@ -164,11 +167,11 @@ func (s *site) serveList(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, l)
 }
 
-// serveAbout tells what the page cannot know.
+// serveAbout returns the name of the folder, and how the page may compare the cache with doing without one.
 func (s *site) serveAbout(w http.ResponseWriter, r *http.Request) {
 	about := struct {
 		Name     string `json:"name"`
-		Uncached string `json:"uncached,omitempty"` // what the comparison is with; nothing: it may not be asked for from here
+		Uncached string `json:"uncached,omitempty"` // site.uncachedMethod; empty if this client may not use /uncached
 	}{Name: strings.ToValidUTF8(filepath.Base(s.folder), "\ufffd")}
 	if isLocal(r) {
 		about.Uncached = s.uncachedMethod
@@ -183,11 +186,11 @@ func (s *site) serveStats(w http.ResponseWriter, _ *http.Request) {
 	}{s.cache.Stats(), s.uncached.Stats()})
 }
 
-// serveVars answers in the format of expvar, which itself would share its variables with any other server in this process.
-// The command line names folders of this computer, so it is for no other.
+// serveVars returns variables in the format of package expvar, whose own variables are global to the process. Only local
+// clients may read them, because the command line contains paths of this computer.
 func (s *site) serveVars(w http.ResponseWriter, r *http.Request) {
 	if !isLocal(r) {
-		writeError(w, http.StatusForbidden, "only this computer may ask for that")
+		writeError(w, http.StatusForbidden, "only available on the computer that runs the server")
 		return
 	}
 	vars := struct {
@@ -199,14 +202,13 @@ func (s *site) serveVars(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, vars)
 }
 
-// newUncached returns a cache that keeps nothing, to compare with: the usual way, in which every request starts an ffmpeg of
-// its own. Where there is no ffmpeg it is at least the work that a cache spares. Whatever it is asked, it does not take more
-// than a few processes and workers.
-func newUncached(folder string) (c *thumbcache.Cache, way string, err error) {
-	way = "library"
+// newUncached returns a cache that keeps nothing, for comparison. Like a server without a cache, it starts an ffmpeg process
+// for every request; without ffmpeg it extracts the picture in Go. It never runs more than uncachedWorkers at once.
+func newUncached(folder string) (c *thumbcache.Cache, method string, err error) {
+	method = "library"
 	extractor := thumbcache.FirstOf(thumbcache.Images(), thumbcache.CoverArt())
 	if _, err := exec.LookPath("ffmpeg"); err == nil {
-		way = "ffmpeg"
+		method = "ffmpeg"
 		extractor = thumbcache.FirstOf(&thumbcache.FFmpeg{Processes: uncachedWorkers}, extractor)
 	}
 	c, err = thumbcache.New(thumbcache.Config{
@@ -219,28 +221,28 @@ func newUncached(folder string) (c *thumbcache.Cache, way string, err error) {
 		Queue:         64,
 		Timeout:       15 * time.Second,
 	})
-	return c, way, err
+	return c, method, err
 }
 
-// uncachedWorkers is fewer than a browser has connections to one host, so that it is a limit.
+// uncachedWorkers limits the CPU that the comparison takes. Browsers open 6 connections to a host, so 4 is a real limit.
 const uncachedWorkers = 4
 
-// serveUncached makes a thumbnail as if there were no cache. As that is dear, only our own page may ask for it.
+// serveUncached makes a thumbnail without the cache. This is expensive, so only our own page on this computer may request it.
 func (s *site) serveUncached(w http.ResponseWriter, r *http.Request) {
 	size, err := strconv.Atoi(r.FormValue("size"))
 	switch {
 	case !isLocal(r) || r.Header.Get("Sec-Fetch-Site") != "same-origin":
-		writeError(w, http.StatusForbidden, "only the page on this computer may ask for that")
+		writeError(w, http.StatusForbidden, "only available to the page, on the computer that runs the server")
 		return
 	case err != nil || size < 1:
-		writeError(w, http.StatusBadRequest, "which size?")
+		writeError(w, http.StatusBadRequest, "size must be at least 1")
 		return
 	}
 	t, err := s.uncached.Do(r.Context(), thumbcache.Request{
 		Provider: providerName,
 		Path:     r.PathValue("path"),
 		Size:     min(size, maxUncached),
-		// What is made of another version is of no use to it, and it waits for nobody else's.
+		// A unique version, so that requests do not share work.
 		Version: strconv.FormatUint(s.uncachedRequests.Add(1), 10),
 	})
 	if err != nil {
@@ -252,10 +254,10 @@ func (s *site) serveUncached(w http.ResponseWriter, r *http.Request) {
 	t.ServeHTTP(w, r)
 }
 
-const maxUncached = 1280 // pixels
+const maxUncached = 1280 // pixels; the largest size that the page requests
 
-// local reports whether a request comes from this computer: not from another one through a proxy here, and not from the page
-// of another site whose name was made to lead here.
+// isLocal reports whether a request comes directly from this computer. It rejects requests that a local proxy forwards, and
+// those with a foreign Host, which a page of another site can send by DNS rebinding.
 func isLocal(r *http.Request) bool {
 	from, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil || !from.Addr().Unmap().IsLoopback() || r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != "" {
@@ -272,36 +274,38 @@ func isLocal(r *http.Request) bool {
 func writeJSON(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	_ = json.NewEncoder(w).Encode(v) // it fails only when the client has gone
+	_ = json.NewEncoder(w).Encode(v) // fails only when the client has disconnected
 }
 
-// A listing is a part of what is in a folder, folders first.
+// A listing is one page of the entries of a folder, folders first.
 type listing struct {
 	Entries []entry `json:"entries"`
-	Next    string  `json:"next,omitempty"` // after which the next part begins, escaped for a query
+	Next    string  `json:"next,omitempty"` // the parameter "after" of the next page, escaped for a query
 }
 
 type entry struct {
 	Name   string `json:"name"`
-	Folder string `json:"folder,omitempty"` // of a folder: what to list, escaped for a query
-	Thumb  string `json:"thumb"`            // URL, with the version, and with size=0 for the page to put one there; of a folder: of a cover in it
-	Where  string `json:"where,omitempty"`  // the folder that a file of a flat listing is in
+	Folder string `json:"folder,omitempty"` // for a folder: its path, escaped for a query
+	Thumb  string `json:"thumb"`            // URL with version and size=0, which the page replaces; for a folder: of its cover
+	Where  string `json:"where,omitempty"`  // in a flat listing: the folder of the file
 	Open   string `json:"open,omitempty"`   // that folder, escaped for a query
-	Hash   []byte `json:"hash,omitempty"`   // ThumbHash, if there is a thumbnail already
+	Hash   []byte `json:"hash,omitempty"`   // ThumbHash, if a thumbnail is cached
 
 	path, version string
 }
 
+// These limits bound the work of one request, however large the library is.
 const (
-	maxPageEntries = 300    // entries in one answer
-	maxNames       = 200000 // names of a folder that are read at all
-	maxFlatEntries = 200    // files that are shown without their folders, and folders that are looked into for that
-	maxCoverDepth  = 4      // folders that are gone down to find a cover
-	maxCoverTries  = 4      // files that are tried as one
+	maxPageEntries = 300    // entries per page of a listing
+	maxNames       = 200000 // entries read from one folder
+	maxFlatEntries = 200    // files, and also folders, in a library that is listed flat
+	maxCoverDepth  = 4      // nested folders searched for a cover
+	maxCoverTries  = 4      // files tried as the cover of a folder
+	maxFolderArt   = 8      // cover images that contribute to the version of the files in a folder
 )
 
-// list returns the entries of a folder that come after one and have the filter in their name. A library that is small is
-// shown flat.
+// listFolder returns the page of a folder's entries that follows the sort key after, limited to names that contain filter. A
+// small library is listed flat: all its files, without folders.
 func listFolder(root, folder, after, filter string) (listing, error) {
 	r, err := os.OpenRoot(root)
 	if err != nil {
@@ -338,8 +342,8 @@ func listFolder(root, folder, after, filter string) (listing, error) {
 	return l, nil
 }
 
-// cover returns a thumbnail of a folder: of the picture that stands for it, else of one of its first files or, if it has
-// only folders, that of the first of those.
+// findCover returns a thumbnail for a folder. It tries, in this order, the cover image in the folder, the first few files, and
+// the first subfolder if there are no files.
 func findCover(ctx context.Context, cache *thumbcache.Cache, root, folder string, req thumbcache.Request) (*thumbcache.Thumbnail, error) {
 	r, err := os.OpenRoot(root)
 	if err != nil {
@@ -354,7 +358,7 @@ func findCover(ctx context.Context, cache *thumbcache.Cache, root, folder string
 		if slices.ContainsFunc(entries, isArt) {
 			req.Path, req.Version = folder, ""
 			if t, err := cache.Do(ctx, req); err == nil || ctx.Err() != nil {
-				return t, err // a cover.jpg, say
+				return t, err // for example cover.jpg
 			}
 		}
 		files := slices.IndexFunc(entries, func(e fs.DirEntry) bool { return !e.IsDir() })
@@ -368,7 +372,7 @@ func findCover(ctx context.Context, cache *thumbcache.Cache, root, folder string
 		art := artVersion(r, folder, entries)
 		for _, e := range entries[files:min(files+maxCoverTries, len(entries))] {
 			req.Path = path.Join(folder, e.Name())
-			req.Version = fileVersion(r, req.Path, art) // as in the list, so that it is made once
+			req.Version = fileVersion(r, req.Path, art) // as in the listing, so that both share one thumbnail
 			if t, err := cache.Do(ctx, req); err == nil || ctx.Err() != nil {
 				return t, err
 			}
@@ -378,10 +382,10 @@ func findCover(ctx context.Context, cache *thumbcache.Cache, root, folder string
 	return nil, thumbcache.ErrNoPicture
 }
 
-// flat returns all files of a small library, or those with the filter in their name.
+// listAll returns all files of a library whose names contain filter. It reports false if the library is too large.
 func listAll(r *os.Root, filter string) (l listing, ok bool) {
 	folders, files := []string{"."}, 0
-	for i := 0; i < len(folders); i++ { // it grows
+	for i := 0; i < len(folders); i++ { // the loop appends to folders
 		folder := folders[i]
 		entries, err := readFolder(r, folder)
 		if err != nil {
@@ -413,9 +417,9 @@ func listAll(r *os.Root, filter string) (l listing, ok bool) {
 	return l, true
 }
 
-// read returns what is in a folder, hidden files left out, sorted.
+// readFolder returns the sorted entries of a folder, except hidden files and whatever is not a regular file or folder.
 func readFolder(r *os.Root, folder string) ([]fs.DirEntry, error) {
-	// To open a FIFO would wait for whoever writes to it.
+	// Check before opening: opening a FIFO blocks until a writer opens it.
 	info, err := r.Stat(folder)
 	if err != nil {
 		return nil, err
@@ -439,7 +443,7 @@ func readFolder(r *os.Root, folder string) ([]fs.DirEntry, error) {
 	return entries, nil
 }
 
-// isFile reports whether what lies at a name is a file, or a link to one that does not lead out of the library.
+// isRegularFile reports whether a directory entry is a regular file, or a link to one inside the library.
 func isRegularFile(r *os.Root, full string, kind fs.FileMode) bool {
 	if kind&fs.ModeSymlink == 0 {
 		return kind.IsRegular()
@@ -448,7 +452,7 @@ func isRegularFile(r *os.Root, full string, kind fs.FileMode) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// sortKey puts folders first, and the case of letters last.
+// sortKey returns a key that sorts folders first, then by name ignoring case.
 func sortKey(e fs.DirEntry) string {
 	kind := "1"
 	if e.IsDir() {
@@ -457,11 +461,12 @@ func sortKey(e fs.DirEntry) string {
 	return kind + strings.ToLower(e.Name()) + "\x00" + e.Name()
 }
 
-// matches reports whether the name has filter in it, in whatever case.
+// matchesFilter reports whether the name of e contains filter, ignoring case.
 func matchesFilter(e fs.DirEntry, filter string) bool {
 	return filter == "" || strings.Contains(strings.ToLower(e.Name()), strings.ToLower(filter))
 }
 
+// newEntry returns the listing entry of a file or folder. The version of a file depends on art; see artVersion.
 func newEntry(r *os.Root, folder string, e fs.DirEntry, art string) entry {
 	full := path.Join(folder, e.Name())
 	item := entry{Name: strings.ToValidUTF8(e.Name(), "\ufffd"), path: full}
@@ -475,7 +480,7 @@ func newEntry(r *os.Root, folder string, e fs.DirEntry, art string) entry {
 	return item
 }
 
-// versionOf is the version of a file, or nothing if it is gone. Tag is what else matters to its picture.
+// fileVersion returns the version of a file, or "" if the file is gone. Tag identifies whatever else affects its thumbnail.
 func fileVersion(r *os.Root, full, tag string) string {
 	info, err := r.Stat(full)
 	if err != nil {
@@ -484,7 +489,7 @@ func fileVersion(r *os.Root, full, tag string) string {
 	return thumbcache.Stamp{Size: info.Size(), ModTime: info.ModTime(), Tag: tag}.Version()
 }
 
-// artOf is what the pictures that may stand for a folder add to the version of each file in it.
+// artVersion returns what the cover images in a folder contribute to the version of each file in it.
 func artVersion(r *os.Root, folder string, entries []fs.DirEntry) (art string) {
 	found := 0
 	for _, e := range entries {
@@ -497,9 +502,7 @@ func artVersion(r *os.Root, folder string, entries []fs.DirEntry) (art string) {
 	return art
 }
 
-const maxFolderArt = 8 // pictures of one folder that are looked at
-
-// isArt reports whether a file may be the picture of its folder.
+// isArt reports whether a file is named like a cover image of its folder.
 func isArt(e fs.DirEntry) bool {
 	name := strings.ToLower(e.Name())
 	return !e.IsDir() && slices.ContainsFunc(folderArt, func(pattern string) bool {
@@ -508,8 +511,8 @@ func isArt(e fs.DirEntry) bool {
 	})
 }
 
-// addHashes adds the ThumbHash of each entry that has a thumbnail, which the page paints before the picture comes. A disk
-// that is slow must not hold up the list: those it is too late for are painted grey.
+// addHashes adds the ThumbHash of each entry that has a cached thumbnail. The page paints it until the image has loaded. After
+// hashTimeout the remaining entries get none, so that a slow disk does not delay the listing.
 func (s *site) addHashes(ctx context.Context, entries []entry) {
 	ctx, cancel := context.WithTimeout(ctx, hashTimeout)
 	defer cancel()

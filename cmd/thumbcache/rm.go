@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// What rm came to.
+// An rmResult counts the files that rm has removed.
 type rmResult struct {
 	Provider string `json:"provider"`
 	Path     string `json:"path"`
@@ -19,10 +19,13 @@ func rmCommand(c *console) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "rm DIR PROVIDER PATH",
-		Short: "Remove everything that is stored of one source",
-		Long: "Remove every size of one source, and the note that it has no picture, from a folder of thumbnails. PROVIDER and PATH\n" +
-			"are those that the server asks by: for 'thumbcache serve' PROVIDER is \"" + providerName + "\" and PATH is below its folder.\n\n" +
-			"A server that is running may serve for a while what it has in memory. That nothing was stored is no error.",
+		Short: "Remove all thumbnails of one source",
+		Long: "Remove all thumbnails of one source from the thumbnail folder DIR, and the record\n" +
+			"that it has no picture, if there is one.\n\n" +
+			"PROVIDER and PATH are those that the server uses in its requests. For\n" +
+			"'thumbcache serve', PROVIDER is \"" + providerName + "\" and PATH is relative to FOLDER.\n\n" +
+			"A running server may serve the thumbnails from memory a little longer. The\n" +
+			"command succeeds even if nothing was stored.",
 		Example: `  thumbcache rm /var/cache/thumbs library "Artist/Album/01.flac"
   thumbcache rm --json /var/cache/thumbs library "Artist/Album/01.flac"
     {"provider": "library", "path": "Artist/Album/01.flac", "removed": 3}`,
@@ -44,13 +47,13 @@ func rmCommand(c *console) *cobra.Command {
 				err = errors.Join(err, c.writeJSON(r))
 			case r.Removed == 0 && err != nil:
 			case r.Removed == 0:
-				fmt.Fprintf(c.out, "Nothing was stored of %s in %s.\n", quoteName(r.Path), quoteName(r.Provider))
+				fmt.Fprintf(c.out, "Nothing was stored for %s in %s.\n", quoteName(r.Path), quoteName(r.Provider))
 			default:
-				fmt.Fprintf(c.out, "Removed %s of %s in %s.\n", countFiles(r.Removed), quoteName(r.Path), quoteName(r.Provider))
+				fmt.Fprintf(c.out, "Removed %s for %s in %s.\n", countFiles(r.Removed), quoteName(r.Path), quoteName(r.Provider))
 			}
-			if err != nil { // one for each file
+			if err != nil { // a joined error with one line per file
 				first, _, _ := strings.Cut(err.Error(), "\n")
-				return fmt.Errorf("not all could be removed: %s", first)
+				return fmt.Errorf("some files could not be removed: %s", first)
 			}
 			return nil
 		},
@@ -59,15 +62,15 @@ func rmCommand(c *console) *cobra.Command {
 	return cmd
 }
 
-// checkProvider refuses what is never the name of a provider.
+// checkProvider returns an error unless name is valid for a provider.
 func checkProvider(name string) error {
 	if name == "" || strings.Contains(name, "/") {
-		return usageError{fmt.Errorf("%q is no name of a provider: it must not be empty or contain a slash", name)}
+		return usageError{fmt.Errorf("invalid provider name %q: it must not be empty or contain a slash", name)}
 	}
 	return nil
 }
 
-// completeSource completes DIR PROVIDER, of which the second is most often our own.
+// completeSourceArgs completes the arguments DIR PROVIDER. For PROVIDER it offers the one of 'thumbcache serve'.
 func completeSourceArgs(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
 	if len(args) == 1 {
 		return []string{providerName}, cobra.ShellCompDirectiveNoFileComp

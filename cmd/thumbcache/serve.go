@@ -20,7 +20,7 @@ import (
 	"github.com/thumbcache/thumbcache"
 )
 
-// options are the flags of serve.
+// serveOptions are the flags of serve.
 type serveOptions struct {
 	addr  string
 	dir   string
@@ -28,10 +28,10 @@ type serveOptions struct {
 	limit byteCount
 }
 
-// What serve and warm share.
+// Shared by serve and warm.
 const (
-	dirHelp      = "folder for the thumbnails (default: one of its own for each FOLDER in the user's cache folder)"
-	defaultLimit = byteCount(500 << 20)
+	dirHelp      = "thumbnail folder (default: a separate one for each FOLDER, in your cache directory)"
+	defaultLimit = byteCount(500 << 20) // the default of thumbcache.Config.DiskBytes
 )
 
 var errMaxBytes = errors.New("--max-bytes must be at least 1")
@@ -40,9 +40,9 @@ func serveCommand() *cobra.Command {
 	var o serveOptions
 	cmd := &cobra.Command{
 		Use:   "serve [FOLDER]",
-		Short: "Serve a page with a thumbnail of everything in a folder",
-		Long: "Serve a page with a thumbnail of every song, picture and video in FOLDER.\n" +
-			"Without FOLDER it serves the sample library of the source tree that it is run in.",
+		Short: "Serve a web page of thumbnails of a folder",
+		Long: "Serve a web page with a thumbnail of every song, image and video in FOLDER.\n\n" +
+			"Without FOLDER, inside the source tree of thumbcache, it serves the sample library.",
 		Example:           "  thumbcache serve ~/Music\n  thumbcache serve --addr :8420 --dir /var/cache/thumbs /srv/media",
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: completeFolderArg,
@@ -60,13 +60,13 @@ func serveCommand() *cobra.Command {
 	cmd.Flags().StringVar(&o.addr, "addr", "localhost:8420", "address to listen on")
 	o.limit = defaultLimit
 	cmd.Flags().StringVar(&o.dir, "dir", "", dirHelp)
-	cmd.Flags().IntSliceVar(&o.sizes, "sizes", serveSizes, "sizes that are made, in pixels; a request gets the next one up")
-	cmd.Flags().Var(&o.limit, "max-bytes", "bytes that may be kept in the folder of thumbnails")
-	_ = cmd.MarkFlagDirname("dir") // it fails only for no flag
+	cmd.Flags().IntSliceVar(&o.sizes, "sizes", serveSizes, "thumbnail sizes in pixels; a request is rounded up to the next one")
+	cmd.Flags().Var(&o.limit, "max-bytes", "size limit of the thumbnail folder, "+byteHelp)
+	_ = cmd.MarkFlagDirname("dir") // fails only for an unknown flag
 	return cmd
 }
 
-// libraryFolder returns the folder to serve, by its absolute path.
+// absFolder returns the absolute path of the folder named by args, or of the sample library if args is empty.
 func absFolder(args []string) (string, error) {
 	if len(args) == 0 {
 		return findSampleLibrary()
@@ -81,7 +81,7 @@ func absFolder(args []string) (string, error) {
 	return filepath.Abs(args[0])
 }
 
-// sampleLibrary looks for the source tree that the working directory is in.
+// findSampleLibrary returns the sample library of the source tree that contains the working directory.
 func findSampleLibrary() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -94,14 +94,14 @@ func findSampleLibrary() (string, error) {
 		}
 		parent := filepath.Dir(dir)
 		if parent == dir {
-			return "", errors.New("no sample library here: name a folder, as in 'thumbcache serve ~/Music'")
+			return "", errors.New("there is no sample library here; name a folder, for example 'thumbcache serve ~/Music'")
 		}
 		dir = parent
 	}
 }
 
-// thumbnailFolder returns where the thumbnails of folder are kept unless the user says otherwise. Two folders may hold
-// files of the same names, so each has its own.
+// defaultThumbnailDir returns the thumbnail folder that serve and warm use for folder unless --dir is given. Each media
+// folder has its own, because thumbnails are stored by relative path and two folders may contain the same paths.
 func defaultThumbnailDir(folder string) (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -111,7 +111,7 @@ func defaultThumbnailDir(folder string) (string, error) {
 	return filepath.Join(cache, "thumbcache", hex.EncodeToString(sum[:8])), nil
 }
 
-// serve runs until ctx ends.
+// serve serves folder until ctx is canceled.
 func serve(ctx context.Context, folder string, o serveOptions, out io.Writer) error {
 	dir := o.dir
 	if dir == "" {
@@ -140,7 +140,7 @@ func serve(ctx context.Context, folder string, o serveOptions, out io.Writer) er
 	server := &http.Server{
 		Handler:           site.handler(),
 		ReadHeaderTimeout: 10 * time.Second,
-		WriteTimeout:      2 * time.Minute, // more than it takes to make a thumbnail
+		WriteTimeout:      2 * time.Minute, // longer than thumbcache.Config.Timeout allows for making a thumbnail
 		IdleTimeout:       2 * time.Minute,
 	}
 	failed := make(chan error, 1)
@@ -151,7 +151,7 @@ func serve(ctx context.Context, folder string, o serveOptions, out io.Writer) er
 		return err
 	case <-ctx.Done():
 	}
-	// Those who are waiting for a thumbnail get an answer: the cache is closed.
+	// Closing the caches first makes pending requests return an error at once, so Shutdown does not wait for thumbnails.
 	cache.Close()
 	site.close()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)

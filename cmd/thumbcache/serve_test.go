@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -19,7 +20,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -28,7 +28,7 @@ import (
 	"github.com/thumbcache/thumbcache"
 )
 
-// server serves a folder, and ends with the test.
+// startSite serves a folder until the end of the test.
 func startSite(t *testing.T, folder string) *httptest.Server {
 	t.Helper()
 	cache, err := thumbcache.New(newConfig(folder))
@@ -62,7 +62,7 @@ func fetch(t *testing.T, u string) (int, http.Header, []byte) {
 	return r.StatusCode, r.Header, body
 }
 
-// sized puts a size into the URL of a thumbnail, as the page does.
+// setSize sets the size in the URL of a thumbnail, as the page does.
 func setSize(thumb string, size int) string {
 	return strings.Replace(thumb, "?size=0", fmt.Sprintf("?size=%d", size), 1)
 }
@@ -100,22 +100,22 @@ func TestPage(t *testing.T) {
 		if status != http.StatusOK || len(body) == 0 || !strings.Contains(h.Get("Content-Security-Policy"), "default-src 'none'") {
 			t.Errorf("%s: %d, %d bytes, %v", path, status, len(body), h)
 		}
-		// A name space and a reference in a comment are asked of nobody.
+		// Browsers request neither XML namespaces nor URLs in comments.
 		for _, name := range []string{"http://www.w3.org/2000/svg", "(https://evanw.github.io/thumbhash/)"} {
 			body = bytes.ReplaceAll(body, []byte(name), nil)
 		}
 		if regexp.MustCompile(`https?://`).Match(body) {
-			t.Errorf("%s names another host", path)
+			t.Errorf("%s refers to another host", path)
 		}
 	}
 }
 
-// Whatever a file is called, its tile leads to its thumbnail.
+// The listing escapes names such that every URL leads to its thumbnail.
 func TestOddNames(t *testing.T) {
 	root := t.TempDir()
 	names := []string{"a b.png", "100%.png", "what?.png", "#1.png", "ünï.png", "q&a=b.png", "\xff.png", `back\slash.png`, "%2e%2e.png", "..png"}
 	if runtime.GOOS == "windows" {
-		names = slices.DeleteFunc(names, func(name string) bool { return strings.ContainsAny(name, `?\`) }) // that are none there
+		names = slices.DeleteFunc(names, func(name string) bool { return strings.ContainsAny(name, `?\`) }) // not allowed in names
 	}
 	for _, name := range names {
 		writePicture(t, filepath.Join(root, "some folder", name))
@@ -145,7 +145,7 @@ func TestListFolders(t *testing.T) {
 	s := startSite(t, root)
 	top := fetchList(t, s, "")
 	if len(top.Entries) != 2 || top.Entries[0].Name != "few" || top.Entries[0].Folder == "" || top.Entries[1].Folder == "" {
-		t.Fatalf("%+v", top) // what leads out is not there
+		t.Fatalf("%+v", top) // the link that leaves the folder is not listed
 	}
 	for _, e := range top.Entries {
 		if status, _, body := fetch(t, s.URL+"/"+setSize(e.Thumb, 160)); status != http.StatusOK || http.DetectContentType(body) != "image/jpeg" {
@@ -163,7 +163,7 @@ func TestListFolders(t *testing.T) {
 		l := fetchList(t, s, query+"&after="+next)
 		for _, e := range l.Entries {
 			if seen[e.Thumb] {
-				t.Fatalf("%s comes twice", e.Name)
+				t.Fatalf("%s is listed twice", e.Name)
 			}
 			seen[e.Thumb] = true
 		}
@@ -186,7 +186,7 @@ func TestListFolders(t *testing.T) {
 	}
 }
 
-// The URL of a thumbnail carries the state of its file and of the pictures beside it, and is good for ever.
+// The URL of a thumbnail changes with its file and with the cover images in the folder, so browsers may keep the response.
 func TestURLVersionFollowsFile(t *testing.T) {
 	root := t.TempDir()
 	file := filepath.Join(root, "album", "a.png")
@@ -199,7 +199,7 @@ func TestURLVersionFollowsFile(t *testing.T) {
 	}
 	again := fetchList(t, s, "").Entries[0]
 	if again.Thumb != first.Thumb || first.Hash != nil || len(again.Hash) < 5 {
-		t.Errorf("%+v, and when its thumbnail was made %+v", first, again)
+		t.Errorf("%+v; after its thumbnail was made: %+v", first, again)
 	}
 	now := time.Now().Add(time.Hour)
 	if err := os.Chtimes(file, now, now); err != nil {
@@ -207,11 +207,11 @@ func TestURLVersionFollowsFile(t *testing.T) {
 	}
 	touched := fetchList(t, s, "").Entries[0]
 	if touched.Thumb == first.Thumb || touched.Hash != nil {
-		t.Errorf("after a change: %+v", touched)
+		t.Errorf("after the file has changed: %+v", touched)
 	}
 	writePicture(t, filepath.Join(root, "album", "Cover.png"))
 	if e := fetchList(t, s, "").Entries[0]; e.Name != "a.png" || e.Thumb == touched.Thumb {
-		t.Errorf("with another picture beside it: %+v", e)
+		t.Errorf("after a cover image was added: %+v", e)
 	}
 }
 
@@ -240,7 +240,7 @@ func TestFilterAndOrder(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	root := t.TempDir()
 	writePicture(t, filepath.Join(root, "a.png"))
-	s, other := startSite(t, root), startSite(t, root) // two in one process
+	s, other := startSite(t, root), startSite(t, root) // two sites in one process
 	fetch(t, s.URL+"/thumb/library/a.png?size=20")
 	for server, want := range map[*httptest.Server]string{s: "1", other: "0"} {
 		status, _, body := fetch(t, server.URL+"/metrics")
@@ -259,15 +259,15 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// ask sends a request as the page, or as somebody else, would.
-func fetchWith(t *testing.T, u string, change func(*http.Request)) (int, []byte) {
+// fetchWith sends the request that the page would send, modified by edit.
+func fetchWith(t *testing.T, u string, edit func(*http.Request)) (int, []byte) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, u, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.Header.Set("Sec-Fetch-Site", "same-origin")
-	change(r)
+	edit(r)
 	answer, err := http.DefaultClient.Do(r)
 	if err != nil {
 		t.Fatal(err)
@@ -314,28 +314,28 @@ func TestUncached(t *testing.T) {
 	}
 }
 
-// What is dear, or tells of this computer, is for its own user.
+// Only requests from this computer may use expensive endpoints, and those that reveal its paths.
 func TestLocalRequestsOnly(t *testing.T) {
 	root := t.TempDir()
 	writePicture(t, filepath.Join(root, "a.png"))
 	s := startSite(t, root)
-	for who, change := range map[string]func(*http.Request){
-		"a proxy":            func(r *http.Request) { r.Header.Set("X-Forwarded-For", "192.0.2.1") },
-		"a proxy of today":   func(r *http.Request) { r.Header.Set("Forwarded", "for=192.0.2.1") },
-		"a name that we got": func(r *http.Request) { r.Host = "example.com" },
+	for name, edit := range map[string]func(*http.Request){
+		"X-Forwarded-For":   func(r *http.Request) { r.Header.Set("X-Forwarded-For", "192.0.2.1") },
+		"Forwarded":         func(r *http.Request) { r.Header.Set("Forwarded", "for=192.0.2.1") },
+		"another host name": func(r *http.Request) { r.Host = "example.com" },
 	} {
 		for _, path := range []string{"/uncached/a.png?size=30", "/debug/vars"} {
-			if status, body := fetchWith(t, s.URL+path, change); status != http.StatusForbidden {
-				t.Errorf("%s gets %s: %d %s", who, path, status, body)
+			if status, body := fetchWith(t, s.URL+path, edit); status != http.StatusForbidden {
+				t.Errorf("request with %s for %s: %d %s", name, path, status, body)
 			}
 		}
-		if _, body := fetchWith(t, s.URL+"/about.json", change); strings.Contains(string(body), "uncached") {
-			t.Errorf("%s is told to ask: %s", who, body)
+		if _, body := fetchWith(t, s.URL+"/about.json", edit); strings.Contains(string(body), "uncached") {
+			t.Errorf("request with %s is offered /uncached: %s", name, body)
 		}
 	}
 	for _, site := range []string{"cross-site", "same-site", "none", ""} {
 		if status, _ := fetchWith(t, s.URL+"/uncached/a.png?size=30", func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", site) }); status != http.StatusForbidden {
-			t.Errorf("a page of %q: %d", site, status)
+			t.Errorf("Sec-Fetch-Site %q: %d", site, status)
 		}
 	}
 	for mode, want := range map[string]int{"no-cors": http.StatusForbidden, "cors": http.StatusForbidden, "navigate": http.StatusOK} {
@@ -343,19 +343,19 @@ func TestLocalRequestsOnly(t *testing.T) {
 			r.Header.Set("Sec-Fetch-Site", "cross-site")
 			r.Header.Set("Sec-Fetch-Mode", mode)
 		}); status != want {
-			t.Errorf("a page of another site by %s: %d", mode, status)
+			t.Errorf("cross-site request with mode %s: %d", mode, status)
 		}
 	}
 	for remote, want := range map[string]bool{"127.0.0.1:9": true, "[::1]:9": true, "[::ffff:127.0.0.1]:9": true, "192.0.2.1:9": false, "": false} {
-		for host, good := range map[string]bool{"localhost": true, "localhost:8420": true, "127.0.0.1:1": true, "[::1]:8420": true, "[::1]": true, "192.0.2.1": false, "": false} {
-			if got := isLocal(&http.Request{RemoteAddr: remote, Host: host}); got != (want && good) {
+		for host, isOurs := range map[string]bool{"localhost": true, "localhost:8420": true, "127.0.0.1:1": true, "[::1]:8420": true, "[::1]": true, "192.0.2.1": false, "": false} {
+			if got := isLocal(&http.Request{RemoteAddr: remote, Host: host}); got != (want && isOurs) {
 				t.Errorf("from %s to %s: %v", remote, host, got)
 			}
 		}
 	}
 }
 
-// TestSampleLibrary is the first thing a new user sees.
+// TestSampleLibrary checks the page of the sample library, which is what a new user sees first.
 func TestSampleLibrary(t *testing.T) {
 	folder, err := findSampleLibrary()
 	if err != nil {
@@ -366,23 +366,23 @@ func TestSampleLibrary(t *testing.T) {
 	if ffmpegErr != nil && os.Getenv("THUMBCACHE_REQUIRE_FFMPEG") != "" {
 		t.Fatal(ffmpegErr)
 	}
-	good := 0
+	pictures := 0
 	for _, e := range fetchList(t, s, "").Entries {
 		status, h, body := fetch(t, s.URL+"/"+setSize(e.Thumb, 160))
 		if status != http.StatusOK {
 			t.Errorf("%s: %d", e.Name, status)
 		}
-		words := ""
+		text := ""
 		switch {
 		case strings.HasPrefix(e.Name, "No Cover"):
-			words = "no picture in this media"
+			text = "no picture in this file"
 		case strings.HasPrefix(e.Name, "Broken"):
-			words = "broken media"
+			text = "file is corrupt"
 		case strings.HasSuffix(e.Name, ".mp4") && ffmpegErr != nil:
-			words = "ffmpeg was not found on this server"
+			text = "ffmpeg is not installed on this server"
 		}
-		if words != "" {
-			if string(body) != words || h.Get("Cache-Control") != "no-cache" {
+		if text != "" {
+			if string(body) != text || h.Get("Cache-Control") != "no-cache" {
 				t.Errorf("%s: %q %v", e.Name, body, h)
 			}
 			continue
@@ -390,52 +390,33 @@ func TestSampleLibrary(t *testing.T) {
 		if _, _, err := image.Decode(bytes.NewReader(body)); err != nil || h.Get("Content-Type") != "image/jpeg" {
 			t.Errorf("%s: %v, %s", e.Name, err, h.Get("Content-Type"))
 		}
-		good++
+		pictures++
 	}
-	if good < 14 {
-		t.Errorf("only %d pictures", good)
+	if pictures < 14 {
+		t.Errorf("only %d pictures", pictures)
 	}
-}
-
-// lines is an output that can be read while it is written.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *syncBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *syncBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 func TestServe(t *testing.T) {
 	root := t.TempDir()
 	writePicture(t, filepath.Join(root, "a.png"))
 	ctx, stop := context.WithCancel(t.Context())
-	var out syncBuffer
+	defer stop()
+	r, w := io.Pipe()
 	done := make(chan error, 1)
 	go func() {
-		done <- serve(ctx, root, serveOptions{addr: "localhost:0", dir: t.TempDir(), sizes: []int{100}}, &out)
+		err := serve(ctx, root, serveOptions{addr: "localhost:0", dir: t.TempDir(), sizes: []int{100}}, w)
+		w.CloseWithError(err)
+		done <- err
 	}()
-	address := regexp.MustCompile(`http://\S+/`)
-	for range 500 {
-		if address.MatchString(out.String()) {
-			break
+	address := ""
+	for output := bufio.NewScanner(r); address == ""; {
+		if !output.Scan() {
+			t.Fatalf("the server printed no address: %v", output.Err())
 		}
-		time.Sleep(10 * time.Millisecond) // a real server
+		address = regexp.MustCompile(`http://\S+/`).FindString(output.Text())
 	}
-	u := address.FindString(out.String())
-	if u == "" {
-		t.Fatalf("it says %q", out.String())
-	}
-	if status, _, _ := fetch(t, u+"thumb/library/a.png"); status != http.StatusOK {
+	if status, _, _ := fetch(t, address+"thumb/library/a.png"); status != http.StatusOK {
 		t.Errorf("%d", status)
 	}
 	stop()

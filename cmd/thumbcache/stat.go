@@ -28,7 +28,7 @@ func (t *tally) add(f store.File) {
 	t.Bytes += f.Size
 }
 
-// A kind is what thumbnails have in common.
+// A kind is a combination of size, fit and format.
 type kind struct {
 	Size   int    `json:"size"`
 	Fit    string `json:"fit"`
@@ -54,7 +54,7 @@ type kindTally struct {
 	tally
 }
 
-// What stat finds.
+// A statResult summarizes a thumbnail folder.
 type statResult struct {
 	Dir string `json:"dir"`
 	tally
@@ -70,9 +70,11 @@ func statCommand(c *console) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "stat DIR",
-		Short: "Tell what is in a folder of thumbnails",
-		Long: "Tell what is in a folder of thumbnails: how many of which size, what has no picture and why, and when they were used.\n" +
-			"The time of use is written once an hour at most. Files are not checked; for that there is 'verify'.",
+		Short: "Summarize a thumbnail folder",
+		Long: "Show how many thumbnails of each size DIR holds, how many sources have no picture\n" +
+			"and why, and when files were last used.\n\n" +
+			"The time of last use is updated at most once an hour. To check files for damage,\n" +
+			"use 'thumbcache verify'.",
 		Example: `  thumbcache stat /var/cache/thumbs
   thumbcache stat --json /var/cache/thumbs
     {"dir": "/var/cache/thumbs", "files": 3, "bytes": 42000,
@@ -101,6 +103,7 @@ func statCommand(c *console) *cobra.Command {
 	return cmd
 }
 
+// gatherStats walks the thumbnail folder dir and counts its files.
 func gatherStats(ctx context.Context, c *console, dir string) (*statResult, error) {
 	s, err := openStore(dir)
 	if err != nil {
@@ -146,6 +149,7 @@ func gatherStats(ctx context.Context, c *console, dir string) (*statResult, erro
 	return st, nil
 }
 
+// getTally returns the tally of k, and adds an empty one to m first if there is none.
 func getTally[K comparable](m map[K]*tally, k K) *tally {
 	t := m[k]
 	if t == nil {
@@ -157,7 +161,8 @@ func getTally[K comparable](m map[K]*tally, k K) *tally {
 
 var thumbnailNamePattern = regexp.MustCompile(`_([0-9]+)(c?)\.(jpg|png)$`)
 
-// kindOf tells the thumbnail in a file by the file's name. There is none in a note that there is no picture.
+// parseKind returns the kind of the thumbnail in a stored file, parsed from the file's name. It reports false for a
+// failure record, which holds no thumbnail.
 func parseKind(name string) (kind, bool) {
 	m := thumbnailNamePattern.FindStringSubmatch(name)
 	if m == nil {
@@ -174,7 +179,7 @@ func parseKind(name string) (kind, bool) {
 	return k, true
 }
 
-// causeOf reads why there is no picture.
+// readCause returns the cause stored in a failure record.
 func readCause(s *store.Store, f store.File) string {
 	e, err := s.Read(f)
 	if err != nil {
@@ -183,6 +188,7 @@ func readCause(s *store.Store, f store.File) string {
 	return jsonCause(e.Cause)
 }
 
+// jsonCause returns the name of a cause in JSON.
 func jsonCause(cause store.Cause) string {
 	if cause == store.NoPicture {
 		return "no_picture"
@@ -190,10 +196,10 @@ func jsonCause(cause store.Cause) string {
 	return cause.String()
 }
 
-// noPicture is the name of a cause as a person would say it.
+// describeCause returns the text that stat and explain print for a cause named as in JSON.
 func describeCause(cause string) string {
 	if cause == "no_picture" {
-		return "no picture in it"
+		return "no picture"
 	}
 	return "no picture: " + cause
 }
@@ -210,7 +216,7 @@ func (st *statResult) print(c *console, now time.Time) {
 		row(describeCause(cause), *st.NoPicture[cause])
 	}
 	if st.Temporary.Files > 0 {
-		row("being written", st.Temporary)
+		row("temporary", st.Temporary)
 	}
 	fmt.Fprintln(c.out, strings.Repeat("-", 47))
 	row("total", st.tally)

@@ -13,19 +13,19 @@ import (
 	"github.com/thumbcache/thumbcache/internal/store"
 )
 
-// What verify finds.
+// A verifyResult lists the bad files of a thumbnail folder.
 type verifyResult struct {
 	Dir          string    `json:"dir"`
 	Good         int64     `json:"good"`
-	OtherVersion int64     `json:"other_version"` // files of another version of the format, which are not damaged
+	OtherVersion int64     `json:"other_version"` // files in another version of the format; they are not damaged
 	Bad          []badFile `json:"bad"`
-	Unreadable   []badFile `json:"unreadable"`    // of which nothing is known
+	Unreadable   []badFile `json:"unreadable"`    // files that could not be read, and so not be checked
 	ReadFailures uint64    `json:"read_failures"` // folders that could not be read
 	Interrupted  bool      `json:"interrupted"`
 }
 
 type badFile struct {
-	File    string `json:"file"` // below DIR
+	File    string `json:"file"` // relative to DIR
 	Why     string `json:"why"`
 	Removed bool   `json:"removed"`
 }
@@ -34,11 +34,13 @@ func verifyCommand(c *console) *cobra.Command {
 	var asJSON, repair bool
 	cmd := &cobra.Command{
 		Use:   "verify DIR",
-		Short: "Read every file of a folder of thumbnails and check it",
-		Long: "Read every file of a folder of thumbnails, and check that it is whole and what its name says. With --repair those that\n" +
-			"are not are removed, which costs no more than making them again. A cache never serves a bad file, repaired or not.\n" +
-			"Files that another version of thumbcache wrote in another format are counted and left alone.\n\n" +
-			"The exit code is 1 if there are bad files left.",
+		Short: "Check every file in a thumbnail folder for damage",
+		Long: "Read every file in DIR, and check that it is complete, that its checksum is right\n" +
+			"and that its content matches its name.\n\n" +
+			"With --repair, bad files are removed. This is safe: a cache never serves a bad\n" +
+			"file, and makes a missing thumbnail again on the next request. Files written by\n" +
+			"another version of thumbcache in another format are counted and kept.\n\n" +
+			"The exit code is 1 if bad or unreadable files remain.",
 		Example: `  thumbcache verify /var/cache/thumbs
   thumbcache verify --repair /var/cache/thumbs
   thumbcache verify --json /var/cache/thumbs
@@ -56,6 +58,7 @@ func verifyCommand(c *console) *cobra.Command {
 	return cmd
 }
 
+// verify checks the files of the thumbnail folder dir. It returns an error if a bad or unreadable file remains.
 func verify(ctx context.Context, c *console, dir string, repair, asJSON bool) error {
 	s, err := openStore(dir)
 	if err != nil {
@@ -63,54 +66,24 @@ func verify(ctx context.Context, c *console, dir string, repair, asJSON bool) er
 	}
 	defer s.Close()
 	v := verifyResult{Dir: dir, Bad: []badFile{}, Unreadable: []badFile{}}
-	var seen, read atomic.Int64
-	all := s.Usage().Bytes
+	var checkedFiles, checkedBytes atomic.Int64
+	total := s.Usage().Bytes
 	p := c.startProgress(0, func(width int) string {
-		text := "Checked " + countFiles(seen.Load())
-		if all > 0 { // it is not known if there is no account
-			text = formatBar(width, read.Load(), all) + "  " + text
+		text := "Checked " + countFiles(checkedFiles.Load())
+		if total > 0 { // 0 if the folder has no valid usage file
+			text = formatBar(width, checkedBytes.Load(), total) + "  " + text
 		}
 		return text
 	})
-	left := 0
 	err = s.Walk(ctx, false, func(f store.File) error {
 		if f.Temp {
 			return ctx.Err()
 		}
-		_, why := s.Read(f)
-		seen.Add(1)
-		read.Add(f.Size)
-		switch {
-		case why == nil:
-			v.Good++
-		case errors.Is(why, store.ErrOtherVersion):
-			v.OtherVersion++
-		case errors.Is(why, fs.ErrNotExist): // somebody has removed it meanwhile
-		default:
-			bad := badFile{File: f.Folder + "/" + f.Name, Why: why.Error()}
-			line := bad.File + ": "
-			list := &v.Bad
-			if _, unread := errors.AsType[syscall.Errno](why); unread {
-				list = &v.Unreadable
-				line += "cannot be read: " + describeError(why)
-			} else {
-				line += escapeUnprintable(bad.Why)
-				if repair {
-					err := s.RemoveFile(f)
-					if bad.Removed = err == nil; bad.Removed {
-						line += ", removed"
-					} else {
-						line += ", cannot be removed: " + describeError(err)
-					}
-				}
-			}
-			if !bad.Removed {
-				left++
-			}
-			*list = append(*list, bad)
-			if !asJSON {
-				p.printLine(c.out, line)
-			}
+		_, readErr := s.Read(f)
+		checkedFiles.Add(1)
+		checkedBytes.Add(f.Size)
+		if line := v.add(s, f, readErr, repair); line != "" && !asJSON {
+			p.printLine(c.out, line)
 		}
 		return ctx.Err()
 	})
@@ -126,38 +99,74 @@ func verify(ctx context.Context, c *console, dir string, repair, asJSON bool) er
 		return err
 	case v.ReadFailures > 0:
 		return fmt.Errorf("%s could not be read", pluralize(int64(v.ReadFailures), "folder", "folders"))
-	case left > 0:
+	case v.removed() < len(v.Bad) || len(v.Unreadable) > 0:
 		return errReported
 	}
 	return nil
+}
+
+// add records the result of reading f, and removes f if it is bad and repair is set. It returns the line to print about f,
+// or "" if f is not bad.
+func (v *verifyResult) add(s *store.Store, f store.File, readErr error, repair bool) string {
+	switch {
+	case readErr == nil:
+		v.Good++
+		return ""
+	case errors.Is(readErr, store.ErrOtherVersion):
+		v.OtherVersion++
+		return ""
+	case errors.Is(readErr, fs.ErrNotExist): // another process has removed it meanwhile
+		return ""
+	}
+	bad := badFile{File: f.Folder + "/" + f.Name, Why: readErr.Error()}
+	line := bad.File + ": "
+	if _, isUnreadable := errors.AsType[syscall.Errno](readErr); isUnreadable {
+		v.Unreadable = append(v.Unreadable, bad)
+		return line + "cannot be read: " + describeError(readErr)
+	}
+	line += escapeUnprintable(bad.Why)
+	if repair {
+		if err := s.RemoveFile(f); err == nil {
+			bad.Removed = true
+			line += ", removed"
+		} else {
+			line += ", cannot be removed: " + describeError(err)
+		}
+	}
+	v.Bad = append(v.Bad, bad)
+	return line
+}
+
+// removed returns how many bad files have been removed.
+func (v *verifyResult) removed() (n int) {
+	for _, b := range v.Bad {
+		if b.Removed {
+			n++
+		}
+	}
+	return n
 }
 
 func (v *verifyResult) print(c *console) {
 	if v.Interrupted {
 		fmt.Fprint(c.out, "So far: ")
 	}
-	fmt.Fprintf(c.out, "%s in order", countFiles(v.Good))
-	removed := 0
-	for _, b := range v.Bad {
-		if b.Removed {
-			removed++
-		}
-	}
-	switch bad := len(v.Bad); {
+	fmt.Fprintf(c.out, "%s good", countFiles(v.Good))
+	switch bad, removed := len(v.Bad), v.removed(); {
 	case bad == 0:
-		fmt.Fprint(c.out, ", none bad")
+		fmt.Fprint(c.out, ", 0 bad")
 	case removed == bad:
-		fmt.Fprintf(c.out, ", %s bad and removed", formatCount(bad))
+		fmt.Fprintf(c.out, ", %s bad (removed)", formatCount(bad))
 	case removed > 0:
-		fmt.Fprintf(c.out, ", %s bad, %s of them removed", formatCount(bad), formatCount(removed))
+		fmt.Fprintf(c.out, ", %s bad (%s of them removed)", formatCount(bad), formatCount(removed))
 	default:
-		fmt.Fprintf(c.out, ", %s bad (--repair removes what is bad)", formatCount(bad))
+		fmt.Fprintf(c.out, ", %s bad (use --repair to remove them)", formatCount(bad))
 	}
 	if n := len(v.Unreadable); n > 0 {
 		fmt.Fprintf(c.out, ", %s unreadable", formatCount(n))
 	}
 	if v.OtherVersion > 0 {
-		fmt.Fprintf(c.out, ", %s of another version of the format", formatCount(v.OtherVersion))
+		fmt.Fprintf(c.out, ", %s in another format version", formatCount(v.OtherVersion))
 	}
 	fmt.Fprintln(c.out)
 }

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,7 +21,7 @@ import (
 	"github.com/thumbcache/thumbcache/internal/store"
 )
 
-// serveSizes are the sizes that serve makes unless it is told otherwise.
+// serveSizes are the default sizes of serve and warm. They are those that the page requests.
 var serveSizes = []int{160, 320, 640, 1280}
 
 // warmOptions are the flags of warm.
@@ -29,11 +31,11 @@ type warmOptions struct {
 	sizes      []int
 	jobs       int
 	limit      byteCount
-	limitGiven bool // limit is what the user said
+	limitGiven bool // the user has set limit
 	asJSON     bool
 }
 
-// What warm came to.
+// A warmResult counts what warm has done.
 type warmResult struct {
 	Folder   string `json:"folder"`
 	Dir      string `json:"dir"`
@@ -45,7 +47,7 @@ type warmResult struct {
 	DiskErrors  uint64          `json:"disk_errors"`
 	Seconds     float64         `json:"seconds"`
 	Interrupted bool            `json:"interrupted"`
-	Failures    []failureReport `json:"failures"` // the first ones
+	Failures    []failureReport `json:"failures"` // the first maxListedFailures
 }
 
 type failureReport struct {
@@ -57,13 +59,14 @@ func warmCommand(c *console) *cobra.Command {
 	var o warmOptions
 	cmd := &cobra.Command{
 		Use:   "warm FOLDER",
-		Short: "Make the thumbnails of a folder before somebody asks for them",
-		Long: "Make the thumbnails of all files in FOLDER, hidden ones left out, before somebody asks for them. What is there is\n" +
-			"reused, so it may be interrupted and called again at any time.\n\n" +
-			"Without --dir they go to where 'thumbcache serve FOLDER' keeps its thumbnails. For a server of your own, give it the\n" +
-			"server's folder of thumbnails, the name of its provider and the sizes that it asks for.\n\n" +
-			"The exit code is 1 if a file could not be had, or ffmpeg was not found for it. That there is no picture in a file,\n" +
-			"or that it is broken, is no failure.",
+		Short: "Make the thumbnails of a folder in advance",
+		Long: "Make the thumbnails of all files in FOLDER except hidden ones. Stored thumbnails are\n" +
+			"reused, so it is safe to interrupt the command and run it again.\n\n" +
+			"Without --dir it fills the thumbnail folder of 'thumbcache serve FOLDER'. For your\n" +
+			"own server, set --dir to its thumbnail folder, --provider to the name of its\n" +
+			"provider, and --sizes to the sizes that it requests.\n\n" +
+			"The exit code is 1 if a file could not be read, or if it needs ffmpeg and ffmpeg\n" +
+			"was not found. Files that have no picture or are corrupt do not count as failures.",
 		Example: `  thumbcache warm ~/Music
   thumbcache warm /srv/media --dir /var/cache/thumbs --provider media --sizes 300,600 --jobs 4
   thumbcache warm ~/Music --json
@@ -83,10 +86,10 @@ func warmCommand(c *console) *cobra.Command {
 	}
 	o.limit = defaultLimit
 	cmd.Flags().StringVar(&o.dir, "dir", "", dirHelp)
-	cmd.Flags().StringVar(&o.provider, "provider", providerName, "name by which the server asks for FOLDER")
+	cmd.Flags().StringVar(&o.provider, "provider", providerName, "name of the server's provider for FOLDER")
 	cmd.Flags().IntSliceVar(&o.sizes, "sizes", serveSizes, "sizes to make, in pixels")
-	cmd.Flags().IntVar(&o.jobs, "jobs", max(1, runtime.GOMAXPROCS(0)/2), "files that are worked on at once")
-	cmd.Flags().Var(&o.limit, "max-bytes", "bytes that may be kept in the folder of thumbnails; if not given, what it holds already is kept too")
+	cmd.Flags().IntVar(&o.jobs, "jobs", max(1, runtime.GOMAXPROCS(0)/2), "number of files to process at the same time")
+	cmd.Flags().Var(&o.limit, "max-bytes", "size limit of the thumbnail folder; if not given, also at least its present size")
 	_ = cmd.MarkFlagDirname("dir")
 	addJSONFlag(cmd, &o.asJSON)
 	return cmd
@@ -111,105 +114,117 @@ func (o *warmOptions) check() error {
 }
 
 const (
-	plainProgressInterval = 5 * time.Second // between two lines where there is no terminal
-	maxListedFailures     = 1000            // that are listed in JSON
+	plainProgressInterval = 5 * time.Second // between progress lines when stderr is not a terminal
+	maxListedFailures     = 1000            // failures in the JSON result; bounds memory if every file fails
 )
+
+// A warmer is one run of the warm command.
+type warmer struct {
+	console  *console
+	result   warmResult
+	meter    progressMeter
+	progress *progress
+
+	unreadableFolders int
+	isFFmpegMissing   bool // a file failed because ffmpeg was not found
+}
 
 func warm(ctx context.Context, c *console, args []string, o warmOptions) error {
 	folder, err := absFolder(args)
 	if err != nil {
 		return err
 	}
-	w := warmResult{Folder: folder, Dir: o.dir, Provider: o.provider, Sizes: o.sizes, Failures: []failureReport{}}
-	if w.Dir == "" {
-		if w.Dir, err = defaultThumbnailDir(folder); err != nil {
+	if o.dir == "" {
+		if o.dir, err = defaultThumbnailDir(folder); err != nil {
 			return err
 		}
 	}
 	if !o.limitGiven {
-		o.limit = max(o.limit, storedBytes(w.Dir))
+		o.limit = max(o.limit, storedBytes(o.dir))
 	}
-	w.MaxBytes = int64(o.limit)
-	var (
-		m       = progressMeter{start: time.Now()}
-		p       *progress
-		unread  int  // folders
-		noTool  bool // ffmpeg was not found
-		observe = thumbcache.Observer{Warmed: func(path string, sofar thumbcache.Warmed, err error) {
-			failed := sofar.Failed > m.latest.Load().Failed
-			m.latest.Store(&sofar)
-			if !failed {
-				return
-			}
-			noTool = noTool || errors.Is(err, exec.ErrNotFound)
-			p.printLine(c.err, quoteName(path)+": "+describeError(err))
-			if len(w.Failures) < maxListedFailures {
-				w.Failures = append(w.Failures, failureReport{path, describeError(err)})
-			}
-		}}
-	)
-	m.latest.Store(new(thumbcache.Warmed))
+	w := &warmer{
+		console: c,
+		result:  warmResult{Folder: folder, Dir: o.dir, Provider: o.provider, Sizes: o.sizes, MaxBytes: int64(o.limit), Failures: []failureReport{}},
+		meter:   progressMeter{start: time.Now()},
+	}
+	w.meter.latest.Store(new(thumbcache.Warmed))
 	cache, err := thumbcache.New(thumbcache.Config{
 		Providers: map[string]thumbcache.Provider{o.provider: thumbcache.Files(folder)},
-		Dir:       w.Dir,
+		Dir:       o.dir,
 		DiskBytes: int64(o.limit),
-		// Warming leaves one worker and one process to people, of whom there are none here.
+		// Warm leaves one worker and one process to other requests. There are none here, so add one of each.
 		Workers:   o.jobs + 1,
 		Extractor: thumbcache.FirstOf(thumbcache.Images(), thumbcache.CoverArt(), &thumbcache.FFmpeg{Processes: o.jobs + 1}),
 		FolderArt: folderArt,
-		Observer:  &observe,
+		Observer:  &thumbcache.Observer{Warmed: w.addFile},
 	})
 	if err != nil {
 		return err
 	}
 	defer cache.Close()
 
-	// How many there are is counted meanwhile, so that nobody waits for that.
-	counting, counted := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		walkMedia(counting, folder, func(string) bool {
-			m.found.Add(1)
-			return true
-		}, func(string, error) {})
-		m.isCounted.Store(counting.Err() == nil)
-	}()
-	p = c.startProgress(plainProgressInterval, m.format)
-	paths := func(yield func(string) bool) {
-		walkMedia(ctx, folder, yield, func(name string, err error) {
-			unread++
-			p.printLine(c.err, quoteName(name)+": cannot be read: "+describeError(err))
+	stopCounting := w.meter.startCounting(ctx, folder)
+	w.progress = c.startProgress(plainProgressInterval, w.meter.format)
+	w.result.Warmed, err = cache.Warm(ctx, o.provider, w.paths(ctx), o.sizes...)
+	stopCounting()
+	w.progress.finish()
+	cache.Close() // completes the writes in the background, so that Stats includes their errors
+	stats := cache.Stats()
+	w.result.Evicted, w.result.DiskErrors, w.result.Interrupted = stats.Evictions, stats.DiskErrors, ctx.Err() != nil
+	return w.report(err, o.asJSON)
+}
+
+// addFile is the observer of the cache. It records the progress, and the error of a file that failed.
+func (w *warmer) addFile(path string, sofar thumbcache.Warmed, err error) {
+	hasFailed := sofar.Failed > w.meter.latest.Load().Failed
+	w.meter.latest.Store(&sofar)
+	if !hasFailed {
+		return
+	}
+	if errors.Is(err, exec.ErrNotFound) {
+		w.isFFmpegMissing = true
+	}
+	w.progress.printLine(w.console.err, quoteName(path)+": "+describeError(err))
+	if len(w.result.Failures) < maxListedFailures {
+		w.result.Failures = append(w.result.Failures, failureReport{path, describeError(err)})
+	}
+}
+
+// paths yields the files to warm, and reports folders that cannot be read.
+func (w *warmer) paths(ctx context.Context) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		walkMedia(ctx, w.result.Folder, yield, func(name string, err error) {
+			w.unreadableFolders++
+			w.progress.printLine(w.console.err, quoteName(name)+": cannot be read: "+describeError(err))
 		})
 	}
-	w.Warmed, err = cache.Warm(ctx, o.provider, paths, o.sizes...)
-	counted()
-	<-done
-	p.finish()
-	cache.Close() // what is behind is counted too
-	s := cache.Stats()
-	w.Evicted, w.DiskErrors, w.Seconds, w.Interrupted = s.Evictions, s.DiskErrors, time.Since(m.start).Seconds(), ctx.Err() != nil
-	if o.asJSON {
-		err = errors.Join(err, c.writeJSON(w))
+}
+
+// report prints the result. It returns err, or an error if some files could not be read or written.
+func (w *warmer) report(err error, asJSON bool) error {
+	took := time.Since(w.meter.start)
+	w.result.Seconds = took.Seconds()
+	if asJSON {
+		err = errors.Join(err, w.console.writeJSON(w.result))
 	} else {
-		w.print(c, time.Since(m.start))
+		w.result.print(w.console, took)
 	}
-	if noTool {
-		fmt.Fprintln(c.err, "ffmpeg was not found: without it there are no thumbnails of videos, and other kinds of files cannot be told from them")
+	if w.isFFmpegMissing {
+		fmt.Fprintln(w.console.err, "ffmpeg was not found; without it there are no thumbnails of videos, and files of unknown types are reported as failed")
 	}
 	switch {
 	case err != nil:
 		return err
-	case w.DiskErrors > 0:
-		return fmt.Errorf("%s of or to %s failed, so that thumbnails may be missing there", pluralize(int64(w.DiskErrors), "read or write", "reads and writes"), quoteName(w.Dir))
-	case unread > 0 || w.Failed > 0:
+	case w.result.DiskErrors > 0:
+		return fmt.Errorf("%s in %s failed; some thumbnails may not be stored", pluralize(int64(w.result.DiskErrors), "read or write", "reads or writes"), quoteName(w.result.Dir))
+	case w.unreadableFolders > 0 || w.result.Failed > 0:
 		return errReported
 	}
 	return nil
 }
 
-// held returns how much a folder of thumbnails holds already. A server that uses it may have a larger limit than our default,
-// by which nothing of what it has must go.
+// storedBytes returns the number of bytes in a thumbnail folder. A server that uses the folder may have a larger limit than
+// our default. Warming with the smaller one would evict the server's thumbnails.
 func storedBytes(dir string) byteCount {
 	s, err := store.Existing(dir)
 	if err != nil {
@@ -221,19 +236,19 @@ func storedBytes(dir string) byteCount {
 
 func (w *warmResult) print(c *console, took time.Duration) {
 	all := w.Extracted + w.Reused + w.NoPicture + w.Failed
-	did := "Done"
+	status := "Done"
 	if w.Interrupted {
-		did = "Interrupted; the same command goes on from here. So far"
+		status = "Interrupted; run the same command to continue. So far"
 	}
 	fmt.Fprintf(c.out, "%s: %s in %s: %s extracted, %s reused, %s without a picture, %s failed\n",
-		did, countFiles(all), formatDuration(took), formatCount(w.Extracted), formatCount(w.Reused), formatCount(w.NoPicture), formatCount(w.Failed))
+		status, countFiles(all), formatDuration(took), formatCount(w.Extracted), formatCount(w.Reused), formatCount(w.NoPicture), formatCount(w.Failed))
 	if w.Evicted > 0 {
-		fmt.Fprintf(c.out, "%s had to be removed to make room: --max-bytes says how much may be kept\n", pluralize(int64(w.Evicted), "thumbnail", "thumbnails"))
+		fmt.Fprintf(c.out, "%s had to be removed to stay within --max-bytes\n", pluralize(int64(w.Evicted), "thumbnail", "thumbnails"))
 	}
 }
 
-// walkMedia yields the files that may be media, by their paths below folder with slashes, as serve asks for them. What is
-// hidden is left out, and links are followed only to files inside.
+// walkMedia yields the path of every file in folder, relative to folder and with slashes, as in the requests of serve. It
+// skips hidden files and folders, and links unless they lead to a file inside folder.
 func walkMedia(ctx context.Context, folder string, yield func(path string) bool, failed func(path string, err error)) {
 	root, err := os.OpenRoot(folder)
 	if err != nil {
@@ -241,12 +256,12 @@ func walkMedia(ctx context.Context, folder string, yield func(path string) bool,
 		return
 	}
 	defer root.Close()
-	_ = filepath.WalkDir(folder, func(name string, e fs.DirEntry, err error) error { // nothing below returns an error of its own
+	_ = filepath.WalkDir(folder, func(name string, e fs.DirEntry, err error) error { // the callback returns no errors
 		switch {
 		case ctx.Err() != nil:
 			return fs.SkipAll
 		case err != nil && errors.Is(err, fs.ErrNotExist) && name != folder:
-			return nil // it has gone meanwhile
+			return nil // removed since its folder was read
 		case err != nil:
 			failed(name, err)
 			return nil
@@ -275,27 +290,46 @@ func walkMedia(ctx context.Context, folder string, yield func(path string) bool,
 	})
 }
 
-// A meter tells how far warming has come.
+// A progressMeter formats the progress of warming.
 type progressMeter struct {
 	start     time.Time
 	latest    atomic.Pointer[thumbcache.Warmed]
 	found     atomic.Int64
-	isCounted atomic.Bool // found is all there is
+	isCounted atomic.Bool // found is final
 
-	// Used by line alone: how far it was some moments ago.
-	marks []mark
+	marks []mark // recent progress, oldest first; only used by format
 }
 
+// A mark is the number of files that were done at one time.
 type mark struct {
 	at   time.Time
 	done int64
 }
 
 const (
-	markInterval = time.Second
-	maxMarks     = 20
+	markInterval = time.Second // between two marks
+	maxMarks     = 20          // so the rate is an average of the last 20 s
 )
 
+// startCounting counts the files in folder in the background, so that Warm does not have to wait for the count. The
+// returned function stops counting and waits until it has ended.
+func (m *progressMeter) startCounting(ctx context.Context, folder string) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		walkMedia(ctx, folder, func(string) bool {
+			m.found.Add(1)
+			return true
+		}, func(string, error) {}) // the walk of Warm reports the errors
+		m.isCounted.Store(ctx.Err() == nil)
+	})
+	return func() {
+		cancel()
+		wg.Wait()
+	}
+}
+
+// format returns the progress as one line that fits in width characters, with a bar unless width is 0.
 func (m *progressMeter) format(width int) string {
 	w := m.latest.Load()
 	done := int64(w.Extracted + w.Reused + w.NoPicture + w.Failed)
@@ -306,7 +340,7 @@ func (m *progressMeter) format(width int) string {
 	if now.Sub(m.marks[len(m.marks)-1].at) >= markInterval {
 		m.marks = append(m.marks[max(0, len(m.marks)-maxMarks+1):], mark{now, done})
 	}
-	// The rate of late: what was reused at the beginning says nothing about what is left.
+	// Use the recent rate only. A run that is resumed begins with reused files, which are much faster than the rest.
 	then := m.marks[0]
 	rate := float64(done-then.done) / max(now.Sub(then.at).Seconds(), 0.001)
 	found := max(m.found.Load(), done)
@@ -327,7 +361,7 @@ func (m *progressMeter) format(width int) string {
 	return formatBar(width, done, found) + "  " + text
 }
 
-// duration returns d as a person would say it.
+// formatDuration returns d with a precision that suits its length.
 func formatDuration(d time.Duration) string {
 	switch {
 	case d < 10*time.Second:

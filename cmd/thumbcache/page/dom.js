@@ -1,22 +1,23 @@
-// What every part of the page uses.
+// Helpers shared by all parts of the page.
 
 export const $ = (id) => document.getElementById(id);
 
-// make builds an element. Text goes in as text, whatever a file is called.
-export function make(tag, properties = {}, ...children) {
+// createElement returns a new HTML element. Strings among the children become text nodes, so file names are never parsed as HTML.
+export function createElement(tag, properties = {}, ...children) {
   const e = Object.assign(document.createElement(tag), properties);
   e.append(...children);
   return e;
 }
 
-// draw builds an element of a drawing.
-export function draw(tag, attributes = {}, ...children) {
+// createSVG returns a new SVG element.
+export function createSVG(tag, attributes = {}, ...children) {
   const e = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) e.setAttribute(name, value);
   e.append(...children);
   return e;
 }
 
+// getJSON returns the decoded body of a response. It throws the text of the response as an error if the status is not 2xx.
 export async function getJSON(url, options) {
   const r = await fetch(url, options);
   if (!r.ok) throw new Error((await r.text()).trim());
@@ -26,12 +27,13 @@ export async function getJSON(url, options) {
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const short = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
 
-export const count = (n) => whole.format(n);
+export const formatCount = (n) => whole.format(n);
 
-// rough is for what nobody needs to the last digit.
-export const rough = (n) => n < 1000 ? short.format(n) : whole.format(n);
+// formatRough returns a number with three significant digits below 1000, and as an integer above.
+export const formatRough = (n) => n < 1000 ? short.format(n) : whole.format(n);
 
-export function bytes(n) {
+// formatBytes returns a number of bytes with a binary unit, such as "1.5 MiB".
+export function formatBytes(n) {
   if (n < 1024) return `${n} B`;
   const units = ["KiB", "MiB", "GiB", "TiB"];
   let unit = -1;

@@ -1,87 +1,87 @@
-// The gallery: a grid of one folder, with a filter, a large view, and keys for all of it.
-import { $, count, getJSON, make } from "./dom.js";
-import { fromBase64, paint } from "./thumbhash.js";
+// The gallery: a grid of one folder with a filter, a viewer and keyboard navigation.
+import { $, createElement, formatCount, getJSON } from "./dom.js";
+import { decodeBase64, paintHash } from "./thumbhash.js";
 
-// sized puts a size into the URL of a thumbnail. The grid shows the middle of what the large view shows whole, so that there
-// is one thumbnail for both, and "thumbcache warm" makes it too.
-const sized = (thumb, size) => thumb.replace("?size=0", `?size=${size}`);
+// setSize returns the URL of a thumbnail with a size in pixels. The grid crops thumbnails with CSS instead of requesting
+// squares. So the grid and the viewer share one kind of thumbnail, which is also the one that "thumbcache warm" makes.
+const setSize = (thumb, size) => thumb.replace("?size=0", `?size=${size}`);
 
-const large = (entry) => sized(entry.thumb, 1280);
+const largeURL = (entry) => setSize(entry.thumb, 1280);
 
 const isFilm = (name) => /\.(mp4|m4v|mkv|webm|mov|avi|ts|mpe?g|wmv|ogv)$/i.test(name);
 const isPicture = (name) => /\.(jpe?g|png|gif|webp|bmp|tiff?|avif|heic)$/i.test(name);
 
 // ---- Tiles
 
-let tiles = []; // of the folder that is shown: { entry, item, link, picture, img, failed }
+let tiles = []; // of the current folder: { entry, item, link, picture, img, failed }
 
-// Hashes are painted when their tile comes near the window: to paint thousands at once would take seconds.
-const near = new IntersectionObserver((seen) => {
-  for (const s of seen) {
-    if (!s.isIntersecting) continue;
-    near.unobserve(s.target);
-    const canvas = s.target.querySelector("canvas");
-    if (canvas) paint(canvas, fromBase64(canvas.dataset.hash));
+// Paint a hash only when its tile comes near the viewport: painting thousands at once would take seconds.
+const near = new IntersectionObserver((targets) => {
+  for (const t of targets) {
+    if (!t.isIntersecting) continue;
+    near.unobserve(t.target);
+    const canvas = t.target.querySelector("canvas");
+    if (canvas) paintHash(canvas, decodeBase64(canvas.dataset.hash));
   }
 }, { rootMargin: "800px" });
 
-function tile(entry) {
+function createTile(entry) {
   const t = { entry, failed: false };
-  t.picture = make("div", { className: "picture" });
+  t.picture = createElement("div", { className: "picture" });
   if (entry.hash) {
-    const canvas = make("canvas", { width: 1, height: 1 });
+    const canvas = createElement("canvas", { width: 1, height: 1 });
     canvas.dataset.hash = entry.hash;
     t.picture.append(canvas);
     near.observe(t.picture);
   }
-  const img = t.img = make("img", { loading: "lazy", decoding: "async", alt: "", width: 160, height: 160 });
+  const img = t.img = createElement("img", { loading: "lazy", decoding: "async", alt: "", width: 160, height: 160 });
   img.sizes = "(max-width: 560px) 31vw, 190px";
-  img.srcset = [160, 320, 640].map((size) => `${sized(entry.thumb, size)} ${size}w`).join(", ");
+  img.srcset = [160, 320, 640].map((size) => `${setSize(entry.thumb, size)} ${size}w`).join(", ");
   img.addEventListener("load", () => t.picture.classList.add("loaded"));
-  img.addEventListener("error", () => explain(t), { once: true });
+  img.addEventListener("error", () => showFailure(t), { once: true });
   t.picture.append(img);
-  if (isFilm(entry.name)) t.picture.append(make("i", { className: "film" }));
-  t.link = make("a", { href: entry.folder ? `#${entry.folder}` : large(entry), tabIndex: -1 }, t.picture, make("span", { className: "name", title: entry.name }, entry.name));
+  if (isFilm(entry.name)) t.picture.append(createElement("i", { className: "film" }));
+  t.link = createElement("a", { href: entry.folder ? `#${entry.folder}` : largeURL(entry), tabIndex: -1 }, t.picture, createElement("span", { className: "name", title: entry.name }, entry.name));
   t.link.addEventListener("focus", () => setCurrent(t));
   t.link.addEventListener("click", (e) => {
-    if (entry.folder || e.ctrlKey || e.metaKey || e.shiftKey) return; // the browser knows best
+    if (entry.folder || e.ctrlKey || e.metaKey || e.shiftKey) return; // let the browser open a new tab or window
     e.preventDefault();
-    if (!t.failed) view(t);
+    if (!t.failed) openViewer(t);
   });
-  t.item = make("li", { className: entry.folder ? "folder" : "" }, t.link);
-  if (entry.where) t.item.append(make("a", { className: "where", href: `#${entry.open}`, title: `Open ${entry.where}`, tabIndex: -1 }, place(entry)));
+  t.item = createElement("li", { className: entry.folder ? "folder" : "" }, t.link);
+  if (entry.where) t.item.append(createElement("a", { className: "where", href: `#${entry.open}`, title: `Open ${entry.where}`, tabIndex: -1 }, formatFolder(entry)));
   return t;
 }
 
-// place tells which folder an entry of a flat listing is in.
-const place = (entry) => entry.where?.replaceAll("/", " / ");
+// formatFolder returns the folder of an entry in a flat listing, for display.
+const formatFolder = (entry) => entry.where?.replaceAll("/", " / ");
 
-// explain says in the server's words why there is no picture. Words are what it answers then.
-async function explain(t) {
-  const r = await fetch(sized(t.entry.thumb, 160)).catch(() => null);
-  if (r?.ok && r.headers.get("Content-Type").startsWith("image/")) { // it was busy
+// showFailure replaces a picture by the reason why there is none. In that case the server's response is a text.
+async function showFailure(t) {
+  const r = await fetch(setSize(t.entry.thumb, 160)).catch(() => null);
+  if (r?.ok && r.headers.get("Content-Type").startsWith("image/")) { // the first attempt failed because the server was busy
     t.img.srcset = t.img.srcset;
     return;
   }
   t.failed = true;
   t.picture.classList.add("failed");
-  const why = r ? (await r.text()).trim() : "the server does not answer";
+  const why = r ? (await r.text()).trim() : "the server is not responding";
   const sign = t.entry.folder ? "" : isFilm(t.entry.name) ? "▶" : isPicture(t.entry.name) ? "▧" : "♪";
-  t.picture.replaceChildren(make("b", { ariaHidden: "true" }, sign), make("span", {}, why));
+  t.picture.replaceChildren(createElement("b", { ariaHidden: "true" }, sign), createElement("span", {}, why));
 }
 
 // ---- The listing
 
-// Each listing is of one folder. The next part is fetched when the end of the page comes near.
-let listing = 0;
+// The server returns a long folder in pages. The next one is fetched when the user scrolls near the end.
+let listing = 0; // number of the current listing; responses to older ones are dropped
 let folder = "";
 let library = "All";
 
-async function open({ focus } = {}) {
+async function openFolder({ focus } = {}) {
   const mine = ++listing;
   folder = location.hash.slice(1);
   const filter = encodeURIComponent($("filter").value.trim());
-  crumbs();
+  renderCrumbs();
   $("end").textContent = "";
   let after = "";
   let first = true;
@@ -89,8 +89,8 @@ async function open({ focus } = {}) {
     do {
       const page = await getJSON(`list.json?folder=${folder}&filter=${filter}&after=${after}`);
       if (mine !== listing) return;
-      if (first) near.disconnect(); // from the tiles of before
-      const added = page.entries.map(tile);
+      if (first) near.disconnect(); // from the previous folder's tiles
+      const added = page.entries.map(createTile);
       if (first) {
         tiles = added;
         $("grid").replaceChildren(...added.map((t) => t.item));
@@ -102,11 +102,11 @@ async function open({ focus } = {}) {
         $("grid").append(...added.map((t) => t.item));
       }
       after = page.next;
-      if (after) await nearEnd();
+      if (after) await waitForEnd();
     } while (after && mine === listing);
     if (mine !== listing) return;
-    $("end").textContent = tiles.length > 0 ? (tiles.length > 24 ? `${count(tiles.length)} entries` : "") :
-      filter ? "Nothing here has that in its name." : "There is nothing in this folder.";
+    $("end").textContent = tiles.length > 0 ? (tiles.length > 24 ? `${formatCount(tiles.length)} entries` : "") :
+      filter ? "No names match the filter." : "This folder is empty.";
   } catch (err) {
     if (mine !== listing) return;
     tiles = [];
@@ -115,7 +115,7 @@ async function open({ focus } = {}) {
   }
 }
 
-function nearEnd() {
+function waitForEnd() {
   return new Promise((resolve) => {
     const watch = new IntersectionObserver((seen) => {
       if (seen.some((e) => e.isIntersecting)) {
@@ -127,15 +127,15 @@ function nearEnd() {
   });
 }
 
-function crumbs() {
+function renderCrumbs() {
   const parts = folder ? folder.split("%2F") : [];
-  const links = [make("a", { href: "#" }, library)];
+  const links = [createElement("a", { href: "#" }, library)];
   parts.forEach((part, i) => {
     let name = part;
     try {
       name = decodeURIComponent(part.replaceAll("+", " "));
-    } catch { /* no UTF-8: shown as it is */ }
-    links.push(make("i", { ariaHidden: "true" }, "/"), make("a", { href: `#${parts.slice(0, i + 1).join("%2F")}` }, name));
+    } catch { /* not UTF-8: show it escaped */ }
+    links.push(createElement("i", { ariaHidden: "true" }, "/"), createElement("a", { href: `#${parts.slice(0, i + 1).join("%2F")}` }, name));
   });
   links.at(-1).ariaCurrent = "page";
   $("crumbs").replaceChildren(...links);
@@ -143,31 +143,31 @@ function crumbs() {
   document.title = parts.length ? `${links.at(-1).textContent} – thumbcache` : "thumbcache";
 }
 
-function up() {
+function goUp() {
   const cut = folder.lastIndexOf("%2F");
   location.hash = cut < 0 ? "" : folder.slice(0, cut);
 }
 
 addEventListener("hashchange", () => {
-  // Who goes up stands on the folder that was left.
+  // After going up, focus the folder that the user came from.
   const before = folder, now = location.hash.slice(1);
   const isUp = before !== now && (now === "" || before.startsWith(now + "%2F"));
   const child = isUp ? before.split("%2F").slice(0, now ? now.split("%2F").length + 1 : 1).join("%2F") : null;
-  shut();
+  closeViewer();
   $("filter").value = "";
   scrollTo(0, 0);
-  open({ focus: child });
+  openFolder({ focus: child });
 });
 
 let typing = 0;
 $("filter").addEventListener("input", () => {
   clearTimeout(typing);
-  typing = setTimeout(open, 150);
+  typing = setTimeout(openFolder, 150);
 });
 
 // ---- Keys
 
-// One tile at a time can be reached with Tab; the arrow keys go on from there.
+// Only the current tile is in the tab order; the arrow keys move from there.
 let current = null;
 
 function setCurrent(t) {
@@ -179,16 +179,16 @@ function setCurrent(t) {
   tab(current, 0);
 }
 
-function move(key) {
+function moveFocus(key) {
   const columns = getComputedStyle($("grid")).gridTemplateColumns.split(" ").length;
   const at = tiles.indexOf(current);
   const to = { ArrowLeft: at - 1, ArrowRight: at + 1, ArrowUp: at - columns, ArrowDown: at + columns, Home: 0, End: tiles.length - 1 }[key];
   if (!document.activeElement?.closest("#grid")) {
-    current?.link.focus(); // the first key only shows where one stands
+    current?.link.focus(); // the first key press only shows the current tile
   } else if (tiles[to]) {
     tiles[to].link.focus();
   } else if (key === "ArrowDown") {
-    tiles.at(-1)?.link.focus(); // the last row is not full
+    tiles.at(-1)?.link.focus(); // below is a gap in the last row
   }
 }
 
@@ -197,13 +197,13 @@ addEventListener("keydown", (e) => {
   const inFilter = e.target === $("filter");
   if ($("box").open) {
     if (e.key === "Escape") {
-      e.preventDefault(); // by itself the dialog closes some time later
-      shut();
+      e.preventDefault(); // the dialog's own handling would close it later
+      closeViewer();
     }
     const step = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1, " ": 1 }[e.key];
     if (!step || (e.key === " " && e.target.closest("button"))) return;
     e.preventDefault();
-    turn(step);
+    showNeighbour(step);
   } else if (e.key === "/" && !inFilter) {
     e.preventDefault();
     $("filter").select();
@@ -211,11 +211,11 @@ addEventListener("keydown", (e) => {
   } else if (e.key === "Escape") {
     if ($("filter").value) {
       $("filter").value = "";
-      open({ focus: null });
+      openFolder({ focus: null });
     } else if (inFilter) {
       current?.link.focus();
     } else if (folder) {
-      up();
+      goUp();
     }
   } else if (inFilter) {
     if (e.key !== "ArrowDown" && e.key !== "Enter") return;
@@ -223,75 +223,75 @@ addEventListener("keydown", (e) => {
     current?.link.focus();
   } else if (/^(Arrow(Left|Right|Up|Down)|Home|End)$/.test(e.key) && !e.target.closest("summary, button")) {
     e.preventDefault();
-    move(e.key);
+    moveFocus(e.key);
   }
 });
 
-// ---- The large view
+// ---- The viewer
 
-let shown = null;
+let shown = null; // the tile in the viewer
 
-function view(t) {
+function openViewer(t) {
   shown = t;
   const { entry } = t;
-  // The light around it is the picture itself, which is there already, or what its hash tells of it.
+  // The background is a blurred copy of the grid's picture, or of its hash if that has not loaded.
   const glow = $("glow").getContext("2d");
   $("glow").width = $("glow").height = 32;
   if (t.img.naturalWidth) glow.drawImage(t.img, 0, 0, 32, 32);
-  else if (entry.hash) paint($("glow"), fromBase64(entry.hash));
+  else if (entry.hash) paintHash($("glow"), decodeBase64(entry.hash));
 
   $("title").textContent = entry.name;
-  $("about").textContent = place(entry) ?? "";
+  $("about").textContent = formatFolder(entry) ?? "";
   const viewable = tiles.filter((t) => !t.failed && !t.entry.folder);
   $("previous").disabled = viewable[0] === t;
   $("next").disabled = viewable.at(-1) === t;
 
-  // The one before stays until the next is ready, so that nothing flickers.
-  const next = make("img", { id: "large", alt: entry.name, src: large(entry) });
+  // Keep the previous picture until the next one is decoded, to avoid flicker.
+  const next = createElement("img", { id: "large", alt: entry.name, src: largeURL(entry) });
   next.decode().then(() => {
     if (shown !== t) return;
     $("large").replaceWith(next);
-    $("about").textContent = [place(entry), `${next.naturalWidth} × ${next.naturalHeight}`, `${viewable.indexOf(t) + 1} of ${viewable.length}`].filter(Boolean).join(" · ");
+    $("about").textContent = [formatFolder(entry), `${next.naturalWidth} × ${next.naturalHeight}`, `${viewable.indexOf(t) + 1} of ${viewable.length}`].filter(Boolean).join(" · ");
   }, () => {
-    if (shown === t) $("about").textContent = "this picture cannot be shown";
+    if (shown === t) $("about").textContent = "cannot display this picture";
   });
   if (!$("box").open) {
     $("large").removeAttribute("src");
     $("box").showModal();
-    $("box").focus(); // and none of its buttons, which the same Enter might press
+    $("box").focus(); // not a button, which the same press of Enter could activate
   }
-  t.item.scrollIntoView({ block: "nearest" }); // and so the next part of a long folder is fetched
+  t.item.scrollIntoView({ block: "nearest" }); // this also fetches the next page of a long folder
 }
 
-function turn(step) {
+function showNeighbour(step) {
   const viewable = tiles.filter((t) => !t.failed && !t.entry.folder);
   const next = viewable[viewable.indexOf(shown) + step];
-  if (next) view(next);
+  if (next) openViewer(next);
 }
 
-$("previous").addEventListener("click", () => turn(-1));
-$("next").addEventListener("click", () => turn(1));
-function shut() {
+$("previous").addEventListener("click", () => showNeighbour(-1));
+$("next").addEventListener("click", () => showNeighbour(1));
+function closeViewer() {
   const t = shown;
   shown = null;
   $("box").close();
   t?.link.focus();
 }
 
-$("close").addEventListener("click", shut);
-$("box").addEventListener("close", shut); // with the back gesture of a phone, say
+$("close").addEventListener("click", closeViewer);
+$("box").addEventListener("close", closeViewer); // for example by the back gesture of a phone
 let down = null;
 $("box").addEventListener("pointerdown", (e) => { down = e; });
 $("box").addEventListener("pointerup", (e) => {
   const dx = down ? e.clientX - down.clientX : 0;
   const swiped = Math.abs(dx) > 48;
-  if (swiped) turn(dx < 0 ? 1 : -1);
-  else if (!e.target.closest("button, figcaption, #large")) shut(); // beside the picture
+  if (swiped) showNeighbour(dx < 0 ? 1 : -1);
+  else if (!e.target.closest("button, figcaption, #large")) closeViewer(); // a click outside the picture
   down = null;
 });
 
-open();
+openFolder();
 getJSON("about.json").then((about) => {
   library = about.name || library;
-  crumbs();
+  renderCrumbs();
 }, () => {});

@@ -1,40 +1,41 @@
-// The live panel: what the cache does, every second.
-import { $, bytes, count, draw, getJSON, make, rough } from "./dom.js";
+// The live panel: the statistics of the cache, updated every second.
+import { $, createElement, createSVG, formatBytes, formatCount, formatRough, getJSON } from "./dom.js";
 
-const span = 60_000; // ms that a chart shows
-const width = 240, height = 48; // of a drawing, which is stretched to its place
+const span = 60_000; // time range of a chart, in ms
+const width = 240, height = 48; // of a chart, in its own units; CSS stretches it
 
-// How a thumbnail came about. Only one of these costs an extraction.
+// The ways in which a request is answered: CSS class, label and field of the statistics. Only "made" costs an extraction.
 export const tiers = [
   ["memory", "from memory", "memory_hits"],
   ["disk", "from disk", "disk_hits"],
-  ["shared", "shared a flight", "coalesced"],
+  ["shared", "joined a running request", "coalesced"],
   ["made", "made", "misses"],
-  ["known", "without a picture", "negative_hits"],
+  ["known", "remembered failure", "negative_hits"],
 ];
 
-// chart draws the last minute of one value, or of several on top of each other. Of a rate, what is given is a running total.
-function chart(label, classes, isRate) {
-  const areas = classes.map((c) => draw("path", { class: `area ${c}` }));
-  const lines = classes.map((c) => draw("path", { class: `line ${c}` }));
-  const moving = draw("g", {}, ...areas.toReversed(), ...lines.toReversed());
-  const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": label }, moving);
-  const points = []; // [time, values], for a minute and a little
-  let last = null; // totals, of a rate
+// createChart returns a chart of the last minute, of one value or of several stacked ones. If isRate is true, addPoint takes
+// running totals and the chart shows their change per second.
+function createChart(label, classes, isRate) {
+  const areas = classes.map((c) => createSVG("path", { class: `area ${c}` }));
+  const lines = classes.map((c) => createSVG("path", { class: `line ${c}` }));
+  const moving = createSVG("g", {}, ...areas.toReversed(), ...lines.toReversed());
+  const svg = createSVG("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": label }, moving);
+  const points = []; // [time, values], for slightly more than the time range
+  let last = null; // previous totals, if isRate
   let top = 0;
 
-  function add(time, values) {
+  function addPoint(time, values) {
     if (isRate) {
       const before = last;
       last = { time, values };
-      if (!before || time - before.time > 5000) return; // nobody looked: what happened since is no peak of now
+      if (!before || time - before.time > 5000) return; // the tab was hidden; an average over that time would look like a peak
       values = values.map((v, i) => Math.max(0, v - before.values[i]) * 1000 / (time - before.time));
     }
     points.push([time, values]);
     while (points[0][0] < time - span - 5000) points.shift();
     const sums = points.map(([, values]) => values.reduce((a, b) => a + b, 0));
     top = Math.max(...sums);
-    // A chart that has just begun is not left empty for a minute.
+    // A new chart begins with a shorter time range, so that it is not almost empty for a minute.
     const shown = Math.min(span, Math.max(time - points[0][0], span / 6));
     const x = (t) => (width - (time - t) / shown * width).toFixed(1);
     const y = (v) => (height - 1 - v / (top || 1) * (height - 4)).toFixed(1);
@@ -46,56 +47,56 @@ function chart(label, classes, isRate) {
       areas[i].setAttribute("d", `M${upper.join("L")}L${lower.reverse().join("L")}Z`);
       lines[i].setAttribute("d", base.some((v) => v > 0) || classes.length === 1 ? `M${upper.join("L")}` : "");
     });
-    // Between two looks it goes on moving, unless they are close together: then something else needs the processor.
+    // Scroll smoothly between two updates. During a storm, updates are frequent and the CPU is busy, so do not animate.
     const gap = points.length > 1 ? time - points.at(-2)[0] : 0;
-    if (gap > 500 && shown === span && !still.matches) {
+    if (gap > 500 && shown === span && !reducedMotion.matches) {
       moving.animate([{ transform: `translateX(${gap / span * width}px)` }, { transform: "none" }], { duration: gap });
     }
   }
-  return { svg, add, top: () => top };
+  return { svg, add: addPoint, top: () => top };
 }
 
-const still = matchMedia("(prefers-reduced-motion: reduce)");
+const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
 
-// ---- What is shown
+// ---- The panel
 
-const flow = chart("Thumbnails a second in the last minute, by how they came about", tiers.map(([c]) => c), true);
-const peak = make("span", { className: "peak" });
+const flow = createChart("Thumbnails per second in the last minute, by origin", tiers.map(([c]) => c), true);
+const peak = createElement("span", { className: "peak" });
 $("flow").append(flow.svg, peak);
 
 const totals = tiers.map(([c, name]) => {
-  const value = make("dd", {}, "–");
-  $("tiers").append(make("div", { className: c }, make("dt", {}, name), value));
+  const value = createElement("dd", {}, "–");
+  $("tiers").append(createElement("div", { className: c }, createElement("dt", {}, name), value));
   return value;
 });
 
 const meters = [
-  { name: "Extractions", of: (s) => [s.extractions], isRate: true, big: (s) => count(s.extractions), small: (s) => `${count(s.failures)} failed`, colour: "made" },
-  { name: "Processes", of: (s) => [s.processes_running, s.uncached.processes_running], big: (s) => count(s.processes_running + s.uncached.processes_running), small: (s) => `now · ${count(s.processes)} in all`, colour: "shared", more: "known" },
-  { name: "Memory", of: (s) => [s.memory_bytes], big: (s) => bytes(s.memory_bytes), small: (s) => `${count(s.memory_entries)} thumbnails`, colour: "memory" },
-  { name: "Disk", of: (s) => [s.disk_bytes], big: (s) => bytes(s.disk_bytes), small: (s) => `${count(s.disk_entries)} files`, colour: "disk" },
+  { name: "Extractions", of: (s) => [s.extractions], isRate: true, big: (s) => formatCount(s.extractions), small: (s) => `${formatCount(s.failures)} failed`, color: "made" },
+  { name: "Processes", of: (s) => [s.processes_running, s.uncached.processes_running], big: (s) => formatCount(s.processes_running + s.uncached.processes_running), small: (s) => `running · ${formatCount(s.processes)} in total`, color: "shared", more: "known" },
+  { name: "Memory", of: (s) => [s.memory_bytes], big: (s) => formatBytes(s.memory_bytes), small: (s) => `${formatCount(s.memory_entries)} thumbnails`, color: "memory" },
+  { name: "Disk", of: (s) => [s.disk_bytes], big: (s) => formatBytes(s.disk_bytes), small: (s) => `${formatCount(s.disk_entries)} files`, color: "disk" },
 ].map((m) => {
-  const c = chart(`${m.name} in the last minute`, m.more ? [m.colour, m.more] : [m.colour], m.isRate);
-  const big = make("strong", {}, "–"), small = make("small", {}, "");
-  $("meters").append(make("section", {}, make("h3", {}, m.name), big, small, c.svg));
+  const c = createChart(`${m.name} in the last minute`, m.more ? [m.color, m.more] : [m.color], m.isRate);
+  const big = createElement("strong", {}, "–"), small = createElement("small", {}, "");
+  $("meters").append(createElement("section", {}, createElement("h3", {}, m.name), big, small, c.svg));
   return { ...m, ...c, bigText: big, smallText: small };
 });
 
-let latest = 0; // answers may overtake each other
+let latest = 0; // time of the latest statistics; responses may arrive out of order
 
-// show brings the panel up to date.
-export function show(stats, time = performance.now()) {
+// updatePanel displays statistics that were requested at the given time.
+export function updatePanel(stats, time = performance.now()) {
   if (time <= latest) return;
   latest = time;
   const numbers = tiers.map(([, , field]) => stats[field]);
   flow.add(time, numbers);
-  peak.textContent = flow.top() > 0 ? `peak ${rough(flow.top())}/s` : "";
-  numbers.forEach((n, i) => { totals[i].textContent = count(n); });
+  peak.textContent = flow.top() > 0 ? `peak ${formatRough(flow.top())}/s` : "";
+  numbers.forEach((n, i) => { totals[i].textContent = formatCount(n); });
   const served = stats.memory_hits + stats.disk_hits + stats.coalesced + stats.misses;
-  const share = served ? `${rough(Math.floor((served - stats.misses) / served * 1000) / 10)}%` : "–";
+  const share = served ? `${formatRough(Math.floor((served - stats.misses) / served * 1000) / 10)}%` : "–";
   $("share").textContent = share;
-  $("served").textContent = count(served);
-  $("digest").textContent = served ? `${share} of ${count(served)} without any work` : "";
+  $("served").textContent = formatCount(served);
+  $("digest").textContent = served ? `${share} of ${formatCount(served)} from cache` : "";
   for (const m of meters) {
     m.add(time, m.of(stats));
     m.bigText.textContent = m.big(stats);
@@ -105,23 +106,25 @@ export function show(stats, time = performance.now()) {
   $("pulse").className = running ? "busy" : "";
 }
 
-export async function look() {
+// refresh fetches the statistics, displays them and returns them.
+export async function refresh() {
   const time = performance.now();
   const stats = await getJSON("stats.json", { priority: "high" });
-  show(stats, time);
+  updatePanel(stats, time);
   return stats;
 }
 
-// pace sets how often the panel looks, in ms.
-let clock = 0;
-export function pace(ms) {
-  clearInterval(clock);
-  clock = setInterval(() => {
-    if (document.visibilityState === "visible") look().catch(() => { $("pulse").className = "lost"; });
+let timer = 0;
+
+// setRefreshInterval sets the time between two refreshes, in ms.
+export function setRefreshInterval(ms) {
+  clearInterval(timer);
+  timer = setInterval(() => {
+    if (document.visibilityState === "visible") refresh().catch(() => { $("pulse").className = "lost"; });
   }, ms);
 }
 
-// Where there is room, it is open from the start.
+// On wide screens the panel is open from the start.
 $("panel").open = matchMedia("(min-width: 1000px)").matches;
-look().catch(() => {});
-pace(1000);
+refresh().catch(() => {});
+setRefreshInterval(1000);

@@ -1,19 +1,19 @@
-// ThumbHash (https://evanw.github.io/thumbhash/): some twenty bytes that are a blurred picture.
+// ThumbHash (https://evanw.github.io/thumbhash/): a blurred picture in about 20 bytes.
 
-// fromBase64 returns the bytes of a hash.
-export const fromBase64 = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+// decodeBase64 returns the bytes of a hash.
+export const decodeBase64 = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 
-// paint draws what a hash stands for into a canvas, and makes the canvas as large as that is: at most 32 pixels.
-export function paint(canvas, hash) {
-  const { width, height, data } = decode(hash);
+// paintHash draws the picture of a hash into a canvas, and resizes the canvas to that picture: at most 32 x 32 pixels.
+export function paintHash(canvas, hash) {
+  const { width, height, data } = decodeHash(hash);
   canvas.width = width;
   canvas.height = height;
   canvas.getContext("2d").putImageData(new ImageData(data, width, height), 0, 0);
 }
 
-// decode follows the format: a header with the constant terms, then the cosine terms of four bits each: of lightness, of
-// yellow-blue, of red-green, and of alpha where there is one.
-export function decode(hash) {
+// decodeHash returns the picture of a hash as RGBA pixels. The format is a header with the constant terms, followed by the
+// cosine terms, four bits each: lightness, yellow-blue, red-green, and alpha if present.
+export function decodeHash(hash) {
   const header = hash[0] | hash[1] << 8 | hash[2] << 16;
   const header2 = hash[3] | hash[4] << 8;
   const hasAlpha = header >> 23 === 1;
@@ -23,7 +23,7 @@ export function decode(hash) {
   const ny = landscape ? header2 & 7 : full;
   const lx = Math.max(3, nx), ly = Math.max(3, ny);
 
-  let at = (hasAlpha ? 6 : 5) * 2; // in half bytes
+  let at = (hasAlpha ? 6 : 5) * 2; // position, in half bytes
   const terms = (nx, ny, scale) => {
     const list = [];
     for (let cy = 0; cy < ny; cy++) {
@@ -40,7 +40,7 @@ export function decode(hash) {
   const q = channel((header >> 12 & 63) / 31.5 - 1, terms(3, 3, (header2 >> 9 & 63) / 63 * 1.25));
   const a = hasAlpha ? channel((hash[5] & 15) / 15, terms(5, 5, (hash[5] >> 4) / 15)) : channel(1, []);
 
-  const ratio = Math.min(Math.max(nx / ny || 1, 1 / 8), 8); // a broken hash is no reason for a broken page
+  const ratio = Math.min(Math.max(nx / ny || 1, 1 / 8), 8); // an invalid hash must not create a huge canvas
   const width = Math.round(ratio > 1 ? 32 : 32 * ratio);
   const height = Math.round(ratio > 1 ? 32 / ratio : 32);
   const data = new Uint8ClampedArray(width * height * 4);
@@ -52,7 +52,7 @@ export function decode(hash) {
       const light = value(l), red = value(q);
       const b = light - 2 / 3 * value(p);
       const r = (3 * light - b + red) / 2;
-      data[i] = 255 * r; // clamped
+      data[i] = 255 * r; // the array clamps to 0...255
       data[i + 1] = 255 * (r - red);
       data[i + 2] = 255 * b;
       data[i + 3] = 255 * value(a);
