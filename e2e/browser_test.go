@@ -25,7 +25,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// serve builds the command and serves folder with it. It returns the address of the page.
+// serve builds the command and runs it to serve folder. It returns the address of the page.
 func serve(t *testing.T, folder string) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "thumbcache")
@@ -46,7 +46,7 @@ func serve(t *testing.T, folder string) string {
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(os.Interrupt)
 		if err := cmd.Wait(); err != nil {
-			t.Errorf("the server ended with: %v", err)
+			t.Errorf("the server failed: %v", err)
 		}
 	})
 	address := regexp.MustCompile(`http://\S+/`)
@@ -57,11 +57,11 @@ func serve(t *testing.T, folder string) string {
 			return u
 		}
 	}
-	t.Fatal("the server does not say where it is")
+	t.Fatal("the server printed no address")
 	return ""
 }
 
-// chromium returns the browser's path, or skips the test.
+// findChromium returns the path of the browser, or skips the test if there is none.
 func findChromium(t *testing.T) string {
 	t.Helper()
 	for _, name := range []string{os.Getenv("THUMBCACHE_CHROMIUM"), "chromium", "chromium-browser", "google-chrome"} {
@@ -70,29 +70,29 @@ func findChromium(t *testing.T) string {
 		}
 	}
 	if os.Getenv("THUMBCACHE_REQUIRE_BROWSER") != "" {
-		t.Fatal("there is no chromium")
+		t.Fatal("chromium was not found")
 	}
-	t.Skip("there is no chromium in PATH, nor does THUMBCACHE_CHROMIUM name one")
+	t.Skip("chromium was not found; it must be in PATH, or THUMBCACHE_CHROMIUM must be its path")
 	return ""
 }
 
-// A tab is a page of a browser of its own, with a cache of its own.
+// A tab is a page in its own browser, with an empty browser cache at the start.
 type tab struct {
 	t   *testing.T
 	ctx context.Context
 
 	mu         sync.Mutex
 	requests   []request
-	complaints []string // of the console, and of what enforces our Content-Security-Policy
+	complaints []string // console errors, exceptions and violations of the Content-Security-Policy
 }
 
 type request struct {
 	id     network.RequestID
 	url    string
-	cached bool // it was not sent
+	cached bool // answered from the browser's cache, without sending it
 }
 
-// A look is a size of window and a colour scheme.
+// A look is a window size and a color scheme.
 type look struct {
 	width, height int64
 	phone, dark   bool
@@ -114,15 +114,16 @@ func (l look) String() string {
 	return device + "-" + scheme
 }
 
+// openTab starts a browser. It is closed at the end of the test.
 func openTab(t *testing.T, l look) *tab {
 	t.Helper()
 	b := &tab{t: t}
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(findChromium(t)), chromedp.UserDataDir(t.TempDir()))
 	if os.Geteuid() == 0 {
-		options = append(options, chromedp.NoSandbox) // as root there is none
+		options = append(options, chromedp.NoSandbox) // the sandbox does not work as root
 	}
 	ctx, cancelAllocator := chromedp.NewExecAllocator(context.Background(), options...)
-	quiet := func(string, ...any) {} // a chromium that is newer than the library sends what that does not know
+	quiet := func(string, ...any) {} // a chromium newer than this library sends events that it does not know
 	ctx, cancelTab := chromedp.NewContext(ctx, chromedp.WithListener(b.listen), chromedp.WithErrorf(quiet), chromedp.WithLogf(quiet))
 	ctx, cancelTime := context.WithTimeout(ctx, 4*time.Minute)
 	b.ctx = ctx
@@ -168,7 +169,7 @@ func (b *tab) markCachedLocked(id network.RequestID) {
 	}
 }
 
-// sent returns the URLs that requests were sent to since it was last called, of those that match.
+// sentURLs returns the URLs containing match that were requested from the server since the last call.
 func (b *tab) sentURLs(match string) (urls []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -181,16 +182,17 @@ func (b *tab) sentURLs(match string) (urls []string) {
 	return urls
 }
 
-// clean fails the test if the page complained of anything.
+// checkComplaints fails the test if the browser has logged an error or a warning.
 func (b *tab) checkComplaints() {
 	b.t.Helper()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, c := range b.complaints {
-		b.t.Errorf("the browser says: %s", c)
+		b.t.Errorf("logged by the browser: %s", c)
 	}
 }
 
+// run performs browser actions, and fails the test if one fails.
 func (b *tab) run(steps ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
 	if err := chromedp.Do(b.ctx, steps...); err != nil {
@@ -198,6 +200,7 @@ func (b *tab) run(steps ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
+// setLook sets the window size and the color scheme.
 func (b *tab) setLook(l look) {
 	b.t.Helper()
 	options := []chromedp.EmulateViewportOption{chromedp.EmulateScale(1)}
@@ -216,17 +219,18 @@ func (b *tab) setLook(l look) {
 	}))
 }
 
-// visit opens a page and waits until its grid is there and every picture has come or failed.
+// visit opens a page, and waits until its grid is filled and every visible picture has loaded or failed.
 func (b *tab) visit(url string) {
 	b.t.Helper()
 	b.run(chromedp.Navigate("about:blank"), chromedp.Navigate(url))
 	b.waitUntilSettled()
 }
 
+// waitUntilSettled waits until the grid is filled and every visible picture has loaded or failed.
 func (b *tab) waitUntilSettled() {
 	b.t.Helper()
 	b.waitFor(`document.querySelectorAll("#grid li").length > 0`)
-	// Those that are far below have not been asked for yet.
+	// Pictures outside the window load lazily.
 	b.waitFor(`[...document.querySelectorAll("#grid img")].every((i) => {
 		if (i.complete) return true;
 		const r = i.getBoundingClientRect();
@@ -234,7 +238,7 @@ func (b *tab) waitUntilSettled() {
 	})`)
 }
 
-// value evaluates an expression in the page.
+// evaluate returns the value of a JavaScript expression in the page.
 func evaluate[T any](b *tab, expression string) T {
 	b.t.Helper()
 	v, err := chromedp.Run(b.ctx, chromedp.Evaluate[T](expression, func(p *runtime.EvaluateParams) {
@@ -247,7 +251,8 @@ func evaluate[T any](b *tab, expression string) T {
 	return v
 }
 
-// until waits for an expression to be true. (chromedp.Poll would have to evaluate strings, which the page forbids.)
+// waitFor waits until a JavaScript expression is true. It does not use chromedp.Poll, which evaluates strings inside the page;
+// the Content-Security-Policy forbids that.
 func (b *tab) waitFor(expression string) {
 	b.t.Helper()
 	for end := time.Now().Add(40 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
@@ -256,11 +261,11 @@ func (b *tab) waitFor(expression string) {
 		}
 	}
 	b.saveScreenshot(b.t.Name() + "-failed")
-	b.t.Fatalf("it never came true: %s", expression)
+	b.t.Fatalf("timeout waiting for: %s", expression)
 }
 
-// press presses keys. The text of one comes with its keydown, as from a keyboard, so that a page can prevent it.
-// (chromedp.KeyEvent sends it on its own.)
+// press presses keys. The keydown event of a key carries its text, as with a keyboard, so that the page can prevent the input.
+// (chromedp.KeyEvent sends the text in a separate event.)
 func (b *tab) press(keys ...string) {
 	b.t.Helper()
 	b.run(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
@@ -280,14 +285,15 @@ func (b *tab) press(keys ...string) {
 	}))
 }
 
-// shoot leaves a picture of the window for a person to look at.
+// takeScreenshot saves a screenshot of the window once all animations have ended.
 func (b *tab) takeScreenshot(name string) {
 	b.t.Helper()
-	// What comes into view fades in.
+	// Pictures fade in. The charts in SVG are always animated.
 	b.waitFor(`document.getAnimations().every((a) => a.playState !== "running" || a.effect.target.closest("svg"))`)
 	b.saveScreenshot(name)
 }
 
+// saveScreenshot saves a screenshot of the window in THUMBCACHE_SCREENSHOTS, if that is set.
 func (b *tab) saveScreenshot(name string) {
 	b.t.Helper()
 	folder := os.Getenv("THUMBCACHE_SCREENSHOTS")

@@ -2,7 +2,8 @@
 //
 //	go test ./...
 //
-// It needs ffmpeg, and chromium in PATH or where THUMBCACHE_CHROMIUM says. Where they are missing it skips its tests, unless
-// THUMBCACHE_REQUIRE_FFMPEG and THUMBCACHE_REQUIRE_BROWSER are set. With THUMBCACHE_SCREENSHOTS naming a folder it leaves
-// pictures of the page there, for a person to look at.
+// The tests need ffmpeg in PATH, and chromium in PATH or at the path in THUMBCACHE_CHROMIUM. They are skipped if one is
+// missing, and fail instead if THUMBCACHE_REQUIRE_FFMPEG or THUMBCACHE_REQUIRE_BROWSER is set.
+//
+// If THUMBCACHE_SCREENSHOTS names a folder, the tests save screenshots of the page there, for visual review.
 package e2e

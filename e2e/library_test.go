@@ -13,14 +13,14 @@ import (
 	"testing"
 )
 
-// sample returns a copy of the sample library.
+// copySampleLibrary returns a copy of the sample library, or skips the test if ffmpeg is missing.
 func copySampleLibrary(t *testing.T) string {
 	t.Helper()
 	if _, err := exec.LookPath("ffmpeg"); err != nil {
 		if os.Getenv("THUMBCACHE_REQUIRE_FFMPEG") != "" {
 			t.Fatal(err)
 		}
-		t.Skip("there is no ffmpeg in PATH for the film of the sample library")
+		t.Skip("ffmpeg, which the video of the sample library needs, is not in PATH")
 	}
 	folder := filepath.Join(t.TempDir(), "Sample Library")
 	if err := os.CopyFS(folder, os.DirFS(filepath.Join("..", "testdata", "library"))); err != nil {
@@ -29,10 +29,10 @@ func copySampleLibrary(t *testing.T) string {
 	return folder
 }
 
-// The files of a sample library that have no picture.
+// pictureless holds the files of the sample library that have no picture, as in URLs.
 var pictureless = []string{"No%20Cover.mp3", "Broken.flac"}
 
-// large returns a library of pictures that is too large to be shown without its folders: 6 artists with 3 albums of 14.
+// makeLargeLibrary returns a library that is too large to be listed flat: 6 artists with 3 albums of 14 pictures each.
 func makeLargeLibrary(t *testing.T) string {
 	t.Helper()
 	root := filepath.Join(t.TempDir(), "Music")
@@ -63,7 +63,7 @@ func writeJPEG(t *testing.T, path string, img image.Image) {
 	}
 }
 
-// artwork draws something that could be a record's sleeve: some soft lights.
+// drawCover draws an album cover of a few blurred lights.
 func drawCover(random *rand.Rand) image.Image {
 	const size = 200
 	type light struct{ x, y, r, red, green, blue float64 }

@@ -9,7 +9,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// covers is how many pictures of the grid can be seen, and count how many tiles there are.
+// JavaScript expressions: the number of pictures that the grid has loaded, and its number of tiles.
 const (
 	loadedCovers = `[...document.querySelectorAll("#grid img")].filter((i) => i.complete && i.naturalWidth > 0).length`
 	tileCount    = `document.querySelectorAll("#grid li").length`
@@ -21,48 +21,48 @@ func TestEveryCoverDecodes(t *testing.T) {
 	b.waitFor(`document.querySelectorAll(".picture.failed").length === 2`)
 	tiles, seen := evaluate[int](b, tileCount), evaluate[int](b, loadedCovers)
 	if tiles != 17 || seen != tiles-len(pictureless) {
-		t.Errorf("%d of %d covers are there", seen, tiles)
+		t.Errorf("%d of %d covers have loaded", seen, tiles)
 	}
-	if words := evaluate[string](b, `[...document.querySelectorAll(".picture.failed span")].map((e) => e.textContent).join()`); !strings.Contains(words, "no picture") || !strings.Contains(words, "broken") {
-		t.Errorf("those without a picture say %q", words)
+	if words := evaluate[string](b, `[...document.querySelectorAll(".picture.failed span")].map((e) => e.textContent).join()`); !strings.Contains(words, "no picture") || !strings.Contains(words, "corrupt") {
+		t.Errorf("the files without a picture show %q", words)
 	}
 	b.checkComplaints()
 }
 
-// A thumbnail's URL carries its version, so that the browser need not ask for it again.
+// The URL of a thumbnail contains its version, so the browser serves it from its own cache on the second visit.
 func TestSecondVisitUsesBrowserCache(t *testing.T) {
 	b := openTab(t, desktop)
 	page := serve(t, copySampleLibrary(t))
 	b.visit(page)
 	if first := b.sentURLs("/thumb/"); len(first) < 17 {
-		t.Fatalf("the first visit asked for %d thumbnails only", len(first))
+		t.Fatalf("the first visit requested only %d thumbnails", len(first))
 	}
 	b.visit(page)
 	b.waitFor(`document.querySelectorAll(".picture.failed").length === 2`)
 	if seen := evaluate[int](b, loadedCovers); seen != 15 {
-		t.Errorf("%d covers are there", seen)
+		t.Errorf("%d covers have loaded", seen)
 	}
 	for _, url := range b.sentURLs("/thumb/") {
 		if !strings.Contains(url, pictureless[0]) && !strings.Contains(url, pictureless[1]) {
-			t.Errorf("the second visit asked for %s", url)
+			t.Errorf("the second visit requested %s", url)
 		}
 	}
 	b.checkComplaints()
 }
 
-// Before a picture comes, its place has its colours.
+// Until a picture has loaded, its tile shows a placeholder in the same colors.
 func TestPlaceholdersResemblePictures(t *testing.T) {
 	b := openTab(t, desktop)
 	page := serve(t, copySampleLibrary(t))
 	b.visit(page)
-	b.visit(page) // now there are thumbnails, so there are hashes
+	b.visit(page) // the first visit has made the thumbnails, and their hashes
 	if n := evaluate[int](b, `document.querySelectorAll("#grid canvas").length`); n != 15 {
 		t.Errorf("%d placeholders", n)
 	}
 	b.waitFor(`[...document.querySelectorAll("#grid canvas")].every((c) => c.width > 1)`)
 	b.run(chromedp.Evaluate[chromedp.Void](`for (const i of document.querySelectorAll("#grid img")) i.style.visibility = "hidden"`))
 	b.takeScreenshot("placeholders")
-	// Each is like its picture, as seen from far away.
+	// Scaled to 4 x 4 pixels, placeholder and picture must be similar.
 	far := evaluate[[]string](b, `[...document.querySelectorAll("#grid .picture.loaded")].filter((p) => p.querySelector("canvas")).map((p) => {
 		const squint = (source) => {
 			const c = new OffscreenCanvas(4, 4).getContext("2d");
@@ -87,7 +87,7 @@ func TestFoldersAndKeys(t *testing.T) {
 		t.Helper()
 		return evaluate[string](b, `document.activeElement?.closest("#grid li")?.querySelector(".name").textContent ?? document.activeElement?.id ?? ""`)
 	}
-	is := func(want string) {
+	checkFocus := func(want string) {
 		t.Helper()
 		if got := focused(); got != want {
 			t.Errorf("the focus is on %q, want %q", got, want)
@@ -98,27 +98,27 @@ func TestFoldersAndKeys(t *testing.T) {
 	}
 
 	b.press(kb.ArrowRight)
-	is("Anna Berg")
+	checkFocus("Anna Berg")
 	b.press(kb.ArrowRight, kb.ArrowRight, kb.ArrowLeft)
-	is("Blue Hours")
+	checkFocus("Blue Hours")
 	b.press(kb.End)
-	is("Ève 100%")
+	checkFocus("Ève 100%")
 	b.press(kb.Enter)
 	b.waitFor(`document.querySelector("#grid .name")?.textContent === "First Light"`)
 	b.waitFor(`document.activeElement.textContent.includes("First Light")`)
 	b.press(kb.ArrowRight)
-	is("Night Bus #2")
+	checkFocus("Night Bus #2")
 	b.press(kb.Enter)
 	b.waitFor(tileCount + ` === 14`)
 	b.waitUntilSettled()
 	if n := evaluate[int](b, loadedCovers); n != 14 {
-		t.Errorf("%d covers in a folder with an odd name", n)
+		t.Errorf("%d covers in a folder whose name needs escaping", n)
 	}
 	if crumbs := evaluate[string](b, `document.getElementById("crumbs").textContent`); crumbs != "Music/Ève 100%/Night Bus #2" {
-		t.Errorf("the crumbs say %q", crumbs)
+		t.Errorf("the breadcrumb shows %q", crumbs)
 	}
 
-	// The large view.
+	// Use the viewer.
 	b.press(kb.Enter)
 	b.waitFor(`document.getElementById("box").open && document.getElementById("large").naturalWidth === 200`)
 	b.press(kb.ArrowRight)
@@ -127,35 +127,35 @@ func TestFoldersAndKeys(t *testing.T) {
 	b.waitFor(`document.getElementById("about").textContent.includes("1 of 14") && document.getElementById("previous").disabled`)
 	b.press(kb.Escape)
 	b.waitFor(`!document.getElementById("box").open`)
-	is("01 Night Bus #2.jpg")
+	checkFocus("01 Night Bus #2.jpg")
 
-	// A row down and up again.
+	// Move a row down and up again.
 	b.press(kb.ArrowDown)
 	if focused() == "01 Night Bus #2.jpg" {
-		t.Error("arrow down does not move")
+		t.Error("the down arrow does not move the focus")
 	}
 	b.press(kb.ArrowUp)
-	is("01 Night Bus #2.jpg")
+	checkFocus("01 Night Bus #2.jpg")
 
-	// The filter.
+	// Use the filter.
 	b.press("/")
-	is("filter")
+	checkFocus("filter")
 	b.press("1", "2")
 	b.waitFor(tileCount + ` === 1`)
 	b.press(kb.ArrowDown)
-	is("12 Night Bus #2.jpg")
+	checkFocus("12 Night Bus #2.jpg")
 	b.press(kb.Escape)
 	b.waitFor(tileCount + ` === 14`)
 
-	// Up, and up again.
+	// Go up twice.
 	b.press(kb.Escape)
 	b.waitFor(tileCount + ` === 3 && document.activeElement.textContent.includes("Night Bus")`)
-	is("Night Bus #2")
+	checkFocus("Night Bus #2")
 	b.press(kb.Escape)
 	b.waitFor(tileCount + ` === 6 && document.activeElement.textContent.includes("Ève")`)
-	is("Ève 100%")
+	checkFocus("Ève 100%")
 
-	// With the mouse, and back.
+	// Click a folder, and go back in the history.
 	b.run(chromedp.Click(chromedp.CSS(`#grid li:nth-child(2) a`)))
 	b.waitFor(`document.getElementById("crumbs").textContent.includes("Blue Hours")`)
 	b.run(chromedp.NavigateBack())
@@ -163,7 +163,7 @@ func TestFoldersAndKeys(t *testing.T) {
 	b.checkComplaints()
 }
 
-// A long folder comes in parts, as one scrolls.
+// Pictures outside the window load when the user scrolls to them.
 func TestScrolling(t *testing.T) {
 	b := openTab(t, phone)
 	b.visit(serve(t, makeLargeLibrary(t)))
@@ -198,7 +198,7 @@ func TestStorm(t *testing.T) {
 	b.run(chromedp.Click(chromedp.CSS(`#fire`)))
 	b.waitFor(`document.getElementById("cached")?.dataset.answered`)
 	if a, d := number("cached", "answered"), dots("cached"); a != 500 || d != 500 {
-		t.Errorf("%d of 500 were answered, %d dots", a, d)
+		t.Errorf("%d of 500 requests were answered, %d dots", a, d)
 	}
 	if n := number("cached", "extractions"); n != 10 {
 		t.Errorf("%d extractions for 10 pictures", n)
@@ -213,7 +213,7 @@ func TestStorm(t *testing.T) {
 		sum += n
 	}
 	if sum != 500 {
-		t.Errorf("these are %d: %s", sum, words)
+		t.Errorf("the counts add up to %d: %s", sum, words)
 	}
 	t.Log(words)
 
@@ -238,7 +238,7 @@ func TestStorm(t *testing.T) {
 		b.takeScreenshot("storms-" + l.String())
 	}
 
-	// The panel knows of it.
+	// The panel shows the storms too.
 	b.waitFor(`Number(document.getElementById("served").textContent) >= 500`)
 	if n := evaluate[int](b, `[...document.querySelectorAll("#panel path.line")].filter((p) => p.getAttribute("d").length > 10).length`); n < 5 {
 		t.Errorf("%d lines in the charts", n)
@@ -246,7 +246,7 @@ func TestStorm(t *testing.T) {
 	b.checkComplaints()
 }
 
-// Where there are only folders to be seen, there is something to ask for all the same.
+// If the grid contains only folders, the storm requests files in them.
 func TestStormInFolderView(t *testing.T) {
 	b := openTab(t, desktop)
 	b.visit(serve(t, makeLargeLibrary(t)))
@@ -258,7 +258,7 @@ func TestStormInFolderView(t *testing.T) {
 	b.checkComplaints()
 }
 
-// Nothing may stick out of the window, and a person looks at the pictures of it.
+// No page is wider than the window. The screenshots are for visual review.
 func TestNoHorizontalOverflow(t *testing.T) {
 	for _, library := range []struct {
 		name, folder string
@@ -280,7 +280,7 @@ func TestNoHorizontalOverflow(t *testing.T) {
 				b.setLook(device)
 				b.waitFor(`matchMedia("(prefers-color-scheme: ` + map[bool]string{false: "light", true: "dark"}[dark] + `)").matches`)
 				if wide := evaluate[int](b, `document.documentElement.scrollWidth - innerWidth`); wide > 0 {
-					t.Errorf("%s %v: %d pixels stick out", library.name, device, wide)
+					t.Errorf("%s %v: the page is %d pixels wider than the window", library.name, device, wide)
 				}
 				b.waitUntilSettled()
 				b.takeScreenshot(library.name + "-" + device.String())

@@ -10,7 +10,7 @@ import (
 	tcprom "github.com/thumbcache/thumbcache/prometheus"
 )
 
-// A server with a registry of its own serves it with promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).
+// To serve the metrics over HTTP, use promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).
 func ExampleNew() {
 	cache, err := thumbcache.New(thumbcache.Config{
 		Providers: map[string]thumbcache.Provider{"music": thumbcache.Files("/srv/music")},

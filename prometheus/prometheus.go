@@ -1,14 +1,16 @@
-// Package prometheus exports the counters of a [thumbcache.Cache] to Prometheus.
+// Package prometheus exports the statistics of a [thumbcache.Cache] as Prometheus metrics.
 //
 //	registry.MustRegister(tcprom.New(cache.Stats))
 //
-// Several caches are told apart by a label:
+// If a process has several caches, add a label to tell them apart:
 //
 //	prometheus.WrapRegistererWith(prometheus.Labels{"cache": "covers"}, registry).MustRegister(tcprom.New(covers.Stats))
 //	prometheus.WrapRegistererWith(prometheus.Labels{"cache": "posters"}, registry).MustRegister(tcprom.New(posters.Stats))
 //
-// A metric is named after its field of [thumbcache.Stats] in JSON: Stats.MemoryHits is thumbcache_memory_hits_total. A
-// dashboard for Grafana is in contrib/grafana.
+// Each metric is named after the JSON name of its field in [thumbcache.Stats], with the suffix _total for counters. For
+// example, Stats.MemoryHits is exported as thumbcache_memory_hits_total.
+//
+// The folder contrib/grafana of the repository contains a Grafana dashboard for these metrics.
 package prometheus
 
 import (
@@ -17,8 +19,8 @@ import (
 	"github.com/thumbcache/thumbcache"
 )
 
-// New returns a collector of what stats returns, which is [thumbcache.Cache.Stats] of the cache to be watched. It is
-// called once for each scrape, so that the numbers of one scrape belong together.
+// New returns a collector that exports the result of stats, usually the method [thumbcache.Cache.Stats] of one cache. It calls
+// stats once per scrape, so all values of a scrape come from the same snapshot.
 func New(stats func() thumbcache.Stats) prometheus.Collector {
 	c := &collector{stats: stats}
 	for _, m := range metrics {
@@ -29,7 +31,7 @@ func New(stats func() thumbcache.Stats) prometheus.Collector {
 
 type collector struct {
 	stats func() thumbcache.Stats
-	descs []*prometheus.Desc // of metrics, in their order
+	descs []*prometheus.Desc // parallel to metrics
 }
 
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
@@ -45,7 +47,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-// A metric is one field of Stats.
+// A metric is the exported form of one field of [thumbcache.Stats].
 type metric struct {
 	name  string
 	help  string
@@ -61,26 +63,26 @@ func gauge(name, help string, field func(*thumbcache.Stats) int64) metric {
 	return metric{"thumbcache_" + name, help, prometheus.GaugeValue, func(s *thumbcache.Stats) float64 { return float64(field(s)) }}
 }
 
-// metrics is never changed. The texts are those of Stats.
+// metrics is read-only.
 var metrics = []metric{
 	counter("memory_hits", "Thumbnails served from memory.", func(s *thumbcache.Stats) uint64 { return s.MemoryHits }),
-	counter("disk_hits", "Thumbnails read from disk.", func(s *thumbcache.Stats) uint64 { return s.DiskHits }),
-	counter("misses", "Thumbnails that had to be made.", func(s *thumbcache.Stats) uint64 { return s.Misses }),
-	counter("coalesced", "Callers that joined a thumbnail's flight under way.", func(s *thumbcache.Stats) uint64 { return s.Coalesced }),
-	counter("negative_hits", "Requests answered by a remembered failure.", func(s *thumbcache.Stats) uint64 { return s.NegativeHits }),
-	counter("stale_served", "Thumbnails served before or without a new look at their source.", func(s *thumbcache.Stats) uint64 { return s.StaleServed }),
+	counter("disk_hits", "Thumbnails served from disk.", func(s *thumbcache.Stats) uint64 { return s.DiskHits }),
+	counter("misses", "Thumbnails that were not cached and had to be made.", func(s *thumbcache.Stats) uint64 { return s.Misses }),
+	counter("coalesced", "Requests that joined a running request for the same thumbnail.", func(s *thumbcache.Stats) uint64 { return s.Coalesced }),
+	counter("negative_hits", "Requests answered with a remembered failure.", func(s *thumbcache.Stats) uint64 { return s.NegativeHits }),
+	counter("stale_served", "Thumbnails served before their source was checked for changes, or while it could not be read.", func(s *thumbcache.Stats) uint64 { return s.StaleServed }),
 	counter("extractions", "Calls of the extractor.", func(s *thumbcache.Stats) uint64 { return s.Extractions }),
 	counter("processes", "Child processes started.", func(s *thumbcache.Stats) uint64 { return s.Processes }),
 	counter("failures", "Thumbnails that could not be made.", func(s *thumbcache.Stats) uint64 { return s.Failures }),
-	counter("abandoned", "Thumbnails dropped because nobody waited for them any more.", func(s *thumbcache.Stats) uint64 { return s.Abandoned }),
-	counter("evictions", "Files removed to keep the limit of the disk.", func(s *thumbcache.Stats) uint64 { return s.Evictions }),
-	counter("disk_errors", "Failed reads and writes of the thumbnail folder; none of them failed a request.", func(s *thumbcache.Stats) uint64 { return s.DiskErrors }),
-	counter("corrupt", "Stored files that failed their check.", func(s *thumbcache.Stats) uint64 { return s.Corrupt }),
+	counter("abandoned", "Thumbnails canceled because all callers had given up.", func(s *thumbcache.Stats) uint64 { return s.Abandoned }),
+	counter("evictions", "Files removed to stay within the size limit of the thumbnail folder.", func(s *thumbcache.Stats) uint64 { return s.Evictions }),
+	counter("disk_errors", "Failed reads and writes of the thumbnail folder. They do not make requests fail.", func(s *thumbcache.Stats) uint64 { return s.DiskErrors }),
+	counter("corrupt", "Stored files that failed verification.", func(s *thumbcache.Stats) uint64 { return s.Corrupt }),
 
 	gauge("in_flight", "Thumbnails being looked up or made.", func(s *thumbcache.Stats) int64 { return s.InFlight }),
-	gauge("processes_running", "Child processes that run now.", func(s *thumbcache.Stats) int64 { return s.ProcessesRunning }),
+	gauge("processes_running", "Child processes running.", func(s *thumbcache.Stats) int64 { return s.ProcessesRunning }),
 	gauge("memory_entries", "Thumbnails in memory.", func(s *thumbcache.Stats) int64 { return s.MemoryEntries }),
-	gauge("memory_bytes", "Bytes of the thumbnails in memory.", func(s *thumbcache.Stats) int64 { return s.MemoryBytes }),
-	gauge("disk_entries", "Files in the thumbnail folder, as far as learnt since the start.", func(s *thumbcache.Stats) int64 { return s.DiskEntries }),
-	gauge("disk_bytes", "Bytes of the files in the thumbnail folder, as far as learnt since the start.", func(s *thumbcache.Stats) int64 { return s.DiskBytes }),
+	gauge("memory_bytes", "Total size of the thumbnails in memory.", func(s *thumbcache.Stats) int64 { return s.MemoryBytes }),
+	gauge("disk_entries", "Files in the thumbnail folder; exact once the background count after the start has finished.", func(s *thumbcache.Stats) int64 { return s.DiskEntries }),
+	gauge("disk_bytes", "Total size of the files in the thumbnail folder; exact once the background count after the start has finished.", func(s *thumbcache.Stats) int64 { return s.DiskBytes }),
 }

@@ -19,8 +19,8 @@ import (
 	tcprom "github.com/thumbcache/thumbcache/prometheus"
 )
 
-// numbered returns Stats with another number in each field, and how each has to be exported.
-func numbered() (s thumbcache.Stats, want map[string]float64) {
+// distinctStats returns Stats with a different value in each field, and the metrics that they must be exported as.
+func distinctStats() (s thumbcache.Stats, want map[string]float64) {
 	want = make(map[string]float64)
 	v := reflect.ValueOf(&s).Elem()
 	for i := range v.NumField() {
@@ -38,7 +38,7 @@ func numbered() (s thumbcache.Stats, want map[string]float64) {
 	return s, want
 }
 
-// gather returns what a registry exports, by name and labels.
+// gather returns the values that a registry exports, by name and labels.
 func gather(t *testing.T, r prometheus.Gatherer) map[string]float64 {
 	t.Helper()
 	families, err := r.Gather()
@@ -52,15 +52,15 @@ func gather(t *testing.T, r prometheus.Gatherer) map[string]float64 {
 			for _, l := range m.GetLabel() {
 				name += fmt.Sprintf("{%s=%q}", l.GetName(), l.GetValue())
 			}
-			got[name] = m.GetCounter().GetValue() + m.GetGauge().GetValue() // one of them is there
+			got[name] = m.GetCounter().GetValue() + m.GetGauge().GetValue() // one of the two is zero
 		}
 	}
 	return got
 }
 
-// A field that is new in Stats has to be added to the collector too.
+// The collector exports every field of Stats, so a new field must be added to it.
 func TestEveryFieldOfStats(t *testing.T) {
-	stats, want := numbered()
+	stats, want := distinctStats()
 	r := prometheus.NewPedanticRegistry()
 	r.MustRegister(tcprom.New(func() thumbcache.Stats { return stats }))
 	if got := gather(t, r); !maps.Equal(got, want) {
@@ -90,7 +90,7 @@ func TestSeveralCaches(t *testing.T) {
 	}
 }
 
-// TestDashboard checks that the dashboard asks for nothing that is not exported.
+// TestDashboard checks that the dashboard queries only metrics that exist, and shows all of them.
 func TestDashboard(t *testing.T) {
 	data, err := os.ReadFile(filepath.Join("..", "contrib", "grafana", "thumbcache.json"))
 	if err != nil {
@@ -110,26 +110,26 @@ func TestDashboard(t *testing.T) {
 	if err := json.Unmarshal(data, &dashboard); err != nil {
 		t.Fatal(err)
 	}
-	_, exported := numbered()
+	_, exported := distinctStats()
 	metric := regexp.MustCompile(`\bthumbcache_\w+`)
 	seen := make(map[string]bool)
 	check := func(where, query string) {
 		for _, name := range metric.FindAllString(query, -1) {
 			seen[name] = true
 			if _, ok := exported[name]; !ok {
-				t.Errorf("%s asks for %s, which is not exported", where, name)
+				t.Errorf("%s queries %s, which is not exported", where, name)
 			}
 		}
 	}
 	ids := make(map[int]bool)
 	for _, p := range dashboard.Panels {
 		if ids[p.ID] {
-			t.Errorf("panel %q: its id %d is there twice", p.Title, p.ID)
+			t.Errorf("panel %q: duplicate id %d", p.Title, p.ID)
 		}
 		ids[p.ID] = true
 		for _, target := range p.Targets {
 			if !metric.MatchString(target.Expr) {
-				t.Errorf("panel %q asks for nothing of ours: %s", p.Title, target.Expr)
+				t.Errorf("panel %q queries none of our metrics: %s", p.Title, target.Expr)
 			}
 			check(p.Title, target.Expr)
 		}
@@ -137,7 +137,6 @@ func TestDashboard(t *testing.T) {
 	for _, v := range dashboard.Templating.List {
 		check("a variable", fmt.Sprint(v.Query))
 	}
-	// All that is exported is worth a look.
 	for _, name := range slices.Sorted(maps.Keys(exported)) {
 		if !seen[name] {
 			t.Errorf("no panel shows %s", name)

@@ -1,5 +1,6 @@
-// Command make makes the sample library next to it: small songs of many formats with a cover each, pictures, a video, a
-// song without a cover and a broken file. All of it is our own work, in the public domain (CC0). It needs ffmpeg.
+// Command make generates the sample library in ../library: short songs in many formats with an embedded cover each, a song
+// without a cover, a corrupt song, two images and a video. It needs ffmpeg. All of its output is our own work, and in the
+// public domain (CC0).
 //
 //	cd testdata/make && go run main.go
 package main
@@ -21,10 +22,10 @@ import (
 
 var be = binary.BigEndian
 
-// paint draws an abstract cover. Every seed looks different.
+// paint returns an abstract cover. Each seed gives a different one.
 func paint(seed, size int) *image.RGBA {
 	img := image.NewRGBA(image.Rect(0, 0, size, size))
-	hue := float64(seed) * 0.381966 // the golden angle, so that neighbours differ
+	hue := float64(seed) * 0.381966 // steps of the golden angle give consecutive seeds very different colors
 	back, front, spot := hsv(hue, 0.55, 0.35), hsv(hue+0.08, 0.7, 0.95), hsv(hue+0.5, 0.6, 0.98)
 	for y := range size {
 		for x := range size {
@@ -91,14 +92,14 @@ func write(path string, data []byte) {
 	check(os.WriteFile(path, data, 0o644))
 }
 
-// ffmpeg returns what ffmpeg makes in a format.
+// ffmpeg runs ffmpeg with args, and returns its output in the given format.
 func ffmpeg(format string, args ...string) []byte {
 	tmp, err := os.CreateTemp("", "*."+format)
 	check(err)
 	tmp.Close()
 	defer os.Remove(tmp.Name())
 	args = append([]string{"-v", "error", "-y"}, args...)
-	out, err := exec.Command("ffmpeg", append(args, "-bitexact", tmp.Name())...).CombinedOutput() // of the output: the same bytes each time
+	out, err := exec.Command("ffmpeg", append(args, "-bitexact", tmp.Name())...).CombinedOutput() // as an output option, -bitexact makes the output reproducible
 	if err != nil {
 		log.Fatalf("%v: %s", err, out)
 	}
@@ -107,11 +108,12 @@ func ffmpeg(format string, args ...string) []byte {
 	return data
 }
 
+// tone returns a short sine tone in an audio format.
 func tone(format string, codec ...string) []byte {
 	return ffmpeg(format, append([]string{"-f", "lavfi", "-i", "sine=440:d=0.6:r=22050"}, codec...)...)
 }
 
-// withCover has ffmpeg attach a picture.
+// withCover returns a tone to which ffmpeg has attached a cover.
 func withCover(format string, cover []byte, args ...string) []byte {
 	file := filepath.Join(os.TempDir(), "thumbcache-cover")
 	check(os.WriteFile(file, cover, 0o644))
@@ -119,11 +121,12 @@ func withCover(format string, cover []byte, args ...string) []byte {
 	return tone(format, append([]string{"-i", file, "-map", "0", "-map", "1", "-c:v", "copy", "-disposition:v", "attached_pic"}, args...)...)
 }
 
+// syncsafe returns n as an ID3 syncsafe integer: 4 bytes of 7 bits each.
 func syncsafe(n int) []byte {
 	return []byte{byte(n >> 21 & 127), byte(n >> 14 & 127), byte(n >> 7 & 127), byte(n & 127)}
 }
 
-// id3 returns a tag of version 2.2, 2.3 or 2.4 with a front cover; 2.4 with every frame unsynchronised.
+// id3 returns an ID3 tag of version 2.2, 2.3 or 2.4 with a front cover. The one of version 2.4 is unsynchronised.
 func id3(version byte, mime string, cover []byte) []byte {
 	var frame []byte
 	var flags byte
@@ -151,7 +154,7 @@ func id3(version byte, mime string, cover []byte) []byte {
 	return append(append(tag, frame...), make([]byte, 64)...)
 }
 
-// flacPicture returns the body of a PICTURE block, which is also what METADATA_BLOCK_PICTURE holds.
+// flacPicture returns the body of a FLAC PICTURE block. Ogg uses the same bytes in METADATA_BLOCK_PICTURE.
 func flacPicture(kind uint32, mime string, data []byte) []byte {
 	b := be.AppendUint32(nil, kind)
 	b = append(be.AppendUint32(b, uint32(len(mime))), mime...)
@@ -159,7 +162,7 @@ func flacPicture(kind uint32, mime string, data []byte) []byte {
 	return append(be.AppendUint32(b, uint32(len(data))), data...)
 }
 
-// flac puts pictures behind the first block of a FLAC file.
+// flac returns a FLAC file with picture blocks inserted after its first block.
 func flac(song []byte, pictures ...[]byte) []byte {
 	out := append([]byte{}, song[:4+4+34]...)
 	out[4] &= 0x7f // not the last block
@@ -169,7 +172,7 @@ func flac(song []byte, pictures ...[]byte) []byte {
 	return append(out, song[4+4+34:]...)
 }
 
-// vorbis has ffmpeg write the comment that holds a picture in Ogg.
+// vorbis returns a tone in Ogg, with a cover in a Vorbis comment.
 func vorbis(format string, cover []byte, args ...string) []byte {
 	picture := base64.StdEncoding.EncodeToString(flacPicture(3, "image/jpeg", cover))
 	meta := filepath.Join(os.TempDir(), "thumbcache-meta")
@@ -192,7 +195,7 @@ func apeTag(cover []byte) []byte {
 	return append(append(end(0xa0000000), item...), end(0x80000000)...)
 }
 
-// riff appends a chunk to a WAV file.
+// riff returns a WAV file with a chunk appended.
 func riff(wav []byte, id string, body []byte) []byte {
 	wav = binary.LittleEndian.AppendUint32(append(wav, id...), uint32(len(body)))
 	wav = append(wav, body...)
@@ -203,7 +206,7 @@ func riff(wav []byte, id string, body []byte) []byte {
 	return wav
 }
 
-// aiff appends an ID3 chunk to an AIFF file.
+// aiff returns an AIFF file with an ID3 chunk appended.
 func aiff(song, tag []byte) []byte {
 	song = be.AppendUint32(append(song, "ID3 "...), uint32(len(tag)))
 	song = append(song, tag...)
@@ -214,13 +217,13 @@ func aiff(song, tag []byte) []byte {
 	return song
 }
 
-// turned returns img as a camera held sideways writes it, with the EXIF orientation that puts it right.
+// turned returns img as a JPEG from a camera held sideways: rotated, with an EXIF orientation that undoes the rotation.
 func turned(img *image.RGBA) []byte {
 	b := img.Bounds()
 	side := image.NewRGBA(image.Rect(0, 0, b.Dy(), b.Dx()))
 	for y := range b.Dy() {
 		for x := range b.Dx() {
-			side.Set(y, b.Dx()-1-x, img.At(x, y)) // upright again after a quarter turn to the right
+			side.Set(y, b.Dx()-1-x, img.At(x, y)) // rotate left; orientation 6 rotates right
 		}
 	}
 	exif := append([]byte("Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01"), 0x01, 0x12, 0, 3, 0, 0, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0)
@@ -229,7 +232,7 @@ func turned(img *image.RGBA) []byte {
 	return append(append(out, exif...), data[2:]...)
 }
 
-// landscape is a picture that is clearly upright or not.
+// landscape returns a picture whose orientation is obvious.
 func landscape() *image.RGBA {
 	img := image.NewRGBA(image.Rect(0, 0, 300, 400))
 	for y := range 400 {
@@ -248,7 +251,7 @@ func landscape() *image.RGBA {
 	return img
 }
 
-// glass is a picture with transparency.
+// glass returns a picture with transparency.
 func glass() image.Image {
 	img := image.NewNRGBA(image.Rect(0, 0, 240, 240))
 	for y := range 240 {
@@ -260,7 +263,7 @@ func glass() image.Image {
 	return img
 }
 
-// film flies over a picture, beginning in black.
+// film returns a video that fades in from black and pans over a picture.
 func film(img image.Image) []byte {
 	file := filepath.Join(os.TempDir(), "thumbcache-film.png")
 	check(os.WriteFile(file, pngOf(img), 0o644))
