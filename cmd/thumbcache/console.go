@@ -314,7 +314,7 @@ func completeFolderArg(_ *cobra.Command, args []string, _ string) ([]string, cob
 }
 
 func addJSONFlag(cmd *cobra.Command, value *bool) {
-	cmd.Flags().BoolVar(value, "json", false, "print the result as one JSON document, as in the example")
+	cmd.Flags().BoolVar(value, "json", false, "print the result as JSON, as in the example")
 }
 
 // openStore opens an existing thumbnail folder for maintenance. It never creates one, and returns an error for a folder

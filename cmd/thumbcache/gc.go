@@ -58,7 +58,7 @@ func gcCommand(c *console) *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().Var(&limit, "max-bytes", "number of bytes to keep at most, "+byteHelp)
+	cmd.Flags().Var(&limit, "max-bytes", "size limit, "+byteHelp)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show what would be removed, but remove nothing")
 	addJSONFlag(cmd, &asJSON)
 	return cmd

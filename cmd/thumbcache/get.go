@@ -33,7 +33,7 @@ func getCommand(c *console) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "get FILE -o OUTPUT",
-		Short: "Make one thumbnail of one file",
+		Short: "Make a single thumbnail of a file",
 		Long: "Make one thumbnail of a song, image or video, without using a thumbnail folder.\n\n" +
 			"OUTPUT is replaced only when the new picture is complete. \"-\" writes to\n" +
 			"standard output. The extension of OUTPUT selects the format, unless --format\n" +
@@ -86,7 +86,8 @@ func getCommand(c *console) *cobra.Command {
 	cmd.Flags().StringVarP(&out, "output", "o", "", "file to write; - is standard output")
 	cmd.Flags().IntVar(&req.Size, "size", 300, "longest edge in pixels; 0 keeps the original size")
 	addChoiceFlag(cmd, &req.Fit, "fit", fits, "contain: the whole picture; cover: a square cropped from its center")
-	addChoiceFlag(cmd, &req.Format, "format", formats, "output format; if not given, the extension of OUTPUT decides")
+	addChoiceFlag(cmd, &req.Format, "format", formats, "output format (default: by the extension of OUTPUT, or jpeg)")
+	cmd.Flags().Lookup("format").DefValue = "" // the usage describes the default
 	addJSONFlag(cmd, &asJSON)
 	return cmd
 }

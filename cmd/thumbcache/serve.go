@@ -61,7 +61,7 @@ func serveCommand() *cobra.Command {
 	o.limit = defaultLimit
 	cmd.Flags().StringVar(&o.dir, "dir", "", dirHelp)
 	cmd.Flags().IntSliceVar(&o.sizes, "sizes", serveSizes, "thumbnail sizes in pixels; a request is rounded up to the next one")
-	cmd.Flags().Var(&o.limit, "max-bytes", "size limit of the thumbnail folder, "+byteHelp)
+	cmd.Flags().Var(&o.limit, "max-bytes", "size limit of the thumbnail folder")
 	_ = cmd.MarkFlagDirname("dir") // fails only for an unknown flag
 	return cmd
 }

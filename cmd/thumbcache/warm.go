@@ -89,7 +89,8 @@ func warmCommand(c *console) *cobra.Command {
 	cmd.Flags().StringVar(&o.provider, "provider", providerName, "name of the server's provider for FOLDER")
 	cmd.Flags().IntSliceVar(&o.sizes, "sizes", serveSizes, "sizes to make, in pixels")
 	cmd.Flags().IntVar(&o.jobs, "jobs", max(1, runtime.GOMAXPROCS(0)/2), "number of files to process at the same time")
-	cmd.Flags().Var(&o.limit, "max-bytes", "size limit of the thumbnail folder; if not given, also at least its present size")
+	cmd.Flags().Var(&o.limit, "max-bytes", "size limit of the thumbnail folder (default: 500MiB, or its current size if that is larger)")
+	cmd.Flags().Lookup("max-bytes").DefValue = "" // the usage describes the default
 	_ = cmd.MarkFlagDirname("dir")
 	addJSONFlag(cmd, &o.asJSON)
 	return cmd
