@@ -130,21 +130,8 @@ func explainCommand(c *console) *cobra.Command {
        "good": false, "why_not": ["the source has changed"]},
      "media": {"width": 320, "height": 320, "bytes": 12000, "source": {"size": 5000001, "mod_time": "2026-11-23T12:10:00Z"},
        "stages": [{"stage": "extract", "seconds": 0.002}]}}`,
-		Args: func(_ *cobra.Command, args []string) error {
-			switch n := len(args); {
-			case n != 1 && n != 3 && n != 4:
-				return fmt.Errorf("expected DIR PROVIDER PATH SIZE, or FILE, but got %d arguments", n)
-			case n == 3 && o.media == "":
-				return errors.New("without DIR, --media is required")
-			}
-			return nil
-		},
-		ValidArgsFunction: func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
-			if len(args) == 0 {
-				return nil, cobra.ShellCompDirectiveDefault // files and folders
-			}
-			return completeSourceArgs(cmd, args, begun)
-		},
+		Args:              o.checkArgs,
+		ValidArgsFunction: completeExplainArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			x, err := explain(cmd.Context(), args, o)
 			if err != nil {
@@ -168,6 +155,24 @@ func explainCommand(c *console) *cobra.Command {
 	return cmd
 }
 
+func (o *explainOptions) checkArgs(_ *cobra.Command, args []string) error {
+	switch n := len(args); {
+	case n != 1 && n != 3 && n != 4:
+		return fmt.Errorf("expected DIR PROVIDER PATH SIZE, or FILE, but got %d arguments", n)
+	case n == 3 && o.media == "":
+		return errors.New("without DIR, --media is required")
+	}
+	return nil
+}
+
+func completeExplainArgs(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+	if len(args) == 0 {
+		return nil, cobra.ShellCompDirectiveDefault // DIR or FILE
+	}
+	return completeSourceArgs(cmd, args, prefix)
+}
+
+// explain returns what is stored for the thumbnail that args name, and whether a cache would use it.
 func explain(ctx context.Context, args []string, o explainOptions) (*explainResult, error) {
 	if o.media != "" {
 		folder, err := absFolder([]string{o.media})
@@ -367,7 +372,7 @@ func makeTrial(ctx context.Context, media thumbcache.Provider, req thumbcache.Re
 		MaxSize:   o.maxSize,
 		FolderArt: folderArt,
 		Observer: &thumbcache.Observer{Stage: func(_, _, stage string, took time.Duration, err error) {
-			if stage == "queue" || stage == "store" { // say nothing about the server: this cache has no queue and its own disk
+			if stage == "queue" || stage == "store" { // they depend on the load and the disk of the server, not of this cache
 				return
 			}
 			mu.Lock()

@@ -64,7 +64,7 @@ func gcCommand(c *console) *cobra.Command {
 	return cmd
 }
 
-// evict removes files, or only counts those that it would remove in a dry run.
+// evict removes the least recently used files until the limit is met. In a dry run it only computes what it would remove.
 func (g *gcResult) evict(ctx context.Context, c *console) error {
 	s, err := openStore(g.Dir)
 	if err != nil {

@@ -25,12 +25,15 @@ type getResult struct {
 	Bytes  int    `json:"bytes"`
 }
 
+// getOptions are the flags of get.
+type getOptions struct {
+	out    string
+	req    thumbcache.Request // without the source
+	asJSON bool
+}
+
 func getCommand(c *console) *cobra.Command {
-	var (
-		out    string
-		req    thumbcache.Request
-		asJSON bool
-	)
+	var o getOptions
 	cmd := &cobra.Command{
 		Use:   "get FILE -o OUTPUT",
 		Short: "Make a single thumbnail of a file",
@@ -46,50 +49,69 @@ func getCommand(c *console) *cobra.Command {
     {"file": "photo.heic", "output": "small.png", "type": "image/png", "width": 300, "height": 200, "bytes": 54321}`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			switch {
-			case out == "":
-				return usageError{errors.New("-o is required, for example '-o cover.jpg' or '-o -'")}
-			case out == "-" && asJSON:
-				return usageError{errors.New("-o - and --json cannot be combined, because both write to standard output")}
-			case out == "-" && c.outIsTerminal:
-				return usageError{errors.New("refusing to write a picture to a terminal; use '-o FILE' or a pipe")}
-			case req.Size < 0:
-				return usageError{errors.New("--size must not be negative")}
+			if err := o.check(c); err != nil {
+				return err
 			}
 			if !cmd.Flags().Changed("format") {
-				switch ext := strings.ToLower(filepath.Ext(out)); {
-				case ext == ".png":
-					req.Format = thumbcache.PNG
-				case ext != ".jpg" && ext != ".jpeg" && out != "-":
-					return usageError{fmt.Errorf("--format is required, because %s does not end in .jpg or .png", quoteName(out))}
+				if err := o.setFormatByExtension(); err != nil {
+					return err
 				}
 			}
-			t, err := makeOne(cmd.Context(), args[0], req)
-			if err != nil {
-				return err
-			}
-			if out == "-" {
-				_, err = c.out.Write(t.Data)
-				return err
-			}
-			if err := writeAtomically(out, args[0], t.Data); err != nil {
-				return fmt.Errorf("%s: %s", quoteName(out), describeError(err))
-			}
-			m := getResult{args[0], out, t.ContentType, t.Width, t.Height, len(t.Data)}
-			if asJSON {
-				return c.writeJSON(m)
-			}
-			fmt.Fprintf(c.out, "%s: %s, %d x %d, %s\n", quoteName(out), m.Type, m.Width, m.Height, formatBytes(int64(m.Bytes)))
-			return nil
+			return get(cmd.Context(), c, args[0], o)
 		},
 	}
-	cmd.Flags().StringVarP(&out, "output", "o", "", "file to write; - is standard output")
-	cmd.Flags().IntVar(&req.Size, "size", 300, "longest edge in pixels; 0 keeps the original size")
-	addChoiceFlag(cmd, &req.Fit, "fit", fits, "contain: the whole picture; cover: a square cropped from its center")
-	addChoiceFlag(cmd, &req.Format, "format", formats, "output format (default: by the extension of OUTPUT, or jpeg)")
+	cmd.Flags().StringVarP(&o.out, "output", "o", "", "file to write; - is standard output")
+	cmd.Flags().IntVar(&o.req.Size, "size", 300, "longest edge in pixels; 0 keeps the original size")
+	addChoiceFlag(cmd, &o.req.Fit, "fit", fits, "contain: the whole picture; cover: a square cropped from its center")
+	addChoiceFlag(cmd, &o.req.Format, "format", formats, "output format (default: by the extension of OUTPUT, or jpeg)")
 	cmd.Flags().Lookup("format").DefValue = "" // the usage describes the default
-	addJSONFlag(cmd, &asJSON)
+	addJSONFlag(cmd, &o.asJSON)
 	return cmd
+}
+
+func (o *getOptions) check(c *console) error {
+	switch {
+	case o.out == "":
+		return usageError{errors.New("-o is required, for example '-o cover.jpg' or '-o -'")}
+	case o.out == "-" && o.asJSON:
+		return usageError{errors.New("-o - and --json cannot be combined, because both write to standard output")}
+	case o.out == "-" && c.outIsTerminal:
+		return usageError{errors.New("refusing to write a picture to a terminal; use '-o FILE' or a pipe")}
+	case o.req.Size < 0:
+		return usageError{errors.New("--size must not be negative")}
+	}
+	return nil
+}
+
+func (o *getOptions) setFormatByExtension() error {
+	switch ext := strings.ToLower(filepath.Ext(o.out)); {
+	case ext == ".png":
+		o.req.Format = thumbcache.PNG
+	case ext != ".jpg" && ext != ".jpeg" && o.out != "-":
+		return usageError{fmt.Errorf("--format is required, because %s does not end in .jpg or .png", quoteName(o.out))}
+	}
+	return nil
+}
+
+// get writes a thumbnail of file to o.out, and describes it on standard output unless it was written there.
+func get(ctx context.Context, c *console, file string, o getOptions) error {
+	t, err := makeOne(ctx, file, o.req)
+	if err != nil {
+		return err
+	}
+	if o.out == "-" {
+		_, err = c.out.Write(t.Data)
+		return err
+	}
+	if err := writeAtomically(o.out, file, t.Data); err != nil {
+		return fmt.Errorf("%s: %s", quoteName(o.out), describeError(err))
+	}
+	r := getResult{file, o.out, t.ContentType, t.Width, t.Height, len(t.Data)}
+	if o.asJSON {
+		return c.writeJSON(r)
+	}
+	fmt.Fprintf(c.out, "%s: %s, %d x %d, %s\n", quoteName(o.out), r.Type, r.Width, r.Height, formatBytes(int64(r.Bytes)))
+	return nil
 }
 
 // makeOne returns a thumbnail of a file, or of a folder that contains a cover image.

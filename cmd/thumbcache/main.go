@@ -53,7 +53,7 @@ func run(ctx context.Context, args []string, streams *console) int {
 			"    2  wrong arguments or flags\n" +
 			"  130  interrupted",
 		Version: buildVersion(),
-		// An error while a command runs does not call for its usage; run prints a hint after usage errors only.
+		// Do not print the usage if a command fails while it runs. After a usage error, run prints a hint.
 		SilenceUsage:     true,
 		SilenceErrors:    true,
 		PersistentPreRun: func(*cobra.Command, []string) { started = true },

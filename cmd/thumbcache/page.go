@@ -167,7 +167,7 @@ func (s *site) serveList(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, l)
 }
 
-// serveAbout returns the name of the folder, and how the page may compare the cache with doing without one.
+// serveAbout returns the name of the folder. Local clients also get the method of /uncached, which only they may use.
 func (s *site) serveAbout(w http.ResponseWriter, r *http.Request) {
 	about := struct {
 		Name     string `json:"name"`
@@ -342,8 +342,8 @@ func listFolder(root, folder, after, filter string) (listing, error) {
 	return l, nil
 }
 
-// findCover returns a thumbnail for a folder. It tries, in this order, the cover image in the folder, the first few files, and
-// the first subfolder if there are no files.
+// findCover returns a thumbnail for a folder. It tries the cover image in the folder, and then the first few files. If there
+// are no files, it continues in the first subfolder.
 func findCover(ctx context.Context, cache *thumbcache.Cache, root, folder string, req thumbcache.Request) (*thumbcache.Thumbnail, error) {
 	r, err := os.OpenRoot(root)
 	if err != nil {

@@ -71,9 +71,9 @@ func checkProvider(name string) error {
 }
 
 // completeSourceArgs completes the arguments DIR PROVIDER. For PROVIDER it offers the one of 'thumbcache serve'.
-func completeSourceArgs(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+func completeSourceArgs(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
 	if len(args) == 1 {
 		return []string{providerName}, cobra.ShellCompDirectiveNoFileComp
 	}
-	return completeFolderArg(cmd, args, begun)
+	return completeFolderArg(cmd, args, prefix)
 }

@@ -99,7 +99,7 @@ func verify(ctx context.Context, c *console, dir string, repair, asJSON bool) er
 		return err
 	case v.ReadFailures > 0:
 		return fmt.Errorf("%s could not be read", pluralize(int64(v.ReadFailures), "folder", "folders"))
-	case v.removed() < len(v.Bad) || len(v.Unreadable) > 0:
+	case v.countRemoved() < len(v.Bad) || len(v.Unreadable) > 0:
 		return errReported
 	}
 	return nil
@@ -137,8 +137,8 @@ func (v *verifyResult) add(s *store.Store, f store.File, readErr error, repair b
 	return line
 }
 
-// removed returns how many bad files have been removed.
-func (v *verifyResult) removed() (n int) {
+// countRemoved returns how many bad files have been removed.
+func (v *verifyResult) countRemoved() (n int) {
 	for _, b := range v.Bad {
 		if b.Removed {
 			n++
@@ -152,7 +152,7 @@ func (v *verifyResult) print(c *console) {
 		fmt.Fprint(c.out, "So far: ")
 	}
 	fmt.Fprintf(c.out, "%s good", countFiles(v.Good))
-	switch bad, removed := len(v.Bad), v.removed(); {
+	switch bad, removed := len(v.Bad), v.countRemoved(); {
 	case bad == 0:
 		fmt.Fprint(c.out, ", 0 bad")
 	case removed == bad:

@@ -249,7 +249,7 @@ func (w *warmResult) print(c *console, took time.Duration) {
 }
 
 // walkMedia yields the path of every file in folder, relative to folder and with slashes, as in the requests of serve. It
-// skips hidden files and folders, and links unless they lead to a file inside folder.
+// skips hidden files and folders. It follows a link only if the link leads to a file inside folder.
 func walkMedia(ctx context.Context, folder string, yield func(path string) bool, failed func(path string, err error)) {
 	root, err := os.OpenRoot(folder)
 	if err != nil {
