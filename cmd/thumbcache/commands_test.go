@@ -178,10 +178,10 @@ func TestStat(t *testing.T) {
 		kinds = append(kinds, k.String())
 	}
 	if want := []string{"original", "32 px", "64 px", "64 px, PNG", "64 px, square"}; !slices.Equal(kinds, want) {
-		t.Errorf("%q", kinds)
+		t.Errorf("got %q", kinds)
 	}
 	if st.Files != 8 || st.NoPicture["no_picture"].Files != 1 || st.NoPicture["unreadable"].Files != 1 || st.Temporary != (tally{1, 4}) {
-		t.Errorf("%+v", st)
+		t.Errorf("got %+v", st)
 	}
 	if !st.LeastRecent.Equal(old) && st.LeastRecent.Sub(old).Abs() > time.Second || time.Since(*st.MostRecent) > time.Minute {
 		t.Errorf("%v %v", st.LeastRecent, st.MostRecent)
@@ -189,12 +189,12 @@ func TestStat(t *testing.T) {
 	r := runCommand(t, "stat", dir)
 	checkContains(t, r.out, "\n64 px, square                     1 ", "\nno picture                        1 ", "\nno picture: unreadable ", "\ntemporary ", "\ntotal                             8 ", "(2 days ago)")
 	if r.code != exitOK || r.err != "" {
-		t.Errorf("%+v", r)
+		t.Errorf("got %+v", r)
 	}
 	empty := t.TempDir()
 	openCache(t, sampleFolder(t), empty).Close()
 	if st := runJSON[statResult](t, exitOK, "stat", empty); st.Files != 0 || st.LeastRecent != nil {
-		t.Errorf("%+v", st)
+		t.Errorf("got %+v", st)
 	}
 	if err := os.WriteFile(filepath.Join(empty, "00"), nil, 0o644); err != nil {
 		t.Fatal(err)
@@ -211,7 +211,7 @@ func TestVerify(t *testing.T) {
 	dir := fillFolder(t)
 	r := runCommand(t, "verify", dir)
 	if r != (commandResult{exitOK, "7 files good, 0 bad\n", ""}) {
-		t.Errorf("%+v", r)
+		t.Errorf("got %+v", r)
 	}
 	flipped, cut := thumbnailFile(dir, store.Key{Path: song, Size: 64}), thumbnailFile(dir, store.Key{Path: photo})
 	moved, other := thumbnailFile(dir, store.Key{Path: song, Size: 32}), thumbnailFile(dir, store.Key{Path: glass, Size: 64, PNG: true})
@@ -228,26 +228,26 @@ func TestVerify(t *testing.T) {
 	checkContains(t, r.out, filepath.Base(flipped)+": wrong checksum\n", filepath.Base(cut)+": no trailer\n", filepath.Base(moved)+": another file's content\n",
 		"3 files good, 3 bad (use --repair to remove them), 1 in another format version\n")
 	if r.code != exitFailed || r.err != "" || strings.Contains(r.out, filepath.Base(other)) {
-		t.Errorf("%+v", r)
+		t.Errorf("got %+v", r)
 	}
 	v := runJSON[verifyResult](t, exitFailed, "verify", dir)
 	if v.Good != 3 || v.OtherVersion != 1 || len(v.Bad) != 3 || v.Bad[0].Removed {
-		t.Errorf("%+v", v)
+		t.Errorf("got %+v", v)
 	}
 	v = runJSON[verifyResult](t, exitOK, "verify", dir, "--repair")
 	if len(v.Bad) != 3 || !v.Bad[0].Removed || fileExists(flipped) || fileExists(cut) || fileExists(moved) || !fileExists(other) {
-		t.Errorf("%+v", v)
+		t.Errorf("got %+v", v)
 	}
 	r = runCommand(t, "verify", dir, "--repair")
 	if r != (commandResult{exitOK, "3 files good, 0 bad, 1 in another format version\n", ""}) {
-		t.Errorf("%+v", r)
+		t.Errorf("got %+v", r)
 	}
 	// On a terminal it shows progress, and clears it at the end.
 	rewriteFile(t, thumbnailFile(dir, store.Key{Path: broken, None: true}), func([]byte) []byte { return nil })
 	r = runCommandOn(t.Context(), &console{errIsTerminal: true, width: func() int { return 80 }}, "verify", dir, "--repair")
 	checkContains(t, r.out, ".none: too short, removed\n2 files good, 1 bad (removed), 1 in")
 	if !strings.HasPrefix(r.err, "\r[---") || !strings.HasSuffix(r.err, " \r") || strings.Contains(r.err, "\n") || r.code != exitOK {
-		t.Errorf("%+v", r)
+		t.Errorf("got %+v", r)
 	}
 }
 
@@ -265,7 +265,7 @@ func TestGC(t *testing.T) {
 	}
 	before := runJSON[gcResult](t, exitOK, "gc", dir, "--max-bytes", "1GiB")
 	if before.Removed.Files != 0 || before.Left.Files != 7 {
-		t.Errorf("%+v", before)
+		t.Errorf("got %+v", before)
 	}
 	limit := formatCount(before.Left.Bytes - 1)
 	limit = strings.ReplaceAll(limit, ",", "")
@@ -275,16 +275,16 @@ func TestGC(t *testing.T) {
 	}
 	g := runJSON[gcResult](t, exitOK, "gc", dir, "--max-bytes", limit)
 	if g.Removed != (tally{1, info.Size()}) || fileExists(oldest) {
-		t.Errorf("%+v", g)
+		t.Errorf("got %+v", g)
 	}
 	if g.DryRun = true; g != dry {
 		t.Errorf("the dry run reported %+v, but then gc reported %+v", dry, g)
 	}
 	if r := runCommand(t, "gc", dir, "--max-bytes", "0", "--dry-run"); !strings.HasPrefix(r.out, "Would remove 6 files (") {
-		t.Errorf("%+v", r)
+		t.Errorf("got %+v", r)
 	}
 	if r := runCommand(t, "gc", dir, "--max-bytes", "0"); !strings.HasPrefix(r.out, "Removed 6 files (") || !strings.HasSuffix(r.out, "; 0 files (0 bytes) left.\n") {
-		t.Errorf("%+v", r)
+		t.Errorf("got %+v", r)
 	}
 }
 
@@ -335,7 +335,7 @@ func TestCommandsWhileServing(t *testing.T) {
 	close(done)
 	wg.Wait()
 	if s := c.Stats(); s.Corrupt > 0 || s.DiskErrors > 0 || s.Failures > 0 {
-		t.Errorf("%+v", s)
+		t.Errorf("got %+v", s)
 	}
 }
 
@@ -343,7 +343,7 @@ func TestRm(t *testing.T) {
 	t.Parallel()
 	dir := fillFolder(t)
 	if r := runJSON[rmResult](t, exitOK, "rm", dir, providerName, song); r != (rmResult{providerName, song, 2}) {
-		t.Errorf("%+v", r)
+		t.Errorf("got %+v", r)
 	}
 	c := openCache(t, sampleFolder(t), dir)
 	for path, extractions := range map[string]uint64{song: 1, photo: 0} {
@@ -362,7 +362,7 @@ func TestRm(t *testing.T) {
 		{"\x1b[31mred\n", "Nothing was stored for \"\\x1b[31mred\\n\" in library.\n"},
 	} {
 		if r := runCommand(t, "rm", dir, providerName, tc.path); r != (commandResult{exitOK, tc.want, ""}) {
-			t.Errorf("%+v", r)
+			t.Errorf("got %+v", r)
 		}
 	}
 }
@@ -371,12 +371,6 @@ func TestGet(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
 	in := func(name string) string { return filepath.Join(folder, name) }
-	bad := in("broken.flac")
-	copySample(t, broken, bad)
-	text := in("notes.txt")
-	if err := os.WriteFile(text, []byte("no picture at all"), 0o644); err != nil {
-		t.Fatal(err)
-	}
 	link := in("link")
 	_ = os.Symlink(filepath.Join(sampleFolder(t), song), link)
 	if _, err := os.Stat(link); err != nil { // symbolic links are not available
@@ -410,6 +404,19 @@ func TestGet(t *testing.T) {
 	if _, format, err := image.DecodeConfig(strings.NewReader(r.out)); err != nil || format != "jpeg" || r.code != exitOK || r.err != "" {
 		t.Errorf("%v %d %s", err, r.code, r.err)
 	}
+}
+
+// A failing get writes nothing.
+func TestGetErrors(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	in := func(name string) string { return filepath.Join(folder, name) }
+	bad, text := in("broken.flac"), in("notes.txt")
+	copySample(t, broken, bad)
+	copySample(t, photo, in("a.jpg"))
+	if err := os.WriteFile(text, []byte("no picture at all"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	before := listTree(t, folder)
 	for _, tc := range []struct {
 		code int
@@ -437,9 +444,9 @@ func TestGet(t *testing.T) {
 	if after := listTree(t, folder); !slices.Equal(after, before) {
 		t.Errorf("the files changed from %v to %v", before, after)
 	}
-	r = runCommandOn(t.Context(), &console{outIsTerminal: true}, "get", filepath.Join(sampleFolder(t), song), "-o", "-")
+	r := runCommandOn(t.Context(), &console{outIsTerminal: true}, "get", filepath.Join(sampleFolder(t), song), "-o", "-")
 	if r.code != exitUsage || r.out != "" || !strings.Contains(r.err, "terminal") {
-		t.Errorf("%+v", r)
+		t.Errorf("got %+v", r)
 	}
 }
 
@@ -472,11 +479,11 @@ func TestWarm(t *testing.T) {
 	}
 	first := runJSON[warmResult](t, exitOK, "warm", folder, "--sizes", "30,20", "--jobs", "2")
 	if first.Warmed != (thumbcache.Warmed{Extracted: 3, NoPicture: 1}) || first.Provider != providerName || len(first.Failures) > 0 {
-		t.Errorf("%+v", first)
+		t.Errorf("got %+v", first)
 	}
 	r := runCommand(t, "warm", folder, "--sizes", "30,20")
 	if r.code != exitOK || !strings.HasPrefix(r.out, "Done: 4 files in ") || !strings.Contains(r.out, "s: 0 extracted, 3 reused, 1 without a picture, 0 failed\n") {
-		t.Errorf("%+v", r)
+		t.Errorf("got %+v", r)
 	}
 	if n := storedBytes(first.Dir); n < 1000 || storedBytes(t.TempDir()) != 0 || first.MaxBytes != int64(defaultLimit) {
 		t.Errorf("%d bytes, %+v", n, first)
@@ -492,10 +499,10 @@ func TestWarm(t *testing.T) {
 	}
 	// explain uses the same folder.
 	if x := runJSON[explainResult](t, exitOK, "explain", providerName, "c/d/a.png", "20", "--media", folder); !x.Thumbnail.Usable {
-		t.Errorf("%+v", x.Thumbnail)
+		t.Errorf("got %+v", x.Thumbnail)
 	}
 	if r := runCommand(t, "warm", folder, "--dir", t.TempDir(), "--provider", "mine", "--max-bytes", "1"); r.code != exitOK {
-		t.Errorf("%+v", r)
+		t.Errorf("got %+v", r)
 	}
 	unwritable := t.TempDir()
 	openCache(t, folder, unwritable).Close()
@@ -503,10 +510,10 @@ func TestWarm(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r := runCommand(t, "warm", folder, "--dir", unwritable); r.code != exitFailed || !strings.Contains(r.err, "some thumbnails may not be stored") {
-		t.Errorf("%+v", r)
+		t.Errorf("got %+v", r)
 	}
 	if r := runCommand(t, "warm", folder, "--dir", folder); r.code != exitFailed || !strings.Contains(r.err, store.ErrForeign.Error()) {
-		t.Errorf("%+v", r)
+		t.Errorf("got %+v", r)
 	}
 }
 
@@ -548,11 +555,11 @@ func TestWarmInterrupted(t *testing.T) {
 		t.Fatalf("%v %+v %+v", err, r, w)
 	}
 	if len(w.Failures) != 1 || w.Failures[0].Path != name {
-		t.Errorf("%+v", w.Failures)
+		t.Errorf("got %+v", w.Failures)
 	}
 	checkContains(t, output, `"a3\n\x1b[2J.mp4": `, "ffmpeg", "\nffmpeg was not found; ", "\nthumbcache: interrupted\n")
 	if strings.Contains(output, "\x1b") {
-		t.Errorf("%q", output)
+		t.Errorf("got %q", output)
 	}
 	again := runJSON[warmResult](t, exitFailed, "warm", folder, "--dir", dir, "--sizes", "20")
 	// Up to two more may have been stored while the first run was being canceled.
@@ -562,73 +569,95 @@ func TestWarmInterrupted(t *testing.T) {
 	r = runCommandOn(ctx, &console{}, "warm", folder, "--dir", dir)
 	checkContains(t, r.out, "Interrupted; run the same command to continue. So far: 0 files")
 	if r.code != exitInterrupted {
-		t.Errorf("%+v", r)
+		t.Errorf("got %+v", r)
+	}
+}
+
+// explainedFolder returns a media folder with a.png and a corrupt song, and a thumbnail folder with three thumbnails of a.png
+// and a failure record.
+func explainedFolder(t *testing.T) (folder, dir string) {
+	t.Helper()
+	folder, dir = t.TempDir(), t.TempDir()
+	writePicture(t, filepath.Join(folder, "a.png"))
+	copySample(t, broken, filepath.Join(folder, "broken.flac"))
+	c := openCache(t, folder, dir)
+	defer c.Close()
+	for _, req := range []thumbcache.Request{
+		{Path: "a.png", Size: 20, Version: "v1"}, {Path: "a.png", Size: 30, Fit: thumbcache.Cover}, {Path: "a.png"},
+		{Path: "broken.flac", Size: 20},
+	} {
+		req.Provider = providerName
+		if _, err := c.Do(t.Context(), req); (err != nil) != (req.Path == "broken.flac") {
+			t.Fatal(err)
+		}
+	}
+	return folder, dir
+}
+
+// explainJSON runs the command explain, which must succeed.
+func explainJSON(t *testing.T, args ...string) *explainResult {
+	t.Helper()
+	x := runJSON[explainResult](t, exitOK, append([]string{"explain"}, args...)...)
+	return &x
+}
+
+// checkWhyNot fails the test unless f is not usable for a reason that contains want, or usable if want is "".
+func checkWhyNot(t *testing.T, f *fileFacts, want string) {
+	t.Helper()
+	if got := strings.Join(f.WhyNot, "; "); !strings.Contains(got, want) || (got == "") != (want == "") || f.Usable != (want == "") {
+		t.Errorf("usable %v, reasons %q, want %q", f.Usable, got, want)
 	}
 }
 
 func TestExplain(t *testing.T) {
 	t.Parallel()
-	folder, dir := t.TempDir(), t.TempDir()
-	file := filepath.Join(folder, "a.png")
-	writePicture(t, file)
-	copySample(t, broken, filepath.Join(folder, "broken.flac"))
-	c := openCache(t, folder, dir)
-	for _, req := range []thumbcache.Request{{Path: "a.png", Size: 20, Version: "v1"}, {Path: "a.png", Size: 30, Fit: thumbcache.Cover}, {Path: "a.png"}, {Path: "broken.flac", Size: 20}} {
-		req.Provider = providerName
-		c.Do(t.Context(), req)
-	}
-	c.Close()
-	explain := func(args ...string) *explainResult {
-		t.Helper()
-		x := runJSON[explainResult](t, exitOK, append([]string{"explain"}, args...)...)
-		return &x
-	}
-	checkReasons := func(f *fileFacts, want string) {
-		t.Helper()
-		if got := strings.Join(f.WhyNot, "; "); !strings.Contains(got, want) || (got == "") != (want == "") || f.Usable != (want == "") {
-			t.Errorf("usable %v, reasons %q, want %q", f.Usable, got, want)
-		}
-	}
-
-	x := explain(dir, providerName, "a.png", "20")
-	checkReasons(x.Thumbnail, "")
+	folder, dir := explainedFolder(t)
+	x := explainJSON(t, dir, providerName, "a.png", "20")
+	checkWhyNot(t, x.Thumbnail, "")
 	content := x.Thumbnail.Content
 	if content.Width != 20 || content.Quality != 85 || content.Version != "v1" || *content.Kind != (kind{20, "contain", "jpeg"}) || len(x.Others) != 2 || x.NoPicture != nil {
-		t.Errorf("%+v %+v", x, content)
+		t.Errorf("got %+v, content %+v", x, content)
 	}
-	x = explain(dir, providerName, "a.png", "20", "--media", folder)
-	checkReasons(x.Thumbnail, "")
+	x = explainJSON(t, dir, providerName, "a.png", "20", "--media", folder)
+	checkWhyNot(t, x.Thumbnail, "")
 	var stages []string
 	for _, s := range x.Media.Stages {
 		stages = append(stages, s.Stage)
 	}
 	if x.Media.Width != 20 || x.Media.Error != "" || !reflect.DeepEqual(x.Media.Source, content.Source) || strings.Join(stages, " ") != "stat open extract render" {
-		t.Errorf("%+v %v", x.Media, stages)
+		t.Errorf("media %+v, stages %v", x.Media, stages)
 	}
-	checkReasons(explain(dir, providerName, "a.png", "20", "--quality", "90").Thumbnail, "quality 85; the server uses 90")
-	checkReasons(explain(dir, providerName, "a.png", "0").Thumbnail, "")
-	checkReasons(explain(dir, providerName, "a.png", "0", "--max-size", "1000").Thumbnail, "limited to 2048 px; the server's limit is 1000 px")
-	if x := explain(dir, providerName, "a.png", "30"); x.Thumbnail.Stored || x.Thumbnail.File == "" {
-		t.Errorf("%+v", x.Thumbnail)
+	checkWhyNot(t, explainJSON(t, dir, providerName, "a.png", "20", "--quality", "90").Thumbnail, "quality 85; the server uses 90")
+	checkWhyNot(t, explainJSON(t, dir, providerName, "a.png", "0").Thumbnail, "")
+	checkWhyNot(t, explainJSON(t, dir, providerName, "a.png", "0", "--max-size", "1000").Thumbnail, "limited to 2048 px; the server's limit is 1000 px")
+	if x := explainJSON(t, dir, providerName, "a.png", "30"); x.Thumbnail.Stored || x.Thumbnail.File == "" {
+		t.Errorf("not stored: got %+v", x.Thumbnail)
 	}
-	if x := explain(dir, providerName, "a.png", "30", "--fit", "cover"); !x.Thumbnail.Stored || !x.Thumbnail.Usable {
-		t.Errorf("%+v", x.Thumbnail)
+	if x := explainJSON(t, dir, providerName, "a.png", "30", "--fit", "cover"); !x.Thumbnail.Stored || !x.Thumbnail.Usable {
+		t.Errorf("square: got %+v", x.Thumbnail)
 	}
-	x = explain(dir, providerName, "broken.flac", "20", "--media", folder)
+	x = explainJSON(t, dir, providerName, "broken.flac", "20", "--media", folder)
 	if x.Thumbnail.Stored || x.NoPicture.Content.Holds != "corrupt" || x.Media.Error == "" || x.Media.Source == nil {
-		t.Errorf("%+v", x)
+		t.Errorf("corrupt song: got %+v", x)
 	}
-	checkReasons(x.NoPicture, "")
-	checkReasons(explain(dir, providerName, "broken.flac", "20", "--failure-ttl", "0s").NoPicture, "--failure-ttl")
+	checkWhyNot(t, x.NoPicture, "")
+	checkWhyNot(t, explainJSON(t, dir, providerName, "broken.flac", "20", "--failure-ttl", "0s").NoPicture, "--failure-ttl")
 
-	// Explain a single file.
+	r := runCommand(t, "explain", dir, providerName, "a.png", "20", "--media", folder)
+	checkContains(t, r.out, "\nSource     a.png in library\n", "\n           requested as version v1\n", "\nContent    picture of 20 x 15, requested as 20 px\n",
+		"\nUsable     yes, the source is unchanged\n", "\nOther thumbnails of the same source:\n", "\nResult now thumbnail of 20 x 15, ", "\n           extract ")
+}
+
+func TestExplainSingleFile(t *testing.T) {
+	t.Parallel()
+	folder, dir := explainedFolder(t)
 	name := thumbnailFile(dir, store.Key{Path: "a.png", Size: 30, Cover: true})
-	x = explain(name)
-	checkReasons(x.Thumbnail, "")
+	x := explainJSON(t, name)
+	checkWhyNot(t, x.Thumbnail, "")
 	if x.Path != "a.png" || x.Provider != providerName || x.Thumbnail.Content.Kind.Fit != "cover" {
-		t.Errorf("%+v", x)
+		t.Errorf("got %+v", x)
 	}
-	checkReasons(explain(name, "--media", folder).Thumbnail, "")
+	checkWhyNot(t, explainJSON(t, name, "--media", folder).Thumbnail, "")
 	data, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
@@ -637,28 +666,28 @@ func TestExplain(t *testing.T) {
 	if err := os.WriteFile(elsewhere, data, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	checkReasons(explain(elsewhere).Thumbnail, filepath.Base(name))
-	if x := explain(file); x.Thumbnail.Content != nil || x.Thumbnail.Damage == "" || x.Thumbnail.Usable {
-		t.Errorf("%+v", x.Thumbnail)
+	checkWhyNot(t, explainJSON(t, elsewhere).Thumbnail, filepath.Base(name))
+	if x := explainJSON(t, filepath.Join(folder, "a.png")); x.Thumbnail.Content != nil || x.Thumbnail.Damage == "" || x.Thumbnail.Usable {
+		t.Errorf("foreign file: got %+v", x.Thumbnail)
 	}
+}
 
-	r := runCommand(t, "explain", dir, providerName, "a.png", "20", "--media", folder)
-	checkContains(t, r.out, "\nSource     a.png in library\n", "\n           requested as version v1\n", "\nContent    picture of 20 x 15, requested as 20 px\n",
-		"\nUsable     yes, the source is unchanged\n", "\nOther thumbnails of the same source:\n", "\nResult now thumbnail of 20 x 15, ", "\n           extract ")
-
-	// Explain what is wrong.
+func TestExplainUnusableThumbnail(t *testing.T) {
+	t.Parallel()
+	folder, dir := explainedFolder(t)
+	source, name := filepath.Join(folder, "a.png"), thumbnailFile(dir, store.Key{Path: "a.png", Size: 30, Cover: true})
 	now := time.Now().Add(time.Hour)
-	if err := os.Chtimes(file, now, now); err != nil {
+	if err := os.Chtimes(source, now, now); err != nil {
 		t.Fatal(err)
 	}
-	checkReasons(explain(dir, providerName, "a.png", "20", "--media", folder).Thumbnail, "the source has changed")
-	if err := os.Remove(file); err != nil {
+	checkWhyNot(t, explainJSON(t, dir, providerName, "a.png", "20", "--media", folder).Thumbnail, "the source has changed")
+	if err := os.Remove(source); err != nil {
 		t.Fatal(err)
 	}
-	checkReasons(explain(dir, providerName, "a.png", "20", "--media", folder).Thumbnail, "no longer exists")
+	checkWhyNot(t, explainJSON(t, dir, providerName, "a.png", "20", "--media", folder).Thumbnail, "no longer exists")
 	rewriteFile(t, name, func(b []byte) []byte { b[5] ^= 1; return b })
-	if x := explain(dir, providerName, "a.png", "30", "--fit", "cover"); x.Thumbnail.Damage != "wrong checksum" || x.Thumbnail.Usable || !fileExists(name) {
-		t.Errorf("%+v", x.Thumbnail)
+	if x := explainJSON(t, dir, providerName, "a.png", "30", "--fit", "cover"); x.Thumbnail.Damage != "wrong checksum" || x.Thumbnail.Usable || !fileExists(name) {
+		t.Errorf("damaged file: got %+v", x.Thumbnail)
 	}
 	rewriteFile(t, name, func(b []byte) []byte { b[bytes.LastIndex(b, []byte("TCSEAL"))+6]++; return b })
 	checkContains(t, runCommand(t, "explain", dir, providerName, "a.png", "30", "--fit", "cover").out, "Usable     no: it was written by another version of thumbcache")
@@ -725,11 +754,11 @@ func TestInterruptedCommands(t *testing.T) {
 		}
 	}
 	if st := runJSON[statResult](t, exitOK, "stat", dir); st.Files != 7 {
-		t.Errorf("%+v", st)
+		t.Errorf("got %+v", st)
 	}
 	// An interrupt is the normal way to stop serve.
 	if r := runCommandOn(ctx, &console{}, "serve", sampleFolder(t), "--addr", "127.0.0.1:0", "--dir", t.TempDir()); r.code != exitOK || r.err != "" {
-		t.Errorf("%+v", r)
+		t.Errorf("got %+v", r)
 	}
 }
 
@@ -762,7 +791,7 @@ func TestUsageErrors(t *testing.T) {
 		}
 	}
 	if found := listTree(t, dir); len(found) != 1 {
-		t.Errorf("%v", found)
+		t.Errorf("got %v", found)
 	}
 }
 
@@ -775,11 +804,11 @@ func TestHelp(t *testing.T) {
 			checkContains(t, r.out, "--json")
 		}
 		if r.code != exitOK || r.err != "" {
-			t.Errorf("%+v", r)
+			t.Errorf("got %+v", r)
 		}
 	}
 	if r := runCommand(t, "--version"); r.code != exitOK || !strings.HasPrefix(r.out, "thumbcache version ") || !strings.Contains(r.out, " go1.") {
-		t.Errorf("%+v", r)
+		t.Errorf("got %+v", r)
 	}
 	for _, tc := range []struct {
 		args []string
@@ -797,7 +826,7 @@ func TestHelp(t *testing.T) {
 		}
 	}
 	if r := runCommand(t, "completion", "bash"); r.code != exitOK || !strings.Contains(r.out, "__start_thumbcache") {
-		t.Errorf("%d", r.code)
+		t.Errorf("got %d", r.code)
 	}
 }
 
@@ -830,7 +859,7 @@ func TestProgress(t *testing.T) {
 				}
 				p.finish()
 				if b.String() != tc.want {
-					t.Errorf("%q", b.String())
+					t.Errorf("got %q", b.String())
 				}
 			})
 		})
@@ -847,7 +876,7 @@ func TestMeter(t *testing.T) {
 			m.found.Store(found)
 			m.isCounted.Store(counted)
 			if got := m.format(width); got != want || width > 0 && len(got) >= width {
-				t.Errorf("%q", got)
+				t.Errorf("got %q", got)
 			}
 		}
 		show(80, thumbcache.Warmed{}, 0, false, "0 of more than 0 files, 0.0/s")

@@ -417,7 +417,7 @@ func TestServe(t *testing.T) {
 		address = regexp.MustCompile(`http://\S+/`).FindString(output.Text())
 	}
 	if status, _, _ := fetch(t, address+"thumb/library/a.png"); status != http.StatusOK {
-		t.Errorf("%d", status)
+		t.Errorf("got %d", status)
 	}
 	stop()
 	if err := <-done; err != nil {
