@@ -184,7 +184,7 @@ func TestStat(t *testing.T) {
 		t.Errorf("got %+v", st)
 	}
 	if !st.LeastRecent.Equal(old) && st.LeastRecent.Sub(old).Abs() > time.Second || time.Since(*st.MostRecent) > time.Minute {
-		t.Errorf("%v %v", st.LeastRecent, st.MostRecent)
+		t.Errorf("least recent %v, most recent %v", st.LeastRecent, st.MostRecent)
 	}
 	r := runCommand(t, "stat", dir)
 	checkContains(t, r.out, "\n64 px, square                     1 ", "\nno picture                        1 ", "\nno picture: unreadable ", "\ntemporary ", "\ntotal                             8 ", "(2 days ago)")
@@ -394,7 +394,7 @@ func TestGet(t *testing.T) {
 		}
 		img, format, err := image.DecodeConfig(bytes.NewReader(data))
 		if err != nil || format != tc.format || m.Type != tc.contentType || m.Width != img.Width || m.Height != img.Height || m.Bytes != len(data) {
-			t.Errorf("%v: %v %s %+v", args, err, format, m)
+			t.Errorf("%v: %v, format %s, result %+v", args, err, format, m)
 		}
 		if tc.width > 0 && (img.Width != tc.width || img.Height != tc.height) {
 			t.Errorf("%v: %d x %d", args, img.Width, img.Height)
@@ -486,7 +486,7 @@ func TestWarm(t *testing.T) {
 		t.Errorf("got %+v", r)
 	}
 	if n := storedBytes(first.Dir); n < 1000 || storedBytes(t.TempDir()) != 0 || first.MaxBytes != int64(defaultLimit) {
-		t.Errorf("%d bytes, %+v", n, first)
+		t.Errorf("%d bytes stored; got %+v", n, first)
 	}
 	// The thumbnails are in the folder that serve uses.
 	dir, err := defaultThumbnailDir(folder)
@@ -564,7 +564,7 @@ func TestWarmInterrupted(t *testing.T) {
 	again := runJSON[warmResult](t, exitFailed, "warm", folder, "--dir", dir, "--sizes", "20")
 	// Up to two more may have been stored while the first run was being canceled.
 	if again.Reused < w.Extracted || again.Reused > w.Extracted+2 || again.Reused+again.Extracted != 40 || again.Failed != 1 {
-		t.Errorf("%+v, then %+v", w, again)
+		t.Errorf("first %+v, then %+v", w, again)
 	}
 	r = runCommandOn(ctx, &console{}, "warm", folder, "--dir", dir)
 	checkContains(t, r.out, "Interrupted; run the same command to continue. So far: 0 files")
@@ -899,27 +899,27 @@ func TestFormatting(t *testing.T) {
 		"a\u202egpj.exe": `"a\u202egpj.exe"`, `say "hi"\`: `say "hi"\`, "�": "�",
 	} {
 		if got := quoteName(in); got != want {
-			t.Errorf("%q: %s", in, got)
+			t.Errorf("quoteName(%q) = %s, want %s", in, got, want)
 		}
 	}
 	for in, want := range map[int64]string{0: "0 bytes", 1: "1 byte", 1023: "1,023 bytes", 1024: "1.0 KiB", 1<<20 - 1: "1.0 MiB", 5 << 30: "5.0 GiB", 1<<63 - 1: "8.0 EiB"} {
 		if got := formatBytes(in); got != want {
-			t.Errorf("%d: %s", in, got)
+			t.Errorf("formatBytes(%d) = %s, want %s", in, got, want)
 		}
 	}
 	for in, want := range map[int64]string{0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567", -1000: "-1,000", -100: "-100"} {
 		if got := formatCount(in); got != want {
-			t.Errorf("%d: %s", in, got)
+			t.Errorf("formatCount(%d) = %s, want %s", in, got, want)
 		}
 	}
 	for in, want := range map[time.Duration]string{-time.Hour: "in the future", time.Second: "just now", time.Minute: "1 minute ago", 3 * time.Hour: "3 hours ago", 100 * time.Hour: "4 days ago"} {
 		if got := formatAge(in); got != want {
-			t.Errorf("%v: %s", in, got)
+			t.Errorf("formatAge(%v) = %s, want %s", in, got, want)
 		}
 	}
 	for in, want := range map[time.Duration]string{1234 * time.Millisecond: "1.2s", 59 * time.Second: "59s", 65 * time.Second: "1m05s", 3 * time.Hour: "3h00m"} {
 		if got := formatDuration(in); got != want {
-			t.Errorf("%v: %s", in, got)
+			t.Errorf("formatDuration(%v) = %s, want %s", in, got, want)
 		}
 	}
 	for in, want := range map[string]int64{
@@ -928,7 +928,7 @@ func TestFormatting(t *testing.T) {
 	} {
 		var b byteCount
 		if err := b.Set(in); (err != nil) != (want < 0) || want >= 0 && int64(b) != want {
-			t.Errorf("%q: %d, %v", in, b, err)
+			t.Errorf("byteCount.Set(%q) gives %d, %v; want %d", in, b, err, want)
 		}
 	}
 	if r := describeError(&thumbcache.Error{Op: "open", Provider: "p", Path: "x", Err: errors.Join(fs.ErrInvalid, errors.New("a\x1b"))}); r != `invalid argument\na\x1b` {

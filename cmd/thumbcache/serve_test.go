@@ -20,6 +20,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -77,18 +78,26 @@ func fetchList(t *testing.T, s *httptest.Server, query string) listing {
 	return l
 }
 
-func writePicture(t *testing.T, path string) {
-	t.Helper()
+// encodePicture returns a PNG of 40 x 30 pixels.
+var encodePicture = sync.OnceValues(func() ([]byte, error) {
 	img := image.NewGray(image.Rect(0, 0, 40, 30))
 	img.SetGray(3, 3, color.Gray{200})
 	var b bytes.Buffer
-	if err := png.Encode(&b, img); err != nil {
+	err := png.Encode(&b, img)
+	return b.Bytes(), err
+})
+
+// writePicture writes a picture to a file, and creates the folders above it.
+func writePicture(t *testing.T, path string) {
+	t.Helper()
+	data, err := encodePicture()
+	if err != nil {
 		t.Fatal(err)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
+	if err := os.WriteFile(path, data, 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -172,7 +181,7 @@ func TestListFolders(t *testing.T) {
 		}
 	}
 	if len(seen) != maxFlatEntries+maxPageEntries+50 {
-		t.Errorf("%d entries", len(seen))
+		t.Errorf("%d entries on all pages", len(seen))
 	}
 	if mkfifo, err := exec.LookPath("mkfifo"); err == nil {
 		if err := exec.Command(mkfifo, filepath.Join(root, "pipe")).Run(); err != nil {
@@ -430,7 +439,7 @@ func TestFolderArgument(t *testing.T) {
 	writePicture(t, file)
 	for _, args := range [][]string{{file}, {file + ".none"}} {
 		if _, err := absFolder(args); err == nil {
-			t.Errorf("%v was accepted", args)
+			t.Errorf("%v did not fail", args)
 		}
 	}
 	t.Chdir(t.TempDir())
