@@ -56,7 +56,7 @@ function createTile(entry) {
 // formatFolder returns the folder of an entry in a flat listing, for display.
 const formatFolder = (entry) => entry.where?.replaceAll("/", " / ");
 
-// showFailure replaces a picture by the reason why there is none. In that case the server's response is a text.
+// showFailure replaces a picture by the reason why there is none, which the server sends as text.
 async function showFailure(t) {
   const r = await fetch(setSize(t.entry.thumb, 160)).catch(() => null);
   if (r?.ok && r.headers.get("Content-Type").startsWith("image/")) { // the first attempt failed because the server was busy
