@@ -72,7 +72,7 @@ const totals = tiers.map(([c, name]) => {
 
 const meters = [
   { name: "Extractions", of: (s) => [s.extractions], isRate: true, big: (s) => formatCount(s.extractions), small: (s) => `${formatCount(s.failures)} failed`, color: "made" },
-  { name: "Processes running", of: (s) => [s.processes_running, s.uncached.processes_running], big: (s) => formatCount(s.processes_running + s.uncached.processes_running), small: (s) => `${formatCount(s.processes)} started`, color: "shared", more: "known" },
+  { name: "Processes running", of: (s) => [s.processes_running, s.uncached.processes_running], big: (s) => formatCount(s.processes_running + s.uncached.processes_running), small: (s) => `${formatCount(s.processes + s.uncached.processes)} started`, color: "shared", more: "known" },
   { name: "Memory", of: (s) => [s.memory_bytes], big: (s) => formatBytes(s.memory_bytes), small: (s) => `${formatCount(s.memory_entries)} thumbnails`, color: "memory" },
   { name: "Disk", of: (s) => [s.disk_bytes], big: (s) => formatBytes(s.disk_bytes), small: (s) => `${formatCount(s.disk_entries)} files`, color: "disk" },
 ].map((m) => {
