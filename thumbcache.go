@@ -62,8 +62,8 @@ import (
 // the error of the caller's context.
 var (
 	ErrNoPicture   = errors.New("thumbcache: no picture in this media")
-	ErrUnsupported = errors.New("thumbcache: media or picture of an unsupported kind")
-	ErrCorrupt     = errors.New("thumbcache: broken media or picture")
+	ErrUnsupported = errors.New("thumbcache: unsupported kind of media or picture")
+	ErrCorrupt     = errors.New("thumbcache: corrupt media or picture")
 	ErrTooLarge    = errors.New("thumbcache: picture too large")
 	ErrBusy        = errors.New("thumbcache: too much work is waiting")
 	ErrClosed      = errors.New("thumbcache: cache is closed")
