@@ -90,7 +90,7 @@ func (d *disk) entry(k *key, hash string, e *store.Entry) *entry {
 		Data:        e.Data,
 		ContentType: k.format.contentType(),
 		ETag:        d.recipe.etag(hash, k, &m),
-		ModTime:     e.ModTime,
+		ModTime:     m.stamp.lastModified(),
 		Width:       e.Width,
 		Height:      e.Height,
 		ThumbHash:   []byte(e.ThumbHash),

@@ -2,6 +2,7 @@ package thumbcache
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,6 +23,7 @@ import (
 
 	"github.com/thumbcache/thumbcache/internal/coverart"
 	"github.com/thumbcache/thumbcache/internal/ffmpeg"
+	"github.com/thumbcache/thumbcache/internal/folderart"
 	"github.com/thumbcache/thumbcache/internal/render"
 	"github.com/thumbcache/thumbcache/internal/rootfs"
 )
@@ -135,65 +138,98 @@ type Lister interface {
 	List(ctx context.Context, path string) ([]string, error)
 }
 
-// folderArt finds the pictures that represent a folder. It reads them through the provider.
+// folderArt finds the pictures that represent a folder, or the media beside them. It reads them through the provider.
 type folderArt struct {
 	Provider
 	Lister
-	patterns []string // of lower-case names, the best first
+	list folderart.List
 }
 
-// newFolderArt returns nil if p is not a Lister or there are no patterns.
-func newFolderArt(p Provider, patterns []string) *folderArt {
+// newFolderArt returns nil if p is not a Lister or the list is empty.
+func newFolderArt(p Provider, list folderart.List) *folderArt {
 	l, ok := p.(Lister)
-	if !ok || len(patterns) == 0 {
+	if !ok || list.IsEmpty() {
 		return nil
 	}
-	return &folderArt{p, l, patterns}
+	return &folderArt{p, l, list}
 }
 
-// maxArt is how many pictures of one folder are considered. Each costs a Stat at every look at the folder.
-const maxArt = 8
+const (
+	maxArt    = 8  // pictures beside a source that are tried; each costs a Stat at every look at the source
+	maxEquals = 16 // pictures of equal rank whose sizes are compared
+	maxAbove  = 3  // folders above a source that are searched: an album with discs in discs
+)
 
-// An artFile is a file that may be the picture of its folder.
+// An artFile is a file that may be the picture of a folder.
 type artFile struct {
 	path  string
+	label string // the path relative to the media's folder
 	stamp Stamp
 }
 
-// candidates returns the files of a folder that match the patterns, the best first.
-func (a *folderArt) candidates(ctx context.Context, folder string) ([]artFile, error) {
-	names, err := a.List(ctx, folder)
+// beside returns the pictures beside the media at name, the best first: those of the media alone, and those of its folder. A
+// folder that cannot be listed has none.
+func (a *folderArt) beside(ctx context.Context, name string) (own, folder []artFile, err error) {
+	dir, base := path.Split(filepath.ToSlash(name))
+	dir = path.Clean(dir)
+	names, err := a.List(ctx, dir)
+	if err == nil {
+		own, err = a.files(ctx, dir, "", a.list.Beside(base, names))
+	}
+	if err == nil {
+		folder, err = a.files(ctx, dir, "", a.list.Folder(names))
+	}
+	if err != nil && isSkipped(err) {
+		return nil, nil, nil
+	}
+	return own, folder, err
+}
+
+// ofFolder returns the pictures of a folder, the best first. above leads from the media's folder to this one, as in "../".
+func (a *folderArt) ofFolder(ctx context.Context, dir, above string) ([]artFile, error) {
+	names, err := a.List(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
-	slices.Sort(names)
-	var found []artFile
-	for _, pattern := range a.patterns {
-		for _, name := range names {
-			if ok, _ := path.Match(pattern, strings.ToLower(name)); !ok || len(found) == maxArt {
-				continue
-			}
-			file := path.Join(folder, name)
-			if slices.ContainsFunc(found, func(f artFile) bool { return f.path == file }) {
-				continue
-			}
-			stamp, err := a.Stat(ctx, file)
-			switch {
-			case err == nil:
-				found = append(found, artFile{file, stamp})
-			case !isPermanent(err): // the share is gone, say; a folder named cover.d is only skipped
+	return a.files(ctx, dir, above, a.list.Folder(names))
+}
+
+// files returns the files of groups in a folder, those of one group by falling size.
+func (a *folderArt) files(ctx context.Context, dir, above string, groups []folderart.Group) (found []artFile, err error) {
+	for _, g := range groups {
+		var equals []artFile
+		if g.Parent && folderart.IsDisc(path.Base(dir)) && len(above) < maxAbove*len("../") {
+			if equals, err = a.ofFolder(ctx, path.Dir(dir), above+"../"); err != nil && !isSkipped(err) {
 				return nil, err
 			}
+		}
+		for _, name := range g.Names[:min(len(g.Names), maxEquals)] {
+			stamp, err := a.Stat(ctx, path.Join(dir, name))
+			switch {
+			case err == nil:
+				equals = append(equals, artFile{path.Join(dir, name), above + name, stamp})
+			case !isPermanent(err): // the share is gone, say; a folder named cover.jpg is only skipped
+				return nil, err
+			}
+		}
+		if !g.Parent {
+			slices.SortStableFunc(equals, func(a, b artFile) int { return cmp.Compare(b.stamp.Size, a.stamp.Size) })
+		}
+		if found = append(found, equals...); len(found) >= maxArt {
+			return found[:maxArt], nil
 		}
 	}
 	return found, nil
 }
 
-// extract returns the first candidate that is a picture, or ErrNoPicture.
-func (a *folderArt) extract(ctx context.Context, found []artFile) (*Picture, error) {
-	for _, file := range found {
+// extract returns the first of files that is a picture and was not rejected, or ErrNoPicture.
+func (a *folderArt) extract(ctx context.Context, files []artFile) (*Picture, error) {
+	for _, file := range files {
 		pic, err := a.extractFile(ctx, file.path)
-		if err == nil || !isPermanent(err) && !errors.Is(err, fs.ErrPermission) {
+		if err == nil && searchOf(ctx).hasRejected(pic) {
+			continue
+		}
+		if err == nil || !isSkipped(err) {
 			return pic, err
 		}
 	}
@@ -206,8 +242,12 @@ func (a *folderArt) extractFile(ctx context.Context, path string) (*Picture, err
 		return nil, err
 	}
 	defer src.Content.Close()
-	return extractImage(ctx, src)
+	return readPicture(ctx, src, func(kind string, _ bool) bool { return kind != "" }) // ffmpeg decodes what Go cannot
 }
+
+// isSkipped reports whether an error of a file or folder beside the media is a reason to go on without it. An error that may pass,
+// such as that of an offline share, is not.
+func isSkipped(err error) bool { return isPermanent(err) || errors.Is(err, fs.ErrPermission) }
 
 // checkSource makes sure that there is either a source or an error. Its arguments are the results of a provider's Open.
 func checkSource(src *Source, err error) (*Source, error) {
@@ -225,24 +265,31 @@ func checkSource(src *Source, err error) (*Source, error) {
 // even if there were none.
 const artTag = "\x00art"
 
-// withArt returns s with the state of the folder's pictures.
-func (s Stamp) withArt(found []artFile) Stamp {
+// withArt returns s with the state of the folder's pictures, unless s has it already.
+func (s Stamp) withArt(found ...artFile) Stamp {
+	if s.hasArt() {
+		return s
+	}
 	s.Tag += artTag
 	for _, f := range found {
-		s.Tag += fmt.Sprintf("\x00%s\x00%d\x00%d\x00%s", path.Base(f.path), f.stamp.Size, f.stamp.ModTime.UnixNano(), f.stamp.Tag)
+		s.Tag += fmt.Sprintf("\x00%s\x00%d\x00%d\x00%s", f.label, f.stamp.Size, f.stamp.ModTime.UnixNano(), f.stamp.Tag)
 	}
 	return s
 }
 
 func (s Stamp) hasArt() bool { return strings.Contains(s.Tag, artTag) }
 
-// beside returns the candidates in the folder of name. A folder that cannot be listed has none.
-func (a *folderArt) beside(ctx context.Context, name string) ([]artFile, error) {
-	found, err := a.candidates(ctx, path.Dir(filepath.ToSlash(name)))
-	if err != nil && (isPermanent(err) || errors.Is(err, fs.ErrPermission)) {
-		return nil, nil
+// lastModified returns the latest time of what a thumbnail was made from: the media, or the pictures beside it.
+func (s Stamp) lastModified() time.Time {
+	latest := s.ModTime
+	_, art, _ := strings.Cut(s.Tag, artTag+"\x00")
+	fields := strings.Split(art, "\x00")
+	for i := 2; i < len(fields); i += 4 {
+		if ns, err := strconv.ParseInt(fields[i], 10, 64); err == nil && time.Unix(0, ns).After(latest) {
+			latest = time.Unix(0, ns)
+		}
 	}
-	return found, err
+	return latest
 }
 
 // provider is a Provider as the cache uses it.
@@ -270,34 +317,34 @@ func (p *provider) stat(ctx context.Context, name string, art bool) (Stamp, erro
 		return stamp, err
 	}
 	if errors.Is(err, fs.ErrInvalid) {
-		if found, listErr := p.art.candidates(ctx, name); listErr == nil {
-			return Stamp{}.withArt(found), nil
+		if found, listErr := p.art.ofFolder(ctx, name, ""); listErr == nil {
+			return Stamp{}.withArt(found...), nil
 		}
 	}
 	if err != nil || !art {
 		return stamp, err
 	}
-	found, err := p.art.beside(ctx, name)
-	return stamp.withArt(found), err
+	own, folder, err := p.art.beside(ctx, name)
+	return stamp.withArt(slices.Concat(own, folder)...), err
 }
 
 // open opens the media at name. A folder becomes a source without content: its picture is one of its files.
 func (p *provider) open(ctx context.Context, name string) (*Source, error) {
 	src, err := checkSource(p.Open(ctx, name))
 	if errors.Is(err, fs.ErrInvalid) && p.art != nil {
-		if found, listErr := p.art.candidates(ctx, name); listErr == nil {
-			src, err = BytesSource(name, Stamp{}.withArt(found), nil), nil
+		if found, listErr := p.art.ofFolder(ctx, name, ""); listErr == nil {
+			src, err = BytesSource(name, Stamp{}.withArt(found...), nil), nil
 			src.folder = true
 		}
 	}
 	return src, err
 }
 
-// extract returns the picture in src, which was opened at name in the state of stamp, or the picture of its folder. It returns
-// the stamp of everything that was considered.
+// extract returns the best picture in src or beside it that ctx does not reject. src was opened at name in the state of stamp.
+// extract returns the stamp of everything that was considered.
 func (p *provider) extract(ctx context.Context, src *Source, name string, stamp Stamp) (*Picture, Stamp, error) {
 	if src.folder {
-		found, err := p.art.candidates(ctx, name)
+		found, err := p.art.ofFolder(ctx, name, "")
 		if err != nil {
 			return nil, stamp, err
 		}
@@ -305,36 +352,60 @@ func (p *provider) extract(ctx context.Context, src *Source, name string, stamp 
 		if errors.Is(err, ErrNoPicture) {
 			err = fmt.Errorf("%w: a folder without a picture: %w", ErrNoPicture, fs.ErrInvalid)
 		}
+		return pic.withNext(), stamp, err
+	}
+	if p.art == nil {
+		pic, err := p.extractEmbedded(ctx, src)
 		return pic, stamp, err
 	}
-	if p.art != nil && p.folderFirst {
-		pic, now, err := p.extractBeside(ctx, name, stamp)
-		if !errors.Is(err, ErrNoPicture) {
-			return pic, now, err
+	var own, folder []artFile
+	list := sync.OnceValue(func() (err error) {
+		own, folder, err = p.art.beside(ctx, name)
+		stamp = stamp.withArt(slices.Concat(own, folder)...)
+		return err
+	})
+	beside := func() (*Picture, error) {
+		if err := list(); err != nil {
+			return nil, err
 		}
-		stamp = now
+		return p.art.extract(ctx, slices.Concat(own, folder))
 	}
-	pic, err := p.extractor.Extract(ctx, src)
-	if err == nil && (pic == nil || len(pic.Data) == 0) {
-		err = errors.New("the extractor returned no picture and no error")
+	if p.folderFirst {
+		if pic, err := beside(); !errors.Is(err, ErrNoPicture) {
+			return pic.withNext(), stamp, err
+		}
 	}
-	if p.art != nil && !p.folderFirst && errors.Is(err, ErrNoPicture) {
-		return p.extractBeside(ctx, name, stamp)
+	s := searchOf(ctx)
+	s.own = func(ctx context.Context) (*Picture, error) {
+		if err := list(); err != nil {
+			return nil, err
+		}
+		return p.art.extract(ctx, own)
 	}
-	return pic, stamp, extractorError(err)
+	pic, err := p.extractEmbedded(withSearch(ctx, s), src)
+	if err == nil && !pic.isMedia {
+		pic = pic.withNext()
+	}
+	if !p.folderFirst && (errors.Is(err, ErrNoPicture) || errors.Is(err, ErrCorrupt)) {
+		if pic, besideErr := beside(); !errors.Is(besideErr, ErrNoPicture) {
+			return pic.withNext(), stamp, besideErr
+		}
+	}
+	return pic, stamp, err
 }
 
-// extractBeside returns the picture of the folder of name, and stamp with the state of the folder's pictures.
-func (p *provider) extractBeside(ctx context.Context, name string, stamp Stamp) (*Picture, Stamp, error) {
-	found, err := p.art.beside(ctx, name)
-	if err != nil {
-		return nil, stamp, err
+// extractEmbedded returns the best picture that the extractor finds in src, unless ctx rejects it.
+func (p *provider) extractEmbedded(ctx context.Context, src *Source) (*Picture, error) {
+	pic, err := p.extractor.Extract(ctx, src)
+	switch {
+	case err != nil:
+		return nil, extractorError(err)
+	case pic == nil || len(pic.Data) == 0:
+		return nil, errors.New("the extractor returned no picture and no error")
+	case searchOf(ctx).hasRejected(pic):
+		return nil, ErrNoPicture
 	}
-	if !stamp.hasArt() {
-		stamp = stamp.withArt(found)
-	}
-	pic, err := p.art.extract(ctx, found)
-	return pic, stamp, err
+	return pic, nil
 }
 
 // extractorError removes fs.ErrNotExist and fs.ErrInvalid from an extractor's error. They would say that the source is missing or
@@ -380,6 +451,21 @@ type Picture struct {
 
 	ffmpeg      *FFmpeg // decodes Data if Go cannot; nil: there is none, or Data is its output
 	orientation int     // as in EXIF; 0: as Data says
+	isMedia     bool    // the picture is the media itself, so no other picture can take its place
+	hasNext     bool    // there may be another picture if this one cannot be decoded
+}
+
+// digest identifies a picture by its content.
+func (p *Picture) digest() string { return digest(p.Data) }
+
+// withNext returns p, which may be nil, as one of several pictures.
+func (p *Picture) withNext() *Picture {
+	if p == nil || p.hasNext {
+		return p
+	}
+	q := *p
+	q.hasNext = true
+	return &q
 }
 
 func (p *Picture) canRescue() bool { return p.ffmpeg != nil }
@@ -389,7 +475,9 @@ func (p *Picture) rescuedBy(f *FFmpeg) *Picture {
 	if p == nil || p.ffmpeg != nil || f == nil {
 		return p
 	}
-	return &Picture{p.Data, f, p.orientation}
+	q := *p
+	q.ffmpeg = f
+	return &q
 }
 
 // rescue returns the picture that ffmpeg decodes from p.
@@ -398,7 +486,7 @@ func (p *Picture) rescue(ctx context.Context) (*Picture, error) {
 	if err != nil {
 		return nil, extractorError(err)
 	}
-	return &Picture{Data: data, orientation: render.Orientation(p.Data)}, nil
+	return &Picture{Data: data, orientation: render.Orientation(p.Data), hasNext: p.hasNext}, nil
 }
 
 // FirstOf returns an Extractor that asks each of extractors in turn, until one answers anything except [ErrUnsupported]. If an
@@ -445,11 +533,20 @@ const maxImageFile = 64 << 20
 func Images() Extractor { return ExtractorFunc(extractImage) }
 
 func extractImage(ctx context.Context, src *Source) (*Picture, error) {
+	pic, err := readPicture(ctx, src, func(_ string, decodable bool) bool { return decodable })
+	if err == nil {
+		pic.isMedia = true
+	}
+	return pic, err
+}
+
+// readPicture reads the picture that src is, if its kind is wanted. Decodable says whether Go can decode that kind.
+func readPicture(ctx context.Context, src *Source, wanted func(kind string, decodable bool) bool) (*Picture, error) {
 	head := make([]byte, min(src.Size, 64))
 	if _, err := src.Content.ReadAt(head, 0); err != nil && err != io.EOF {
 		return nil, fmt.Errorf("reading: %w", err)
 	}
-	if _, ok := render.Sniff(head); !ok {
+	if !wanted(render.Sniff(head)) {
 		return nil, ErrUnsupported
 	}
 	if src.Size > maxImageFile {
@@ -480,18 +577,24 @@ func extractImage(ctx context.Context, src *Source) (*Picture, error) {
 func CoverArt() Extractor { return ExtractorFunc(extractCover) }
 
 func extractCover(ctx context.Context, src *Source) (*Picture, error) {
-	data, err := coverart.Find(ctx, src.Content, src.Size)
-	switch {
-	case err == nil:
-		return &Picture{Data: data}, nil
-	case errors.Is(err, coverart.ErrUnsupported):
-		return nil, ErrUnsupported
-	case errors.Is(err, coverart.ErrNoPicture):
-		return nil, ErrNoPicture
-	case errors.Is(err, coverart.ErrCorrupt):
-		return nil, ErrCorrupt
+	s := searchOf(ctx)
+	for n := range maxPictures {
+		data, err := coverart.FindNth(ctx, src.Content, src.Size, n)
+		switch {
+		case errors.Is(err, coverart.ErrUnsupported):
+			return nil, ErrUnsupported
+		case errors.Is(err, coverart.ErrNoPicture):
+			return nil, ErrNoPicture
+		case errors.Is(err, coverart.ErrCorrupt):
+			return nil, ErrCorrupt
+		case err != nil:
+			return nil, err
+		}
+		if pic := (&Picture{Data: data, hasNext: true}); !s.hasRejected(pic) {
+			return pic, nil
+		}
 	}
-	return nil, err
+	return nil, ErrNoPicture
 }
 
 // FFmpeg is an [Extractor] for all other media. It runs ffmpeg. The zero value is ready to use. An FFmpeg is used by pointer and
@@ -512,7 +615,14 @@ type FFmpeg struct {
 
 // Extract implements [Extractor].
 func (f *FFmpeg) Extract(ctx context.Context, src *Source) (*Picture, error) {
-	data, err := f.use().Extract(ctx, src.Content, src.Size, callerOf(ctx))
+	s := searchOf(ctx)
+	if s.own != nil {
+		// A picture that was put beside a film is better than any frame of it.
+		if pic, err := s.own(ctx); !errors.Is(err, ErrNoPicture) {
+			return pic, err
+		}
+	}
+	data, err := f.use().Extract(ctx, src.Content, src.Size, s.caller)
 	if err != nil {
 		return nil, ffmpegError(err)
 	}
@@ -521,7 +631,7 @@ func (f *FFmpeg) Extract(ctx context.Context, src *Source) (*Picture, error) {
 
 // decode decodes a picture that Go cannot decode, such as a damaged one.
 func (f *FFmpeg) decode(ctx context.Context, data []byte) ([]byte, error) {
-	data, err := f.use().Decode(ctx, data, callerOf(ctx))
+	data, err := f.use().Decode(ctx, data, searchOf(ctx).caller)
 	return data, ffmpegError(err)
 }
 
@@ -559,18 +669,33 @@ func (n *processCounter) start() (ended func()) {
 	return func() { n.running.Add(-1) }
 }
 
-// callerKey is the context key of an ffmpeg.Caller. The caller travels in the context, because an FFmpeg may be wrapped in
-// another Extractor or shared by several caches.
-type callerKey struct{}
-
-// withCaller returns the context for an extractor whose ffmpeg processes wait as work of groups, see [ffmpeg.Caller].
-func withCaller(ctx context.Context, groups []string, idle <-chan struct{}, started, waits func() (done func())) context.Context {
-	return context.WithValue(ctx, callerKey{}, ffmpeg.Caller{Groups: groups, Idle: idle, Started: started, Waits: waits})
+// A search is what an extractor of this package knows besides its source. It travels in the context, because the extractor may be
+// wrapped in another one.
+type search struct {
+	caller   ffmpegCaller
+	rejected []string                                // digests of pictures that cannot be decoded
+	own      func(context.Context) (*Picture, error) // a picture beside the media that belongs to it alone; may be nil
 }
 
-func callerOf(ctx context.Context) ffmpeg.Caller {
-	by, _ := ctx.Value(callerKey{}).(ffmpeg.Caller)
-	return by
+type ffmpegCaller = ffmpeg.Caller
+
+// maxPictures is how many pictures of one source are tried. Each that cannot be decoded costs an extraction, and often a process.
+const maxPictures = 8
+
+// hasRejected reports whether p was tried and cannot be decoded.
+func (s search) hasRejected(p *Picture) bool {
+	return len(s.rejected) > 0 && slices.Contains(s.rejected, p.digest())
+}
+
+type searchKey struct{}
+
+func withSearch(ctx context.Context, s search) context.Context {
+	return context.WithValue(ctx, searchKey{}, s)
+}
+
+func searchOf(ctx context.Context) search {
+	s, _ := ctx.Value(searchKey{}).(search)
+	return s
 }
 
 // errNoTool says that ffmpeg is missing, without the path that was searched.

@@ -84,7 +84,7 @@ func (t *Thumbnail) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	match := r.Header.Get("If-None-Match")
 	if !isSimple(r) || match == "" && r.Header["If-Modified-Since"] != nil || h["Content-Encoding"] != nil {
 		h["Etag"], h["Content-Type"] = []string{tag}, []string{kind}
-		http.ServeContent(answer{w}, r, "", t.ModTime, bytes.NewReader(t.Data))
+		http.ServeContent(answer{w}, r, "", notAfterNow(t.ModTime), bytes.NewReader(t.Data))
 		return
 	}
 	if match != "" && matches(match, tag) {
@@ -101,14 +101,22 @@ func (t *Thumbnail) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h["Content-Type"] = v[2:3:3]
 	h["Accept-Ranges"] = v[3:4:4]
 	h["Content-Length"] = v[4:5:5]
-	if !t.ModTime.IsZero() && !t.ModTime.Equal(time.Unix(0, 0)) {
-		v[5] = t.ModTime.UTC().Format(http.TimeFormat)
+	if modTime := notAfterNow(t.ModTime); !modTime.IsZero() && !modTime.Equal(time.Unix(0, 0)) {
+		v[5] = modTime.UTC().Format(http.TimeFormat)
 		h["Last-Modified"] = v[5:6:6]
 	}
 	w.WriteHeader(http.StatusOK)
 	if r.Method != http.MethodHead {
 		w.Write(t.Data)
 	}
+}
+
+// notAfterNow returns t, or the present time if t is in the future, as RFC 9110, section 8.8.2.1, requires of Last-Modified.
+func notAfterNow(t time.Time) time.Time {
+	if now := time.Now(); t.After(now) {
+		return now
+	}
+	return t
 }
 
 // isSimple reports whether r has no range, and no condition except If-None-Match and If-Modified-Since.

@@ -1,10 +1,13 @@
 package thumbcache
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -26,10 +29,11 @@ type thumbFlight struct {
 	gen     uint64
 }
 
-// A pictureFlight identifies one extraction, or with rescue set the decoding of its picture by ffmpeg.
+// A pictureFlight identifies one extraction, or with rescue set the decoding of a picture by ffmpeg.
 type pictureFlight struct {
 	sourceFlight
 	rescue bool
+	digest string // of the picture to decode, or those of the pictures that are rejected
 }
 
 // A lookFlight identifies one look at a source, and at the pictures beside it if art is set.
@@ -243,25 +247,56 @@ func (c *Cache) groups(provider string) []string {
 	return []string{provider}
 }
 
-// extractAndRender makes a thumbnail of the picture in a source. If Go cannot decode the picture, ffmpeg may.
-func (c *Cache) extractAndRender(w *flight.Work, j *job) (*Thumbnail, extracted, error) {
-	x, err := c.picture(w, j.sourceFlight())
-	if err != nil {
-		return nil, x, err
+// extractAndRender makes a thumbnail of the best picture of a source that can be decoded. If there is none, it returns the error
+// of the best picture.
+func (c *Cache) extractAndRender(w *flight.Work, j *job) (t *Thumbnail, x extracted, err error) {
+	f := j.sourceFlight()
+	rejected := c.memory.rejected(f.source)
+	var first error
+	for {
+		if x, err = c.picture(w, f, rejected); err != nil {
+			if first != nil && isVerdict(err) {
+				err = first // no picture is left
+			}
+			return nil, x, err
+		}
+		pic := x.pic
+		if t, err = c.decode(w, j, &x); err == nil {
+			if !isMissingTool(first) {
+				c.memory.reject(f, rejected)
+			}
+			return t, x, nil
+		}
+		first = cmp.Or(first, err)
+		if w.Err() != nil || !isUndecodable(err) {
+			return nil, x, err
+		}
+		if rejected = append(slices.Clip(rejected), pic.digest()); !pic.hasNext || len(rejected) > maxPictures {
+			return nil, x, first
+		}
 	}
-	t, err := c.render(w, j, &x)
+}
+
+// isUndecodable reports whether err says that a picture cannot be decoded here, so that another one may take its place.
+func isUndecodable(err error) bool {
+	return isVerdict(err) || errors.Is(err, ErrTooLarge) || isMissingTool(err)
+}
+
+// decode makes a thumbnail of the picture in x. If Go cannot decode the picture, ffmpeg may; then x becomes what ffmpeg made.
+func (c *Cache) decode(w *flight.Work, j *job, x *extracted) (*Thumbnail, error) {
+	t, err := c.render(w, j, x)
 	if !x.pic.canRescue() || !errors.Is(err, ErrUnsupported) && !errors.Is(err, ErrCorrupt) {
-		return t, x, err
+		return t, err
 	}
-	rescued, rescueErr := c.rescue(w, j.sourceFlight(), x)
+	rescued, rescueErr := c.rescue(w, j.sourceFlight(), *x)
 	switch {
 	case rescueErr == nil:
-		t, err = c.render(w, j, &rescued)
-		return t, rescued, err
+		*x = rescued
+		return c.render(w, j, x)
 	case isVerdict(rescueErr) || isMissingTool(rescueErr) && errors.Is(err, ErrCorrupt):
-		return nil, x, err // the first decoder's verdict stands
+		return nil, err // the first decoder's verdict stands
 	}
-	return nil, x, rescueErr // ffmpeg may succeed the next time
+	return nil, rescueErr // ffmpeg may succeed the next time
 }
 
 // extracted is the result of an extraction.
@@ -271,22 +306,26 @@ type extracted struct {
 	unchanged bool // the source did not change meanwhile, so the result may be remembered
 }
 
-// picture returns the picture in a source: one that was extracted a moment ago, or that of one extraction for all sizes.
-func (c *Cache) picture(w *flight.Work, f sourceFlight) (extracted, error) {
-	if p := c.memory.picture(f.source); p != nil && compare(&p.made, f.version, c.memory.lastLook(f.source)) == current {
+// picture returns the best picture of a source that is not rejected: one that was extracted a moment ago, or that of one
+// extraction for all sizes.
+func (c *Cache) picture(w *flight.Work, f sourceFlight, rejected []string) (extracted, error) {
+	s := search{rejected: rejected}
+	if p := c.memory.picture(f.source); p != nil && compare(&p.made, f.version, c.memory.lastLook(f.source)) == current && !s.hasRejected(p.pic) {
 		return extracted{p.pic, p.stamp, true}, nil
 	}
-	return c.sharePicture(w, pictureFlight{f, false}, "extract", func(w *flight.Work) (extracted, error) {
-		return c.extract(c.withCaller(w, f.provider), f)
+	id := pictureFlight{f, false, strings.Join(rejected, " ")}
+	return c.sharePicture(w, id, "extract", func(w *flight.Work) (extracted, error) {
+		s.caller = c.callerOf(w, f.provider)
+		return c.extract(withSearch(w, s), f)
 	})
 }
 
 // rescue has ffmpeg decode a picture that Go cannot decode, once for all sizes.
 func (c *Cache) rescue(w *flight.Work, f sourceFlight, x extracted) (extracted, error) {
-	return c.sharePicture(w, pictureFlight{f, true}, "decode", func(w *flight.Work) (_ extracted, err error) {
+	return c.sharePicture(w, pictureFlight{f, true, x.pic.digest()}, "decode", func(w *flight.Work) (_ extracted, err error) {
 		defer c.observer.stage("rescue", f.source)(&err)
 		rescued := x
-		if rescued.pic, err = x.pic.rescue(c.withCaller(w, f.provider)); err == nil && x.unchanged {
+		if rescued.pic, err = x.pic.rescue(withSearch(w, search{caller: c.callerOf(w, f.provider)})); err == nil && x.unchanged {
 			c.memory.putPicture(f, x.stamp, rescued.pic)
 		}
 		return rescued, err
@@ -303,9 +342,9 @@ func (c *Cache) sharePicture(w *flight.Work, f pictureFlight, op string, fn func
 	return x, err
 }
 
-// withCaller returns the context for an extractor: its ffmpeg processes are counted, and wait as the work of a provider.
-func (c *Cache) withCaller(w *flight.Work, provider string) context.Context {
-	return withCaller(w, c.groups(provider), flight.Idle(w), c.processes.start, w.Waiting)
+// callerOf returns the caller for ffmpeg processes of w: they are counted, and wait as the work of a provider.
+func (c *Cache) callerOf(w *flight.Work, provider string) ffmpegCaller {
+	return ffmpegCaller{Groups: c.groups(provider), Idle: flight.Idle(w), Started: c.processes.start, Waits: w.Waiting}
 }
 
 // extract is the flight of one extraction. The source counts as unchanged if its stamp is the same before and after.
@@ -320,7 +359,7 @@ func (c *Cache) extract(ctx context.Context, f sourceFlight) (x extracted, err e
 		if x.stamp, err = c.stat(ctx, f, before); err != nil {
 			return x, err
 		}
-		if recent != nil && recent.stamp.equal(x.stamp) {
+		if recent != nil && recent.stamp.equal(x.stamp) && !searchOf(ctx).hasRejected(recent.pic) {
 			c.memory.recordLook(f, x.stamp, c.revalidate)
 			return extracted{recent.pic, recent.stamp, true}, nil
 		}
@@ -385,7 +424,7 @@ func (c *Cache) render(w *flight.Work, j *job, x *extracted) (t *Thumbnail, err 
 		Data:        img.Data,
 		ContentType: img.ContentType,
 		ETag:        c.recipe.etag(j.hash, k, &made{x.stamp, j.version}),
-		ModTime:     x.stamp.ModTime,
+		ModTime:     x.stamp.lastModified(),
 		Width:       img.Width,
 		Height:      img.Height,
 		ThumbHash:   img.ThumbHash,

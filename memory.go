@@ -17,6 +17,7 @@ const (
 	maxLooks             = 1 << 14
 	maxFailures          = 1 << 12
 	maxFailuresNoDisk    = 1 << 17
+	maxRejected          = 1 << 10
 	maxRecentPictures    = 32
 	maxRecentBytes       = 32 << 20
 	recentFor            = 20 * time.Second // how long an extracted picture waits for the next size; longer would hold its memory for little
@@ -172,6 +173,7 @@ type memory struct {
 	bytes       int64 // of thumbs
 	looks       *simplelru.LRU[source, *look]
 	failures    *simplelru.LRU[source, *failure]
+	rejects     *simplelru.LRU[source, []string] // pictures that cannot be decoded, by digest
 	pictures    *simplelru.LRU[source, *recentPicture]
 	recentBytes int64 // of pictures
 }
@@ -188,6 +190,7 @@ func newMemory(maxEntries int, maxBytes int64, maxFailures int, g *generations) 
 	})
 	m.looks, _ = simplelru.NewLRU(maxLooks, func(_ source, l *look) { l.stop() })
 	m.failures, _ = simplelru.NewLRU[source, *failure](maxFailures, nil)
+	m.rejects, _ = simplelru.NewLRU[source, []string](maxRejected, nil)
 	m.pictures, _ = simplelru.NewLRU(maxRecentPictures, func(_ source, p *recentPicture) {
 		p.timer.Stop()
 		m.recentBytes -= int64(len(p.pic.Data))
@@ -269,6 +272,7 @@ func (m *memory) remove(s source) {
 	}
 	m.looks.Remove(s)
 	m.failures.Remove(s)
+	m.rejects.Remove(s)
 	m.pictures.Remove(s)
 }
 
@@ -331,6 +335,26 @@ func (m *memory) failure(s source) *failure {
 	return f
 }
 
+// reject records which pictures of a source cannot be decoded, so that its other sizes do not try them again.
+func (m *memory) reject(f sourceFlight, digests []string) {
+	if len(digests) == 0 {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.generations.isCurrent(f) {
+		m.rejects.Add(f.source, digests)
+	}
+}
+
+// rejected returns the digests of the pictures of s that cannot be decoded.
+func (m *memory) rejected(s source) []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	digests, _ := m.rejects.Get(s)
+	return digests
+}
+
 // putPicture keeps an extracted picture for a short while.
 func (m *memory) putPicture(f sourceFlight, stamp Stamp, pic *Picture) {
 	m.mu.Lock()
@@ -376,5 +400,6 @@ func (m *memory) close() {
 	m.thumbs.Purge()
 	m.looks.Purge()
 	m.failures.Purge()
+	m.rejects.Purge()
 	m.pictures.Purge()
 }

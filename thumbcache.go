@@ -42,7 +42,6 @@ import (
 	"iter"
 	"log/slog"
 	"math"
-	"path"
 	"runtime"
 	"slices"
 	"strings"
@@ -54,6 +53,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/thumbcache/thumbcache/internal/flight"
+	"github.com/thumbcache/thumbcache/internal/folderart"
 	"github.com/thumbcache/thumbcache/internal/turns"
 )
 
@@ -142,9 +142,16 @@ type Config struct {
 	// Revalidate is how long a source is trusted to be unchanged. The default is 1 minute; a negative duration means always.
 	Revalidate time.Duration
 
-	// FolderArt lists the names of pictures that represent their folder, the best first. A name may contain * and ? as in
-	// path.Match; case does not matter. A nil slice means cover.*, folder.*, front.*, albumart*.*; an empty one disables folder
-	// art.
+	// FolderArt lists the names of pictures that represent their folder or the media beside them, the best first. A name is a
+	// pattern as in path.Match; case does not matter. Of several files that match a pattern, the largest is the best. In a pattern
+	// that ends in ".*", the star stands for the extensions of pictures. There are special names:
+	//
+	//	{name}    in a pattern: the media's name without its extension. Such a picture is also preferred to a frame of a film.
+	//	{parent}  the pictures of the folder above, if the media's folder is one disc of an album, such as "CD1" or "Disc 2"
+	//	{single}  the only picture in the folder, whatever its name
+	//
+	// A nil slice means {name}.*, {name}-poster.*, {name}-thumb.*, cover.*, folder.*, front.*, albumart*.*, {parent}, {single}. An
+	// empty one disables folder art. It needs a Provider that is a Lister.
 	FolderArt []string
 
 	// FolderFirst prefers the folder's picture to the one in the media.
@@ -368,15 +375,13 @@ func New(cfg Config) (*Cache, error) {
 
 // addProviders adds the providers of cfg, with their folder art.
 func (c *Cache) addProviders(cfg *Config, workers int) error {
-	art := slices.Clone(cfg.FolderArt)
+	art := cfg.FolderArt
 	if art == nil {
-		art = []string{"cover.*", "folder.*", "front.*", "albumart*.*"}
+		art = []string{"{name}.*", "{name}-poster.*", "{name}-thumb.*", "cover.*", "folder.*", "front.*", "albumart*.*", "{parent}", "{single}"}
 	}
-	for i, pattern := range art {
-		if _, err := path.Match(pattern, ""); err != nil {
-			return badConfig("FolderArt", "%q: %w", pattern, err)
-		}
-		art[i] = strings.ToLower(pattern)
+	list, err := folderart.Parse(art)
+	if err != nil {
+		return badConfig("FolderArt", "%w", err)
 	}
 	if len(cfg.Providers) == 0 {
 		return badConfig("Providers", "it is empty")
@@ -391,7 +396,7 @@ func (c *Cache) addProviders(cfg *Config, workers int) error {
 		c.providers[name] = &provider{
 			Provider:    p,
 			extractor:   cfg.Extractor,
-			art:         newFolderArt(p, art),
+			art:         newFolderArt(p, list),
 			folderFirst: cfg.FolderFirst,
 			calls:       semaphore.NewWeighted(int64(workers) + hungCalls),
 			background:  semaphore.NewWeighted(hungCalls),
