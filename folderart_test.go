@@ -1,0 +1,196 @@
+package thumbcache
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"image/color"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// green is the third color of test pictures.
+var green = color.NRGBA{30, 150, 30, 255}
+
+// brokenJPEG begins as a JPEG does, and cannot be decoded.
+var brokenJPEG = []byte("\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x02\x00\x00\x01\x00\x01\x00\x00" + strings.Repeat("broken", 20))
+
+// flacWith returns a FLAC file with pictures, of which the first is the front cover and the others are back covers.
+func flacWith(pictures ...[]byte) []byte {
+	be := binary.BigEndian
+	file := append([]byte("fLaC\x00\x00\x00\x22"), make([]byte, 34)...)
+	for i, pic := range pictures {
+		b := be.AppendUint32(nil, uint32(3+min(i, 1)))
+		b = append(be.AppendUint32(b, 10), "image/jpeg"...)
+		b = append(be.AppendUint32(b, 0), make([]byte, 16)...)
+		b = append(be.AppendUint32(b, uint32(len(pic))), pic...)
+		file = append(append(file, 6, byte(len(b)>>16), byte(len(b)>>8), byte(len(b))), b...)
+	}
+	return append(file, 0x81, 0, 0, 0)
+}
+
+// writeFiles writes files below a new folder.
+func writeFiles(t *testing.T, files map[string][]byte) (root string) {
+	t.Helper()
+	root = t.TempDir()
+	for name, data := range files {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(root, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(root, name), data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}
+
+// A picture that cannot be decoded makes way for the next one, in the media and beside it.
+func TestNextPicture(t *testing.T) {
+	small, large := plain(20, 20, red), plain(60, 60, blue)
+	for _, tt := range []struct {
+		name        string
+		files       map[string][]byte
+		folderFirst bool
+		want        color.NRGBA
+		err         error
+	}{
+		{"the next one in the media", map[string][]byte{"s.flac": flacWith(brokenJPEG, small), "cover.png": large}, false, red, nil},
+		{"the one in the folder", map[string][]byte{"s.flac": flacWith(brokenJPEG), "cover.png": large}, false, blue, nil},
+		{"the next one in the folder", map[string][]byte{"s.flac": flacWith(), "cover.jpg": brokenJPEG, "folder.png": large}, false, blue, nil},
+		{"far down", map[string][]byte{"s.flac": flacWith(brokenJPEG, brokenJPEG[:60]), "s.jpg": brokenJPEG[:70], "cover.jpg": brokenJPEG[:80], "folder.png": large}, false, blue, nil},
+		{"the one in the media, where the folder's comes first", map[string][]byte{"s.flac": flacWith(small), "cover.jpg": brokenJPEG}, true, red, nil},
+		{"the next one in the media, where the folder's comes first", map[string][]byte{"s.flac": flacWith(brokenJPEG, small), "cover.jpg": brokenJPEG[:80]}, true, red, nil},
+		{"none is left", map[string][]byte{"s.flac": flacWith(brokenJPEG, brokenJPEG[:80]), "cover.jpg": brokenJPEG[:60]}, false, color.NRGBA{}, ErrCorrupt},
+		{"none is left, where the folder's comes first", map[string][]byte{"s.flac": flacWith(), "cover.jpg": brokenJPEG[:60]}, true, color.NRGBA{}, ErrCorrupt},
+		{"a picture is not replaced by its folder's", map[string][]byte{"s.flac": brokenJPEG, "cover.png": large}, false, color.NRGBA{}, ErrCorrupt},
+		{"broken media has the folder's picture", map[string][]byte{"s.flac": flacWith(small)[:60], "cover.png": large}, false, blue, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			root := writeFiles(t, tt.files)
+			cfg := Config{Providers: map[string]Provider{"p": Files(root)}, Dir: t.TempDir(), FolderFirst: tt.folderFirst, Extractor: FirstOf(Images(), CoverArt())}
+			c := mustNew(t, cfg)
+			thumb, err := c.Get(t.Context(), "p", "s.flac", 10)
+			if !errors.Is(err, tt.err) {
+				t.Fatalf("got %v, want %v", err, tt.err)
+			}
+			if err == nil {
+				isColour(t, thumb, tt.want)
+			}
+			// What was found is remembered: other sizes extract nothing again, and a failure is not tried again, even after a restart.
+			before := c.Stats()
+			c.Get(t.Context(), "p", "s.flac", 12)
+			if now := c.Stats(); now.Extractions != before.Extractions {
+				t.Errorf("another size made %d extractions", now.Extractions-before.Extractions)
+			}
+			c.Close()
+			c = mustNew(t, cfg)
+			c.Get(t.Context(), "p", "s.flac", 10)
+			if n := c.Stats().Extractions; n != 0 {
+				t.Errorf("%d extractions after a restart", n)
+			}
+		})
+	}
+}
+
+// Once the picture that was just extracted is forgotten, another size goes straight to the picture that can be decoded.
+func TestRejectedPictures(t *testing.T) {
+	root := writeFiles(t, map[string][]byte{"s.flac": flacWith(brokenJPEG, plain(20, 20, red))})
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": Files(root)}, Extractor: CoverArt()})
+	isColour(t, mustGet(t, c, "p", "s.flac", 10), red)
+	if n := c.Stats().Extractions; n != 2 {
+		t.Errorf("%d extractions, want one for each picture", n)
+	}
+	c.memory.mu.Lock()
+	c.memory.pictures.Purge()
+	c.memory.mu.Unlock()
+	isColour(t, mustGet(t, c, "p", "s.flac", 12), red)
+	if n := c.Stats().Extractions; n != 3 {
+		t.Errorf("%d extractions, want one more", n)
+	}
+	// The file is mended: the picture that was broken is another one now.
+	if err := os.WriteFile(filepath.Join(root, "s.flac"), flacWith(plain(20, 20, green), plain(20, 20, red)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Invalidate("p", "s.flac"); err != nil {
+		t.Fatal(err)
+	}
+	isColour(t, mustGet(t, c, "p", "s.flac", 12), green)
+}
+
+// TestFolderArtList tries the entries of Config.FolderArt.
+func TestFolderArtList(t *testing.T) {
+	song, film := flacWith(), []byte("a film")
+	pics := map[color.NRGBA][]byte{red: plain(20, 20, red), green: plain(30, 30, green), blue: plain(200, 200, blue)}
+	frame := plain(20, 20, color.NRGBA{A: 255})
+	for _, tt := range []struct {
+		name, path string
+		files      map[string][]byte
+		list       []string
+		want       color.NRGBA
+	}{
+		{"of the same name before the folder's", "s.flac", map[string][]byte{"s.flac": song, "s.jpg": pics[red], "cover.jpg": pics[blue]}, nil, red},
+		{"of another song", "s.flac", map[string][]byte{"s.flac": song, "t.jpg": pics[red], "cover.jpg": pics[blue]}, nil, blue},
+		{"poster of a film", "f.mkv", map[string][]byte{"f.mkv": film, "f-poster.jpg": pics[red]}, nil, red},
+		{"thumb of a film", "f.mkv", map[string][]byte{"f.mkv": film, "f-thumb.png": pics[red]}, nil, red},
+		{"a film has its frame, not its folder's picture", "f.mkv", map[string][]byte{"f.mkv": film, "folder.jpg": pics[red]}, nil, color.NRGBA{A: 255}},
+		{"the largest of equals", "s.flac", map[string][]byte{"s.flac": song, "AlbumArtSmall.jpg": pics[red], "AlbumArt_{1}_Large.jpg": pics[blue]}, nil, blue},
+		{"a better rank before a larger file", "s.flac", map[string][]byte{"s.flac": song, "cover.jpg": pics[red], "folder.jpg": pics[blue]}, nil, red},
+		{"a disc has its album's picture", "album/CD1/s.flac", map[string][]byte{"album/CD1/s.flac": song, "album/cover.jpg": pics[red]}, nil, red},
+		{"a disc in a disc", "album/Disc 1/cd 2/s.flac", map[string][]byte{"album/Disc 1/cd 2/s.flac": song, "album/cover.jpg": pics[red]}, nil, red},
+		{"a disc has its own picture", "album/CD1/s.flac", map[string][]byte{"album/CD1/s.flac": song, "album/CD1/cover.jpg": pics[blue], "album/cover.jpg": pics[red]}, nil, blue},
+		{"a disc as a folder", "album/CD1", map[string][]byte{"album/CD1/s.flac": song, "album/cover.jpg": pics[red]}, nil, red},
+		{"one picture alone", "s.flac", map[string][]byte{"s.flac": song, "scan 12.jpeg": pics[green], "notes.txt": []byte("text")}, nil, green},
+		{"a list of one's own", "s.flac", map[string][]byte{"s.flac": song, "art-s.png": pics[red], "cover.jpg": pics[blue]}, []string{"art-{name}.*", "cover.*"}, red},
+		{"in the order of the list", "s.flac", map[string][]byte{"s.flac": song, "b.png": pics[red], "a.jpg": pics[blue]}, []string{"B.*", "a.*"}, red},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			films := ExtractorFunc(func(ctx context.Context, src *Source) (*Picture, error) {
+				// It asks for a picture beside the film as FFmpeg does.
+				if pic, err := searchOf(ctx).own(ctx); err == nil {
+					return pic, nil
+				}
+				return &Picture{Data: frame}, nil
+			})
+			c := mustNew(t, Config{
+				Providers: map[string]Provider{"p": Files(writeFiles(t, tt.files))},
+				Extractor: FirstOf(Images(), CoverArt(), films), FolderArt: tt.list,
+			})
+			isColour(t, mustGet(t, c, "p", tt.path, 10), tt.want)
+		})
+	}
+	for _, tt := range []struct {
+		name, path string
+		files      map[string][]byte
+	}{
+		{"an artist's picture is not the album's", "artist/album/s.flac", map[string][]byte{"artist/album/s.flac": song, "artist/cover.jpg": pics[red]}},
+		{"two pictures of unknown meaning", "s.flac", map[string][]byte{"s.flac": song, "1.jpg": pics[red], "2.jpg": pics[blue]}},
+		{"no text", "s.flac", map[string][]byte{"s.flac": song, "s.txt": []byte("text"), "cover.nfo": []byte("text")}},
+	} {
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": Files(writeFiles(t, tt.files))}, Extractor: FirstOf(Images(), CoverArt())})
+		if _, err := c.Get(t.Context(), "p", tt.path, 10); !errors.Is(err, ErrNoPicture) {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+}
+
+// ModTime is the latest time of what a thumbnail was made from.
+func TestLastModified(t *testing.T) {
+	root := writeFiles(t, map[string][]byte{"s.flac": flacWith(), "cover.jpg": plain(20, 20, red)})
+	early, late := time.Unix(1_000_000_000, 0), time.Unix(1_500_000_000, 0)
+	for name, at := range map[string]time.Time{"s.flac": early, "cover.jpg": late} {
+		if err := os.Chtimes(filepath.Join(root, name), at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cfg := Config{Providers: map[string]Provider{"p": Files(root)}, Dir: t.TempDir(), Extractor: CoverArt()}
+	for _, from := range []string{"made", "disk"} {
+		c := mustNew(t, cfg)
+		if thumb := mustGet(t, c, "p", "s.flac", 10); !thumb.ModTime.Equal(late) {
+			t.Errorf("%s: %v", from, thumb.ModTime)
+		}
+		c.Close()
+	}
+}
