@@ -248,16 +248,10 @@ func (d *disk) addStats(s *Stats) {
 	s.DiskEntries, s.DiskBytes = u.Files, u.Bytes
 }
 
-// stop ends background work without waiting for it.
-func (d *disk) stop() {
-	if d != nil {
-		d.store.Stop()
-	}
-}
-
 func (d *disk) close() {
 	if d != nil {
-		d.changes.Close(ErrClosed)
+		d.store.Stop()
+		d.changes.Close(ErrClosed, 0)
 		d.store.Close()
 	}
 }

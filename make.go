@@ -568,11 +568,7 @@ func (c *Cache) revalidateSoon(j *job, stamp Stamp) {
 		case err == nil:
 			c.memory.recordLook(f, now, c.revalidate)
 			if !now.equal(stamp) {
-				c.thumbs.Start(j.thumbFlight, func(w *flight.Work) (*Thumbnail, error) {
-					again := &job{thumbFlight: j.thumbFlight, hash: hashOf(f.source)}
-					// The look is handed on: the one in memory may be due again by now, if Revalidate is very short.
-					return c.makeThumbnail(w, again, &known{old: c.stored(w, again), last: &look{stamp: now}})
-				})
+				c.replace(j, now)
 			}
 		case errors.Is(err, fs.ErrNotExist):
 			c.forget(f.source)
@@ -581,6 +577,23 @@ func (c *Cache) revalidateSoon(j *job, stamp Stamp) {
 		}
 		return now, err
 	})
+}
+
+// replace makes a thumbnail again in the background, because its source is now in another state. If the cache is closed first, the
+// old thumbnail is removed, so that the next process does not serve it.
+func (c *Cache) replace(j *job, now Stamp) {
+	started := c.thumbs.Start(j.thumbFlight, func(w *flight.Work) (*Thumbnail, error) {
+		again := &job{thumbFlight: j.thumbFlight, hash: hashOf(j.source())}
+		// The look is handed on: the one in memory may be due again by now, if Revalidate is very short.
+		t, err := c.makeThumbnail(w, again, &known{old: c.stored(w, again), last: &look{stamp: now}})
+		if err != nil && c.closed.Load() {
+			c.forget(j.source())
+		}
+		return t, err
+	})
+	if !started && c.closed.Load() {
+		c.forget(j.source())
+	}
 }
 
 // check looks at a source and records what it saw. It forgets a source that does not exist.

@@ -417,14 +417,17 @@ func withoutLimit[T ~int64](n T) T {
 	return n
 }
 
+// closeGrace is how long Close lets checks of sources finish. A process that serves one request and ends would never see a change
+// otherwise.
+const closeGrace = time.Second
+
 // Close cancels all work in progress and waits until it has ended. From then on, every Get returns [ErrClosed]. Close may be
 // called more than once. It waits for providers and extractors that ignore cancellation.
 func (c *Cache) Close() error {
 	c.closed.Store(true)
-	c.disk.stop()
-	c.thumbs.Close(ErrClosed)
-	c.looks.Close(ErrClosed)
-	c.pictures.Close(ErrClosed)
+	c.looks.Close(ErrClosed, closeGrace)
+	c.thumbs.Close(ErrClosed, 0)
+	c.pictures.Close(ErrClosed, 0)
 	c.disk.close()
 	c.memory.close()
 	return nil

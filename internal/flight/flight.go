@@ -168,16 +168,22 @@ func (g *Group[K, V]) Len() int {
 	return g.running
 }
 
-// Close ends every call in progress with err, and every later call fails with it. Close waits until all functions have returned.
-func (g *Group[K, V]) Close(err error) {
+// Close makes every later call fail with err. It gives calls in progress some time to finish, then ends them with err, and waits
+// until all functions have returned.
+func (g *Group[K, V]) Close(err error, grace time.Duration) {
 	g.mu.Lock()
 	if g.closed == nil {
 		g.closed = err
 	}
-	for _, c := range g.calls {
-		c.work.End(g.closed)
-	}
 	g.mu.Unlock()
+	end := time.AfterFunc(grace, func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		for _, c := range g.calls {
+			c.work.End(g.closed)
+		}
+	})
+	defer end.Stop()
 	g.wg.Wait()
 }
 

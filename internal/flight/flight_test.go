@@ -99,7 +99,7 @@ func TestLastCallerLeaves(t *testing.T) {
 		if v, joined, err := g.Do(t.Context(), "k", after(0, 9, &calls)); v != 9 || joined || err != nil {
 			t.Errorf("the next caller got %d, %v, %v", v, joined, err)
 		}
-		g.Close(ErrAbandoned)
+		g.Close(ErrAbandoned, 0)
 	})
 }
 
@@ -318,18 +318,46 @@ func TestClose(t *testing.T) {
 		}
 		synctest.Wait()
 		g.Start("other", after(time.Hour, 1, &calls))
-		g.Close(closed)
+		g.Close(closed, 0)
 		if g.Len() != 0 {
 			t.Error("Close did not wait")
 		}
 		wg.Wait()
-		g.Close(errors.New("another"))
+		g.Close(errors.New("another"), 0)
 		if _, _, err := g.Do(t.Context(), "k", nil); err != closed {
 			t.Errorf("after Close: %v", err)
 		}
 		if g.Start("k", nil) {
 			t.Error("started after Close")
 		}
+	})
+}
+
+func TestCloseGrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var g Group[time.Duration, int]
+		var calls atomic.Int32
+		var wg sync.WaitGroup
+		for _, d := range []time.Duration{time.Second, time.Hour} {
+			wg.Go(func() {
+				if _, _, err := g.Do(t.Context(), d, after(d, 1, &calls)); (err == nil) != (d == time.Second) {
+					t.Errorf("%v: %v", d, err)
+				}
+			})
+		}
+		synctest.Wait()
+		start := time.Now()
+		go func() {
+			time.Sleep(time.Second / 2)
+			if _, _, err := g.Do(t.Context(), 0, nil); err != ErrAbandoned {
+				t.Errorf("a call while the group closes: %v", err)
+			}
+		}()
+		g.Close(ErrAbandoned, time.Minute)
+		if took := time.Since(start); took != time.Minute {
+			t.Errorf("took %v", took)
+		}
+		wg.Wait()
 	})
 }
 
@@ -364,7 +392,7 @@ func TestChurn(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	g.Close(ErrAbandoned)
+	g.Close(ErrAbandoned, 0)
 	if g.Len() != 0 || len(g.calls) != 0 {
 		t.Errorf("%d running, %d kept", g.Len(), len(g.calls))
 	}
