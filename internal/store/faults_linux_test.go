@@ -219,7 +219,7 @@ func TestSomebodyElses(t *testing.T) {
 		if err := syscall.Setresuid(nobody, nobody, nobody); err != nil {
 			t.Fatal(err)
 		}
-		d := newStore(t, args[0], -1)
+		d := openStore(t, args[0], -1)
 		e, ok := fetch(t, d, numbered(1, 0, 0).Key)
 		if !ok || !isNumbered(e, 1) {
 			t.Error("not served")
@@ -238,7 +238,7 @@ func TestSomebodyElses(t *testing.T) {
 		t.Skip("only root can be somebody else")
 	}
 	dir := t.TempDir()
-	d := newStore(t, dir, -1)
+	d := openStore(t, dir, -1)
 	put(t, d, numbered(1, 1, 1000))
 	if err := errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.Mkdir(filepath.Join(dir, "secret"), 0o700)); err != nil {
 		t.Fatal(err)
@@ -255,9 +255,9 @@ func TestSomebodyElses(t *testing.T) {
 func TestStoppedProcess(t *testing.T) {
 	key := numbered(1, 0, 0).Key
 	hash := Hash(key.Provider, key.Path)
-	locks := map[string]int64{"account": accountAt, "folder": folderAt + int64(folderNumber(hash)), "trim": trimAt, "flight": flight(&key, hash)}
+	locks := map[string]int64{"account": accountAt, "folder": folderAt + int64(folderNumber(hash)), "trim": trimAt, "flight": makingLock(&key, hash)}
 	if args := childArgs(); args != nil {
-		d := newStore(t, args[0], -1)
+		d := openStore(t, args[0], -1)
 		d.wg.Wait()
 		if ok, err := tryLock(d.ledger.file, locks[args[1]], true); !ok || err != nil {
 			t.Fatal(ok, err)
@@ -270,7 +270,7 @@ func TestStoppedProcess(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // they wait more than they work
 			dir := t.TempDir()
-			d := newStore(t, dir, -1)
+			d := openStore(t, dir, -1)
 			d.wg.Wait()
 			cmd := reexec(t, dir, name)
 			cmd.Stderr = nil
@@ -370,7 +370,7 @@ func TestAccountNotWritten(t *testing.T) {
 	one, _ := numbered(10, 1, 1000).Seal()
 	limit := files * int64(len(one))
 	if args := childArgs(); args != nil {
-		d := newStore(t, args[0], limit)
+		d := openStore(t, args[0], limit)
 		d.wg.Wait()
 		for i := 100; i < 130; i++ {
 			d.store(numbered(i, 1, 1000))
@@ -388,7 +388,7 @@ func TestAccountNotWritten(t *testing.T) {
 		t.Run(errno, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			d := newStore(t, dir, -1)
+			d := openStore(t, dir, -1)
 			for i := range 20 {
 				put(t, d, numbered(10+i, 1, 1000))
 			}

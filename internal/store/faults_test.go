@@ -111,7 +111,7 @@ func lies(t testing.TB, dir string) (u Usage) {
 
 // account returns what the file says, which all processes share.
 func account(dir string) Usage {
-	l := newLedger(dir, func() {})
+	l := newLedger(dir, time.Now, func() {})
 	defer l.close()
 	return l.total()
 }
@@ -142,7 +142,7 @@ func watch(t testing.TB, dir string) (stop func() int64) {
 func TestCrash(t *testing.T) {
 	const limit, processes = 2 << 20, 4
 	if args := childArgs(); args != nil {
-		d := newStore(t, args[0], limit)
+		d := openStore(t, args[0], limit)
 		pictures := [][]byte{picture(40), picture(80), picture(120)}
 		fmt.Println("ready")
 		for {
@@ -243,7 +243,7 @@ func TestCrash(t *testing.T) {
 func TestQuotaOfProcesses(t *testing.T) {
 	const limit, processes, size = 1 << 20, 3, 2000
 	if args := childArgs(); args != nil {
-		d := newStore(t, args[0], limit)
+		d := openStore(t, args[0], limit)
 		first, puts := 0, 0
 		fmt.Sscan(args[1], &first, &puts)
 		for i := first; i < first+puts; i++ {
@@ -314,7 +314,7 @@ func TestQuotaOfProcesses(t *testing.T) {
 				t.Errorf("only %d bytes are kept of %d", u.Bytes, limit)
 			}
 			// After a restart the account is right, and a lower limit is kept to.
-			d := newStore(t, dir, limit/2)
+			d := openStore(t, dir, limit/2)
 			d.wg.Wait()
 			u := lies(t, dir)
 			if d.Usage() != u || account(dir) != u {
@@ -339,7 +339,7 @@ func TestClockJumps(t *testing.T) {
 	dir := t.TempDir()
 	one, _ := numbered(100, 1, 1000).Seal()
 	size := int64(len(one))
-	d := newStore(t, dir, -1)
+	d := openStore(t, dir, -1)
 	use := func(from, to int, first time.Time) {
 		for i := from; i < to; i++ {
 			used := first.Add(time.Duration(i) * time.Second)
@@ -385,7 +385,7 @@ func TestClockJumps(t *testing.T) {
 func TestTwoStores(t *testing.T) {
 	const limit, keys = 100 << 10, 200
 	dir := t.TempDir()
-	stores := []*Store{newStore(t, dir, limit), newStore(t, dir, limit)}
+	stores := []*Store{openStore(t, dir, limit), openStore(t, dir, limit)}
 	most := watch(t, dir)
 	rounds := 250
 	if testing.Short() {
@@ -441,7 +441,7 @@ func TestTwoStores(t *testing.T) {
 // The account never says less than what is there, although the same files are replaced and removed at the same time.
 func TestAccountOfReplaced(t *testing.T) {
 	dir := t.TempDir()
-	stores := []*Store{newStore(t, dir, -1), newStore(t, dir, -1)}
+	stores := []*Store{openStore(t, dir, -1), openStore(t, dir, -1)}
 	for _, d := range stores {
 		d.wg.Wait() // or all would be counted in the end
 	}
@@ -462,7 +462,7 @@ func TestAccountOfReplaced(t *testing.T) {
 	}
 	wg.Wait()
 	if runtime.GOOS != "linux" { // elsewhere it is wrong until it is counted again
-		stores[0].learn()
+		stores[0].startCount()
 	}
 	for _, d := range stores { // and where the account could not be had in time
 		d.Usage()
@@ -476,17 +476,17 @@ func TestAccountOfReplaced(t *testing.T) {
 // What cannot be entered while somebody else holds the account is entered later, on top of what that one has entered.
 func TestAccountHeld(t *testing.T) {
 	dir := t.TempDir()
-	newStore(t, dir, -1).Close()
+	openStore(t, dir, -1).Close()
 	synctest.Test(t, func(t *testing.T) {
 		begun := 0
-		l := newLedger(dir, func() { begun++ })
+		l := newLedger(dir, time.Now, func() { begun++ })
 		defer l.close()
 		enter := func(folder int, add Usage) {
 			t.Helper()
-			if !l.enter(t.Context(), folder, add, -1) {
+			if !l.beginChange(t.Context(), folder, add, -1) {
 				t.Fatal("no room")
 			}
-			l.leave(folder, Usage{})
+			l.endChange(folder, Usage{})
 		}
 		enter(1, Usage{5, 500})
 		enter(2, Usage{5, 500})
@@ -561,7 +561,7 @@ func TestAccountReplaced(t *testing.T) {
 			path := filepath.Join(dir, usageName)
 			one, _ := numbered(100, 1, size).Seal()
 			limit := 20 * int64(len(one))
-			d := newStore(t, dir, limit)
+			d := openStore(t, dir, limit)
 			for i := 100; i < 110; i++ {
 				put(t, d, numbered(i, 1, size))
 			}
@@ -597,7 +597,7 @@ func TestAccountReplaced(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			d2 := newStore(t, dir, limit)
+			d2 := openStore(t, dir, limit)
 			put(t, d, numbered(1, 1, size))
 			put(t, d2, numbered(2, 1, size))
 			eventually(t, "numbers come back", func() bool {
@@ -613,7 +613,7 @@ func TestLinkSwapped(t *testing.T) {
 	for _, what := range []string{"file", "folder"} {
 		t.Run(what, func(t *testing.T) {
 			dir, elsewhere := t.TempDir(), t.TempDir()
-			d, other := newStore(t, dir, -1), newStore(t, elsewhere, -1)
+			d, other := openStore(t, dir, -1), openStore(t, elsewhere, -1)
 			ours, theirs := numbered(1, 1, 1000), numbered(1, 2, 1000) // the same key and another picture
 			put(t, d, ours)
 			put(t, other, theirs)
@@ -672,7 +672,7 @@ func TestLinkSwapped(t *testing.T) {
 func TestFolderSwapped(t *testing.T) {
 	top, elsewhere := t.TempDir(), t.TempDir()
 	dir := filepath.Join(top, "thumbs")
-	d := newStore(t, dir, 100<<10)
+	d := openStore(t, dir, 100<<10)
 	if err := os.Symlink(elsewhere, dir+".link"); err != nil {
 		t.Skip("no symbolic links here:", err)
 	}
@@ -686,9 +686,9 @@ func TestFolderSwapped(t *testing.T) {
 				if e, ok := fetch(t, d, e.Key); ok && !isNumbered(e, i%300) {
 					t.Error("wrong bytes")
 				}
-				d.mu.Lock()
-				d.resume = time.Time{} // the pause after a failure would hide the next one
-				d.mu.Unlock()
+				d.health.mu.Lock()
+				d.health.unwritable.retry = time.Time{} // the pause after a failure would hide the next one
+				d.health.mu.Unlock()
 			}
 		})
 	}
@@ -747,9 +747,9 @@ func TestFolderReplaced(t *testing.T) {
 	time.Sleep(checkInterval) // the account may be kept where it was for that long
 	for i := range 10 {
 		d.store(numbered(i, 1, 500))
-		d.mu.Lock()
-		d.resume = d.resume.Add(-writePause) // still in a failure
-		d.mu.Unlock()
+		d.health.mu.Lock()
+		d.health.unwritable.retry = time.Time{} // still in a failure
+		d.health.mu.Unlock()
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
 		t.Errorf("%v, %v", entries, err)
@@ -761,7 +761,7 @@ func TestFolderReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.store(numbered(2, 1, 500))
-	if e, ok := fetch(t, d, numbered(2, 1, 500).Key); !ok || !isNumbered(e, 2) || !tagged(dir) {
+	if e, ok := fetch(t, d, numbered(2, 1, 500).Key); !ok || !isNumbered(e, 2) || !isMarked(dir) {
 		t.Error("it does not come back")
 	}
 }
@@ -803,12 +803,12 @@ func TestHungAccount(t *testing.T) {
 	eventually(t, "all is counted", func() bool {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		return d.learns == 0
+		return d.counts == 0
 	})
 	lock := func() (release func(), free bool) { return d.Lock(t.Context(), &e.Key, Hash("p", "1"), 0) }
 	held, _ := lock()
 	before := runtime.NumGoroutine()
-	d.ledger.turn <- struct{}{} // as somebody whose system call hangs
+	d.ledger.mu <- struct{}{} // as somebody whose system call hangs
 	within(t, time.Second, "release", held)
 	var wg sync.WaitGroup
 	for range 20 {
@@ -828,7 +828,7 @@ func TestHungAccount(t *testing.T) {
 		t.Errorf("log: %q", log.text)
 	}
 	eventually(t, "they have all gone", func() bool { return runtime.NumGoroutine() <= before+1 }) // the one who unlocks
-	<-d.ledger.turn
+	<-d.ledger.mu
 	eventually(t, "unlocked", func() bool {
 		release, free := lock()
 		release()

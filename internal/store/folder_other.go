@@ -13,11 +13,11 @@ import (
 	"time"
 )
 
-// A folder is one of the 256, opened. Unlike on Linux, a link in place of a folder further up is followed.
+// A folder is an open folder: the store's or one of its 256. Unlike on Linux, links further up are followed.
 type folder struct{ root *os.Root }
 
-// openFolder opens dir, or the folder in it if there is a name. What was opened is compared with what lay there before, so that a
-// link that takes its place is not followed, at whatever moment it comes.
+// openFolder opens a folder in dir, or dir itself if name is "". It compares the open folder with the entry before, so a link that
+// takes the folder's place in between is not followed.
 func openFolder(dir, name string) (*folder, error) {
 	root, err := openSame(dir, os.Lstat, os.OpenRoot)
 	if err == nil && name != "" {
@@ -36,7 +36,7 @@ func openSame(path string, lstat func(string) (fs.FileInfo, error), open func(st
 		return nil, err
 	}
 	if !there.IsDir() {
-		return nil, fmt.Errorf("%s is no folder", path)
+		return nil, fmt.Errorf("%s is not a folder", path)
 	}
 	root, err := open(path)
 	if err != nil {
@@ -81,28 +81,29 @@ func (f *folder) create(name string, data, tail []byte) error {
 	return cmp.Or(err, file.Close())
 }
 
-// renameNew always says that there may be a file by the new name: the caller looks itself.
+// renameNew always returns fs.ErrExist, because the new name may exist: then the caller has to look.
 func (f *folder) renameNew(from, to string) error { return fs.ErrExist }
 
-// replace and take look first and act then. What another process does in between makes the account wrong for a while.
+// replace and remove look first and act then. If another process acts in between, the account is wrong until the next count.
 func (f *folder) replace(from, to string) (old info, err error) {
 	old, _ = f.stat(to)
-	return old, soon(func() error { return f.root.Rename(from, to) })
+	return old, retryBusy(func() error { return f.root.Rename(from, to) })
 }
 
-func (f *folder) take(name string) (old info, err error) {
+func (f *folder) remove(name string) (old info, err error) {
 	if old, err = f.stat(name); err == nil {
-		err = f.remove(name)
+		err = f.unlink(name)
 	}
 	return old, err
 }
 
-func (f *folder) remove(name string) error {
-	return soon(func() error { return f.root.Remove(name) })
+func (f *folder) unlink(name string) error {
+	return retryBusy(func() error { return f.root.Remove(name) })
 }
 
-// soon does what a reader may be in the way of for a moment: not all file systems of Windows replace and remove what is open.
-func soon(do func() error) error {
+// retryBusy calls do until it succeeds, for some 20 ms on Windows: not all of its file systems replace or remove a file that is
+// open for reading.
+func retryBusy(do func() error) error {
 	for wait := time.Millisecond; ; wait *= 2 {
 		err := do()
 		if err == nil || errors.Is(err, fs.ErrNotExist) || runtime.GOOS != "windows" || wait > 10*time.Millisecond {

@@ -17,68 +17,79 @@ type Usage struct{ Files, Bytes int64 }
 func (u Usage) plus(v Usage) Usage  { return Usage{u.Files + v.Files, u.Bytes + v.Bytes} }
 func (u Usage) minus(v Usage) Usage { return Usage{u.Files - v.Files, u.Bytes - v.Bytes} }
 
-// A ledger is the account of what the 256 folders hold. All processes that use the store share it, in a file called "usage":
+// clamped returns u without negative numbers, which arise when more files are removed than were counted.
+func (u Usage) clamped() Usage { return Usage{max(u.Files, 0), max(u.Bytes, 0)} }
+
+func (u Usage) append(b []byte) []byte {
+	return binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(b, uint64(u.Files)), uint64(u.Bytes))
+}
+
+// A ledger accounts for what the 256 folders hold. All processes that use the store share the account, in a file named "usage":
 //
 //	"TCUSAGE1", then for each folder, from 00 to ff, two little-endian int64: files, bytes
 //
-// It is an account and no index: it may be deleted at any time, and is put right whenever a folder is read. Locks on bytes
-// far beyond its end (see tryLock) keep processes apart: one for the account, one for each folder, and others for what a
-// process is making. Where there are no locks each process keeps an account of its own.
+// It is not an index: it may be deleted at any time, and is corrected whenever a folder is read. Locks on bytes far beyond
+// its end (see tryLock) coordinate processes: one for the account, one for each folder, and others for thumbnails in the
+// making. On systems without such locks each process keeps an account of its own.
 //
-// A file is entered before it is written and left out after it was removed, so that a process that is killed in between leaves
-// an account of too much and never of too little.
+// A file is added before it is written and subtracted after it is removed. So a process that is killed in between leaves an
+// account that says too much, never too little.
 type ledger struct {
-	dir   string
-	begun func() // called when the account had to be begun anew, so that somebody must count
+	dir     string
+	now     func() time.Time // time.Now, except in tests
+	onReset func()           // called when the account was made or rewritten, so that the folders must be counted
 
-	// One at a time in each folder, or several that write and remove files. They are not what several processes know of each
-	// other by, and not a sync.RWMutex because a wait must be able to end.
-	doors [256]*semaphore.Weighted
+	// Locks within this process. A count of a folder takes all maxWriters of its lock; a writer takes one. They are semaphores
+	// and not sync.RWMutexes so that waiting can be canceled.
+	folderLocks [256]*semaphore.Weighted
 
-	known atomic.Pointer[Usage] // the sum, as it was when it was read last
-	read  atomic.Int64          // when that was, in Unix nanoseconds
+	known atomic.Pointer[Usage] // the sum, as of the last update
+	read  atomic.Int64          // the time of the last update, in Unix nanoseconds
 
-	turn    chan struct{} // holds one element while somebody uses the fields below
-	file    *os.File      // nil: not opened yet, or it cannot be
-	info    os.FileInfo   // of file
-	checked time.Time     // when it still lay in the folder
-	alone   bool          // there are no locks here
-	stuck   bool          // whoever holds the account was stopped
-	folders [256]Usage    // as they were when they were read last
-	owed    [256]Usage    // what folders has and file lacks: it could not be locked or written
-	owes    bool          // there may be something in owed
-	inside  [256]int      // who came in through enter
+	mu       chan struct{} // a mutex for the fields below: full while locked, and a channel so that waiting can be canceled
+	file     *os.File      // nil: not opened yet, or it cannot be opened
+	info     os.FileInfo   // of file
+	checked  time.Time     // when file was last seen in the folder
+	noLocks  bool          // the system or the file system has no locks
+	stuck    bool          // the process that holds the account's lock was stopped
+	folders  [256]Usage    // as of the last read of the file
+	unsaved  [256]Usage    // what folders includes and file lacks, because it could not be locked or written
+	mustSave bool          // unsaved may have something in it
+	writers  [256]int      // changes in progress: see beginChange
 }
 
 const (
+	usageName  = "usage"
 	usageMagic = "TCUSAGE1"
 	usageSize  = len(usageMagic) + 256*16
 
-	// The locks.
+	// Positions of the locks.
 	accountAt = 1 << 60
 	trimAt    = 1<<60 + 1
-	folderAt  = 1<<60 + 256
-	flightAt  = 1 << 61 // and on, by the hash of what is being made
+	folderAt  = 1<<60 + 256 // and the number of the folder
+	makingAt  = 1 << 61     // and a hash of the file's name
 
-	everybody       = 1 << 30                // that can be behind a door
-	checkInterval   = time.Second            // how long an account may be kept in a file that was deleted
-	accountPatience = 100 * time.Millisecond // an account is held for microseconds: whoever holds it longer was stopped
-	folderPatience  = time.Second            // and a folder for as long as it takes to read it
+	maxWriters      = 1 << 30                // concurrent writers in a folder: more than there can be
+	checkInterval   = time.Second            // how long a process may use an account that was deleted
+	accountPatience = 100 * time.Millisecond // the account is held for microseconds: a process that holds it longer was stopped
+	stuckPatience   = time.Millisecond       // the same once it is known, because callers wait for it one after the other
+	folderPatience  = time.Second            // a folder is held for as long as it takes to read it
 )
 
-func newLedger(dir string, begun func()) *ledger {
-	l := &ledger{dir: dir, begun: begun, turn: make(chan struct{}, 1)}
+func newLedger(dir string, now func() time.Time, onReset func()) *ledger {
+	l := &ledger{dir: dir, now: now, onReset: onReset, mu: make(chan struct{}, 1)}
 	l.known.Store(new(Usage))
-	for i := range l.doors {
-		l.doors[i] = semaphore.NewWeighted(everybody)
+	for i := range l.folderLocks {
+		l.folderLocks[i] = semaphore.NewWeighted(maxWriters)
 	}
 	return l
 }
 
+// close saves what is unsaved, if possible, and closes the file, which releases all locks.
 func (l *ledger) close() {
-	l.turn <- struct{}{}
-	defer func() { <-l.turn }()
-	if l.owes && l.readLocked() {
+	l.mu <- struct{}{}
+	defer func() { <-l.mu }()
+	if l.mustSave && l.loadLocked() {
 		unlock(l.file, accountAt)
 	}
 	if l.file != nil {
@@ -96,8 +107,8 @@ func (l *ledger) total() (sum Usage) {
 	return sum
 }
 
-// outdated reports whether others may have changed the account since it was read.
-func (l *ledger) outdated() bool { return time.Since(time.Unix(0, l.read.Load())) > checkInterval }
+// outdated reports whether other processes may have changed the account since it was read.
+func (l *ledger) outdated() bool { return l.now().Sub(time.Unix(0, l.read.Load())) > checkInterval }
 
 func (l *ledger) sumLocked() (sum Usage) {
 	for _, u := range l.folders {
@@ -106,18 +117,18 @@ func (l *ledger) sumLocked() (sum Usage) {
 	return sum
 }
 
-// update calls change with folders as all processes know them, and adds what it returns to a folder.
+// update reads the account, calls change, and adds what change returns to a folder.
 func (l *ledger) update(change func() (folder int, add Usage)) {
-	l.turn <- struct{}{}
-	defer func() { <-l.turn }()
-	shared := l.readLocked()
+	l.mu <- struct{}{}
+	defer func() { <-l.mu }()
+	shared := l.loadLocked()
 	if shared {
 		defer unlock(l.file, accountAt)
 	}
 	defer func() {
 		sum := l.sumLocked()
 		l.known.Store(&sum)
-		l.read.Store(time.Now().UnixNano())
+		l.read.Store(l.now().UnixNano())
 	}()
 	i, add := change()
 	if add == (Usage{}) {
@@ -130,75 +141,66 @@ func (l *ledger) update(change func() (folder int, add Usage)) {
 		shared = err == nil
 	}
 	if !shared {
-		l.owed[i] = l.owed[i].plus(add)
-		l.owes = true
+		l.unsaved[i] = l.unsaved[i].plus(add)
+		l.mustSave = true
 	}
 }
 
-// clamped returns u, of which more may have gone than was known to be there.
-func (u Usage) clamped() Usage { return Usage{max(u.Files, 0), max(u.Bytes, 0)} }
-
-func (u Usage) append(b []byte) []byte {
-	return binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(b, uint64(u.Files)), uint64(u.Bytes))
+// loadLocked locks the account and reads it. If it reports false nothing is locked, and folders is as this process knows it.
+func (l *ledger) loadLocked() (shared bool) {
+	if !l.lockAccountLocked() {
+		return false
+	}
+	if l.readLocked() && !l.mustSave {
+		return true
+	}
+	if l.writeLocked() != nil {
+		unlock(l.file, accountAt)
+		return false
+	}
+	// The file was new or damaged or lacked changes. Other processes may have counted from the same file.
+	l.onReset()
+	return true
 }
 
-// readLocked opens the file, if need be, locks the account and reads it.
-func (l *ledger) readLocked() (shared bool) {
+// lockAccountLocked opens the file, if necessary, and locks the account.
+func (l *ledger) lockAccountLocked() bool {
 	if !l.openLocked() {
 		return false
 	}
 	patience := accountPatience
 	if l.stuck {
-		patience = time.Millisecond // everybody waits here in turn
+		patience = stuckPatience
 	}
-	// On a busy machine one who seldom tried would hardly ever get it.
+	// It tries often: on a busy machine a process that seldom tries hardly ever gets the lock.
 	for start, wait := time.Now(), 20*time.Microsecond; ; wait = min(2*wait, time.Millisecond) {
 		ok, err := tryLock(l.file, accountAt, true)
 		if err != nil {
-			l.alone = errors.Is(err, errors.ErrUnsupported)
+			l.noLocks = errors.Is(err, errors.ErrUnsupported)
 			return false
 		}
 		if l.stuck = !ok && time.Since(start) > patience; l.stuck {
 			return false
 		}
 		if ok && !deleted(l.file) {
-			break
+			return true
 		}
-		if ok {
-			// What it says is still the last that all processes know.
-			l.readUsageLocked()
-			unlock(l.file, accountAt)
-			l.checked = time.Time{}
-			if !l.openLocked() {
-				return false
-			}
+		if !ok {
+			time.Sleep(wait)
 			continue
 		}
-		time.Sleep(wait)
-	}
-	if l.readUsageLocked() && !l.owes {
-		return true
-	}
-	// It is new, or damaged, or lacks something, and so may what others have counted meanwhile.
-	b := append(make([]byte, 0, usageSize), usageMagic...)
-	for _, u := range l.folders {
-		b = u.append(b)
-	}
-	_, err := l.file.WriteAt(b, 0)
-	if err == nil {
-		err = l.file.Truncate(int64(len(b)))
-	}
-	if err != nil {
+		// The deleted file still has the last numbers that all processes know. Then open the new one.
+		l.readLocked()
 		unlock(l.file, accountAt)
-		return false
+		l.checked = time.Time{}
+		if !l.openLocked() {
+			return false
+		}
 	}
-	l.owed, l.owes = [256]Usage{}, false
-	l.begun()
-	return true
 }
 
-// readUsageLocked reads the file and adds what it lacks. It reports whether it is in order.
-func (l *ledger) readUsageLocked() bool {
+// readLocked reads the file and adds what it lacks. It reports whether the file is in order.
+func (l *ledger) readLocked() bool {
 	var b [usageSize + 1]byte
 	n, _ := l.file.ReadAt(b[:], 0)
 	folders, ok := parseUsage(b[:n])
@@ -206,11 +208,28 @@ func (l *ledger) readUsageLocked() bool {
 		return false
 	}
 	for i, u := range folders {
-		l.folders[i] = u.plus(l.owed[i]).clamped()
+		l.folders[i] = u.plus(l.unsaved[i]).clamped()
 	}
 	return true
 }
 
+// writeLocked writes the whole file.
+func (l *ledger) writeLocked() error {
+	b := append(make([]byte, 0, usageSize), usageMagic...)
+	for _, u := range l.folders {
+		b = u.append(b)
+	}
+	if _, err := l.file.WriteAt(b, 0); err != nil {
+		return err
+	}
+	if err := l.file.Truncate(int64(len(b))); err != nil {
+		return err
+	}
+	l.unsaved, l.mustSave = [256]Usage{}, false
+	return nil
+}
+
+// parseUsage parses the file. It refuses numbers so large that a sum of them could overflow.
 func parseUsage(b []byte) (folders [256]Usage, ok bool) {
 	if len(b) != usageSize || string(b[:len(usageMagic)]) != usageMagic {
 		return folders, false
@@ -218,7 +237,6 @@ func parseUsage(b []byte) (folders [256]Usage, ok bool) {
 	b = b[len(usageMagic):]
 	for i := range folders {
 		u := Usage{int64(binary.LittleEndian.Uint64(b[i*16:])), int64(binary.LittleEndian.Uint64(b[i*16+8:]))}
-		// No more can be there, so that no sum overflows.
 		if u.Files < 0 || u.Files > 1<<40 || u.Bytes < 0 || u.Bytes > 1<<50 {
 			return [256]Usage{}, false
 		}
@@ -227,12 +245,12 @@ func parseUsage(b []byte) (folders [256]Usage, ok bool) {
 	return folders, true
 }
 
-// openLocked makes sure that file is the one in the folder: that may have been deleted and made again.
+// openLocked makes sure that file is the one in the folder, which may have been deleted and made again.
 func (l *ledger) openLocked() bool {
-	if l.alone {
+	if l.noLocks {
 		return false
 	}
-	now := time.Now()
+	now := l.now()
 	if l.file != nil && now.Sub(l.checked) < checkInterval {
 		return true
 	}
@@ -244,7 +262,7 @@ func (l *ledger) openLocked() bool {
 		l.file.Close()
 		l.file = nil
 	}
-	if !tagged(l.dir) { // somebody may have put another one in its place
+	if !isMarked(l.dir) { // another folder may have taken its place
 		return false
 	}
 	dir, err := openFolder(l.dir, "")
@@ -264,56 +282,56 @@ func (l *ledger) openLocked() bool {
 	return true
 }
 
-// enter lets the caller write to a folder or remove from it, and enters what will be written. It reports whether there is
-// room: if that would make more than max bytes, nothing is entered. If it is so, leave must follow.
-func (l *ledger) enter(ctx context.Context, folder int, add Usage, max int64) (room bool) {
-	if l.doors[folder].Acquire(ctx, 1) != nil {
+// beginChange lets the caller write to a folder or remove files from it, and adds what will be written. It reports false, and
+// adds nothing, if ctx ends or the total would exceed maxBytes. If it reports true, endChange must follow.
+func (l *ledger) beginChange(ctx context.Context, folder int, add Usage, maxBytes int64) (room bool) {
+	if l.folderLocks[folder].Acquire(ctx, 1) != nil {
 		return false
 	}
-	l.poll(ctx, folderPatience, func(last bool) bool {
-		wait := false
+	l.poll(ctx, folderPatience, func(last bool) (done bool) {
+		done = true
 		l.update(func() (int, Usage) {
-			room = max < 0 || l.sumLocked().Bytes+add.Bytes <= max
+			room = maxBytes < 0 || l.sumLocked().Bytes+add.Bytes <= maxBytes
 			if !room {
 				return 0, Usage{}
 			}
-			if l.inside[folder] == 0 && l.file != nil && !l.alone {
-				ok, err := tryLock(l.file, folderAt+int64(folder), false)
-				if !ok && err == nil && !last {
-					wait = true
+			if l.writers[folder] == 0 && l.file != nil && !l.noLocks {
+				// Without the lock it goes on all the same: then another process may count the folder wrong, until the next count.
+				if ok, err := tryLock(l.file, folderAt+int64(folder), false); !ok && err == nil && !last {
+					done = false
 					return 0, Usage{}
 				}
 			}
-			l.inside[folder]++
+			l.writers[folder]++
 			return folder, add
 		})
-		return !wait
+		return done
 	})
 	if !room {
-		l.doors[folder].Release(1)
+		l.folderLocks[folder].Release(1)
 	}
 	return room
 }
 
-// leave ends what enter began, and corrects what was entered.
-func (l *ledger) leave(folder int, add Usage) {
+// endChange ends what beginChange began, and adds a correction.
+func (l *ledger) endChange(folder int, add Usage) {
 	if add != (Usage{}) {
 		l.update(func() (int, Usage) { return folder, add })
 	}
-	l.turn <- struct{}{}
-	if l.inside[folder]--; l.inside[folder] == 0 && l.file != nil && !l.alone {
+	l.mu <- struct{}{}
+	if l.writers[folder]--; l.writers[folder] == 0 && l.file != nil && !l.noLocks {
 		unlock(l.file, folderAt+int64(folder))
 	}
-	<-l.turn
-	l.doors[folder].Release(1)
+	<-l.mu
+	l.folderLocks[folder].Release(1)
 }
 
-// count enters what a folder holds, as count tells it while nobody writes there.
-func (l *ledger) count(ctx context.Context, folder int, count func() (Usage, error)) error {
-	if err := l.doors[folder].Acquire(ctx, everybody); err != nil {
+// recount sets what a folder holds to the result of count, which runs while nothing is written there.
+func (l *ledger) recount(ctx context.Context, folder int, count func() (Usage, error)) error {
+	if err := l.folderLocks[folder].Acquire(ctx, maxWriters); err != nil {
 		return err
 	}
-	defer l.doors[folder].Release(everybody)
+	defer l.folderLocks[folder].Release(maxWriters)
 	release, _ := l.lock(ctx, folderAt+int64(folder), folderPatience)
 	defer release()
 	u, err := count()
@@ -323,18 +341,19 @@ func (l *ledger) count(ctx context.Context, folder int, count func() (Usage, err
 	return err
 }
 
-// lock locks a byte of the file. It waits for as long as patience lasts. Without a lock, release does nothing.
+// lock locks a byte of the file, for which it waits until ctx or patience ends. It reports whether it got the lock. It also
+// reports true, without a lock, if there are none. release must be called in any case.
 func (l *ledger) lock(ctx context.Context, at int64, patience time.Duration) (release func(), ok bool) {
 	release = func() {}
-	l.poll(ctx, patience, func(bool) bool {
+	l.poll(ctx, patience, func(bool) (done bool) {
 		select {
-		case l.turn <- struct{}{}:
+		case l.mu <- struct{}{}:
 		case <-ctx.Done():
 			return true
 		}
-		defer func() { <-l.turn }()
+		defer func() { <-l.mu }()
 		if !l.openLocked() {
-			ok = true // nobody can be told
+			ok = true
 			return true
 		}
 		f := l.file
@@ -343,9 +362,9 @@ func (l *ledger) lock(ctx context.Context, at int64, patience time.Duration) (re
 			ok = true
 		} else if ok {
 			release = func() {
-				l.turn <- struct{}{} // f may be closed meanwhile
+				l.mu <- struct{}{} // keeps f open, if it still is
 				unlock(f, at)
-				<-l.turn
+				<-l.mu
 			}
 		}
 		return ok
@@ -353,8 +372,8 @@ func (l *ledger) lock(ctx context.Context, at int64, patience time.Duration) (re
 	return release, ok
 }
 
-// poll calls try until it reports true, ctx ends or patience does. The last time try is told so.
-func (l *ledger) poll(ctx context.Context, patience time.Duration, try func(last bool) bool) {
+// poll calls try until it reports that it is done, or ctx or patience ends. The last call is told that it is the last.
+func (l *ledger) poll(ctx context.Context, patience time.Duration, try func(last bool) (done bool)) {
 	start := time.Now()
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
 		left := patience - time.Since(start)

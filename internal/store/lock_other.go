@@ -7,11 +7,11 @@ import (
 	"os"
 )
 
-// tryLock: there are no locks here that belong to an opening of a file. Lost is that several processes on one folder share
-// one account of what it holds and one extraction. What one process does is kept in order by other means.
+// tryLock returns errors.ErrUnsupported, because this system has no locks that belong to an open file. So processes that share
+// a folder share neither an account nor the work for a thumbnail. Within a process nothing is lost.
 func tryLock(*os.File, int64, bool) (bool, error) { return false, errors.ErrUnsupported }
 
 func unlock(*os.File, int64) {}
 
-// deleted is found out in another way, which takes a second.
+// deleted reports false: openLocked notices a deleted file within checkInterval.
 func deleted(*os.File) bool { return false }

@@ -11,22 +11,22 @@ import (
 	"time"
 )
 
-// A Key names one file: one thumbnail of a source, or with None set the place where it is remembered that there is none.
+// A Key names one file: a thumbnail of a source or, with None set, the record that the source has no picture.
 type Key struct {
 	Provider, Path string
-	Size           int // as requested, in pixels; 0 is the original's
+	Size           int // as requested, in pixels; 0 is the original's size
 	Cover, PNG     bool
 	None           bool // then Size, Cover and PNG are zero
 }
 
-// Hash returns the lower-case hex SHA-256 that begins the names of all files of a source.
+// Hash returns the lower-case hex SHA-256 with which the names of all files of a source begin.
 func Hash(provider, path string) string {
 	var buf [512]byte
 	sum := sha256.Sum256(append(append(append(buf[:0], provider...), '/'), path...))
 	return hex.EncodeToString(sum[:])
 }
 
-// name returns the name of the file for k, whose source has this hash, within its folder.
+// name returns the name of the file for k. hash is that of k's source.
 func (k *Key) name(hash string) string {
 	if k.None {
 		return hash + ".none"
@@ -41,31 +41,30 @@ func (k *Key) name(hash string) string {
 	return name + ".jpg"
 }
 
-// An Entry is what a file says.
+// An Entry is the content of a file.
 type Entry struct {
 	Key       Key
 	Pipeline  uint32 // the version of the code that made the picture
 	Quality   int    // of a JPEG
-	Limit     int    // what an original was limited to, in pixels
+	Limit     int    // the largest edge allowed when Key.Size is 0, in pixels
 	Cause     Cause
 	Width     int // in pixels
 	Height    int
-	Size      int64     // of the source, in bytes, and so on: its stamp
-	ModTime   time.Time // to the nanosecond
-	Tag       string
-	Version   string // of the source, as the request gave it
+	Size      int64     // of the source, in bytes
+	ModTime   time.Time // of the source, to the nanosecond
+	Tag       string    // of the source: see Stamp.Tag in the root package
+	Version   string    // of the source, as given by the request
 	Made      time.Time
 	ThumbHash string
-	FFmpeg    string // where there is no picture: the ffmpeg on which that depends
+	FFmpeg    string // if there is no picture: the ffmpeg version on which that depends
 	Data      []byte // the picture, encoded
 }
 
-// A Cause is why there is no picture.
+// A Cause is the reason why there is no picture.
 type Cause uint8
 
-// The causes that are stored.
 const (
-	Picture Cause = iota // there is one
+	Picture Cause = iota // there is a picture
 	NoPicture
 	Unsupported
 	Corrupt
@@ -85,8 +84,8 @@ func (c Cause) String() string {
 	return fmt.Sprintf("cause %d", uint8(c))
 }
 
-// A sealed file is the picture as it is served, so that any viewer shows it, and behind it a trailer that says what it
-// is. All numbers are little-endian.
+// A sealed file is the picture as it is served, so that any viewer shows it, followed by a trailer that describes it. All
+// numbers are little-endian.
 //
 //	     payload         the JPEG or PNG, or nothing
 //	 0   magic           "TCSEAL"
@@ -94,35 +93,35 @@ func (c Cause) String() string {
 //	 8   fit             uint8, 0 contain, 1 cover
 //	 9   format          uint8, 0 JPEG, 1 PNG
 //	10   quality         uint8
-//	11   cause           uint8, 0 for a picture, else why there is none
+//	11   cause           uint8, a Cause
 //	12   pipeline        uint32, the version of the code that made the picture
 //	16   size            uint32, as requested
 //	20   width, height   2 x uint32, in pixels
 //	28   payload length  uint64
 //	36   stamp           int64 size, int64 seconds, uint32 nanoseconds of the source's modification time
 //	56   made            int64, Unix time in nanoseconds
-//	64   limit           uint32, the largest edge allowed where size is 0, else 0
+//	64   limit           uint32, the largest edge allowed if size is 0, else 0
 //	68   provider, path, tag, version, ThumbHash, FFmpeg: each a uint32 length and its bytes
-//	     checksum        uint32, CRC-32C of all before it, the payload included
+//	     checksum        uint32, CRC-32C of everything before it, including the payload
 //	     trailer length  uint32, from magic to the end of the file
 //
-// A file with another format version is not damaged, only not ours to read.
+// A file with another format version is not damaged, but it is not read.
 const (
 	sealMagic   = "TCSEAL"
 	sealVersion = 2
-	sealFixed   = 68
-	sealEnd     = 8
-	maxTrailer  = 1 << 20
+	sealFixed   = 68      // bytes before the texts
+	sealEnd     = 8       // bytes after them
+	maxTrailer  = 1 << 20 // bytes: a longer length is not believed
 )
 
 var (
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-	// ErrOtherVersion says that a file is of another version of the format.
+	// ErrOtherVersion means that a file has another version of the format.
 	ErrOtherVersion = errors.New("sealed by another version")
 )
 
-// trailer returns what stands behind Data in the file that says e.
+// trailer returns what follows Data in the file for e.
 func (e *Entry) trailer() ([]byte, error) {
 	texts := []string{e.Key.Provider, e.Key.Path, e.Tag, e.Version, e.ThumbHash, e.FFmpeg}
 	n := sealFixed + sealEnd
@@ -135,7 +134,7 @@ func (e *Entry) trailer() ([]byte, error) {
 	le := binary.LittleEndian
 	b := append(make([]byte, 0, n), sealMagic...)
 	b = le.AppendUint16(b, sealVersion)
-	b = append(b, flag(e.Key.Cover), flag(e.Key.PNG), byte(e.Quality), byte(e.Cause))
+	b = append(b, boolByte(e.Key.Cover), boolByte(e.Key.PNG), byte(e.Quality), byte(e.Cause))
 	b = le.AppendUint32(b, e.Pipeline)
 	b = le.AppendUint32(b, uint32(e.Key.Size))
 	b = le.AppendUint32(b, uint32(e.Width))
@@ -154,21 +153,21 @@ func (e *Entry) trailer() ([]byte, error) {
 	return le.AppendUint32(b, uint32(n)), nil
 }
 
-// Seal returns the file that says e.
+// Seal returns the file for e.
 func (e *Entry) Seal() ([]byte, error) {
 	t, err := e.trailer()
 	return append(e.Data[:len(e.Data):len(e.Data)], t...), err
 }
 
-func flag(b bool) byte {
+func boolByte(b bool) byte {
 	if b {
 		return 1
 	}
 	return 0
 }
 
-// Unseal checks a file and takes it apart. Data of the result is a part of file. Texts that are the same as those of want
-// are not copied.
+// Unseal checks and parses a file. The entry's Data is a part of file. Its Provider and Path are those of want if they are
+// equal, which saves two allocations.
 func Unseal(file []byte, want *Key) (*Entry, error) {
 	le := binary.LittleEndian
 	if len(file) < sealFixed+sealEnd {
@@ -211,7 +210,7 @@ func Unseal(file []byte, want *Key) (*Entry, error) {
 			return nil, errors.New("broken trailer")
 		}
 		l := 4 + int(le.Uint32(rest))
-		if string(rest[4:l]) != *text { // which allocates nothing
+		if string(rest[4:l]) != *text { // does not allocate
 			*text = string(rest[4:l])
 		}
 		rest = rest[l:]

@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-func newStore(t testing.TB, dir string, max int64) *Store {
+func openStore(t testing.TB, dir string, max int64) *Store {
 	t.Helper()
 	d, err := Open(dir, max, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -145,7 +145,7 @@ func TestSealRoundTrip(t *testing.T) {
 
 // Whatever happens to a file, it is the right one or none.
 func TestDamage(t *testing.T) {
-	d := newStore(t, t.TempDir(), -1)
+	d := openStore(t, t.TempDir(), -1)
 	s := sample("a", 20)
 	put(t, d, s)
 	path := pathOf(d, s.Key)
@@ -237,7 +237,7 @@ func TestQuota(t *testing.T) {
 	dir := t.TempDir()
 	one, _ := sample("0", 200).Seal()
 	size := int64(len(one))
-	d := newStore(t, dir, 10*size+size/2)
+	d := openStore(t, dir, 10*size+size/2)
 	start := time.Now().Add(-50 * time.Hour)
 	for i := range 10 {
 		s := sample(fmt.Sprint(i), 200)
@@ -261,8 +261,8 @@ func TestQuota(t *testing.T) {
 	os.WriteFile(filepath.Join(foreign, "mine.jpg"), make([]byte, 5*size), 0o644)
 	for i := range 200 {
 		put(t, d, sample(fmt.Sprint("many", i), 200))
-		if n := sum(t, dir); n > d.max {
-			t.Fatalf("%d bytes, limit %d", n, d.max)
+		if n := sum(t, dir); n > d.maxBytes {
+			t.Fatalf("%d bytes, limit %d", n, d.maxBytes)
 		}
 	}
 	if u := d.Usage(); u.Bytes != sum(t, dir) || u.Files != int64(len(filesIn(t, dir))) {
@@ -284,7 +284,7 @@ func TestQuota(t *testing.T) {
 // A smaller limit shrinks the folder in the background, and orphans go when they are old.
 func TestLearn(t *testing.T) {
 	dir := t.TempDir()
-	d := newStore(t, dir, -1)
+	d := openStore(t, dir, -1)
 	for i := range 100 {
 		put(t, d, sample(fmt.Sprint(i), 200))
 	}
@@ -300,11 +300,11 @@ func TestLearn(t *testing.T) {
 	os.Chtimes(pathOf(d, k), future, future)
 
 	one, _ := sample("0", 200).Seal()
-	d = newStore(t, dir, int64(len(one))*10)
+	d = openStore(t, dir, int64(len(one))*10)
 	d.wg.Wait()
 	os.Remove(young) // it is nobody's business yet, but sum counts it
-	if n := sum(t, dir); n > d.max {
-		t.Errorf("%d bytes, limit %d", n, d.max)
+	if n := sum(t, dir); n > d.maxBytes {
+		t.Errorf("%d bytes, limit %d", n, d.maxBytes)
 	}
 	if n := d.Usage().Files; n < 8 {
 		t.Errorf("only %d left", n)
@@ -323,7 +323,7 @@ func TestLearn(t *testing.T) {
 
 // A file that is used stays; the time of use is written at most once an hour.
 func TestTouch(t *testing.T) {
-	d := newStore(t, t.TempDir(), -1)
+	d := openStore(t, t.TempDir(), -1)
 	s := sample("a", 10)
 	put(t, d, s)
 	path := pathOf(d, s.Key)
@@ -355,7 +355,7 @@ func BenchmarkDiskWrite(b *testing.B) {
 	for name, files := range map[string]int{"new": math.MaxInt, "again": 100} {
 		b.Run(name, func(b *testing.B) {
 			dir := b.TempDir()
-			s := newStore(b, filepath.Join(dir, "store"), -1)
+			s := openStore(b, filepath.Join(dir, "store"), -1)
 			for i := range 256 {
 				if err := os.Mkdir(filepath.Join(dir, fmt.Sprintf("%02x", i)), 0o755); err != nil {
 					b.Fatal(err)

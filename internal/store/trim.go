@@ -9,18 +9,20 @@ import (
 )
 
 const (
-	maxVictims = 1 << 17          // files that are chosen in one walk: with what the collector leaves for a while, some 30 MiB
-	trimTurn   = 30 * time.Second // how long another process's trim is waited for
+	maxVictims   = 1 << 17          // files chosen in one walk: with garbage, some 30 MiB
+	trimPatience = 30 * time.Second // how long to wait for another process that makes room
+	extraPart    = 64               // MakeRoom removes a 64th of all files, because a walk of a large folder is expensive
+	maxFailures  = 100              // files that cannot be removed, without one that can, before a trim gives up
 )
 
-// A victim is a file that may have to go.
+// A victim is a file that may be evicted.
 type victim struct {
-	name string
-	size int64
-	used int64 // Unix time in nanoseconds
+	folder, name string
+	size         int64
+	used         int64 // Unix time in nanoseconds
 }
 
-// oldest is a heap of files with the one used last on top.
+// oldest is a heap of the files used longest ago, with the last used of them on top.
 type oldest []victim
 
 func (h oldest) Len() int           { return len(h) }
@@ -34,102 +36,112 @@ func (h *oldest) Pop() any {
 	return f
 }
 
-// MakeRoom removes the files used longest ago until need more bytes fit. A walk is dear in a large folder, so then it
-// goes a little further than it must: a 64th of all files.
+// MakeRoom removes the files used longest ago until need more bytes fit, and a few more.
 func (s *Store) MakeRoom(need int64) {
 	start := time.Now()
-	switch err := s.trim(s.ctx, s.max-need, 64, nil); {
+	switch err := s.trim(s.ctx, s.maxBytes-need, true, nil); {
 	case err == errBeingWritten:
-		s.pause(time.Since(start)) // the next one would walk in vain too
+		s.health.pauseWrites(time.Since(start)) // the next walk would be in vain too
 	case err != nil && s.ctx.Err() == nil:
-		s.wrote(err) // where nothing can be removed, nothing can be stored
+		s.noteWrite(err) // if nothing can be removed, nothing can be stored
 	}
 }
 
-// Trim removes the files used longest ago until no more than max bytes are left, and calls removed for each.
-func (s *Store) Trim(ctx context.Context, max int64, removed func(File)) error {
-	return s.trim(ctx, max, 0, removed)
+// Trim removes the files used longest ago until at most maxBytes are left, and calls removed for each.
+func (s *Store) Trim(ctx context.Context, maxBytes int64, removed func(File)) error {
+	return s.trim(ctx, maxBytes, false, removed)
 }
 
-var errBeingWritten = errors.New("what is left is being written")
+var errBeingWritten = errors.New("the remaining files are being written")
 
-func (s *Store) trim(ctx context.Context, max int64, extraPart int64, removed func(File)) error {
+// trim implements MakeRoom and Trim. For MakeRoom it trusts the account, because the store counts in the background; for Trim
+// it walks the folder first.
+func (s *Store) trim(ctx context.Context, maxBytes int64, makeRoom bool, removed func(File)) error {
 	if err := s.trims.Acquire(ctx, 1); err != nil {
 		return err
 	}
 	defer s.trims.Release(1)
-	known := extraPart > 0 // somebody counts already
-	if known && s.Usage().Bytes <= max {
-		return nil // another one has made room meanwhile
+	if makeRoom && s.Usage().Bytes <= maxBytes {
+		return nil // another caller has made room
 	}
-	release, _ := s.ledger.lock(ctx, trimAt, trimTurn)
+	release, _ := s.ledger.lock(ctx, trimAt, trimPatience)
 	defer release()
-	// A walk may find that there is more than was known before it, and one is not enough for very many files.
+	// A walk may find more than was known before it, and a very large folder needs more than one.
 	for {
 		before := s.Usage()
-		if known && before.Bytes <= max {
+		if makeRoom && before.Bytes <= maxBytes {
 			return ctx.Err()
 		}
 		var extra int64
-		if extraPart > 0 {
+		if makeRoom {
 			extra = before.Files / extraPart
 		}
-		var found oldest
-		var sum int64 // of the sizes in found
-		all := Usage{}
-		err := s.Walk(ctx, false, func(f File) error {
-			all = all.plus(Usage{1, f.Size})
-			if f.Temp {
-				return nil
-			}
-			heap.Push(&found, victim{f.Name, f.Size, f.Used.UnixNano()})
-			sum += f.Size
-			// found needs no more than what is too much and the extra files; what was used after them stays. How much is too
-			// much is not known before the end: until then it is the larger of what was known and what was seen.
-			goal := before.Bytes - max
-			if seen := all.Bytes - max; seen > goal {
-				goal = seen
-			}
-			for len(found) > maxVictims || int64(len(found)) > extra && sum-found[0].size >= goal {
-				sum -= heap.Pop(&found).(victim).size
-			}
-			return nil
-		})
+		victims, err := s.chooseVictims(ctx, before.Bytes, maxBytes, extra)
 		if err != nil {
-			return err // what was not seen may be older
+			return err // files that were not seen may be older
 		}
-		left := s.Usage().Bytes
-		if left <= max {
-			return nil
-		}
-		// From the oldest on.
-		victims := make([]victim, len(found))
-		for i := len(victims) - 1; len(found) > 0; i-- {
-			victims[i] = heap.Pop(&found).(victim)
-		}
-		progress, failed := false, error(nil)
-		for i, v := range victims {
-			if int64(i) >= extra && left <= max {
-				return nil
-			}
-			if err := s.removeFile(ctx, v.name[:2], v.name); err != nil {
-				if failed = err; !progress && i >= 100 || ctx.Err() != nil {
-					return err // it is not only some that cannot be removed
-				}
-				continue
-			}
-			progress = true
-			s.Evictions.Add(1)
-			left = s.Usage().Bytes
-			if removed != nil {
-				removed(File{Folder: v.name[:2], Name: v.name, Size: v.size, Used: time.Unix(0, v.used)})
-			}
-		}
-		if left <= max {
-			return nil
-		}
-		if !progress {
-			return cmp.Or(failed, errBeingWritten)
+		if done, err := s.evict(ctx, victims, maxBytes, extra, removed); done || err != nil {
+			return err
 		}
 	}
+}
+
+// chooseVictims returns the files used longest ago, from the oldest on: enough to get from the larger of known and what it sees
+// down to maxBytes, and at least extra.
+func (s *Store) chooseVictims(ctx context.Context, known, maxBytes, extra int64) ([]victim, error) {
+	var found oldest
+	var seen, chosen int64 // bytes
+	err := s.Walk(ctx, false, func(f File) error {
+		seen += f.Size
+		if f.Temp {
+			return nil
+		}
+		heap.Push(&found, victim{f.Folder, f.Name, f.Size, f.Used.UnixNano()})
+		chosen += f.Size
+		// Whatever was used after the victims stays.
+		goal := max(known, seen) - maxBytes
+		for len(found) > maxVictims || int64(len(found)) > extra && chosen-found[0].size >= goal {
+			chosen -= heap.Pop(&found).(victim).size
+		}
+		return nil
+	})
+	victims := make([]victim, len(found))
+	for i := len(victims) - 1; i >= 0; i-- {
+		victims[i] = heap.Pop(&found).(victim)
+	}
+	return victims, err
+}
+
+// evict removes victims, in order, until at most maxBytes are left and extra victims have been removed. It reports whether at
+// most maxBytes are left.
+func (s *Store) evict(ctx context.Context, victims []victim, maxBytes, extra int64, removed func(File)) (done bool, err error) {
+	left := s.Usage().Bytes
+	if left <= maxBytes {
+		return true, nil // the walk has corrected the account
+	}
+	evicted, failure := 0, error(nil)
+	for i, v := range victims {
+		if int64(i) >= extra && left <= maxBytes {
+			return true, nil
+		}
+		if err := s.removeFile(ctx, v.folder, v.name); err != nil {
+			if failure = err; evicted == 0 && i >= maxFailures || ctx.Err() != nil {
+				return false, err
+			}
+			continue
+		}
+		evicted++
+		s.Evictions.Add(1)
+		left = s.Usage().Bytes
+		if removed != nil {
+			removed(File{Folder: v.folder, Name: v.name, Size: v.size, Used: time.Unix(0, v.used)})
+		}
+	}
+	switch {
+	case left <= maxBytes:
+		return true, nil
+	case evicted == 0:
+		return false, cmp.Or(failure, errBeingWritten)
+	}
+	return false, nil
 }
