@@ -11,10 +11,8 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -22,123 +20,7 @@ import (
 	"time"
 )
 
-// reexec returns this test as a process of its own, which finds args by childArgs.
-func reexec(t *testing.T, args ...string) *exec.Cmd {
-	t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	name, _, _ := strings.Cut(t.Name(), "/")
-	cmd := exec.Command(exe, "-test.run=^"+name+"$")
-	cmd.Env = append(os.Environ(), "THUMBCACHE_TEST_CHILD="+strings.Join(args, "\n"))
-	cmd.Stderr = os.Stderr
-	return cmd
-}
-
-func childArgs() []string {
-	if args := os.Getenv("THUMBCACHE_TEST_CHILD"); args != "" {
-		return strings.Split(args, "\n")
-	}
-	return nil
-}
-
-// eventually polls until ok reports true.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) { // real files and processes, a real clock
-		if time.Now().After(end) {
-			t.Fatalf("%s: not within 10 seconds", what)
-		}
-	}
-}
-
-// within fails the test if do takes longer, and does not wait for its end then.
-func within(t testing.TB, limit time.Duration, what string, do func()) {
-	t.Helper()
-	done := make(chan struct{})
-	start := time.Now()
-	go func() {
-		defer close(done)
-		do()
-	}()
-	select {
-	case <-done:
-		if d := time.Since(start); d > limit {
-			t.Errorf("%s took %v, limit %v", what, d, limit)
-		}
-	case <-time.After(limit + 30*time.Second):
-		t.Fatalf("%s hangs", what)
-	}
-}
-
-// mkfifo makes a FIFO, where there are any.
-var mkfifo = func(string) error { return errors.ErrUnsupported }
-
-// numbered returns an entry whose content tells which one it is, so that another one's bytes are noticed.
-func numbered(key, variant, size int) *Entry {
-	s := sample(fmt.Sprint("n", key), 0)
-	s.Version = fmt.Sprint(variant)
-	s.Data = bytes.Repeat(binary.LittleEndian.AppendUint64(nil, uint64(key)<<32|uint64(variant)), size/8)
-	return s
-}
-
-// isNumbered reports whether e is a variant of that entry.
-func isNumbered(e *Entry, key int) bool {
-	var variant int
-	fmt.Sscan(e.Version, &variant)
-	return bytes.Equal(e.Data, numbered(key, variant, len(e.Data)).Data)
-}
-
-// store stores s as a cache does, making room if it must.
-func (s *Store) store(e *Entry) {
-	if need := s.Put(e); need > 0 {
-		s.MakeRoom(need)
-		s.Put(e)
-	}
-}
-
-// lies returns the sum of what lies in dir: unlike sum, also while others write there.
-func lies(t testing.TB, dir string) (u Usage) {
-	t.Helper()
-	for _, name := range filesIn(t, dir) {
-		if info, err := os.Lstat(filepath.Join(dir, name[:2], name)); err == nil {
-			u = u.plus(Usage{1, info.Size()})
-		}
-	}
-	return u
-}
-
-// account returns what the file says, which all processes share.
-func account(dir string) Usage {
-	l := newLedger(dir, time.Now, func() {})
-	defer l.close()
-	return l.total()
-}
-
-// watch polls the sum of all files until stop is called, which returns the largest.
-func watch(t testing.TB, dir string) (stop func() int64) {
-	var most int64
-	end, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		for {
-			most = max(most, lies(t, dir).Bytes)
-			select {
-			case <-end:
-				return
-			case <-time.After(5 * time.Millisecond):
-			}
-		}
-	}()
-	return func() int64 {
-		close(end)
-		<-ended
-		return most
-	}
-}
-
-// TestCrash kills 500 processes that write, replace, read and remove, four at a time on one folder, and looks at what they left.
+// TestCrash kills processes that write, replace and remove files in one folder, four at a time, and checks what they leave.
 func TestCrash(t *testing.T) {
 	const limit, processes = 2 << 20, 4
 	if args := childArgs(); args != nil {
@@ -159,15 +41,8 @@ func TestCrash(t *testing.T) {
 			}
 		}
 	}
-	rounds := 500 / processes
-	if testing.Short() {
-		rounds = 10
-	}
+	rounds := series(10, 125)
 	dir := t.TempDir()
-	largest, err := sample("0", 0).Seal()
-	if err != nil {
-		t.Fatal(err)
-	}
 	most := watch(t, dir)
 	var wg sync.WaitGroup
 	for range processes {
@@ -185,20 +60,20 @@ func TestCrash(t *testing.T) {
 				if _, err := io.ReadFull(out, make([]byte, 5)); err != nil {
 					t.Error(err)
 				}
-				time.Sleep(time.Duration(rand.IntN(int(15 * time.Millisecond)))) // a real process, a real clock
+				time.Sleep(time.Duration(rand.IntN(int(15 * time.Millisecond)))) // it is to die at a random moment
 				cmd.Process.Kill()
 				cmd.Wait()
 			}
 		})
 	}
 	wg.Wait()
-	inFlight := int64(processes * (len(largest) + len(picture(120))))
+	inFlight := processes * (sealedSize(t, sample("0", 0)) + int64(len(picture(120))))
 	if n := most(); n > limit+inFlight {
 		t.Errorf("%d bytes, limit %d and %d being written", n, limit, inFlight)
 	}
-	there := lies(t, dir)
+	there := onDisk(t, dir)
 	if u := account(dir); u.Bytes < there.Bytes || u.Files < there.Files {
-		t.Errorf("the account says %+v, really %+v", u, there)
+		t.Errorf("account %+v, on disk %+v", u, there)
 	}
 
 	d, err := Existing(dir)
@@ -207,7 +82,7 @@ func TestCrash(t *testing.T) {
 	}
 	defer d.Close()
 	var whole, orphans int
-	look := func(f File) error {
+	check := func(f File) error {
 		if f.Temp {
 			orphans++
 			long := time.Now().Add(-2 * orphanAge)
@@ -223,29 +98,30 @@ func TestCrash(t *testing.T) {
 		whole++
 		return nil
 	}
-	if err := d.Walk(t.Context(), false, look); err != nil {
+	if err := d.Walk(t.Context(), false, check); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d whole files, %d orphans, account %+v, really %+v", whole, orphans, account(dir), there)
+	t.Logf("%d whole files, %d temporary ones, account %+v, on disk %+v", whole, orphans, account(dir), there)
 	if whole == 0 {
-		t.Error("nothing was ever written")
+		t.Error("nothing was written")
 	}
 	before := orphans
-	if orphans = 0; d.Walk(t.Context(), false, look) != nil || orphans != 0 {
-		t.Errorf("%d of %d orphans left after an hour", orphans, before)
+	if orphans = 0; d.Walk(t.Context(), false, check) != nil || orphans != 0 {
+		t.Errorf("%d of %d temporary files left after an hour", orphans, before)
 	}
-	if u, there := account(dir), lies(t, dir); u != there {
-		t.Errorf("after a walk the account says %+v, really %+v", u, there)
+	if u, there := account(dir), onDisk(t, dir); u != there {
+		t.Errorf("after a walk: account %+v, on disk %+v", u, there)
 	}
 }
 
-// TestQuotaOfProcesses has three processes put far more than fits into one folder.
+// Three processes that store far more than fits in one folder keep its limit together, whatever happens to the folder.
 func TestQuotaOfProcesses(t *testing.T) {
-	const limit, processes, size = 1 << 20, 3, 2000
+	const processes, size = 3, 2000
+	limit, puts := int64(series(128<<10, 1<<20)), series(80, 800)
 	if args := childArgs(); args != nil {
 		d := openStore(t, args[0], limit)
-		first, puts := 0, 0
-		fmt.Sscan(args[1], &first, &puts)
+		first := 0
+		fmt.Sscan(args[1], &first)
 		for i := first; i < first+puts; i++ {
 			s := numbered(i, 1, size)
 			if i%10 == 0 {
@@ -255,13 +131,9 @@ func TestQuotaOfProcesses(t *testing.T) {
 		}
 		return
 	}
-	puts := 800
-	if testing.Short() {
-		puts = 400
-	}
 	for name, meddle := range map[string]func(r *rand.Rand, dir string){
-		"alone": func(*rand.Rand, string) {},
-		"deleted from outside": func(r *rand.Rand, dir string) {
+		"undisturbed": func(*rand.Rand, string) {},
+		"files deleted": func(r *rand.Rand, dir string) {
 			paths, _ := filepath.Glob(filepath.Join(dir, fmt.Sprintf("%02x", r.IntN(256)), "*"))
 			for _, path := range paths {
 				os.Remove(path)
@@ -282,43 +154,48 @@ func TestQuotaOfProcesses(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // they wait for each other more than they work
+			t.Parallel() // the processes mostly wait for each other
 			dir := t.TempDir()
 			most := watch(t, dir)
-			var left atomic.Int32
-			left.Store(processes)
 			var wg sync.WaitGroup
 			for i := range processes {
-				cmd := reexec(t, dir, fmt.Sprint(i*puts, puts))
+				cmd := reexec(t, dir, fmt.Sprint(i*puts))
 				if err := cmd.Start(); err != nil {
 					t.Fatal(err)
 				}
 				wg.Go(func() {
-					defer left.Add(-1)
 					if err := cmd.Wait(); err != nil {
 						t.Error(err)
 					}
 				})
 			}
+			ended := make(chan struct{})
+			go func() {
+				wg.Wait()
+				close(ended)
+			}()
 			r := rand.New(rand.NewPCG(1, 2))
-			for left.Load() > 0 {
+			for running := true; running; {
 				meddle(r, dir)
-				time.Sleep(10 * time.Millisecond) // real processes, a real clock
+				select {
+				case <-ended:
+					running = false
+				case <-time.After(10 * time.Millisecond):
+				}
 			}
-			wg.Wait()
-			one, _ := numbered(1<<20, 1, size).Seal()
-			if n := most(); n > limit+int64(processes*len(one)) {
-				t.Errorf("%d bytes, limit %d and %d being written", n, limit, processes*len(one))
+			inFlight := processes * sealedSize(t, numbered(1<<20, 1, size))
+			if n := most(); n > limit+inFlight {
+				t.Errorf("%d bytes, limit %d and %d being written", n, limit, inFlight)
 			}
-			if u := lies(t, dir); u.Bytes < limit*8/10 && name != "deleted from outside" {
+			if u := onDisk(t, dir); u.Bytes < limit*8/10 && name != "files deleted" {
 				t.Errorf("only %d bytes are kept of %d", u.Bytes, limit)
 			}
-			// After a restart the account is right, and a lower limit is kept to.
+			// After a restart the account is right, and a lower limit is kept.
 			d := openStore(t, dir, limit/2)
 			d.wg.Wait()
-			u := lies(t, dir)
+			u := onDisk(t, dir)
 			if d.Usage() != u || account(dir) != u {
-				t.Errorf("usage %+v, account %+v, really %+v", d.Usage(), account(dir), u)
+				t.Errorf("usage %+v, account %+v, on disk %+v", d.Usage(), account(dir), u)
 			}
 			if u.Bytes > limit/2 || u.Bytes < limit/2*8/10 {
 				t.Errorf("%d bytes, limit %d", u.Bytes, limit/2)
@@ -334,11 +211,10 @@ func TestQuotaOfProcesses(t *testing.T) {
 	}
 }
 
-// A clock that was wrong makes nothing immortal and is no reason to throw much away.
+// After the clock was wrong every file can still be evicted, and no more files than necessary are.
 func TestClockJumps(t *testing.T) {
 	dir := t.TempDir()
-	one, _ := numbered(100, 1, 1000).Seal()
-	size := int64(len(one))
+	size := sealedSize(t, numbered(100, 1, 1000))
 	d := openStore(t, dir, -1)
 	use := func(from, to int, first time.Time) {
 		for i := from; i < to; i++ {
@@ -350,7 +226,7 @@ func TestClockJumps(t *testing.T) {
 	}
 	count := func(from, to int) (n int) {
 		for i := from; i < to; i++ {
-			if _, err := os.Stat(pathOf(d, numbered(i, 0, 0).Key)); err == nil {
+			if exists(d, numbered(i, 0, 0).Key) {
 				n++
 			}
 		}
@@ -366,36 +242,33 @@ func TestClockJumps(t *testing.T) {
 		t.Fatal(err)
 	}
 	if future, past, normal := count(100, 120), count(120, 140), count(140, 160); future != 20 || past != 5 || normal != 20 {
-		t.Errorf("of 20 each are kept: %d from the future, %d from the past, %d others", future, past, normal)
+		t.Errorf("kept of 20 each: %d from the future, %d from the past, %d others; want 20, 5, 20", future, past, normal)
 	}
 	if count(120, 135) != 0 {
-		t.Error("not the ones used longest ago have gone")
+		t.Error("the files used longest ago were kept")
 	}
-	// What came from the future was taken for used at that moment, so what is used after that stays longer.
+	// Files from the future now count as used at the time of the trim, so files used after it are evicted later.
 	use(135, 160, time.Now().Add(10*time.Minute))
 	if err := d.Trim(t.Context(), 25*size, nil); err != nil {
 		t.Fatal(err)
 	}
 	if future, others := count(100, 120), count(135, 160); future != 0 || others != 25 {
-		t.Errorf("%d from the future live on, and %d of 25 others", future, others)
+		t.Errorf("kept: %d from the future and %d others; want 0 and 25", future, others)
 	}
 }
 
-// Two stores on one folder in one process: what is read is always right, and the limit is kept.
+// Two stores on one folder in one process read only what was stored, and keep the limit.
 func TestTwoStores(t *testing.T) {
 	const limit, keys = 100 << 10, 200
 	dir := t.TempDir()
 	stores := []*Store{openStore(t, dir, limit), openStore(t, dir, limit)}
 	most := watch(t, dir)
-	rounds := 250
-	if testing.Short() {
-		rounds = 100
-	}
+	rounds := series(100, 250)
 	var hits atomic.Int32
 	var wg sync.WaitGroup
 	for w := range 4 {
 		d := stores[w%2]
-		wg.Go(func() { // writes ten times as much as fits
+		wg.Go(func() { // in the full series this writes ten times as much as fits
 			r := rand.New(rand.NewPCG(uint64(w), 1))
 			for i := range rounds {
 				key := r.IntN(keys)
@@ -424,26 +297,26 @@ func TestTwoStores(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	one, _ := numbered(1, 1, 1500).Seal()
-	if n := most(); n > limit+4*int64(len(one)) {
-		t.Errorf("%d bytes, limit %d and %d being written", n, limit, 4*len(one))
+	inFlight := 4 * sealedSize(t, numbered(1, 1, 1500))
+	if n := most(); n > limit+inFlight {
+		t.Errorf("%d bytes, limit %d and %d being written", n, limit, inFlight)
 	}
 	if hits.Load() == 0 {
-		t.Error("not one hit")
+		t.Error("no hit")
 	}
 	for _, d := range stores {
 		if n := d.Corrupt.Load() + d.Errors.Load(); n > 0 {
-			t.Errorf("%d files damaged, %d errors", d.Corrupt.Load(), d.Errors.Load())
+			t.Errorf("%d damaged files, %d errors", d.Corrupt.Load(), d.Errors.Load())
 		}
 	}
 }
 
-// The account never says less than what is there, although the same files are replaced and removed at the same time.
-func TestAccountOfReplaced(t *testing.T) {
+// The account is exact although several goroutines replace and remove the same files.
+func TestAccountOfReplacedFiles(t *testing.T) {
 	dir := t.TempDir()
 	stores := []*Store{openStore(t, dir, -1), openStore(t, dir, -1)}
 	for _, d := range stores {
-		d.wg.Wait() // or all would be counted in the end
+		d.wg.Wait() // a later count would correct the account
 	}
 	var wg sync.WaitGroup
 	for w := range 4 {
@@ -461,35 +334,35 @@ func TestAccountOfReplaced(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if runtime.GOOS != "linux" { // elsewhere it is wrong until it is counted again
+	if runtime.GOOS != "linux" { // there replace and remove are not exact
 		stores[0].startCount()
 	}
-	for _, d := range stores { // and where the account could not be had in time
-		d.Usage()
+	for _, d := range stores {
+		d.Usage() // saves what is unsaved, which starts a count
 		d.wg.Wait()
 	}
-	if u, there := account(dir), lies(t, dir); u != there {
-		t.Errorf("the account says %+v, really %+v", u, there)
+	if u, there := account(dir), onDisk(t, dir); u != there {
+		t.Errorf("account %+v, on disk %+v", u, there)
 	}
 }
 
-// What cannot be entered while somebody else holds the account is entered later, on top of what that one has entered.
+// Changes made while another process holds the account are saved later, on top of the changes of that process.
 func TestAccountHeld(t *testing.T) {
 	dir := t.TempDir()
 	openStore(t, dir, -1).Close()
 	synctest.Test(t, func(t *testing.T) {
-		begun := 0
-		l := newLedger(dir, time.Now, func() { begun++ })
+		resets := 0
+		l := newLedger(dir, time.Now, func() { resets++ })
 		defer l.close()
-		enter := func(folder int, add Usage) {
+		change := func(folder int, add Usage) {
 			t.Helper()
 			if !l.beginChange(t.Context(), folder, add, -1) {
 				t.Fatal("no room")
 			}
 			l.endChange(folder, Usage{})
 		}
-		enter(1, Usage{5, 500})
-		enter(2, Usage{5, 500})
+		change(1, Usage{5, 500})
+		change(2, Usage{5, 500})
 		holder, err := os.OpenFile(filepath.Join(dir, usageName), os.O_RDWR, 0)
 		if err != nil {
 			t.Fatal(err)
@@ -500,38 +373,39 @@ func TestAccountHeld(t *testing.T) {
 		} else if !ok || err != nil {
 			t.Fatal(ok, err)
 		}
-		enter(1, Usage{1, 100})
-		enter(2, Usage{-2, -200})
-		enter(2, Usage{-2, -200})
-		if u := l.total(); u != (Usage{7, 700}) || begun != 0 {
-			t.Errorf("%+v while the account is held, begun %d times", u, begun)
+		change(1, Usage{1, 100})
+		change(2, Usage{-2, -200})
+		change(2, Usage{-2, -200})
+		if u := l.total(); u != (Usage{7, 700}) || resets != 0 {
+			t.Errorf("%+v while the account is held, reset %d times", u, resets)
 		}
 		if _, err := holder.WriteAt(Usage{8, 800}.append(nil), int64(len(usageMagic)+16)); err != nil {
 			t.Fatal(err)
 		}
 		unlock(holder, accountAt)
 		want := Usage{8 + 1 + 5 - 2 - 2, 1000}
-		if u := l.total(); u != want || begun != 1 { // since the holder may have counted what was not entered
-			t.Errorf("%+v, begun %d times", u, begun)
+		// A reset follows, because the holder may have counted files that were not in its account.
+		if u := l.total(); u != want || resets != 1 {
+			t.Errorf("%+v, reset %d times; want %+v, once", u, resets, want)
 		}
 		if u := account(dir); u != want {
-			t.Errorf("the account says %+v", u)
+			t.Errorf("account %+v, want %+v", u, want)
 		}
 	})
 }
 
-// Whatever takes the place of the account, nothing hangs, nothing is written elsewhere, and the numbers come back.
+// Whatever replaces the account, nothing hangs, nothing is written elsewhere, and the numbers become right again.
 func TestAccountReplaced(t *testing.T) {
 	const size = 1000
 	elsewhere := filepath.Join(t.TempDir(), "elsewhere")
 	if err := os.WriteFile(elsewhere, []byte("mine"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	wrong := []byte(usageMagic) // the right length, and numbers that cannot be
+	wrong := []byte(usageMagic) // the right length and impossible numbers
 	for i := range 512 {
 		wrong = binary.LittleEndian.AppendUint64(wrong, uint64(i)<<56|1<<45)
 	}
-	high := []byte(usageMagic) // numbers that could be, and are not
+	high := []byte(usageMagic) // possible but wrong numbers
 	for range 512 {
 		high = binary.LittleEndian.AppendUint64(high, 1<<39)
 	}
@@ -539,7 +413,7 @@ func TestAccountReplaced(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		place func(path string) error
-		stays bool // as it is not ours to remove
+		stays bool // the store must not remove it
 	}{
 		{"nothing", func(string) error { return nil }, false},
 		{"a folder", func(path string) error { return os.Mkdir(path, 0o755) }, true},
@@ -556,12 +430,11 @@ func TestAccountReplaced(t *testing.T) {
 		{"a FIFO", mkfifo, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			t.Parallel() // they wait more than they work
 			dir := t.TempDir()
 			path := filepath.Join(dir, usageName)
-			one, _ := numbered(100, 1, size).Seal()
-			limit := 20 * int64(len(one))
-			d := openStore(t, dir, limit)
+			one := sealedSize(t, numbered(100, 1, size))
+			limit := 20 * one
+			d, clock := openLogged(t, dir, limit, nil, new(testClock))
 			for i := 100; i < 110; i++ {
 				put(t, d, numbered(i, 1, size))
 			}
@@ -576,7 +449,7 @@ func TestAccountReplaced(t *testing.T) {
 				for i := 110; i < 150; i++ {
 					put(t, d, numbered(i, 1, size))
 					if e, ok := fetch(t, d, numbered(i, 0, 0).Key); !ok || !isNumbered(e, i) {
-						t.Errorf("%d is not there", i)
+						t.Errorf("%d is a miss", i)
 					}
 				}
 			})
@@ -586,11 +459,9 @@ func TestAccountReplaced(t *testing.T) {
 			if _, err := os.Lstat(elsewhere + "2"); err == nil {
 				t.Error("a file was made through a link")
 			}
-			if u := lies(t, dir); u.Bytes > limit+int64(len(one)) || u.Files < 15 {
-				// Numbers that are too low are believed until the folder is opened once more.
-				if test.name != "low numbers" {
-					t.Errorf("%+v lie there, limit %d", u, limit)
-				}
+			// Numbers that are too low are believed until the folder is opened again.
+			if u := onDisk(t, dir); (u.Bytes > limit+one || u.Files < 15) && test.name != "low numbers" {
+				t.Errorf("on disk %+v, limit %d", u, limit)
 			}
 			if test.stays {
 				if err := os.Remove(path); err != nil {
@@ -600,15 +471,16 @@ func TestAccountReplaced(t *testing.T) {
 			d2 := openStore(t, dir, limit)
 			put(t, d, numbered(1, 1, size))
 			put(t, d2, numbered(2, 1, size))
-			eventually(t, "numbers come back", func() bool {
-				u := lies(t, dir)
+			clock.advance(checkInterval)
+			eventually(t, "right numbers", func() bool {
+				u := onDisk(t, dir)
 				return d.Usage() == u && d2.Usage() == u && account(dir) == u && u.Bytes <= limit
 			})
 		})
 	}
 }
 
-// A link that takes the place of a file, or of one of the 256 folders, is not followed, at whatever moment it comes.
+// A link that replaces a file or one of the 256 folders is not followed, at whatever moment it appears.
 func TestLinkSwapped(t *testing.T) {
 	for _, what := range []string{"file", "folder"} {
 		t.Run(what, func(t *testing.T) {
@@ -625,7 +497,7 @@ func TestLinkSwapped(t *testing.T) {
 			if err := os.Symlink(target, path+".link"); err != nil {
 				t.Skip("no symbolic links here:", err)
 			}
-			before := lies(t, elsewhere)
+			before := onDisk(t, elsewhere)
 			var stop atomic.Bool
 			var wg sync.WaitGroup
 			wg.Go(func() {
@@ -639,8 +511,8 @@ func TestLinkSwapped(t *testing.T) {
 			long := time.Now().Add(-2 * touchInterval)
 			hash := Hash(ours.Key.Provider, ours.Key.Path)
 			followed, hits := 0, 0
-			for range 3000 {
-				os.Chtimes(path, long, long) // so that a hit touches the file
+			for range series(500, 3000) {
+				os.Chtimes(path, long, long) // so that a hit updates it
 				e, ok := d.Cached(&ours.Key, hash)
 				if !ok {
 					e, ok = fetch(t, d, ours.Key)
@@ -654,25 +526,25 @@ func TestLinkSwapped(t *testing.T) {
 			stop.Store(true)
 			wg.Wait()
 			if followed > 0 {
-				t.Errorf("what lies elsewhere was served %d times", followed)
+				t.Errorf("the other folder's file was served %d times", followed)
 			}
 			if hits == 0 {
-				t.Error("not one hit")
+				t.Error("no hit")
 			}
 			d.Put(ours)
 			d.RemoveSource("p", ours.Key.Path)
-			if got := lies(t, elsewhere); got != before {
-				t.Errorf("elsewhere lie %+v, before %+v", got, before)
+			if got := onDisk(t, elsewhere); got != before {
+				t.Errorf("the other folder holds %+v, before %+v", got, before)
 			}
 		})
 	}
 }
 
-// A folder that is deleted, or replaced by a link to elsewhere, again and again: nothing is written elsewhere.
+// While the store's folder is deleted and replaced by a link again and again, nothing is written to the link's target.
 func TestFolderSwapped(t *testing.T) {
 	top, elsewhere := t.TempDir(), t.TempDir()
 	dir := filepath.Join(top, "thumbs")
-	d := openStore(t, dir, 100<<10)
+	d, clock := openLogged(t, dir, 100<<10, nil, new(testClock))
 	if err := os.Symlink(elsewhere, dir+".link"); err != nil {
 		t.Skip("no symbolic links here:", err)
 	}
@@ -686,27 +558,21 @@ func TestFolderSwapped(t *testing.T) {
 				if e, ok := fetch(t, d, e.Key); ok && !isNumbered(e, i%300) {
 					t.Error("wrong bytes")
 				}
-				d.health.mu.Lock()
-				d.health.unwritable.retry = time.Time{} // the pause after a failure would hide the next one
-				d.health.mu.Unlock()
+				clock.advance(writePause) // or no write would follow a failed one
 			}
 		})
 	}
-	rounds := 400
-	if testing.Short() {
-		rounds = 100
-	}
-	for i := range rounds {
+	for i := range series(100, 400) {
 		os.Rename(dir, dir+".kept")
 		os.Rename(dir+".link", dir)
 		runtime.Gosched()
 		if i%2 == 0 {
-			time.Sleep(50 * time.Microsecond) // for what has looked before the link came
+			time.Sleep(50 * time.Microsecond) // lets a writer that has checked the folder before meet the link
 		}
 		if info, err := os.Lstat(dir); err == nil && info.Mode()&fs.ModeSymlink != 0 {
 			os.Rename(dir, dir+".link")
 		}
-		os.RemoveAll(dir) // which the store may have made meanwhile
+		os.RemoveAll(dir) // the store may have made it again
 		os.Rename(dir+".kept", dir)
 	}
 	stop.Store(true)
@@ -716,24 +582,21 @@ func TestFolderSwapped(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		t.Errorf("made elsewhere: %s", e.Name())
+		t.Errorf("written to the link's target: %s", e.Name())
 	}
-	eventually(t, "writing comes back", func() bool {
+	eventually(t, "a write succeeds", func() bool {
+		clock.advance(writePause)
 		d.store(numbered(1, 7, 500))
 		e, ok := fetch(t, d, numbered(1, 0, 0).Key)
 		return ok && e.Version == "7"
 	})
 }
 
-// A folder of somebody else in place of ours stays as it is, and when it has gone all is well again.
+// A foreign folder that replaces the store's is not changed, and the store works again when the foreign content is gone.
 func TestFolderReplaced(t *testing.T) {
 	var log lines
 	dir := filepath.Join(t.TempDir(), "thumbs")
-	d, err := Open(dir, -1, log.logger())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
+	d, clock := openLogged(t, dir, -1, &log, new(testClock))
 	d.store(numbered(1, 1, 500))
 	if err := os.Rename(dir, dir+".kept"); err != nil {
 		t.Skip("a folder in use cannot be moved here:", err)
@@ -744,37 +607,31 @@ func TestFolderReplaced(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "diary"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(checkInterval) // the account may be kept where it was for that long
+	clock.advance(checkInterval) // until then the moved account may be used
 	for i := range 10 {
 		d.store(numbered(i, 1, 500))
-		d.health.mu.Lock()
-		d.health.unwritable.retry = time.Time{} // still in a failure
-		d.health.mu.Unlock()
+		clock.advance(writePause)
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
 		t.Errorf("%v, %v", entries, err)
 	}
-	if n := log.count("WARN"); n != 1 {
-		t.Errorf("%d warnings: %q", n, log.text)
+	if n := log.count(slog.LevelWarn); n != 1 {
+		t.Errorf("%d warnings, want one:\n%s", n, &log)
 	}
 	if err := os.Remove(filepath.Join(dir, "diary")); err != nil {
 		t.Fatal(err)
 	}
 	d.store(numbered(2, 1, 500))
 	if e, ok := fetch(t, d, numbered(2, 1, 500).Key); !ok || !isNumbered(e, 2) || !isMarked(dir) {
-		t.Error("it does not come back")
+		t.Error("not stored after the foreign file was removed")
 	}
 }
 
-// Of damaged files the log tells once in a while.
+// Damaged files are counted and removed, and logged only once.
 func TestManyDamaged(t *testing.T) {
 	var log lines
 	dir := t.TempDir()
-	d, err := Open(dir, -1, log.logger())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
+	d, _ := openLogged(t, dir, -1, &log, new(testClock))
 	for i := range 50 {
 		e := numbered(i, 1, 500)
 		d.store(e)
@@ -785,79 +642,65 @@ func TestManyDamaged(t *testing.T) {
 			t.Error("a damaged file was served")
 		}
 	}
-	if n := log.count("WARN"); n != 1 || d.Corrupt.Load() != 50 || len(filesIn(t, dir)) != 0 {
-		t.Errorf("%d warnings of %d files, of which %d are left", n, d.Corrupt.Load(), len(filesIn(t, dir)))
+	if n := log.count(slog.LevelWarn); n != 1 || d.Corrupt.Load() != 50 || len(filesIn(t, dir)) != 0 {
+		t.Errorf("%d warnings, %d damaged files, %d left; want 1, 50, 0", n, d.Corrupt.Load(), len(filesIn(t, dir)))
 	}
 }
 
-// An account that hangs with the disk does not stop reading, and who waits for a lock leaves nothing behind.
+// A goroutine that hangs with the account's mutex held does not stop reads. Callers of Lock wait for turnPatience and leave
+// nothing behind.
 func TestHungAccount(t *testing.T) {
-	var log lines
-	d, err := Open(t.TempDir(), -1, log.logger())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
-	e := numbered(1, 1, 500)
-	d.store(e)
-	eventually(t, "all is counted", func() bool {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		return d.counts == 0
-	})
-	lock := func() (release func(), free bool) { return d.Lock(t.Context(), &e.Key, Hash("p", "1"), 0) }
-	held, _ := lock()
-	before := runtime.NumGoroutine()
-	d.ledger.mu <- struct{}{} // as somebody whose system call hangs
-	within(t, time.Second, "release", held)
-	var wg sync.WaitGroup
-	for range 20 {
-		wg.Go(func() {
-			release, free := lock()
-			if !free {
-				t.Error("not free")
-			}
-			release()
-		})
-	}
-	within(t, turnPatience+time.Second, "20 locks", wg.Wait)
-	if _, ok := fetch(t, d, e.Key); !ok {
-		t.Error("nothing is read any more")
-	}
-	if n := log.count("WARN"); n != 0 {
-		t.Errorf("log: %q", log.text)
-	}
-	eventually(t, "they have all gone", func() bool { return runtime.NumGoroutine() <= before+1 }) // the one who unlocks
-	<-d.ledger.mu
-	eventually(t, "unlocked", func() bool {
-		release, free := lock()
-		release()
-		return free
-	})
-}
-
-// A lines is a log: it counts the lines that are more than details.
-type lines struct {
-	mu   sync.Mutex
-	text []string
-}
-
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.text = append(l.text, string(b))
-	return len(b), nil
-}
-
-func (l *lines) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
-
-func (l *lines) count(level string) (n int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, line := range l.text {
-		if strings.Contains(line, "level="+level) {
-			n++
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		var log lines
+		d, err := Open(dir, -1, log.logger())
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	return n
+		defer d.Close()
+		e := numbered(1, 1, 500)
+		d.store(e)
+		d.wg.Wait()
+		lock := func() (release func(), free bool) { return d.Lock(t.Context(), &e.Key, Hash("p", "1"), 0) }
+		release, _ := lock()
+		synctest.Wait()
+		before := runtime.NumGoroutine()
+		d.ledger.mu <- struct{}{} // as a goroutine does whose system call hangs
+		start := time.Now()
+		release()
+		if waited := time.Since(start); waited != 0 {
+			t.Errorf("release took %v", waited)
+		}
+		var wg sync.WaitGroup
+		for range 20 {
+			wg.Go(func() {
+				release, free := lock()
+				if !free {
+					t.Error("not free")
+				}
+				release()
+			})
+		}
+		wg.Wait()
+		if waited := time.Since(start); waited != turnPatience {
+			t.Errorf("20 calls of Lock took %v, want %v", waited, turnPatience)
+		}
+		if _, ok := fetch(t, d, e.Key); !ok {
+			t.Error("a miss")
+		}
+		if n := log.count(slog.LevelWarn); n != 0 {
+			t.Errorf("%d warnings:\n%s", n, &log)
+		}
+		synctest.Wait()
+		if n := runtime.NumGoroutine(); n > before+1 { // the one that will unlock
+			t.Errorf("%d goroutines, %d before", n, before)
+		}
+		<-d.ledger.mu
+		synctest.Wait()
+		if release, free := lock(); !free {
+			t.Error("release did not unlock")
+		} else {
+			release()
+		}
+	})
 }

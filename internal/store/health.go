@@ -13,6 +13,14 @@ const (
 	damageLogRate = time.Minute      // at most one log line about damaged files in so long: there may be thousands
 )
 
+// A clock is what decides when to try again and when to go on. It is the real one, except in tests.
+type clock struct {
+	now   func() time.Time
+	after func(time.Duration) <-chan time.Time
+}
+
+var realClock = clock{time.Now, time.After}
+
 // A health keeps track of the disk below a store, and decides when to leave it alone.
 //
 //	event                        effect
@@ -26,7 +34,7 @@ const (
 type health struct {
 	dir string
 	log *slog.Logger
-	now func() time.Time // time.Now, except in tests
+	now func() time.Time
 
 	mu          sync.Mutex // protects the fields below
 	hung        outage

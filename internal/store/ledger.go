@@ -36,7 +36,7 @@ func (u Usage) append(b []byte) []byte {
 // account that says too much, never too little.
 type ledger struct {
 	dir     string
-	now     func() time.Time // time.Now, except in tests
+	now     func() time.Time // see clock
 	onReset func()           // called when the account was made or rewritten, so that the folders must be counted
 
 	// Locks within this process. A count of a folder takes all maxWriters of its lock; a writer takes one. They are semaphores

@@ -57,6 +57,7 @@ type Store struct {
 	dir      string
 	maxBytes int64 // negative: no limit
 	log      *slog.Logger
+	clock    clock
 	ledger   *ledger
 	health   *health
 
@@ -79,11 +80,11 @@ var ourName = regexp.MustCompile(`^[0-9a-f]{64}(_[0-9]{1,10}c?\.(jpg|png)|\.none
 // Open opens dir, which it makes if necessary, and counts its files in the background. The store keeps to maxBytes; a
 // negative number is no limit. Open returns ErrForeign if the folder holds other things than thumbnails.
 func Open(dir string, maxBytes int64, log *slog.Logger) (*Store, error) {
-	return open(dir, maxBytes, log, time.Now)
+	return open(dir, maxBytes, log, realClock)
 }
 
-// open is Open with a clock, which decides when to retry and when to check again. Tests set it.
-func open(dir string, maxBytes int64, log *slog.Logger, now func() time.Time) (*Store, error) {
+// open is Open with a clock.
+func open(dir string, maxBytes int64, log *slog.Logger, clock clock) (*Store, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
@@ -91,7 +92,7 @@ func open(dir string, maxBytes int64, log *slog.Logger, now func() time.Time) (*
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	s, err := newStore(dir, maxBytes, log, now)
+	s, err := newStore(dir, maxBytes, log, clock)
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +116,7 @@ func Existing(dir string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := newStore(dir, -1, slog.New(slog.DiscardHandler), time.Now)
+	s, err := newStore(dir, -1, slog.New(slog.DiscardHandler), realClock)
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +126,7 @@ func Existing(dir string) (*Store, error) {
 	return s, nil
 }
 
-func newStore(dir string, maxBytes int64, log *slog.Logger, now func() time.Time) (*Store, error) {
+func newStore(dir string, maxBytes int64, log *slog.Logger, clock clock) (*Store, error) {
 	// A link that replaces the folder later is not followed.
 	dir, err := filepath.EvalSymlinks(dir)
 	if err != nil {
@@ -136,13 +137,14 @@ func newStore(dir string, maxBytes int64, log *slog.Logger, now func() time.Time
 		dir:          dir,
 		maxBytes:     maxBytes,
 		log:          log,
-		health:       newHealth(dir, log, now),
+		clock:        clock,
+		health:       newHealth(dir, log, clock.now),
 		reads:        semaphore.NewWeighted(maxReads),
 		trims:        semaphore.NewWeighted(1),
 		usageRefresh: semaphore.NewWeighted(1),
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
-	s.ledger = newLedger(dir, now, s.startCount)
+	s.ledger = newLedger(dir, clock.now, s.startCount)
 	return s, nil
 }
 

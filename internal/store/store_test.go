@@ -4,10 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"image"
-	"image/jpeg"
 	"io/fs"
-	"log/slog"
 	"math"
 	"os"
 	"path/filepath"
@@ -19,83 +16,7 @@ import (
 	"time"
 )
 
-func openStore(t testing.TB, dir string, max int64) *Store {
-	t.Helper()
-	d, err := Open(dir, max, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(d.Close)
-	return d
-}
-
-func sample(path string, n int) *Entry {
-	return &Entry{
-		Key: Key{Provider: "p", Path: path, Size: 300, Cover: true, PNG: true}, Pipeline: 7, Quality: 85, Limit: 2048, Width: 300, Height: 200,
-		Size: 1 << 40, ModTime: time.Unix(1e9, 123456789), Tag: "täg", Version: "v1", ThumbHash: "\x00hash",
-		Made: time.Unix(2e9, 1), Data: bytes.Repeat([]byte("thumb"), n),
-	}
-}
-
-// picture returns a JPEG that no two rows of are alike.
-func picture(edge int) []byte {
-	img := image.NewGray(image.Rect(0, 0, edge, edge))
-	for i := range img.Pix {
-		img.Pix[i] = byte(i * i / edge)
-	}
-	var b bytes.Buffer
-	if err := jpeg.Encode(&b, img, nil); err != nil {
-		panic(err)
-	}
-	return b.Bytes()
-}
-
-// put stores s, making room if it must.
-func put(t testing.TB, d *Store, s *Entry) {
-	t.Helper()
-	before := d.Errors.Load()
-	if need := d.Put(s); need > 0 {
-		d.MakeRoom(need)
-		d.Put(s)
-	}
-	if d.Errors.Load() != before {
-		t.Fatal("not stored")
-	}
-}
-
-func fetch(t testing.TB, d *Store, k Key) (*Entry, bool) {
-	return d.Get(t.Context(), &k, Hash(k.Provider, k.Path))
-}
-
-func pathOf(d *Store, k Key) string { return d.path(&k, Hash(k.Provider, k.Path)) }
-
-// filesIn returns the names of all files below dir that are ours.
-func filesIn(t testing.TB, dir string) (names []string) {
-	t.Helper()
-	paths, err := filepath.Glob(filepath.Join(dir, "[0-9a-f][0-9a-f]", "*"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range paths {
-		if name := filepath.Base(path); ourName.MatchString(name) {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
-func sum(t testing.TB, dir string) (n int64) {
-	for _, name := range filesIn(t, dir) {
-		info, err := os.Stat(filepath.Join(dir, name[:2], name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		n += info.Size()
-	}
-	return n
-}
-
-// The layout is a promise: other programs find files by it.
+// Other programs find files by their names, so the names must not change.
 func TestNames(t *testing.T) {
 	hash := Hash("music", "Artist/01.flac")
 	if want := "635b6b8b1d3a65c82a3b8144387f47b264fe9ba2c150dbf69b94aea9b5e42bf5"; hash != want {
@@ -115,7 +36,7 @@ func TestNames(t *testing.T) {
 	}
 	for _, name := range []string{"cover.jpg", hash, hash + ".jpg", hash + "_300.jpg.bak", "x" + hash + "_300.jpg", strings.ToUpper(hash) + "_300.jpg", hash + "_300.jpg.tmp"} {
 		if ourName.MatchString(name) {
-			t.Errorf("%s passes for ours", name)
+			t.Errorf("%s is taken for one of ours", name)
 		}
 	}
 }
@@ -139,11 +60,11 @@ func TestSealRoundTrip(t *testing.T) {
 		}
 	}
 	if _, err := (&Entry{Version: strings.Repeat("x", maxTrailer)}).Seal(); err == nil {
-		t.Error("sealed what could not be read again")
+		t.Error("a file was sealed that Unseal refuses")
 	}
 }
 
-// Whatever happens to a file, it is the right one or none.
+// Whatever happens to a file, Get returns the entry that was stored, or a miss.
 func TestDamage(t *testing.T) {
 	d := openStore(t, t.TempDir(), -1)
 	s := sample("a", 20)
@@ -179,26 +100,46 @@ func TestDamage(t *testing.T) {
 	put(t, d, other)
 	otherData, _ := os.ReadFile(pathOf(d, other.Key))
 	try("another key's file", otherData)
-	if os.WriteFile(path, good, 0o644); true {
-		if got, ok := fetch(t, d, s.Key); !ok || !bytes.Equal(got.Data, s.Data) {
-			t.Error("the good file is not served")
-		}
+	if err := os.WriteFile(path, good, 0o644); err != nil {
+		t.Fatal(err)
 	}
+	if got, ok := fetch(t, d, s.Key); !ok || !bytes.Equal(got.Data, s.Data) {
+		t.Error("the good file is not served")
+	}
+}
 
-	// Something else under our name.
-	os.Remove(path)
-	os.Mkdir(path, 0o755)
+// A folder that has the name of a file is neither served nor replaced, and does not stop other writes.
+func TestFolderInTheWay(t *testing.T) {
+	d := openStore(t, t.TempDir(), -1)
+	s := sample("a", 20)
+	if err := os.MkdirAll(pathOf(d, s.Key), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	if _, ok := fetch(t, d, s.Key); ok {
 		t.Error("a folder was served")
 	}
-	if d.Put(s); d.Errors.Load() == 0 {
-		t.Error("a folder was replaced")
+	if d.Put(s); d.Errors.Load() != 2 {
+		t.Errorf("%d errors, want one of the read and one of the write", d.Errors.Load())
 	}
-	put(t, d, sample("c", 20)) // and others are stored all the same
-	os.Remove(path)
-	secret := filepath.Join(t.TempDir(), "secret")
-	os.WriteFile(secret, good, 0o644)
-	if err := os.Symlink(secret, path); err != nil {
+	if err := d.Remove(&s.Key); err != nil {
+		t.Error(err)
+	}
+	if info, err := os.Stat(pathOf(d, s.Key)); err != nil || !info.IsDir() {
+		t.Error("the folder was replaced or removed")
+	}
+	put(t, d, sample("c", 20))
+}
+
+// A link that has the name of a file is not followed but replaced.
+func TestLinkInTheWay(t *testing.T) {
+	d := openStore(t, t.TempDir(), -1)
+	s := sample("a", 20)
+	put(t, d, s)
+	path, elsewhere := pathOf(d, s.Key), filepath.Join(t.TempDir(), "elsewhere")
+	if err := os.Rename(path, elsewhere); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(elsewhere, path); err != nil {
 		t.Skip("no symbolic links here:", err)
 	}
 	if runtime.GOOS != "windows" {
@@ -209,6 +150,9 @@ func TestDamage(t *testing.T) {
 	put(t, d, s)
 	if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() {
 		t.Error("the link was not replaced")
+	}
+	if _, err := os.Stat(elsewhere); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -225,24 +169,23 @@ func FuzzUnseal(f *testing.F) {
 		if err != nil {
 			return
 		}
-		// What passes says just what it says: sealed again it is the same.
+		// An accepted file has one meaning: sealing its entry again gives the same bytes.
 		again, err := s.Seal()
 		if err != nil || s.Cause <= Corrupt && !bytes.Equal(again, data) && s.Key.None == (s.Cause != 0) {
-			t.Errorf("%v: %x sealed again is %x", err, data, again)
+			t.Errorf("%v: %x, sealed again: %x", err, data, again)
 		}
 	})
 }
 
 func TestQuota(t *testing.T) {
 	dir := t.TempDir()
-	one, _ := sample("0", 200).Seal()
-	size := int64(len(one))
+	size := sealedSize(t, sample("0", 200))
 	d := openStore(t, dir, 10*size+size/2)
 	start := time.Now().Add(-50 * time.Hour)
 	for i := range 10 {
 		s := sample(fmt.Sprint(i), 200)
 		put(t, d, s)
-		// Each used an hour after the one before.
+		// Each is used an hour after the one before.
 		used := start.Add(time.Duration(i) * time.Hour)
 		os.Chtimes(pathOf(d, s.Key), used, used)
 	}
@@ -255,34 +198,35 @@ func TestQuota(t *testing.T) {
 			t.Errorf("%s: kept is %v, want %v", path, err == nil, want)
 		}
 	}
-	// Many more than fit, and foreign files that must stay.
+	// Many more files than fit, and a foreign file that must stay.
 	foreign := filepath.Join(dir, "00")
 	os.MkdirAll(foreign, 0o755)
 	os.WriteFile(filepath.Join(foreign, "mine.jpg"), make([]byte, 5*size), 0o644)
-	for i := range 200 {
+	many := series(50, 200)
+	for i := range many {
 		put(t, d, sample(fmt.Sprint("many", i), 200))
-		if n := sum(t, dir); n > d.maxBytes {
+		if n := onDisk(t, dir).Bytes; n > d.maxBytes {
 			t.Fatalf("%d bytes, limit %d", n, d.maxBytes)
 		}
 	}
-	if u := d.Usage(); u.Bytes != sum(t, dir) || u.Files != int64(len(filesIn(t, dir))) {
-		t.Errorf("usage %+v, really %d bytes", u, sum(t, dir))
+	if u := d.Usage(); u != onDisk(t, dir) {
+		t.Errorf("usage %+v, on disk %+v", u, onDisk(t, dir))
 	}
 	if _, err := os.Stat(filepath.Join(foreign, "mine.jpg")); err != nil {
 		t.Error(err)
 	}
-	if d.Evictions.Load() != 201 {
-		t.Errorf("%d evictions", d.Evictions.Load())
+	if n := d.Evictions.Load(); n != uint64(many+1) {
+		t.Errorf("%d evictions, want %d", n, many+1)
 	}
-	// Larger than everything: not stored, and nothing is removed for it.
+	// A file larger than the limit is not stored, and nothing is removed for it.
 	put(t, d, sample("huge", 5000))
-	if d.Evictions.Load() != 201 {
-		t.Error("room was made for what can never fit")
+	if n := d.Evictions.Load(); n != uint64(many+1) {
+		t.Error("room was made for a file that can never fit")
 	}
 }
 
-// A smaller limit shrinks the folder in the background, and orphans go when they are old.
-func TestLearn(t *testing.T) {
+// The background count after Open removes files beyond the limit, and old temporary files.
+func TestBackgroundCount(t *testing.T) {
 	dir := t.TempDir()
 	d := openStore(t, dir, -1)
 	for i := range 100 {
@@ -299,21 +243,22 @@ func TestLearn(t *testing.T) {
 	future := time.Now().Add(1000 * time.Hour)
 	os.Chtimes(pathOf(d, k), future, future)
 
-	one, _ := sample("0", 200).Seal()
-	d = openStore(t, dir, int64(len(one))*10)
+	d = openStore(t, dir, 10*sealedSize(t, sample("0", 200)))
 	d.wg.Wait()
-	os.Remove(young) // it is nobody's business yet, but sum counts it
-	if n := sum(t, dir); n > d.maxBytes {
+	if n := onDisk(t, dir).Bytes; n > d.maxBytes {
 		t.Errorf("%d bytes, limit %d", n, d.maxBytes)
 	}
 	if n := d.Usage().Files; n < 8 {
-		t.Errorf("only %d left", n)
+		t.Errorf("only %d files left", n)
+	}
+	if _, err := os.Stat(young); err != nil {
+		t.Error("a file that may be in use was removed:", err)
 	}
 	if _, err := os.Stat(old); !errors.Is(err, fs.ErrNotExist) {
-		t.Error("an orphan was left")
+		t.Error("an old temporary file was left")
 	}
 	if info, err := os.Stat(pathOf(d, k)); err == nil && info.ModTime().After(time.Now().Add(time.Minute)) {
-		t.Error("a file from the future will live for ever")
+		t.Error("a file from the future would never be evicted")
 	}
 	tag, err := os.ReadFile(filepath.Join(dir, "CACHEDIR.TAG"))
 	if err != nil || !strings.HasPrefix(string(tag), "Signature: 8a477f597d28d172789f06886806bc55\n") {
@@ -321,7 +266,7 @@ func TestLearn(t *testing.T) {
 	}
 }
 
-// A file that is used stays; the time of use is written at most once an hour.
+// A hit updates the file's time of use, at most once an hour.
 func TestTouch(t *testing.T) {
 	d := openStore(t, t.TempDir(), -1)
 	s := sample("a", 10)
@@ -343,8 +288,8 @@ func TestTouch(t *testing.T) {
 	}
 }
 
-// BenchmarkDiskWrite compares storing a thumbnail with os.WriteFile of the same bytes, in turns, so that both meet the same
-// weather: files that are new, and files that are written again.
+// BenchmarkDiskWrite compares Put with os.WriteFile of the same bytes, for new and for existing files. The two alternate, so that
+// noise of the machine affects both.
 func BenchmarkDiskWrite(b *testing.B) {
 	e := sample("", 0)
 	e.Data = bytes.Repeat([]byte("0123456789abcdef"), 1250) // 20 kB

@@ -89,7 +89,7 @@ func (s *Store) Walk(ctx context.Context, polite bool, visit func(File) error) e
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(4*time.Since(start) + time.Millisecond):
+		case <-s.clock.after(4*time.Since(start) + time.Millisecond):
 		}
 	}
 	return ctx.Err()
