@@ -6,11 +6,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// resolveCached is RESOLVE_CACHED of linux/openat2.h: a path that is not in the kernel's memory is an error.
+// resolveCached is RESOLVE_CACHED of linux/openat2.h: opening fails if the kernel would have to read the path from a disk.
 const resolveCached = 0x20
 
-// Cached is Read for a file whose name, state and content the kernel holds in memory. It never waits for a disk or a
-// network: where it would have to, it reports false, as it does where the kernel or the file system cannot tell.
+// Cached is Read for a file that is in the page cache, with its name and metadata. It never waits for a disk or a network. It reports
+// false if it would have to, if the kernel or the file system cannot tell, and if Read would return an error.
 func Cached(path string, max int64) (data []byte, modTime time.Time, ok bool) {
 	fd, err := unix.Openat2(unix.AT_FDCWD, path, &unix.OpenHow{
 		Flags:   unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOFOLLOW,
@@ -34,11 +34,11 @@ func Cached(path string, max int64) (data []byte, modTime time.Time, ok bool) {
 	return data, time.Unix(st.Mtime.Sec, int64(st.Mtime.Nsec)), true
 }
 
-// open opens a path in which no link is followed.
+// open opens a file without following symbolic links.
 func open(path string, flags int) (int, error) {
 	fd, err := unix.Openat2(unix.AT_FDCWD, path, &unix.OpenHow{Flags: uint64(flags), Resolve: unix.RESOLVE_NO_SYMLINKS})
-	if err == unix.ENOSYS || err == unix.EPERM { // an older kernel, or a sandbox that does not know the call
-		return openBelow(path, flags)
+	if err == unix.ENOSYS || err == unix.EPERM { // Linux before 5.6, or a sandbox that does not know the call
+		return openSteps(path, flags)
 	}
 	return fd, err
 }

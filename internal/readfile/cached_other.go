@@ -4,7 +4,7 @@ package readfile
 
 import "time"
 
-// Cached is Read for a file that can be read without waiting. There is no telling here, so it always reports false.
+// Cached reports false, because this system cannot tell whether a file can be read without waiting for a disk.
 func Cached(path string, max int64) (data []byte, modTime time.Time, ok bool) {
 	return nil, modTime, false
 }

@@ -2,4 +2,4 @@
 
 package readfile
 
-func open(path string, flags int) (int, error) { return openBelow(path, flags) }
+func open(path string, flags int) (int, error) { return openSteps(path, flags) }

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// open is os.Open, but others may replace or remove the file meanwhile: what is stored is replaced while it is read.
+// open is os.Open, except that the file may be replaced or removed while it is open, as stored thumbnails are.
 func open(path string) (*os.File, error) {
 	name, err := windows.UTF16PtrFromString(path)
 	if err != nil {

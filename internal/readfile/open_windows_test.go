@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// What is being read may be removed, which os.Open forbids here.
-func TestRemoveOpened(t *testing.T) {
+// A file can be removed while it is open, which os.Open does not allow on Windows.
+func TestRemoveOpenFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, []byte("thumb"), 0o644); err != nil {
 		t.Fatal(err)

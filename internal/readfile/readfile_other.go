@@ -1,6 +1,6 @@
 //go:build !unix
 
-// Package readfile reads small regular files as cheaply and as carefully as the system can.
+// Package readfile reads small regular files with few system calls, and without following symbolic links.
 package readfile
 
 import (
@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// Read returns the content and modification time of the regular file at path, which must not be larger than max.
-// What is lost here: a link is followed if it takes the file's place between two calls.
+// Read returns the content and modification time of the regular file at path. It returns fs.ErrInvalid for a file of more than max
+// bytes and for anything but a regular file. Unlike on Unix, a symbolic link is followed if it replaces the file between two
+// system calls, and if it is a folder of the path.
 func Read(path string, max int64) (data []byte, modTime time.Time, err error) {
 	if info, err := os.Lstat(path); err != nil {
 		return nil, modTime, err
@@ -33,7 +34,7 @@ func Read(path string, max int64) (data []byte, modTime time.Time, err error) {
 	data = make([]byte, info.Size())
 	n, err := io.ReadFull(f, data)
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		err = nil // it was cut off meanwhile
+		err = nil // the file was truncated meanwhile
 	}
 	return data[:n], info.ModTime(), err
 }

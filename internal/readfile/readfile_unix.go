@@ -1,6 +1,6 @@
 //go:build unix
 
-// Package readfile reads small regular files as cheaply and as carefully as the system can.
+// Package readfile reads small regular files with few system calls, and without following symbolic links.
 package readfile
 
 import (
@@ -11,11 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Read returns the content and modification time of the regular file at path, which must not be larger than max. Neither the
-// file nor its folder may be a symbolic link; on Linux 5.6 and later there may be none anywhere. Anything but a regular file is
-// fs.ErrInvalid at once: a FIFO does not block.
+// Read returns the content and modification time of the regular file at path. It returns fs.ErrInvalid for a file of more than max
+// bytes and for anything but a regular file; it does not block on a FIFO. Neither the file nor its folder may be a symbolic link.
+// On Linux 5.6 and later no part of the path may be one.
 //
-// There it is four system calls. The os package makes three more, since it offers each file to the network poller.
+// There it makes four system calls. The os package makes three more, because it registers each file with the network poller.
 func Read(path string, max int64) (data []byte, modTime time.Time, err error) {
 	fd, err := retry(func() (int, error) { return open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOFOLLOW) })
 	if err != nil {
@@ -36,7 +36,7 @@ func Read(path string, max int64) (data []byte, modTime time.Time, err error) {
 			return nil, modTime, err
 		}
 		if m == 0 {
-			data = data[:n] // it was cut off meanwhile
+			data = data[:n] // the file was truncated meanwhile
 			break
 		}
 		n += m
@@ -44,8 +44,8 @@ func Read(path string, max int64) (data []byte, modTime time.Time, err error) {
 	return data, time.Unix(st.Mtim.Unix()), nil
 }
 
-// openBelow opens a file in a folder that is no link.
-func openBelow(path string, flags int) (int, error) {
+// openSteps opens the file's folder and then the file in it. The folder must not be a symbolic link; flags decide about the file.
+func openSteps(path string, flags int) (int, error) {
 	dir, name := filepath.Split(path)
 	folder, err := unix.Open(filepath.Clean(dir), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	if err != nil {

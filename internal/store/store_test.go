@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -285,6 +286,74 @@ func TestTouch(t *testing.T) {
 		if err != nil || info.ModTime().Equal(then) == test.want {
 			t.Errorf("age %v: touched is not %v", test.age, test.want)
 		}
+	}
+}
+
+// Known returns the usage of a moment ago, and starts a refresh in the background once that is outdated.
+func TestKnown(t *testing.T) {
+	dir := t.TempDir()
+	openStore(t, dir, -1).Close()
+	synctest.Test(t, func(t *testing.T) {
+		// Existing counts nothing in the background, which would refresh the numbers too.
+		d, err := Existing(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.Usage()
+		other, err := Existing(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer other.Close()
+		put(t, other, numbered(1, 1, 500))
+		if u := d.Known(); u != (Usage{}) {
+			t.Errorf("%+v at once", u)
+		}
+		synctest.Wait()
+		time.Sleep(checkInterval + 1)
+		if u := d.Known(); u != (Usage{}) {
+			t.Errorf("%+v before the refresh", u)
+		}
+		synctest.Wait()
+		want := Usage{1, sealedSize(t, numbered(1, 1, 500))}
+		if u := d.Known(); u != want {
+			t.Errorf("%+v after the refresh, want %+v", u, want)
+		}
+		d.Close()
+		time.Sleep(checkInterval + 1)
+		if u := d.Known(); u != want {
+			t.Errorf("%+v after Close, want %+v", u, want)
+		}
+	})
+}
+
+// Existing opens a folder of thumbnails, and no other one.
+func TestExisting(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := Existing(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no folder: %v", err)
+	}
+	if _, err := Existing(dir); !errors.Is(err, ErrForeign) {
+		t.Errorf("another folder: %v", err)
+	}
+	if names, err := os.ReadDir(dir); err != nil || len(names) > 0 {
+		t.Errorf("it has changed the folder: %v %v", names, err)
+	}
+	e := numbered(1, 1, 500)
+	put(t, openStore(t, dir, -1), e)
+	d, err := Existing(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if got, ok := fetch(t, d, e.Key); !ok || !isNumbered(got, 1) {
+		t.Error("a miss")
+	}
+	if err := d.RemoveFile(FileOf(&e.Key)); err != nil || exists(d, e.Key) {
+		t.Errorf("not removed: %v", err)
+	}
+	if err := d.RemoveFile(FileOf(&e.Key)); err != nil {
+		t.Errorf("removed again: %v", err)
 	}
 }
 
