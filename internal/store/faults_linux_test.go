@@ -54,22 +54,30 @@ func setLimit(what int, n uint64) error {
 
 const otherUser = 65534 // an unprivileged user
 
+// A writeFault makes writes to a folder fail.
+type writeFault struct {
+	mount   string                 // options of the file system on which the folder is, or ""
+	inject  func(dir string) error // makes writes fail
+	heal    func(dir string) error // ends that
+	matches func(err error) bool   // reports whether a write failed by this fault
+	limit   int64                  // of the store
+}
+
 // However writing fails, hits are served, writes are tried again after a pause, and the log says so once. When the fault is over
 // thumbnails are stored again.
 func TestWritingFails(t *testing.T) {
-	type fault = writeFault
-	readOnly := fault{
+	readOnly := writeFault{
 		mount:   "size=4m",
-		inject:  func(dir string) error { return remount(dir, "ro") }, // if no file is open for writing
+		inject:  func(dir string) error { return remount(dir, "ro") }, // fails if a file is open for writing
 		heal:    func(dir string) error { return remount(dir, "rw") },
 		matches: func(err error) bool { return errors.Is(err, unix.EROFS) },
 		limit:   -1,
 	}
 	fullAndReadOnly := readOnly
 	fullAndReadOnly.limit = 10 * 1200
-	faults := map[string]fault{
+	faults := map[string]writeFault{
 		"no inodes": {
-			mount:   "size=4m,nr_inodes=100", // the files that fill it use them up
+			mount:   "size=4m,nr_inodes=100", // fillFolder uses them up
 			inject:  func(string) error { return nil },
 			heal:    func(string) error { return nil },
 			matches: func(err error) bool { return errors.Is(err, unix.ENOSPC) },
@@ -82,7 +90,7 @@ func TestWritingFails(t *testing.T) {
 			matches: func(err error) bool { return errors.Is(err, unix.ENOSPC) },
 			limit:   -1,
 		},
-		"file too big": { // with a limit of this process
+		"file too big": { // for a limit of this process
 			inject:  func(string) error { return setLimit(unix.RLIMIT_FSIZE, 500) },
 			heal:    func(string) error { return setLimit(unix.RLIMIT_FSIZE, 1<<40) },
 			matches: func(err error) bool { return errors.Is(err, unix.EFBIG) },
@@ -128,16 +136,7 @@ func TestWritingFails(t *testing.T) {
 	}
 }
 
-// A writeFault makes writes to a folder fail.
-type writeFault struct {
-	mount   string                 // options of the file system on which the folder is, or ""
-	inject  func(dir string) error // makes writes fail
-	heal    func(dir string) error // ends that
-	matches func(err error) bool   // reports whether a write failed by this fault
-	limit   int64                  // of the store
-}
-
-// failToWrite runs in a child process, and injects the fault into that.
+// failToWrite runs in a child process and injects the fault there.
 func failToWrite(t *testing.T, dir string, fault writeFault) {
 	var log lines
 	d, clock := openLogged(t, dir, fault.limit, &log, new(testClock))

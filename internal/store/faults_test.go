@@ -60,7 +60,7 @@ func TestCrash(t *testing.T) {
 				if _, err := io.ReadFull(out, make([]byte, 5)); err != nil {
 					t.Error(err)
 				}
-				time.Sleep(time.Duration(rand.IntN(int(15 * time.Millisecond)))) // it is to die at a random moment
+				time.Sleep(time.Duration(rand.IntN(int(15 * time.Millisecond)))) // so that it dies at a random moment
 				cmd.Process.Kill()
 				cmd.Wait()
 			}
@@ -430,6 +430,7 @@ func TestAccountReplaced(t *testing.T) {
 		{"a FIFO", mkfifo, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel() // the goroutines mostly wait
 			dir := t.TempDir()
 			path := filepath.Join(dir, usageName)
 			one := sealedSize(t, numbered(100, 1, size))
@@ -569,7 +570,7 @@ func TestFolderSwapped(t *testing.T) {
 		os.Rename(dir+".link", dir)
 		runtime.Gosched()
 		if i%2 == 0 {
-			time.Sleep(50 * time.Microsecond) // lets a writer that has checked the folder before meet the link
+			time.Sleep(50 * time.Microsecond) // so that a writer that checked the folder before meets the link
 		}
 		if info, err := os.Lstat(dir); err == nil && info.Mode()&fs.ModeSymlink != 0 {
 			os.Rename(dir, dir+".link")

@@ -13,7 +13,7 @@ const (
 	damageLogRate = time.Minute      // at most one log line about damaged files in so long: there may be thousands
 )
 
-// A clock is what decides when to try again and when to go on. It is the real one, except in tests.
+// A clock decides when the store tries again what failed, checks its account again, and goes on after a pause. Tests replace it.
 type clock struct {
 	now   func() time.Time
 	after func(time.Duration) <-chan time.Time
@@ -23,12 +23,12 @@ var realClock = clock{time.Now, time.After}
 
 // A health keeps track of the disk below a store, and decides when to leave it alone.
 //
-//	event                        effect
-//	a read got no answer         hung: no reads and writes for hungPause, then they are tried again
-//	a read was answered          no longer hung
-//	a write failed               unwritable: no writes for writePause, then they are tried again
-//	a write succeeded            no longer unwritable
-//	there was no room to be made no writes for a while, although the disk is well
+//	event                   effect
+//	a read got no answer    hung: no reads and writes for hungPause, then they are tried again
+//	a read was answered     no longer hung
+//	a write failed          unwritable: no writes for writePause, then they are tried again
+//	a write succeeded       no longer unwritable
+//	no room could be made   no writes for a while
 //
 // It logs when the disk becomes hung or unwritable and when that ends, and nothing in between.
 type health struct {

@@ -41,7 +41,7 @@ func (s *Store) MakeRoom(need int64) {
 	start := time.Now()
 	switch err := s.trim(s.ctx, s.maxBytes-need, true, nil); {
 	case err == errBeingWritten:
-		s.health.pauseWrites(time.Since(start)) // the next walk would be in vain too
+		s.health.pauseWrites(time.Since(start)) // the next walk would find no victims either
 	case err != nil && s.ctx.Err() == nil:
 		s.noteWrite(err) // if nothing can be removed, nothing can be stored
 	}
