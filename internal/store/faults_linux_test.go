@@ -272,21 +272,7 @@ func TestStoppedProcess(t *testing.T) {
 			d := openStore(t, dir, -1)
 			d.wg.Wait()
 			cmd := stopped(t, dir, name)
-			within(t, patience+slack, "storing, reading and removing by many", func() {
-				var wg sync.WaitGroup
-				for i := 1; i <= files; i++ {
-					wg.Go(func() {
-						d.Put(numbered(i, 1, 1000))
-						if e, ok := fetch(t, d, numbered(i, 0, 0).Key); !ok || !isNumbered(e, i) {
-							t.Errorf("%d is a miss", i)
-						}
-						if i%4 == 0 {
-							d.RemoveSource("p", fmt.Sprint("n", i))
-						}
-					})
-				}
-				wg.Wait()
-			})
+			within(t, patience+slack, "storing, reading and removing by many", func() { useConcurrently(t, d, files) })
 			within(t, 2*accountPatience+slack, "a lock without patience", func() {
 				if _, ok := d.Lock(t.Context(), &key, hash, 0); ok == (name == "making") {
 					t.Errorf("got the lock: %v", ok)
@@ -315,6 +301,23 @@ func TestStoppedProcess(t *testing.T) {
 			}
 		})
 	}
+}
+
+// useConcurrently stores and reads n entries, and removes a quarter of them, all at the same time.
+func useConcurrently(t *testing.T, d *Store, n int) {
+	var wg sync.WaitGroup
+	for i := 1; i <= n; i++ {
+		wg.Go(func() {
+			d.Put(numbered(i, 1, 1000))
+			if e, ok := fetch(t, d, numbered(i, 0, 0).Key); !ok || !isNumbered(e, i) {
+				t.Errorf("%d is a miss", i)
+			}
+			if i%4 == 0 {
+				d.RemoveSource("p", fmt.Sprint("n", i))
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // stopped starts a child process, waits until it is ready, and stops it.

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"sync"
@@ -24,22 +25,7 @@ import (
 func TestCrash(t *testing.T) {
 	const limit, processes = 2 << 20, 4
 	if args := childArgs(); args != nil {
-		d := openStore(t, args[0], limit)
-		pictures := [][]byte{picture(40), picture(80), picture(120)}
-		fmt.Println("ready")
-		for {
-			s := sample(fmt.Sprint(rand.IntN(700)), 0)
-			s.Data = pictures[rand.IntN(3)]
-			switch rand.IntN(20) {
-			case 0:
-				d.RemoveSource(s.Key.Provider, s.Key.Path)
-			case 1:
-				s.Key, s.Cause, s.Data = Key{Provider: s.Key.Provider, Path: s.Key.Path, None: true}, NoPicture, nil
-				d.store(s)
-			default:
-				d.store(s)
-			}
-		}
+		changeForever(openStore(t, args[0], limit))
 	}
 	rounds := series(10, 125)
 	dir := t.TempDir()
@@ -75,7 +61,32 @@ func TestCrash(t *testing.T) {
 	if u := account(dir); u.Bytes < there.Bytes || u.Files < there.Files {
 		t.Errorf("account %+v, on disk %+v", u, there)
 	}
+	checkCrashed(t, dir)
+}
 
+// changeForever stores, replaces and removes entries until the process is killed.
+func changeForever(d *Store) {
+	pictures := [][]byte{picture(40), picture(80), picture(120)}
+	fmt.Println("ready")
+	for {
+		s := sample(fmt.Sprint(rand.IntN(700)), 0)
+		s.Data = pictures[rand.IntN(3)]
+		switch rand.IntN(20) {
+		case 0:
+			d.RemoveSource(s.Key.Provider, s.Key.Path)
+		case 1:
+			s.Key, s.Cause, s.Data = Key{Provider: s.Key.Provider, Path: s.Key.Path, None: true}, NoPicture, nil
+			d.store(s)
+		default:
+			d.store(s)
+		}
+	}
+}
+
+// checkCrashed checks that all files in a folder that killed processes have left are whole, that temporary ones are removed when
+// they are old, and that a walk corrects the account.
+func checkCrashed(t *testing.T, dir string) {
+	t.Helper()
 	d, err := Existing(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -101,7 +112,7 @@ func TestCrash(t *testing.T) {
 	if err := d.Walk(t.Context(), false, check); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d whole files, %d temporary ones, account %+v, on disk %+v", whole, orphans, account(dir), there)
+	t.Logf("%d whole files, %d temporary ones", whole, orphans)
 	if whole == 0 {
 		t.Error("nothing was written")
 	}
@@ -119,16 +130,9 @@ func TestQuotaOfProcesses(t *testing.T) {
 	const processes, size = 3, 2000
 	limit, puts := int64(series(128<<10, 1<<20)), series(80, 800)
 	if args := childArgs(); args != nil {
-		d := openStore(t, args[0], limit)
 		first := 0
 		fmt.Sscan(args[1], &first)
-		for i := first; i < first+puts; i++ {
-			s := numbered(i, 1, size)
-			if i%10 == 0 {
-				s.Key, s.Cause, s.Data = Key{Provider: "p", Path: s.Key.Path, None: true}, Corrupt, nil
-			}
-			d.store(s)
-		}
+		storeMany(openStore(t, args[0], limit), first, puts, size)
 		return
 	}
 	for name, meddle := range map[string]func(r *rand.Rand, dir string){
@@ -157,23 +161,11 @@ func TestQuotaOfProcesses(t *testing.T) {
 			t.Parallel() // the processes mostly wait for each other
 			dir := t.TempDir()
 			most := watch(t, dir)
-			var wg sync.WaitGroup
+			var children []*exec.Cmd
 			for i := range processes {
-				cmd := reexec(t, dir, fmt.Sprint(i*puts))
-				if err := cmd.Start(); err != nil {
-					t.Fatal(err)
-				}
-				wg.Go(func() {
-					if err := cmd.Wait(); err != nil {
-						t.Error(err)
-					}
-				})
+				children = append(children, reexec(t, dir, fmt.Sprint(i*puts)))
 			}
-			ended := make(chan struct{})
-			go func() {
-				wg.Wait()
-				close(ended)
-			}()
+			ended := start(t, children)
 			r := rand.New(rand.NewPCG(1, 2))
 			for running := true; running; {
 				meddle(r, dir)
@@ -190,24 +182,40 @@ func TestQuotaOfProcesses(t *testing.T) {
 			if u := onDisk(t, dir); u.Bytes < limit*8/10 && name != "files deleted" {
 				t.Errorf("only %d bytes are kept of %d", u.Bytes, limit)
 			}
-			// After a restart the account is right, and a lower limit is kept.
-			d := openStore(t, dir, limit/2)
-			d.wg.Wait()
-			u := onDisk(t, dir)
-			if d.Usage() != u || account(dir) != u {
-				t.Errorf("usage %+v, account %+v, on disk %+v", d.Usage(), account(dir), u)
-			}
-			if u.Bytes > limit/2 || u.Bytes < limit/2*8/10 {
-				t.Errorf("%d bytes, limit %d", u.Bytes, limit/2)
-			}
-			err := d.Walk(t.Context(), false, func(f File) error {
-				_, err := d.Read(f)
-				return err
-			})
-			if err != nil {
-				t.Error(err)
-			}
+			checkRestart(t, dir, limit/2)
 		})
+	}
+}
+
+// storeMany stores entries of the numbers from first on. A tenth of them are records that there is no picture.
+func storeMany(d *Store, first, n, size int) {
+	for i := first; i < first+n; i++ {
+		s := numbered(i, 1, size)
+		if i%10 == 0 {
+			s.Key, s.Cause, s.Data = Key{Provider: "p", Path: s.Key.Path, None: true}, Corrupt, nil
+		}
+		d.store(s)
+	}
+}
+
+// checkRestart opens a store with a lower limit, and checks that its account is right, the limit is kept and all files are whole.
+func checkRestart(t *testing.T, dir string, limit int64) {
+	t.Helper()
+	d := openStore(t, dir, limit)
+	d.wg.Wait()
+	u := onDisk(t, dir)
+	if d.Usage() != u || account(dir) != u {
+		t.Errorf("usage %+v, account %+v, on disk %+v", d.Usage(), account(dir), u)
+	}
+	if u.Bytes > limit || u.Bytes < limit*8/10 {
+		t.Errorf("%d bytes, limit %d", u.Bytes, limit)
+	}
+	err := d.Walk(t.Context(), false, func(f File) error {
+		_, err := d.Read(f)
+		return err
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 
@@ -396,20 +404,21 @@ func TestAccountHeld(t *testing.T) {
 
 // Whatever replaces the account, nothing hangs, nothing is written elsewhere, and the numbers become right again.
 func TestAccountReplaced(t *testing.T) {
-	const size = 1000
 	elsewhere := filepath.Join(t.TempDir(), "elsewhere")
 	if err := os.WriteFile(elsewhere, []byte("mine"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	wrong := []byte(usageMagic) // the right length and impossible numbers
-	for i := range 512 {
-		wrong = binary.LittleEndian.AppendUint64(wrong, uint64(i)<<56|1<<45)
+	text := func(b []byte) func(string) error {
+		return func(path string) error { return os.WriteFile(path, b, 0o644) }
 	}
-	high := []byte(usageMagic) // possible but wrong numbers
-	for range 512 {
-		high = binary.LittleEndian.AppendUint64(high, 1<<39)
+	// An account in which number i is number(i).
+	numbers := func(number func(i int) uint64) func(string) error {
+		b := []byte(usageMagic)
+		for i := range 512 {
+			b = binary.LittleEndian.AppendUint64(b, number(i))
+		}
+		return text(b)
 	}
-	low := append([]byte(usageMagic), make([]byte, usageSize-len(usageMagic))...)
 	for _, test := range []struct {
 		name  string
 		place func(path string) error
@@ -419,11 +428,11 @@ func TestAccountReplaced(t *testing.T) {
 		{"a folder", func(path string) error { return os.Mkdir(path, 0o755) }, true},
 		{"a link", func(path string) error { return os.Symlink(elsewhere, path) }, true},
 		{"a dangling link", func(path string) error { return os.Symlink(elsewhere+"2", path) }, true},
-		{"empty", func(path string) error { return os.WriteFile(path, nil, 0o644) }, false},
-		{"garbage", func(path string) error { return os.WriteFile(path, bytes.Repeat([]byte("garbage"), 1000), 0o644) }, false},
-		{"impossible numbers", func(path string) error { return os.WriteFile(path, wrong, 0o644) }, false},
-		{"high numbers", func(path string) error { return os.WriteFile(path, high, 0o644) }, false},
-		{"low numbers", func(path string) error { return os.WriteFile(path, low, 0o644) }, false},
+		{"empty", text(nil), false},
+		{"garbage", text(bytes.Repeat([]byte("garbage"), 1000)), false},
+		{"impossible numbers", numbers(func(i int) uint64 { return uint64(i)<<56 | 1<<45 }), false},
+		{"high numbers", numbers(func(int) uint64 { return 1 << 39 }), false},
+		{"low numbers", numbers(func(int) uint64 { return 0 }), false},
 		{"huge", func(path string) error {
 			return errors.Join(os.WriteFile(path, []byte(usageMagic), 0o644), os.Truncate(path, 1<<40))
 		}, false},
@@ -431,54 +440,61 @@ func TestAccountReplaced(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel() // the goroutines mostly wait
-			dir := t.TempDir()
-			path := filepath.Join(dir, usageName)
-			one := sealedSize(t, numbered(100, 1, size))
-			limit := 20 * one
-			d, clock := openLogged(t, dir, limit, nil, new(testClock))
-			for i := 100; i < 110; i++ {
-				put(t, d, numbered(i, 1, size))
-			}
-			d.wg.Wait()
-			if err := os.Remove(path); err != nil {
-				t.Fatal(err)
-			}
-			if err := test.place(path); err != nil {
-				t.Skip("cannot be made here:", err)
-			}
-			within(t, 30*time.Second, "writing and reading", func() {
-				for i := 110; i < 150; i++ {
-					put(t, d, numbered(i, 1, size))
-					if e, ok := fetch(t, d, numbered(i, 0, 0).Key); !ok || !isNumbered(e, i) {
-						t.Errorf("%d is a miss", i)
-					}
-				}
-			})
+			// Numbers that are too low are believed until the folder is opened again.
+			replaceAccount(t, test.place, test.stays, test.name != "low numbers")
 			if text, _ := os.ReadFile(elsewhere); string(text) != "mine" {
 				t.Error("a link was followed")
 			}
 			if _, err := os.Lstat(elsewhere + "2"); err == nil {
 				t.Error("a file was made through a link")
 			}
-			// Numbers that are too low are believed until the folder is opened again.
-			if u := onDisk(t, dir); (u.Bytes > limit+one || u.Files < 15) && test.name != "low numbers" {
-				t.Errorf("on disk %+v, limit %d", u, limit)
-			}
-			if test.stays {
-				if err := os.Remove(path); err != nil {
-					t.Fatal(err)
-				}
-			}
-			d2 := openStore(t, dir, limit)
-			put(t, d, numbered(1, 1, size))
-			put(t, d2, numbered(2, 1, size))
-			clock.advance(checkInterval)
-			eventually(t, "right numbers", func() bool {
-				u := onDisk(t, dir)
-				return d.Usage() == u && d2.Usage() == u && account(dir) == u && u.Bytes <= limit
-			})
 		})
 	}
+}
+
+// replaceAccount replaces the account of an open store by what place makes. It checks that the store works, that it keeps the limit
+// if keepsLimit, and that the account is right after the folder is opened again.
+func replaceAccount(t *testing.T, place func(path string) error, stays, keepsLimit bool) {
+	const size = 1000
+	dir := t.TempDir()
+	path := filepath.Join(dir, usageName)
+	one := sealedSize(t, numbered(100, 1, size))
+	limit := 20 * one
+	d, clock := openLogged(t, dir, limit, nil, new(testClock))
+	for i := 100; i < 110; i++ {
+		put(t, d, numbered(i, 1, size))
+	}
+	d.wg.Wait()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := place(path); err != nil {
+		t.Skip("cannot be made here:", err)
+	}
+	within(t, 30*time.Second, "writing and reading", func() {
+		for i := 110; i < 150; i++ {
+			d.store(numbered(i, 1, size))
+			if e, ok := fetch(t, d, numbered(i, 0, 0).Key); !ok || !isNumbered(e, i) {
+				t.Errorf("%d is a miss", i)
+			}
+		}
+	})
+	if u := onDisk(t, dir); keepsLimit && (u.Bytes > limit+one || u.Files < 15) {
+		t.Errorf("on disk %+v, limit %d", u, limit)
+	}
+	if stays {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d2 := openStore(t, dir, limit)
+	put(t, d, numbered(1, 1, size))
+	put(t, d2, numbered(2, 1, size))
+	clock.advance(checkInterval)
+	eventually(t, "right numbers", func() bool {
+		u := onDisk(t, dir)
+		return d.Usage() == u && d2.Usage() == u && account(dir) == u && u.Bytes <= limit
+	})
 }
 
 // A link that replaces a file or one of the 256 folders is not followed, at whatever moment it appears.

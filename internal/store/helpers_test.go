@@ -264,6 +264,28 @@ func run(t *testing.T, cmd *exec.Cmd) {
 	}
 }
 
+// start starts child processes. The channel is closed when all have ended; those that fail make the test fail.
+func start(t *testing.T, children []*exec.Cmd) (ended chan struct{}) {
+	t.Helper()
+	var wg sync.WaitGroup
+	for _, cmd := range children {
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		wg.Go(func() {
+			if err := cmd.Wait(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	ended = make(chan struct{})
+	go func() {
+		wg.Wait()
+		close(ended)
+	}()
+	return ended
+}
+
 // lines is a log without debug messages.
 type lines struct {
 	mu   sync.Mutex
