@@ -292,6 +292,21 @@ func (s Stamp) lastModified() time.Time {
 	return latest
 }
 
+// Settings replace fields of a [Config] for one Provider, see [With]. A zero field leaves Config's value.
+type Settings struct {
+	FolderArt   []string // as Config.FolderArt
+	FolderFirst bool     // as Config.FolderFirst
+}
+
+// With returns p with settings of its own, for [Config.Providers]. It must be the outermost wrapper: a Provider that wraps it
+// loses the settings.
+func With(p Provider, s Settings) Provider { return &providerWith{p, s} }
+
+type providerWith struct {
+	Provider
+	settings Settings
+}
+
 // provider is a Provider as the cache uses it.
 type provider struct {
 	Provider

@@ -194,3 +194,45 @@ func TestLastModified(t *testing.T) {
 		c.Close()
 	}
 }
+
+// Each provider may have a list of its own.
+func TestWith(t *testing.T) {
+	root := writeFiles(t, map[string][]byte{"s.flac": flacWith(plain(20, 20, green)), "cover.png": plain(20, 20, red), "scan.png": plain(20, 20, blue)})
+	c := mustNew(t, Config{Extractor: CoverArt(), Providers: map[string]Provider{
+		"default": Files(root),
+		"first":   With(Files(root), Settings{FolderFirst: true}),
+		"scans":   With(Files(root), Settings{FolderFirst: true, FolderArt: []string{"scan.*"}}),
+		"off":     With(Files(root), Settings{FolderFirst: true, FolderArt: []string{}}),
+	}})
+	for name, want := range map[string]color.NRGBA{"default": green, "first": red, "scans": blue, "off": green} {
+		isColour(t, mustGet(t, c, name, "s.flac", 10), want)
+	}
+	for _, p := range []Provider{With(Files(root), Settings{FolderArt: []string{"["}}), With(nil, Settings{}), nil} {
+		if _, err := New(Config{Providers: map[string]Provider{"p": p}}); err == nil || !strings.Contains(err.Error(), "Config.Providers") {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+// A process that serves one request from disk and ends hands on to the next one that the source has changed.
+func TestShortLivedProcess(t *testing.T) {
+	root := writeFiles(t, map[string][]byte{"a.png": plain(20, 20, red)})
+	cfg := Config{Providers: map[string]Provider{"p": Files(root)}, Dir: t.TempDir(), Extractor: Images()}
+	get := func() *Thumbnail {
+		c := mustNew(t, cfg)
+		defer c.Close()
+		return mustGet(t, c, "p", "a.png", 10)
+	}
+	isColour(t, get(), red)
+	for _, want := range []color.NRGBA{blue, green, red} {
+		if err := os.WriteFile(filepath.Join(root, "a.png"), plain(20, 20, want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		later := time.Now().Add(time.Hour) // the same size, and perhaps the same time
+		if err := os.Chtimes(filepath.Join(root, "a.png"), later, later); err != nil {
+			t.Fatal(err)
+		}
+		get()
+		isColour(t, get(), want)
+	}
+}

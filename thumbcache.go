@@ -387,6 +387,15 @@ func (c *Cache) addProviders(cfg *Config, workers int) error {
 		return badConfig("Providers", "it is empty")
 	}
 	for name, p := range cfg.Providers {
+		list, folderFirst := list, cfg.FolderFirst
+		if with, ok := p.(*providerWith); ok {
+			p, folderFirst = with.Provider, folderFirst || with.settings.FolderFirst
+			if with.settings.FolderArt != nil {
+				if list, err = folderart.Parse(with.settings.FolderArt); err != nil {
+					return badConfig("Providers", "%q: FolderArt: %w", name, err)
+				}
+			}
+		}
 		if name == "" || strings.ContainsAny(name, "/\x00") {
 			return badConfig("Providers", "%q is not a name: it must not be empty or contain a slash", name)
 		}
@@ -397,7 +406,7 @@ func (c *Cache) addProviders(cfg *Config, workers int) error {
 			Provider:    p,
 			extractor:   cfg.Extractor,
 			art:         newFolderArt(p, list),
-			folderFirst: cfg.FolderFirst,
+			folderFirst: folderFirst,
 			calls:       semaphore.NewWeighted(int64(workers) + hungCalls),
 			background:  semaphore.NewWeighted(hungCalls),
 		}

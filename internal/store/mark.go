@@ -35,6 +35,12 @@ const markPrefix = "This folder is a cache of thumbnails made by thumbcache."
 // markTemp matches a tag or README that is being written, or that a killed process left behind.
 var markTemp = regexp.MustCompile(`^(CACHEDIR\.TAG|README)\.[0-9a-f]{16}\.tmp$`)
 
+// systemNames matches what file systems, network storage and desktops put into a folder by themselves. A fresh volume with only such
+// names counts as empty.
+var systemNames = regexp.MustCompile(`^(lost\+found|\.nfs.*|@eaDir|#recycle|@Recycle|\.snapshot|\.zfs|\.DS_Store|\._.*|\.fseventsd|\.Spotlight-V100|` +
+	`\.TemporaryItems|\.Trashes|\.Trash-.*|\.VolumeIcon\.icns|\.nomedia|\.directory|System Volume Information|\$RECYCLE\.BIN|(?i:desktop\.ini|thumbs\.db)|` +
+	`\.gitkeep|\.gitignore|\.keep|\.stfolder|\.stignore|\.stversions|\.plexignore)$`)
+
 // ErrForeign means that a folder holds other things than thumbnails.
 var ErrForeign = errors.New("not empty and not a folder of thumbnails")
 
@@ -56,12 +62,12 @@ func markFolder(dir string) error {
 		return err
 	}
 	defer f.close()
-	names, err := f.names(260) // more than 259 cannot all be ours
+	names, err := f.names(300) // more than that cannot all be allowed
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		if !mayBeOurs(dir, name) {
+		if !mayBeOurs(dir, name) && !systemNames.MatchString(name) {
 			return fmt.Errorf("%s holds %q: %w", dir, name, ErrForeign)
 		}
 	}

@@ -28,6 +28,18 @@ func TestMarkFolder(t *testing.T) {
 		{"folder of thumbnails", "0f", "", false},
 		{"folder of another name", "0F0", "", true},
 		{"foreign file", "diary", "", true},
+		{"fresh ext4 volume", "lost+found", "", false},
+		{"NFS file that is still open", ".nfs000000000a1b2c3d00000001", "", false},
+		{"Synology index", "@eaDir", "", false},
+		{"Windows volume", "System Volume Information", "", false},
+		{"Windows desktop", "Desktop.ini", "", false},
+		{"macOS desktop", ".DS_Store", "", false},
+		{"Android gallery", ".nomedia", "", false},
+		{"git placeholder", ".gitkeep", "", false},
+		{"Syncthing folder", ".stfolder", "", false},
+		{"name that only begins so", "lost+found.txt", "", true},
+		{"hidden file of another kind", ".nfs", "", false},
+		{"hidden configuration", ".config", "", true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := t.TempDir()
