@@ -377,7 +377,7 @@ func New(cfg Config) (*Cache, error) {
 func (c *Cache) addProviders(cfg *Config, workers int) error {
 	art := cfg.FolderArt
 	if art == nil {
-		art = []string{"{name}.*", "{name}-poster.*", "{name}-thumb.*", "cover.*", "folder.*", "front.*", "albumart*.*", "{parent}", "{single}"}
+		art = folderart.Default
 	}
 	list, err := folderart.Parse(art)
 	if err != nil {

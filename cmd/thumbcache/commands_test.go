@@ -414,6 +414,7 @@ func TestGetErrors(t *testing.T) {
 	bad, text := in("broken.flac"), in("notes.txt")
 	copySample(t, broken, bad)
 	copySample(t, photo, in("a.jpg"))
+	copySample(t, photo, in("b.jpg")) // a single picture would represent the folder
 	if err := os.WriteFile(text, []byte("no picture at all"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -579,6 +580,7 @@ func explainedFolder(t *testing.T) (folder, dir string) {
 	t.Helper()
 	folder, dir = t.TempDir(), t.TempDir()
 	writePicture(t, filepath.Join(folder, "a.png"))
+	copySample(t, photo, filepath.Join(folder, "b.jpg")) // a single picture would represent the folder
 	copySample(t, broken, filepath.Join(folder, "broken.flac"))
 	c := openCache(t, folder, dir)
 	defer c.Close()

@@ -370,7 +370,6 @@ func makeTrial(ctx context.Context, media thumbcache.Provider, req thumbcache.Re
 		Dir:       dir,
 		Quality:   o.quality,
 		MaxSize:   o.maxSize,
-		FolderArt: folderArt,
 		Observer: &thumbcache.Observer{Stage: func(_, _, stage string, took time.Duration, err error) {
 			if stage == "queue" || stage == "store" { // they depend on the load and the disk of the server, not of this cache
 				return

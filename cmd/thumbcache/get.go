@@ -127,7 +127,6 @@ func makeOne(ctx context.Context, file string, req thumbcache.Request) (*thumbca
 	cache, err := thumbcache.New(thumbcache.Config{
 		Providers: map[string]thumbcache.Provider{providerName: thumbcache.Files(filepath.Dir(real))},
 		MaxSize:   -1,
-		FolderArt: folderArt,
 	})
 	if err != nil {
 		return nil, err

@@ -28,6 +28,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/thumbcache/thumbcache"
+	"github.com/thumbcache/thumbcache/internal/folderart"
 	tcprom "github.com/thumbcache/thumbcache/prometheus"
 )
 
@@ -36,10 +37,6 @@ const providerName = "library"
 
 //go:embed page
 var pageFiles embed.FS
-
-// folderArt is the default of [thumbcache.Config.FolderArt]. The page needs it too: the URL of a song without a cover must
-// change when the cover image in its folder changes.
-var folderArt = []string{"cover.*", "folder.*", "front.*", "albumart*.*"}
 
 // A site serves the page of one folder, and everything that the page requests.
 type site struct {
@@ -126,7 +123,6 @@ func (s *site) serveCover(w http.ResponseWriter, r *http.Request) {
 func newConfig(folder string) thumbcache.Config {
 	return thumbcache.Config{
 		Providers:   map[string]thumbcache.Provider{providerName: thumbcache.Files(folder)},
-		FolderArt:   folderArt,
 		Placeholder: makePlaceholder,
 	}
 }
@@ -216,7 +212,6 @@ func newUncached(folder string) (c *thumbcache.Cache, method string, err error) 
 		Extractor:     extractor,
 		MemoryEntries: -1,
 		FailureTTL:    -1,
-		FolderArt:     folderArt,
 		Workers:       uncachedWorkers,
 		Queue:         64,
 		Timeout:       15 * time.Second,
@@ -326,7 +321,7 @@ func listFolder(root, folder, after, filter string) (listing, error) {
 	}
 	var l listing
 	var last string
-	art := artVersion(r, folder, entries)
+	art := readArt(r, folder, entries)
 	for _, e := range entries {
 		key := sortKey(e)
 		if key <= after || !matchesFilter(e, filter) {
@@ -355,7 +350,8 @@ func findCover(ctx context.Context, cache *thumbcache.Cache, root, folder string
 		if err != nil {
 			return nil, err
 		}
-		if slices.ContainsFunc(entries, isArt) {
+		art := readArt(r, folder, entries)
+		if art.shared != "" {
 			req.Path, req.Version = folder, ""
 			if t, err := cache.Do(ctx, req); err == nil || ctx.Err() != nil {
 				return t, err // for example cover.jpg
@@ -369,10 +365,9 @@ func findCover(ctx context.Context, cache *thumbcache.Cache, root, folder string
 			folder = path.Join(folder, entries[0].Name())
 			continue
 		}
-		art := artVersion(r, folder, entries)
 		for _, e := range entries[files:min(files+maxCoverTries, len(entries))] {
 			req.Path = path.Join(folder, e.Name())
-			req.Version = fileVersion(r, req.Path, art) // as in the listing, so that both share one thumbnail
+			req.Version = fileVersion(r, req.Path, art.versionFor(e.Name())) // as in the listing, so that both share one thumbnail
 			if t, err := cache.Do(ctx, req); err == nil || ctx.Err() != nil {
 				return t, err
 			}
@@ -401,7 +396,7 @@ func listAll(r *os.Root, filter string) (l listing, ok bool) {
 		if files > maxFlatEntries || len(folders) > maxFlatEntries {
 			return listing{}, false
 		}
-		art := artVersion(r, folder, entries)
+		art := readArt(r, folder, entries)
 		for _, e := range entries {
 			if e.IsDir() || !matchesFilter(e, filter) {
 				continue
@@ -466,8 +461,8 @@ func matchesFilter(e fs.DirEntry, filter string) bool {
 	return filter == "" || strings.Contains(strings.ToLower(e.Name()), strings.ToLower(filter))
 }
 
-// newEntry returns the listing entry of a file or folder. The version of a file depends on art; see artVersion.
-func newEntry(r *os.Root, folder string, e fs.DirEntry, art string) entry {
+// newEntry returns the listing entry of a file or folder. The version of a file depends on art.
+func newEntry(r *os.Root, folder string, e fs.DirEntry, art *folderArt) entry {
 	full := path.Join(folder, e.Name())
 	item := entry{Name: strings.ToValidUTF8(e.Name(), "\ufffd"), path: full}
 	if e.IsDir() {
@@ -475,7 +470,7 @@ func newEntry(r *os.Root, folder string, e fs.DirEntry, art string) entry {
 		item.Thumb = "cover/" + (&url.URL{Path: full}).EscapedPath() + "?size=0"
 		return item
 	}
-	item.version = fileVersion(r, full, art)
+	item.version = fileVersion(r, full, art.versionFor(e.Name()))
 	item.Thumb = strings.TrimPrefix(thumbcache.Request{Provider: providerName, Path: full, Version: item.version}.URL(), "/")
 	return item
 }
@@ -489,26 +484,75 @@ func fileVersion(r *os.Root, full, tag string) string {
 	return thumbcache.Stamp{Size: info.Size(), ModTime: info.ModTime(), Tag: tag}.Version()
 }
 
-// artVersion returns what the cover images in a folder contribute to the version of each file in it.
-func artVersion(r *os.Root, folder string, entries []fs.DirEntry) (art string) {
-	found := 0
-	for _, e := range entries {
-		if found == maxFolderArt || !isArt(e) {
-			continue
-		}
-		found++
-		art += fileVersion(r, path.Join(folder, e.Name()), e.Name())
-	}
-	return art
+// A folderArt is what the pictures in a folder contribute to the versions of the files in it: the URL of a song without a cover must
+// change when the picture that represents it changes.
+type folderArt struct {
+	root   *os.Root
+	folder string
+	shared string              // the version of the pictures that represent the folder; "" if there are none
+	byStem map[string][]string // pictures by the name of the media that they may belong to
 }
 
-// isArt reports whether a file is named like a cover image of its folder.
-func isArt(e fs.DirEntry) bool {
-	name := strings.ToLower(e.Name())
-	return !e.IsDir() && slices.ContainsFunc(folderArt, func(pattern string) bool {
-		ok, _ := path.Match(pattern, name)
-		return ok
-	})
+// artList ranks pictures as the cache does by default.
+var artList, _ = folderart.Parse(folderart.Default) // a test checks the error
+
+// readArt returns the folderArt of a folder with the given entries.
+func readArt(r *os.Root, folder string, entries []fs.DirEntry) *folderArt {
+	a := &folderArt{root: r, folder: folder, byStem: make(map[string][]string)}
+	var pictures []string
+	for _, e := range entries {
+		if !e.IsDir() && folderart.IsPicture(e.Name()) {
+			pictures = append(pictures, e.Name())
+			stem := stemOf(e.Name())
+			a.byStem[stem] = append(a.byStem[stem], e.Name())
+		}
+	}
+	a.shared = sharedVersion(r, folder, pictures, maxCoverDepth)
+	return a
+}
+
+// sharedVersion returns the version of those pictures that represent a folder, and of the folder above a disc of an album.
+func sharedVersion(r *os.Root, folder string, pictures []string, depth int) (version string) {
+	found := 0
+	for _, g := range artList.Folder(pictures) {
+		if g.Parent && folderart.IsDisc(path.Base(folder)) && depth > 0 {
+			if entries, err := readFolder(r, path.Dir(folder)); err == nil {
+				var above []string
+				for _, e := range entries {
+					if !e.IsDir() && folderart.IsPicture(e.Name()) {
+						above = append(above, e.Name())
+					}
+				}
+				version += sharedVersion(r, path.Dir(folder), above, depth-1)
+			}
+		}
+		for _, name := range g.Names {
+			if found++; found <= maxFolderArt {
+				version += fileVersion(r, path.Join(folder, name), name)
+			}
+		}
+	}
+	return version
+}
+
+// versionFor returns what pictures contribute to the version of a file: those of its folder, and those of its own name.
+func (a *folderArt) versionFor(file string) string {
+	version := a.shared
+	for i, name := range a.byStem[stemOf(file)] {
+		if name != file && i < maxFolderArt {
+			version += fileVersion(a.root, path.Join(a.folder, name), name)
+		}
+	}
+	return version
+}
+
+// stemOf returns the name that a file shares with its pictures: "film" for film.mkv, film.jpg and film-poster.png.
+func stemOf(file string) string {
+	stem := strings.ToLower(strings.TrimSuffix(file, path.Ext(file)))
+	if folderart.IsPicture(file) {
+		stem = strings.TrimSuffix(strings.TrimSuffix(stem, "-poster"), "-thumb")
+	}
+	return stem
 }
 
 // addHashes adds the ThumbHash of each entry that has a cached thumbnail. The page paints it until the image has loaded. After

@@ -156,7 +156,6 @@ func warm(ctx context.Context, c *console, args []string, o warmOptions) error {
 		// Warm leaves one worker and one process to other requests. There are none here, so add one of each.
 		Workers:   o.jobs + 1,
 		Extractor: thumbcache.FirstOf(thumbcache.Images(), thumbcache.CoverArt(), &thumbcache.FFmpeg{Processes: o.jobs + 1}),
-		FolderArt: folderArt,
 		Observer:  &thumbcache.Observer{Warmed: w.addFile},
 	})
 	if err != nil {

@@ -17,6 +17,9 @@ const (
 	single = "{single}" // the only picture in the folder
 )
 
+// Default is the list that is used unless another one is configured. It must not be modified.
+var Default = []string{"{name}.*", "{name}-poster.*", "{name}-thumb.*", "cover.*", "folder.*", "front.*", "albumart*.*", "{parent}", "{single}"}
+
 // A List is an ordered list of names of pictures, the best first. The zero List matches nothing.
 type List struct {
 	entries []string // in lower case
@@ -60,12 +63,21 @@ func (l List) Folder(names []string) []Group {
 func (l List) groups(media string, names []string, wanted func(entry string) bool) (groups []Group) {
 	stem := strings.ToLower(strings.TrimSuffix(media, path.Ext(media)))
 	seen := make(map[string]bool)
+	pictures := 0
+	for _, file := range names {
+		if IsPicture(file) {
+			pictures++
+		}
+	}
 	for _, entry := range l.entries {
 		if !wanted(entry) {
 			continue
 		}
-		if entry == parent {
+		switch {
+		case entry == parent:
 			groups = append(groups, Group{Parent: true})
+			continue
+		case entry == single && pictures != 1:
 			continue
 		}
 		var g Group
@@ -73,9 +85,6 @@ func (l List) groups(media string, names []string, wanted func(entry string) boo
 			if !seen[file] && file != media && matches(entry, stem, strings.ToLower(file)) {
 				g.Names = append(g.Names, file)
 			}
-		}
-		if entry == single && len(g.Names) != 1 {
-			continue
 		}
 		for _, file := range g.Names {
 			seen[file] = true
@@ -91,9 +100,9 @@ func (l List) groups(media string, names []string, wanted func(entry string) boo
 // matches reports whether entry matches a file. All are in lower case.
 func matches(entry, stem, file string) bool {
 	if entry == single {
-		return isPicture(file)
+		return IsPicture(file)
 	}
-	if strings.HasSuffix(entry, ".*") && !isPicture(file) {
+	if strings.HasSuffix(entry, ".*") && !IsPicture(file) {
 		return false
 	}
 	// The media's name may contain characters that are special in a pattern.
@@ -108,10 +117,10 @@ func matches(entry, stem, file string) bool {
 	return matched
 }
 
-// isPicture reports whether a file, in lower case, has the extension of a picture. Hidden files are not pictures: macOS puts files
+// IsPicture reports whether a file has the extension of a picture. Hidden files are not pictures: macOS puts files
 // named ._cover.jpg on disks of other systems.
-func isPicture(file string) bool {
-	switch path.Ext(file) {
+func IsPicture(file string) bool {
+	switch strings.ToLower(path.Ext(file)) {
 	case ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif",
 		".jxl", ".jp2", ".j2k", ".ico":
 		return !strings.HasPrefix(file, ".")

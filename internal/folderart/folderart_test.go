@@ -25,7 +25,7 @@ func TestGroups(t *testing.T) {
 	for _, tt := range []struct{ media, names, beside, folder string }{
 		{"s.mp3", "s.mp3 cover.jpg", "", "cover.jpg .."},
 		{"s.mp3", "s.mp3 s.jpg s.lrc t.jpg", "s.jpg", ".."},
-		{"s.mp3", "s.mp3 s.JPG COVER.PNG", "s.JPG", "COVER.PNG .. s.JPG"},
+		{"s.mp3", "s.mp3 s.JPG COVER.PNG", "s.JPG", "COVER.PNG .."},
 		{"film.mkv", "film.mkv film.nfo film-thumb.jpg film-poster.png film.srt", "film-poster.png film-thumb.jpg", ".."},
 		{"Film.mkv", "Film.mkv film.JPG", "film.JPG", ".. film.JPG"},
 		{"a*b[.mp3", "a*b[.mp3 a*b[.jpg axb[.jpg", "a*b[.jpg", ".."},
@@ -36,6 +36,8 @@ func TestGroups(t *testing.T) {
 		{"s.mp3", "scan1.jpeg scan2.jpeg", "", ".."},
 		{"s.mp3", "._cover.jpg .hidden.jpg scan.jpg", "", ".. scan.jpg"},
 		{"s.mp3", "", "", ".."},
+		{"s.mp3", "cover.jpg scan.jpg", "", "cover.jpg .."},
+		{"photo.jpg", "photo.jpg other.jpg", "", ".."},
 	} {
 		names := strings.Fields(tt.names)
 		if got := show(l.Beside(tt.media, names)); got != tt.beside {
