@@ -6,27 +6,26 @@ import (
 	"slices"
 )
 
-// A testPicture is a picture as coefficients, for an encoder that can write
-// what image/jpeg cannot: any sampling factors, scans, restarts and tables. It
-// follows T.81 closely and knows nothing of the decoder.
+// A testPicture is a picture in coefficients. Its encoder can write what image/jpeg cannot: any sampling factors, scans,
+// restart intervals and tables. It follows T.81 and shares no code with the decoder.
 type testPicture struct {
 	w, h        int
 	progressive bool
 	comps       []testComp
-	scans       []testScan // none means one of everything
-	restart     int        // MCUs
-	markers     []byte     // segments to put before the frame header
+	scans       []testScan // nil means one scan of all components
+	restart     int        // MCUs between restart markers
+	markers     []byte     // segments before the frame header
 }
 
 type testComp struct {
 	id     byte
 	h, v   int
-	quant  [64]uint16 // in zig-zag order, as all here
-	coef   [][64]int  // quantised, of whole MCUs
-	bw, bh int        // blocks in coef
-	compW  int        // samples
+	quant  [64]uint16 // in zig-zag order
+	coef   [][64]int  // quantized, in zig-zag order, of whole MCUs
+	bw, bh int        // number of blocks in coef
+	compW  int        // size in samples
 	compH  int
-	blocks [2]int // that a scan of just this component has
+	blocks [2]int // number of blocks in a scan of this component alone
 }
 
 type testScan struct {
@@ -34,7 +33,7 @@ type testScan struct {
 	ss, se, ah, al int
 }
 
-// simpleProgression is what libjpeg does unless told otherwise.
+// simpleProgression is the default of libjpeg.
 var simpleProgression = []testScan{
 	{[]int{0, 1, 2}, 0, 0, 0, 1},
 	{[]int{0}, 1, 5, 0, 2},
@@ -48,8 +47,8 @@ var simpleProgression = []testScan{
 	{[]int{0}, 1, 63, 1, 0},
 }
 
-// progression makes scans for n components, one of several ways.
-func progression(rnd *rand.Rand, n int) (scans []testScan) {
+// randomProgression returns the scans of a random progression for n components.
+func randomProgression(rnd *rand.Rand, n int) (scans []testScan) {
 	dc := testScan{al: rnd.IntN(3)}
 	for i := range n {
 		dc.comps = append(dc.comps, i)
@@ -76,8 +75,7 @@ func progression(rnd *rand.Rand, n int) (scans []testScan) {
 		dc.ah, dc.al = dc.al, dc.al-1
 		scans = append(scans, dc)
 	}
-	// Where neighbouring bands have the same bits to come they are refined
-	// together, as libjpeg does it.
+	// Neighboring bands with the same remaining bits may be refined together, as libjpeg does.
 	for i := 0; i+1 < len(bands); {
 		a, b := bands[i], bands[i+1]
 		if a.comp == b.comp && a.al == b.al && rnd.IntN(4) > 0 {
@@ -95,7 +93,7 @@ func progression(rnd *rand.Rand, n int) (scans []testScan) {
 	return scans
 }
 
-// layOut sets what follows from the sizes, and makes room for coefficients.
+// layOut sets the sizes in blocks and samples and makes room for coefficients.
 func (p *testPicture) layOut() {
 	maxH, maxV := 1, 1
 	for _, c := range p.comps {
@@ -115,8 +113,8 @@ func (p *testPicture) layOut() {
 	}
 }
 
-// fillRandom sets coefficients, fewer and smaller ones at higher frequencies.
-// Their sum is bounded, so that no decoder has to wrap.
+// fillRandom sets random coefficients, fewer and smaller ones at higher frequencies. Their sum is bounded, so that no
+// decoder overflows.
 func (p *testPicture) fillRandom(rnd *rand.Rand) {
 	p.layOut()
 	for i := range p.comps {
@@ -144,9 +142,9 @@ func (p *testPicture) fillRandom(rnd *rand.Rand) {
 	}
 }
 
-// A token is something to write: a symbol of a table, and bits that follow it.
+// A token is a symbol of a table and the bits after it.
 type token struct {
-	table   int // class<<4 | number, or -1 for just bits, or -2 for a restart marker
+	table   int // class<<4 | number; -1 for bits without a symbol; -2 for a restart marker
 	symbol  byte
 	bits, n uint
 }
@@ -158,10 +156,11 @@ type tokenWriter struct {
 
 	pred   [4]int
 	eobRun int
-	fixes  []uint // bits of old coefficients in the run
+	fixes  []uint // bits of already nonzero coefficients in the run
 	table  int
 }
 
+// size returns the number of bits of the magnitude of v.
 func size(v int) (n uint) {
 	for v = max(v, -v); v > 0; v >>= 1 {
 		n++
@@ -169,6 +168,7 @@ func size(v int) (n uint) {
 	return n
 }
 
+// value returns the bits that code v after its size (T.81 F.1.2.1).
 func value(v int) (bits, n uint) {
 	n = size(v)
 	if v < 0 {
@@ -187,7 +187,7 @@ func (t *tokenWriter) putBits(fixes []uint) {
 	}
 }
 
-// block writes block b of component i.
+// block adds the tokens of block b of component i.
 func (t *tokenWriter) block(i, table int, b *[64]int) {
 	if t.s.ss == 0 {
 		if t.s.ah > 0 {
@@ -230,7 +230,7 @@ func (t *tokenWriter) block(i, table int, b *[64]int) {
 	}
 }
 
-// refine follows T.81 figure G.7.
+// refine adds the tokens of a refinement of block b (T.81 figure G.7).
 func (t *tokenWriter) refine(b *[64]int) {
 	var abs [64]int
 	eob := 0
@@ -277,6 +277,7 @@ func (t *tokenWriter) refine(b *[64]int) {
 	}
 }
 
+// endRun adds the tokens of the blocks counted in eobRun.
 func (t *tokenWriter) endRun() {
 	if t.eobRun == 0 {
 		return
@@ -287,7 +288,7 @@ func (t *tokenWriter) endRun() {
 	t.eobRun, t.fixes = 0, nil
 }
 
-// scan returns all that is in a scan.
+// scan returns the tokens of the scan.
 func (t *tokenWriter) scan() []token {
 	mcu := func(n int) {
 		if t.p.restart > 0 && n > 0 && n%t.p.restart == 0 {
@@ -326,12 +327,12 @@ func (t *tokenWriter) scan() []token {
 	return t.tokens
 }
 
-// codes returns a Huffman table for the symbols, by their frequencies (T.81
-// K.2): how many codes there are of each length, and the symbols in order.
+// codes returns a Huffman table for symbols of the given frequencies (T.81 K.2): the number of codes of each length, and
+// the symbols in order.
 func codes(freq *[256]int) (counts [16]byte, symbols []byte) {
 	type node struct {
 		freq    int
-		symbols []int // 256 is the code that nothing may have
+		symbols []int // 256 stands for the code of all ones, which must not be used
 	}
 	nodes := []node{{0, []int{256}}}
 	var lengths [257]int
@@ -386,13 +387,14 @@ func codes(freq *[256]int) (counts [16]byte, symbols []byte) {
 	return counts, symbols
 }
 
+// appendSegment appends a marker with its parameters.
 func appendSegment(dst []byte, marker byte, data []byte) []byte {
 	dst = append(dst, 0xff, marker)
 	dst = binary.BigEndian.AppendUint16(dst, uint16(len(data)+2))
 	return append(dst, data...)
 }
 
-// encode writes the picture.
+// encode returns the picture as a file.
 func (p *testPicture) encode() []byte {
 	out := append([]byte{0xff, markerSOI}, p.markers...)
 	for i, c := range p.comps {
@@ -433,6 +435,7 @@ func (p *testPicture) encode() []byte {
 	return append(out, 0xff, markerEOI)
 }
 
+// appendScan appends the tables, the SOS segment and the data of a scan.
 func (p *testPicture) appendScan(out []byte, s *testScan) []byte {
 	tokens := (&tokenWriter{p: p, s: s}).scan()
 	var freq [32][256]int
@@ -493,11 +496,12 @@ func (p *testPicture) appendScan(out []byte, s *testScan) []byte {
 	return out
 }
 
-// jfif is an APP0 segment, adobe an APP14 segment.
+// jfif returns a JFIF APP0 segment.
 func jfif() []byte {
 	return appendSegment(nil, markerAPP0, []byte("JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"))
 }
 
+// adobe returns an Adobe APP14 segment.
 func adobe(transform byte) []byte {
 	return appendSegment(nil, markerAPP14, append([]byte("Adobe\x00\x64\x00\x00\x00\x00"), transform))
 }

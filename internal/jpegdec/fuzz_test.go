@@ -10,6 +10,7 @@ import (
 	"testing"
 )
 
+// addSeeds adds the files of testdata and some random pictures.
 func addSeeds(f *testing.F) {
 	files, _ := filepath.Glob("testdata/*.jpg")
 	for _, name := range files {
@@ -25,7 +26,7 @@ func addSeeds(f *testing.F) {
 	}
 }
 
-// FuzzDecode wants no panic, and no more memory than was told.
+// FuzzDecode checks that Decode does not panic, allocates at most Cost bytes and returns consistent planes.
 func FuzzDecode(f *testing.F) {
 	addSeeds(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -42,7 +43,7 @@ func FuzzDecode(f *testing.F) {
 			var m Image
 			n := allocated(func() { err = Decode(context.Background(), data, o, &m) })
 			if n > cost+4<<10 { // the fuzzer allocates too
-				t.Errorf("1/%d: allocated %d, more than %d", scale, n, cost)
+				t.Errorf("1/%d: allocated %d bytes, more than the cost of %d", scale, n, cost)
 			}
 			if err != nil {
 				continue
@@ -56,9 +57,8 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// tame reports whether m, which data was decoded to at full size, has no
-// coefficients that let a decoder overflow.
-func tame(data []byte, m *Image) bool {
+// inRange reports whether the coefficients of m, decoded from data at full size, are too small to overflow in a decoder.
+func inRange(data []byte, m *Image) bool {
 	ok := true
 	check := func(steps *[64]uint16, coef func(k int) int) {
 		sum := 0
@@ -70,22 +70,22 @@ func tame(data []byte, m *Image) bool {
 	}
 	if !m.Progressive {
 		readBlocks(data, func(d *decoder, i, _, _ int, coef *[64]int32) {
-			check(&d.quant[d.comp[i].table], func(k int) int { return int(coef[k]) })
+			check(&d.quant[d.comp[i].quantTable], func(k int) int { return int(coef[k]) })
 		})
 		return ok
 	}
 	for i := range m.N {
 		c := &m.work.comp[i]
 		for j := range c.nonzero {
-			check(&m.work.quant[c.table], func(k int) int { return int(c.coef[64*j+k]) })
+			check(&m.work.quant[c.quantTable], func(k int) int { return int(c.coef[64*j+k]) })
 		}
 	}
 	return ok
 }
 
-// comparable reports whether image/jpeg decodes files like data by the same
-// rules. There are some that it does not know.
-func comparable(data []byte, h Header) bool {
+// sameRules reports whether image/jpeg decodes data by the same rules as this package. It has other rules for some
+// unusual files.
+func sameRules(data []byte, h Header) bool {
 	scans := 0
 	for pos := 2; ; {
 		s, ok := nextSegment(data, pos)
@@ -95,12 +95,11 @@ func comparable(data []byte, h Header) bool {
 		pos = s.end
 		switch {
 		case s.marker == markerDQT && scans > 0:
-			return false // it takes the last tables for all scans of progressive files
+			return false // it uses the last tables for all scans of progressive files
 		case s.marker == markerSOS:
 			scans++
 			if h.N > 1 && s.data[0] == 1 {
-				// It reckons with other sizes of components, and counts other
-				// MCUs between restarts.
+				// It computes other sizes of subsampled components, and counts other MCUs between restarts.
 				for _, f := range h.Sampling[:h.N] {
 					if f != (Sampling{1, 1}) {
 						return false
@@ -112,8 +111,7 @@ func comparable(data []byte, h Header) bool {
 	return true
 }
 
-// FuzzDifferential wants what image/jpeg decodes too to be the same, but for
-// one level.
+// FuzzDifferential checks that samples differ from those of image/jpeg by at most one.
 func FuzzDifferential(f *testing.F) {
 	addSeeds(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -132,7 +130,7 @@ func FuzzDifferential(f *testing.F) {
 		if b := img.Bounds(); b.Dx() != m.Width || b.Dy() != m.Height {
 			t.Fatalf("%dx%d, want %v", m.Width, m.Height, b)
 		}
-		if diff, ok := oracle(&m, img); ok && diff > 1 && comparable(data, h) && tame(data, &m) {
+		if diff, ok := compareStd(&m, img); ok && diff > 1 && sameRules(data, h) && inRange(data, &m) {
 			t.Errorf("differs by %d", diff)
 		}
 	})

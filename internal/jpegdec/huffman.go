@@ -5,29 +5,28 @@ import (
 	"encoding/binary"
 )
 
-// maxBlockBytes is more than one block can take from the stream: 64 symbols of
-// at most 16 bits of code and 16 of value each, and one load of eight bytes
-// ahead of them.
+// maxBlockBytes is an upper bound of the bytes that reading one block takes from the stream: 64 symbols, each with at
+// most 16 bits of code and 16 of value, and one load of eight bytes ahead of them.
 const maxBlockBytes = 64*(16+16)/8 + 8
 
-// chunk is how much entropy-coded data is unstuffed at a time: small enough to
-// be still in the L1 cache when it is read.
+// chunk is the number of bytes of entropy-coded data that are unstuffed at a time. They are still in the L1 cache when
+// they are read.
 const chunk = 8 << 10
 
-// A buffer holds a part of the stream, and enough zeros behind it.
+// A buffer holds a part of the stream, and enough zeros after it for one block.
 type buffer [chunk + 2*maxBlockBytes]byte
 
-// A cursor is a place in the stream. Its methods return where they got to: as a
-// value that is never pointed at, it lives in registers while a block is read.
+// A cursor is a position in the stream. Its methods return the new position instead of changing it. A value whose
+// address is never taken stays in registers while a block is read.
 type cursor struct {
-	// acc holds the next n bits of the stream at its top. The bits below them
-	// are not zero: they are the stream's as well, and are loaded again.
+	// acc holds the next n bits of the stream at its top. The bits below them are bits of the stream too, which are
+	// loaded again.
 	acc uint64
 	n   uint
-	pos int // of the next byte of the buffer to load
+	pos int // of the next byte to load from the buffer
 }
 
-// need makes at least 32 bits available, which is one symbol with its value.
+// need makes at least 32 bits available, enough for one symbol with its value.
 func (c cursor) need(buf *buffer) cursor {
 	if c.n < 32 {
 		c.acc |= binary.BigEndian.Uint64(buf[c.pos:]) >> c.n
@@ -37,7 +36,7 @@ func (c cursor) need(buf *buffer) cursor {
 	return c
 }
 
-// drop goes on by so many bits.
+// drop advances by the number of bits.
 func (c cursor) drop(bits uint) cursor {
 	c.acc <<= bits & 63
 	c.n -= bits
@@ -46,36 +45,33 @@ func (c cursor) drop(bits uint) cursor {
 
 // A bitReader reads one entropy-coded segment: the data between two markers.
 //
-// It copies the data to a buffer first, and drops the stuffed zero bytes (T.81
-// F.1.2.3) on the way. That costs a few per cent of the time of a decoder,
-// because it is a search for 0xFF and a copy, both of which run at memory
-// speed, and it saves more: making more bits available is one load that never
-// has to look for 0xFF, and the end of the data has to be checked only once a
-// block, because the buffer is never emptier than a block can be long.
+// It first copies the data to a buffer and drops the stuffed zero bytes (T.81 F.1.2.3). That takes a few per cent of
+// the decoding time, because searching for 0xFF and copying both run at memory speed. It saves more than that: making
+// bits available is one load that does not look for 0xFF. The end of the data is checked only once a block, because
+// the buffer always has room for a whole block.
 type bitReader struct {
 	cursor
 	buf buffer
 
-	safe    int  // while pos <= safe, another block can be read unchecked
-	fill    int  // buf[:fill] is the stream, and what follows is zero
+	safe    int  // while pos <= safe, another block can be read without checks
+	fill    int  // buf[:fill] is data of the stream; zeros follow
 	ended   bool // data[next:] starts with a marker, or is empty
-	damaged bool // something that no encoder writes was skipped
+	damaged bool // bytes that no encoder writes were skipped
 
 	data []byte // the file
-	next int    // data[:next] is in buf, or behind us
+	next int    // position in data of the next byte to copy to buf
 }
 
 // start begins the segment at data[pos:].
 func (r *bitReader) start(pos int) {
 	r.next = pos
 	r.cursor, r.fill, r.ended = cursor{}, 0, false
-	r.more()
+	r.refill()
 }
 
-// more makes the next block readable without checks, and reports whether
-// everything read so far was there. It has to be called when pos > safe, which
-// is once every chunk, and for the last block or two of a segment.
-func (r *bitReader) more() bool {
+// refill makes the next block readable without checks. It reports whether all bits read so far were in the data. It
+// has to be called when pos > safe, which is once a chunk, and for the last block or two of a segment.
+func (r *bitReader) refill() bool {
 	if !r.ended {
 		r.fill = copy(r.buf[:], r.buf[r.pos:r.fill])
 		r.pos = 0
@@ -89,7 +85,7 @@ func (r *bitReader) more() bool {
 	return 8*r.pos-int(r.n) <= 8*r.fill
 }
 
-// unstuff fills buf up from data, as far as the next marker.
+// unstuff copies data to buf until buf has a chunk or a marker follows.
 func (r *bitReader) unstuff() {
 	for r.fill < chunk {
 		src := r.data[r.next:]
@@ -101,7 +97,7 @@ func (r *bitReader) unstuff() {
 		r.fill += copy(r.buf[r.fill:], src[:run])
 		r.next += run
 		if r.next+1 >= len(r.data) {
-			r.ended = true // cut short, with half a marker at most
+			r.ended = true // the end of the file, with half a marker at most
 			return
 		}
 		if run == len(src) {
@@ -114,8 +110,7 @@ func (r *bitReader) unstuff() {
 			r.ended = true
 			return
 		default:
-			// Not zero is no marker that can stand here. It is more likely a
-			// damaged zero than anything else.
+			// Codes from 1 to 0xBF are not markers that can follow here. They are most likely a damaged zero.
 			r.damaged = r.damaged || b != 0
 			r.buf[r.fill] = 0xff
 			r.fill++
@@ -124,32 +119,31 @@ func (r *bitReader) unstuff() {
 	}
 }
 
-// fastBits is the length of the bit strings that are looked up at once.
+// fastBits is the number of bits that index table.fast.
 const fastBits = 10
 
-// skipBits is the same for coefficients that are skipped.
+// skipBits is the number of bits that index table.skip.
 const skipBits = 11
 
-// An entry says what the next bits of the stream mean:
+// An entry is the meaning of the next bits of the stream:
 //
-//	bits 0..5    how many bits there are: the code's and the value's
+//	bits 0..5    number of bits of the code and the value
 //	bit  6       partial: the value is not in the entry
-//	bits 8..15   how far to advance in the block, or eob or bad
-//	bits 16..31  the value, signed. The number of its bits if it is partial.
-//	             The exponent of the run, if this is an end of band.
+//	bits 8..15   number of coefficients to advance by, or eob or bad
+//	bits 16..31  the value, signed; if the entry is partial, the number of its bits;
+//	             for an end of band, the exponent of the run
 type entry uint32
 
 const (
 	partial entry = 1 << 6
 
-	// An end of block advances so far that the loops over the coefficients,
-	// which end behind the last coefficient anyway, need not look for it. So
-	// does a code that there is none of.
+	// An end of block and an invalid code advance beyond any coefficient. So the loops over the coefficients end
+	// without a check of their own.
 	eob = 128
 	bad = 192
 )
 
-// lookup returns the entry for the bits at the top of acc, of which it needs 32.
+// lookup returns the entry for the 32 bits at the top of acc.
 func (t *table) lookup(acc uint64) entry {
 	e := t.fast[acc>>(64-fastBits)]
 	if e&partial != 0 {
@@ -162,34 +156,32 @@ func (e entry) bits() uint   { return uint(e & 63) }
 func (e entry) advance() int { return int(e >> 8 & 0xff) }
 func (e entry) value() int32 { return int32(e) >> 16 }
 
-// A tableKind says what the symbols of a table mean.
+// A tableKind selects the meaning of a table's symbols.
 type tableKind uint8
 
 const (
 	unbuilt tableKind = iota
 	kindDC
 	kindAC            // sequential
-	kindProgressiveAC // where an end of block can be one of a band of blocks
-	kindRefineAC      // and where values are no larger than one
+	kindProgressiveAC // an end of block can be that of many blocks
+	kindRefineAC      // and values are at most one
 )
 
-// A table is a Huffman table. The entries of fast are complete for all bit
-// strings that tell both a code and its value within fastBits, which is nearly
-// all of a photograph's.
+// A table is a Huffman table. An entry of fast is complete if the code and its value fit in fastBits. Nearly all
+// symbols of a photograph do.
 type table struct {
 	fast [1 << fastBits]entry
 
-	// skip tells of as many whole coefficients as a string of skipBits has the
-	// codes of: bits 0..4 their bits, bit 5 whether they end the block, and
-	// bits 8..15 how far they advance. Zero means none.
+	// skip describes all the coefficients whose codes are in a string of skipBits: bits 0..4 the number of their
+	// bits, bit 5 whether they end the block, and bits 8..15 the number of coefficients to advance by. Zero means
+	// that there are none.
 	skip [1 << skipBits]uint16
 
-	counts [17]int // how many codes there are of each length
+	counts [17]int // number of codes of each length
 	vals   [256]byte
 
-	// For codes longer than fastBits. limit[l] is what a string of 16 bits
-	// must be less than to start with a code of length l or shorter;
-	// vals[code+index[l]] is the symbol of a code of length l.
+	// For codes longer than fastBits: a string of 16 bits that is less than limit[l] starts with a code of length l or
+	// shorter, and vals[code+index[l]] is the symbol of a code of length l.
 	limit [17]uint32
 	index [17]int32
 
@@ -197,8 +189,8 @@ type table struct {
 	hasSkip bool
 }
 
-// define sets the codes of t, as they stand in a DHT segment (T.81 B.2.4.2).
-// It reports whether there are such codes.
+// define sets the codes of t from the counts and values of a DHT segment (T.81 B.2.4.2). It reports whether they are
+// valid.
 func (t *table) define(counts *[16]byte, vals []byte) bool {
 	t.kind, t.hasSkip = unbuilt, false
 	t.counts = [17]int{}
@@ -207,15 +199,14 @@ func (t *table) define(counts *[16]byte, vals []byte) bool {
 		t.counts[i+1] = int(n)
 		code = code<<1 + int(n)
 		if code > 2<<i {
-			return false // more codes than there are bit strings
+			return false // more codes than bit strings of this length
 		}
 	}
 	t.vals = [256]byte{}
 	return copy(t.vals[:], vals) == len(vals)
 }
 
-// build derives the look-up tables, which depend on the kind of scan that the
-// table is used in.
+// build derives the lookup table fast, which depends on the kind of the scan.
 func (t *table) build(kind tableKind) {
 	if t.kind == kind {
 		return
@@ -229,7 +220,7 @@ func (t *table) build(kind tableKind) {
 		t.index[length] = int32(next - code)
 		for range t.counts[length] {
 			if length <= fastBits {
-				t.spread(code<<(fastBits-length), 1<<(fastBits-length), t.symbol(next, length))
+				t.spread(code<<(fastBits-length), 1<<(fastBits-length), t.symbolEntry(next, length))
 			}
 			code++
 			next++
@@ -239,8 +230,7 @@ func (t *table) build(kind tableKind) {
 	}
 }
 
-// spread writes e to the n entries from the first on, which all start with e's
-// code, completing it with the value bits that follow the code.
+// spread writes e to the n entries that start with its code. It completes each with the value bits after the code.
 func (t *table) spread(first, n int, e entry) {
 	size := int(e >> 16)
 	if e&partial == 0 || 1<<size > n {
@@ -255,8 +245,8 @@ func (t *table) spread(first, n int, e entry) {
 	}
 }
 
-// symbol returns what the symbol vals[i], with a code of so many bits, means.
-func (t *table) symbol(i, length int) entry {
+// symbolEntry returns the entry of the symbol vals[i], whose code has length bits.
+func (t *table) symbolEntry(i, length int) entry {
 	sym := t.vals[i&255]
 	run, size := entry(sym>>4), entry(sym&15)
 	e := entry(length)
@@ -272,15 +262,15 @@ func (t *table) symbol(i, length int) entry {
 	case size != 0:
 		return e | (run+1)<<8 | size<<16 | partial
 	case run == 15:
-		return e | 16<<8 // sixteen zeros, told as the last of them
+		return e | 16<<8 // sixteen zeros; the last one counts as the value
 	case run == 0 || t.kind != kindAC:
 		return e | eob<<8 | run<<16
 	}
 	return e | bad<<8
 }
 
-// complete returns the partial entry e with its value, which follows the code
-// at the top of acc (RECEIVE and EXTEND of T.81 F.2.2.1).
+// complete returns the partial entry e with its value, which follows the code at the top of acc (RECEIVE and EXTEND of
+// T.81 F.2.2.1).
 func complete(e entry, acc uint64) entry {
 	size := uint(e >> 16)
 	acc <<= e & 63
@@ -291,11 +281,10 @@ func complete(e entry, acc uint64) entry {
 	return entry(v)<<16 | e&0xff00 | (e&63 + entry(size))
 }
 
-// resolve returns the complete entry for acc, of which e is the partial one. It
-// is the slow path of the decoding loops.
+// resolve returns the complete entry for acc, whose partial entry is e. It is the slow path of lookup.
 func (t *table) resolve(e entry, acc uint64) entry {
 	if e == partial {
-		e = t.long(acc)
+		e = t.longCode(acc)
 		if e&partial == 0 {
 			return e
 		}
@@ -303,18 +292,18 @@ func (t *table) resolve(e entry, acc uint64) entry {
 	return complete(e, acc)
 }
 
-// long returns the entry of a code that is longer than fastBits.
-func (t *table) long(acc uint64) entry {
+// longCode returns the entry of a code that is longer than fastBits.
+func (t *table) longCode(acc uint64) entry {
 	s := uint32(acc >> 48)
 	for length := fastBits + 1; length <= 16; length++ {
 		if s < t.limit[length] {
-			return t.symbol(int(int32(s>>(16-length))+t.index[length]), length)
+			return t.symbolEntry(int(int32(s>>(16-length))+t.index[length]), length)
 		}
 	}
 	return 16 | bad<<8
 }
 
-// buildSkip derives skip, for tables that coefficients are skipped with.
+// buildSkip derives the lookup table skip.
 func (t *table) buildSkip() {
 	if t.hasSkip {
 		return
@@ -329,8 +318,7 @@ func (t *table) buildSkip() {
 				size = uint(e >> 16)
 			}
 			step := uint(e.advance())
-			// The string has to have all of the code. It need not have all of
-			// the value, which is not wanted.
+			// The string must contain the whole code. The value may be cut off, because it is skipped.
 			if e == partial || bits+code > skipBits || step == bad {
 				break
 			}
@@ -352,11 +340,10 @@ func (t *table) buildSkip() {
 	}
 }
 
-// block reads one block of a sequential scan (T.81 F.2.2). It adds the AC
-// coefficients up to q.last to b, dequantised, and returns the difference of
-// the DC coefficient, the index of the last AC coefficient that was added (or
-// one behind it), and whether the block was sound.
-func (r *bitReader) block(b *block, q *dequant, dc, ac *table) (diff int32, last int, ok bool) {
+// readBlock reads one block of a sequential scan (T.81 F.2.2). It dequantizes the AC coefficients up to q.last and adds
+// them to b. It returns the difference of the DC coefficient, an upper bound of the index of the last coefficient
+// added, and whether the block is valid.
+func (r *bitReader) readBlock(b *block, q *dequant, dc, ac *table) (diff int32, last int, ok bool) {
 	c, buf := r.cursor.need(&r.buf), &r.buf
 	e := dc.lookup(c.acc)
 	c = c.drop(e.bits())
@@ -378,8 +365,7 @@ func (r *bitReader) block(b *block, q *dequant, dc, ac *table) (diff int32, last
 	for k < 63 {
 		c = c.need(buf)
 		s := ac.skip[c.acc>>(64-skipBits)]
-		// Where the string may reach the block's last coefficient, it may hold
-		// codes of the next block too.
+		// A string that reaches the block's last coefficient may hold codes of the next block too.
 		if to := k + int(s>>8); s != 0 && to < 63 {
 			c = c.drop(uint(s & 31))
 			k = to
@@ -396,7 +382,7 @@ func (r *bitReader) block(b *block, q *dequant, dc, ac *table) (diff int32, last
 	return diff, min(last, q.last), ok && (k == 63 || eob <= k && k < bad)
 }
 
-// standardTables are those of T.81 K.3.3.
+// standardTables are the Huffman tables of T.81 K.3.3: DC and AC, each for luminance and chrominance.
 var standardTables = [2][2]struct {
 	counts [16]byte
 	vals   []byte

@@ -1,38 +1,30 @@
 package jpegdec
 
-import (
-	"encoding/binary"
-)
+import "encoding/binary"
 
-// The inverse DCT works on two numbers at once, in one int64: the pair (a, b)
-// is a<<32 + b. Adding, subtracting, shifting left and multiplying by a constant
-// do to such a sum what they would do to both numbers, for as long as neither
-// leaves 32 bits, because all of these are linear. Only where a pair is taken
-// apart does it matter that a negative b has borrowed one from a, and there it
-// matters so little (the lowest of at least eleven bits that are rounded away)
-// that it is left so.
+// The inverse DCT computes with two numbers in one int64: the pair (a, b) is a<<32 + b. Adding, subtracting, shifting
+// left and multiplying by a constant are linear, so they act on both numbers of a pair as long as both stay within 32
+// bits. A negative b borrows one from a. That is not corrected when a pair is split, because it only changes the lowest
+// of at least eleven bits that are rounded away.
 //
-// Coefficients of pictures stay far within 32 bits. Those of damaged files may
-// not, and then a block looks more damaged.
+// Coefficients of undamaged pictures stay far within 32 bits. Overflow in a damaged file only makes a block look worse.
 
 // blockSlots is the number of pairs in a block.
 const blockSlots = 32
 
-// A block holds the dequantised coefficients of one block, in pairs of the even
-// column and the next one, row by row. A reduced block of 4x4 or 2x2 has just
-// the first rows and columns, without gaps.
+// A block holds the dequantized coefficients of one block row by row, in pairs of an even column and the next one. A
+// reduced block of 4x4 or 2x2 has only the first rows and columns, without gaps.
 type block [blockSlots]int64
 
-// A dequant says how coefficients, which the stream holds in zig-zag order, are
-// put in a block of one component at one scale.
+// A dequant maps coefficients in zig-zag order to pairs of a block, for one component at one scale.
 type dequant struct {
-	last int       // index of the last coefficient that the scale needs
-	mul  [64]int64 // quantisation step, shifted to the half of the pair; or zero
+	last int       // zig-zag index of the last coefficient that the scale needs
+	mul  [64]int64 // quantization step, shifted to its half of the pair; 0 if the scale does not need the coefficient
 	slot [64]uint8 // index of the pair
-	step int32     // of the DC coefficient
+	step int32     // quantization step of the DC coefficient
 }
 
-// zigzag maps from the order of the stream to 8*row + column (T.81 figure A.6).
+// zigzag maps a zig-zag index to 8*row + column (T.81 figure A.6).
 var zigzag = [64]uint8{
 	0, 1, 8, 16, 9, 2, 3, 10,
 	17, 24, 32, 25, 18, 11, 4, 5,
@@ -44,8 +36,7 @@ var zigzag = [64]uint8{
 	53, 60, 61, 54, 47, 55, 62, 63,
 }
 
-// lastCoefficient is the zig-zag index of the last coefficient in the upper left
-// square of so many rows and columns.
+// lastCoefficient[n] is the largest zig-zag index of a coefficient in the first n rows and columns.
 var lastCoefficient = [9]int{1: 0, 2: 4, 4: 24, 8: 63}
 
 // set prepares q for blocks of size x size samples.
@@ -64,38 +55,36 @@ func (q *dequant) set(steps *[64]uint16, size int) {
 	}
 }
 
-// dc dequantises a DC coefficient. It is the one that can get out of all bounds
-// by a damage that is elsewhere, since it is told as a sum of differences.
+// dc dequantizes a DC coefficient. It bounds the result, because the coefficient is a sum of differences and damage
+// anywhere before it can make it large.
 func (q *dequant) dc(v int32) int64 {
 	return min(max(int64(v)*int64(q.step), -1<<13), 1<<13)
 }
 
 const (
-	// Constants have 13 fraction bits, and what goes from the first pass to
-	// the second has 2. With the factor of 8 that the two passes leave, 18
-	// bits are to be dropped in the end.
+	// Constants have 13 fraction bits, and the results of the first pass have 2. The two passes together scale by 8.
+	// So 18 bits are dropped in the end.
 	constBits = 13
 	passBits  = 2
 	shift1    = constBits - passBits
 	shift2    = constBits + passBits + 3
 
-	lanes = 1<<32 + 1 // times a number is the pair of it and itself
-	high  = -1 << 32
+	both      = 1<<32 + 1 // both*n is the pair (n, n)
+	upperHalf = -1 << 32  // mask of the first number of a pair
 
-	round1 = lanes << (shift1 - 1)
+	round1 = both << (shift1 - 1)
 	// The second rounding includes the level shift of T.81 A.3.1.
-	round2 = lanes * (128<<shift2 + 1<<(shift2-1))
+	round2 = both * (128<<shift2 + 1<<(shift2-1))
 
-	// What no sample from 0 to 255 has set.
+	// overflow is the mask of the bits that are clear in a pair of samples from 0 to 255.
 	overflow = -1<<(32+8+shift2) | 0xffffffff&^(1<<(8+shift2)-1)
 )
 
-// idct8 writes the 8x8 samples of b to dst, and clears b. It is the algorithm of
-// Loeffler, Ligtenberg and Moschytz (ICASSP 1989), as libjpeg arranges it. The
-// coefficients behind the zig-zag index last are zero.
+// idct8 writes the 8x8 samples of b to dst and clears b. The coefficients after the zig-zag index last are zero. It is
+// the algorithm of Loeffler, Ligtenberg and Moschytz (ICASSP 1989), in the arrangement of libjpeg.
 func idct8(b *block, last int, dst []byte, stride int) {
 	var rows block   // pairs of rows: the even row and the next one, by columns
-	low := last < 10 // no coefficient is beyond the fourth row or column
+	low := last < 10 // all coefficients are in the first four rows and columns
 	pairs := 4
 	if low {
 		pairs = 2
@@ -145,7 +134,7 @@ func idct8(b *block, last int, dst []byte, stride int) {
 	}
 }
 
-// Constants are named by their value. cn is √2·cos(nπ/16).
+// Constants are named by their value, such as 0.275. In the comments cn is √2·cos(nπ/16).
 const (
 	f0275 = 2260  // c7
 	f0298 = 2446  // -c1 + c3 + c5 - c7
@@ -165,7 +154,8 @@ const (
 	f3072 = 25172 // c1 + c3 + c5 - c7
 )
 
-// transform8 is the 8-point inverse DCT, times √8·2^constBits, plus round.
+// transform8 returns the 8-point inverse DCT, times √8·2^constBits, plus round. Its parameters and results are passed in
+// registers. An array would be passed in memory.
 func transform8(x0, x1, x2, x3, x4, x5, x6, x7, round int64) (_, _, _, _, _, _, _, _ int64) {
 	z := (x2 + x6) * f0541
 	e2 := z - x6*f1847
@@ -190,7 +180,7 @@ func transform8(x0, x1, x2, x3, x4, x5, x6, x7, round int64) (_, _, _, _, _, _, 
 	return e0 + o3, e1 + o2, e2 + o1, e3 + o0, e3 - o0, e2 - o1, e1 - o2, e0 - o3
 }
 
-// transform8low is transform8 with the upper half of the frequencies zero.
+// transform8low is transform8 with the upper four frequencies zero.
 func transform8low(x0, x1, x2, x3, round int64) (_, _, _, _, _, _, _, _ int64) {
 	e := x0<<constBits + round
 	e2 := x2 * f0541
@@ -202,16 +192,15 @@ func transform8low(x0, x1, x2, x3, round int64) (_, _, _, _, _, _, _, _ int64) {
 	return e + e3 + o3, e + e2 + o2, e - e2 + o1, e - e3 + o0, e - e3 - o0, e - e2 - o1, e + e2 - o2, e + e3 - o3
 }
 
-// transpose makes pairs of rows of pairs of columns: of (a, b) and (c, d) it
-// makes (a, c) and (b, d), dropping shift1 fraction bits.
+// transpose turns two pairs of columns, (a, b) and (c, d), into two pairs of rows, (a, c) and (b, d). It drops shift1
+// fraction bits.
 func transpose(ab, cd int64) (ac, bd int64) {
-	ac = ab>>shift1&high + cd>>(32+shift1)
-	bd = ab<<32>>shift1&high + cd<<32>>(32+shift1)
+	ac = ab>>shift1&upperHalf + cd>>(32+shift1)
+	bd = ab<<32>>shift1&upperHalf + cd<<32>>(32+shift1)
 	return ac, bd
 }
 
-// pack makes bytes of four pairs of samples: those of the even row in the upper
-// half, those of the odd row in the lower.
+// pack returns four pairs of samples as bytes: the even row in the upper half, the odd row in the lower half.
 func pack(x0, x1, x2, x3 int64) uint64 {
 	return uint64(x0)>>shift2&0x000000ff_000000ff |
 		uint64(x1)>>(shift2-8)&0x0000ff00_0000ff00 |
@@ -228,9 +217,8 @@ func clampByte(x int64) byte {
 	return byte(min(max(x, 0), 255))
 }
 
-// idct4 writes the 4x4 samples of the block whose upper left corner is in b to
-// dst, and clears b: a 4-point transform of a quarter of the frequencies is the
-// picture at half its size.
+// idct4 writes 4x4 samples to dst and clears b, which has the first 4 rows and columns of a block. A 4-point transform
+// of the lower half of the frequencies in each direction gives the picture at half its size.
 func idct4(b *block, dst []byte, stride int) {
 	var rows [8]int64
 	for i := range 2 {
@@ -257,7 +245,7 @@ func idct4(b *block, dst []byte, stride int) {
 	}
 }
 
-// transform4 is the 4-point inverse DCT, scaled as transform8.
+// transform4 returns the 4-point inverse DCT, scaled as in transform8. Its parameters are passed in registers.
 func transform4(x0, x1, x2, x3, round int64) (_, _, _, _ int64) {
 	e0 := (x0+x2)<<constBits + round
 	e1 := (x0-x2)<<constBits + round
@@ -266,8 +254,7 @@ func transform4(x0, x1, x2, x3, round int64) (_, _, _, _ int64) {
 	return e0 + o0, e1 + o1, e1 - o1, e0 - o0
 }
 
-// idct2 writes the 2x2 samples of the block whose upper left corner is in b to
-// dst, and clears b.
+// idct2 writes 2x2 samples to dst and clears b, which has the first 2 rows and columns of a block.
 func idct2(b *block, dst []byte, stride int) {
 	top, bottom := b[0]+b[1], b[0]-b[1]
 	b[0], b[1] = 0, 0
@@ -279,8 +266,8 @@ func idct2(b *block, dst []byte, stride int) {
 	dst[stride], dst[stride+1] = clampByte((t+u)>>3), clampByte((t-u)>>3)
 }
 
-// flat writes size x size samples of a block that has no AC coefficients to dst.
-func flat(dc int64, dst []byte, stride, size int) {
+// writeFlat writes the size x size samples of a block without AC coefficients to dst.
+func writeFlat(dc int64, dst []byte, stride, size int) {
 	v := clampByte((dc+4)>>3 + 128)
 	switch size {
 	case 8:

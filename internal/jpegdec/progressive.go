@@ -5,16 +5,13 @@ import (
 	"math/bits"
 )
 
-// A progressive picture (T.81 annex G) comes in scans, of which each adds a band
-// of coefficients, or one more bit of them, to all blocks. Of each block two
-// things are kept in between: the coefficients up to the last that the scale
-// needs, and one bit for each of the 64 which tells whether it is zero, because
-// that decides how the refinements of it and of its neighbours are coded. So a
-// picture that is decoded at 1/4 takes 18 bytes a block instead of 136.
+// A progressive picture (T.81 annex G) is coded in several scans. Each adds a band of coefficients, or one more bit of
+// them, to all blocks. Between scans the decoder keeps two things for each block: the coefficients up to the last that
+// the scale needs, and one bit for each of the 64 that tells whether it is nonzero. Those bits decide how refinements
+// are coded. So a picture that is decoded at 1/4 takes 18 bytes a block instead of 136.
 
-// neededScans finds out which of the scans in the segments from pos on have to
-// be read: those of coefficients that the scale needs, and those that say which
-// coefficients the former refine.
+// neededScans returns which scans in the segments from pos on have to be read: those of coefficients that the scale
+// needs, and those that decide how the needed refinements are coded.
 func (d *decoder) neededScans(pos int) (needed [maxScans]bool) {
 	var scans [maxScans]scan
 	n := 0
@@ -27,15 +24,15 @@ func (d *decoder) neededScans(pos int) (needed [maxScans]bool) {
 		if seg.marker == markerSOS {
 			s, ok := d.parseScan(seg.data)
 			if !ok {
-				s = scan{} // is read, so that it is seen to be damaged
+				s = scan{} // counts as needed: reading it reports the damage
 			}
 			scans[n] = s
 			n++
 		}
 	}
-	var history [4]uint64 // of which coefficients it must be known
+	var history [4]uint64 // coefficients whose earlier scans are needed
 	for i := range d.N {
-		history[i] = d.comp[i].wanted()
+		history[i] = d.comp[i].neededCoefficients()
 	}
 	for i := n - 1; i >= 0; i-- {
 		s := &scans[i]
@@ -54,8 +51,8 @@ func (d *decoder) neededScans(pos int) (needed [maxScans]bool) {
 	return needed
 }
 
-// wanted returns which coefficients the component's scale needs.
-func (c *component) wanted() (mask uint64) {
+// neededCoefficients returns the mask of the coefficients that the component's scale needs.
+func (c *component) neededCoefficients() (mask uint64) {
 	for k := range lastCoefficient[c.size] + 1 {
 		if row, col := int(zigzag[k])/8, int(zigzag[k])%8; row < c.size && col < c.size {
 			mask |= 1 << k
@@ -64,32 +61,32 @@ func (c *component) wanted() (mask uint64) {
 	return mask
 }
 
-// band returns which coefficients the scan is of.
+// band returns the mask of the coefficients that the scan codes.
 func (s *scan) band() uint64 {
 	return bitsBelow(s.last+1) &^ bitsBelow(s.first)
 }
 
-// bitsBelow returns a mask of the bits 0 to k-1.
+// bitsBelow returns the mask of the bits 0 to k-1.
 func bitsBelow(k int) uint64 { return 1<<k - 1 }
 
-// dcFirstSpan reads the upper bits of DC coefficients (T.81 G.1.2.1).
+// dcFirstSpan is decodeSpan for the upper bits of DC coefficients (T.81 G.1.2.1).
 func (d *decoder) dcFirstSpan(s *scan, y, x0, x1 int) int {
 	r := &d.bits
 	for x := x0; x < x1; x++ {
 		for i := range s.n {
 			t := &s.parts[i]
-			dc := &d.huff[0][t.dc]
+			dc := &d.huffman[0][t.dc]
 			for v := range t.down {
 				for h := range t.across {
 					c := r.cursor.need(&r.buf)
 					e := dc.lookup(c.acc)
 					r.cursor = c.drop(e.bits())
-					if r.pos > r.safe && !r.more() {
+					if r.pos > r.safe && !r.refill() {
 						return x
 					}
 					d.Damaged = d.Damaged || e.advance() != 1
 					t.prediction += e.value()
-					j := t.block(x*t.across+h, y*t.down+v)
+					j := t.blockIndex(x*t.across+h, y*t.down+v)
 					t.coef[j*(t.quant.last+1)] = d.coefficient(t.prediction, s.low)
 				}
 			}
@@ -98,7 +95,7 @@ func (d *decoder) dcFirstSpan(s *scan, y, x0, x1 int) int {
 	return x1
 }
 
-// dcRefineSpan reads one more bit of DC coefficients.
+// dcRefineSpan is decodeSpan for one more bit of DC coefficients (T.81 G.1.2.1).
 func (d *decoder) dcRefineSpan(s *scan, y, x0, x1 int) int {
 	r := &d.bits
 	for x := x0; x < x1; x++ {
@@ -109,10 +106,10 @@ func (d *decoder) dcRefineSpan(s *scan, y, x0, x1 int) int {
 					c := r.cursor.need(&r.buf)
 					bit := int16(c.acc >> 63)
 					r.cursor = c.drop(1)
-					if r.pos > r.safe && !r.more() {
+					if r.pos > r.safe && !r.refill() {
 						return x
 					}
-					j := t.block(x*t.across+h, y*t.down+v)
+					j := t.blockIndex(x*t.across+h, y*t.down+v)
 					t.coef[j*(t.quant.last+1)] |= bit << s.low
 				}
 			}
@@ -121,11 +118,11 @@ func (d *decoder) dcRefineSpan(s *scan, y, x0, x1 int) int {
 	return x1
 }
 
-// acFirstSpan reads the upper bits of AC coefficients (T.81 G.1.2.2).
+// acFirstSpan is decodeSpan for the upper bits of AC coefficients (T.81 G.1.2.2).
 func (d *decoder) acFirstSpan(s *scan, y, x0, x1 int) int {
 	r := &d.bits
 	t := &s.parts[0]
-	ac := &d.huff[1][t.ac]
+	ac := &d.huffman[1][t.ac]
 	per := t.quant.last + 1
 	for x := x0; x < x1; x++ {
 		if d.eobRun > 0 {
@@ -145,7 +142,7 @@ func (d *decoder) acFirstSpan(s *scan, y, x0, x1 int) int {
 			k += e.advance()
 			if k > s.last {
 				if eob <= k && k < bad {
-					d.eobRun, c = c.run(e, &r.buf)
+					d.eobRun, c = c.readRun(e, &r.buf)
 					d.eobRun--
 				} else {
 					d.Damaged = true
@@ -161,7 +158,7 @@ func (d *decoder) acFirstSpan(s *scan, y, x0, x1 int) int {
 			}
 		}
 		r.cursor = c
-		if r.pos > r.safe && !r.more() {
+		if r.pos > r.safe && !r.refill() {
 			return x
 		}
 		t.nonzero[j] = mask
@@ -169,21 +166,20 @@ func (d *decoder) acFirstSpan(s *scan, y, x0, x1 int) int {
 	return x1
 }
 
-// run reads the length of a run of blocks in which the band is at its end. e is
-// the symbol that began it.
-func (c cursor) run(e entry, buf *buffer) (int, cursor) {
+// readRun reads the number of blocks whose band has no more coefficients. e is the entry of the symbol before it.
+func (c cursor) readRun(e entry, buf *buffer) (int, cursor) {
 	c = c.need(buf)
 	size := uint(e.value()) & 15
 	return 1<<size + int(c.acc>>1>>(63-size)), c.drop(size)
 }
 
-// acRefineSpan reads one more bit of AC coefficients (T.81 G.1.2.3). The stream
-// has one bit for each coefficient that is not zero so far, and among them it
-// tells of coefficients that turn from zero to one, counting the zeros between.
+// acRefineSpan is decodeSpan for one more bit of AC coefficients (T.81 G.1.2.3). The stream has one bit for each
+// coefficient that is already nonzero. Between these bits, symbols tell which zeros become one, by counting the zeros
+// before them.
 func (d *decoder) acRefineSpan(s *scan, y, x0, x1 int) int {
 	r := &d.bits
 	t := &s.parts[0]
-	ac := &d.huff[1][t.ac]
+	ac := &d.huffman[1][t.ac]
 	per := t.quant.last + 1
 	band, kept := s.band(), bitsBelow(per)
 	for x := x0; x < x1; x++ {
@@ -194,11 +190,10 @@ func (d *decoder) acRefineSpan(s *scan, y, x0, x1 int) int {
 			continue
 		}
 		coef := t.coef[j*per : j*per+per]
-		zeros, grown := band&^old, uint64(0)
+		zeros, added := band&^old, uint64(0)
 		c := r.cursor
-		// The bits of old coefficients come in the order of these, so it is
-		// enough to collect them here, and to add them all in the end. How many
-		// there are between two symbols is what no processor can predict.
+		// The bits of old coefficients are only collected here and added later. A loop over the coefficients between
+		// two symbols would mispredict its end nearly every time.
 		rest, fixes := old, uint64(0)
 		for d.eobRun == 0 && zeros|rest != 0 {
 			c = c.need(&r.buf)
@@ -206,11 +201,10 @@ func (d *decoder) acRefineSpan(s *scan, y, x0, x1 int) int {
 			c = c.drop(e.bits())
 			if e.advance() >= eob {
 				d.Damaged = d.Damaged || e.advance() >= bad
-				d.eobRun, c = c.run(e, &r.buf)
+				d.eobRun, c = c.readRun(e, &r.buf)
 				break
 			}
-			// The symbol says how many zeros to count, the last of which is the
-			// new coefficient, or a zero again.
+			// The symbol is a number of zeros. The last of them is the new coefficient, or stays zero.
 			for range e.advance() - 1 {
 				zeros &= zeros - 1
 			}
@@ -219,41 +213,45 @@ func (d *decoder) acRefineSpan(s *scan, y, x0, x1 int) int {
 				d.Damaged = true
 			}
 			if v := e.value(); v != 0 {
-				grown |= bit
+				added |= bit
 				if bit&kept != 0 {
 					coef[bits.TrailingZeros64(bit)] = int16(v << s.low)
 				}
 			}
 			below := bit - 1
-			fixes, c = c.collect(&r.buf, fixes, bits.OnesCount64(rest&below))
+			fixes, c = c.appendBits(&r.buf, fixes, bits.OnesCount64(rest&below))
 			rest &^= below
 			zeros &^= bit
 		}
 		if d.eobRun > 0 {
 			d.eobRun--
-			fixes, c = c.collect(&r.buf, fixes, bits.OnesCount64(rest))
+			fixes, c = c.appendBits(&r.buf, fixes, bits.OnesCount64(rest))
 			rest = 0
 		}
 		r.cursor = c
-		if r.pos > r.safe && !r.more() {
+		if r.pos > r.safe && !r.refill() {
 			return x
 		}
-		t.nonzero[j] |= grown
+		t.nonzero[j] |= added
 		old &^= rest
 		fixes <<= uint(64 - bits.OnesCount64(old))
-		for m := old & kept; m != 0; m &= m - 1 {
-			// The bit is added to the magnitude.
-			v := &coef[bits.TrailingZeros64(m)]
-			sign := *v >> 15
-			*v += int16(fixes>>63)<<s.low ^ sign - sign
-			fixes <<= 1
-		}
+		addBits(coef, old&kept, fixes, s.low)
 	}
 	return x1
 }
 
-// collect appends n bits of the stream to those in to.
-func (c cursor) collect(buf *buffer, to uint64, n int) (uint64, cursor) {
+// addBits adds the upper bits of fixes, shifted left by low, to the magnitudes of the coefficients in mask.
+func addBits(coef []int16, mask, fixes uint64, low uint) {
+	for ; mask != 0; mask &= mask - 1 {
+		v := &coef[bits.TrailingZeros64(mask)]
+		sign := *v >> 15
+		*v += int16(fixes>>63)<<low ^ sign - sign
+		fixes <<= 1
+	}
+}
+
+// appendBits returns to with the next n bits of the stream appended.
+func (c cursor) appendBits(buf *buffer, to uint64, n int) (uint64, cursor) {
 	c = c.need(buf)
 	if n > 32 {
 		to, c = to<<32|c.acc>>32, c.drop(32).need(buf)
@@ -262,7 +260,7 @@ func (c cursor) collect(buf *buffer, to uint64, n int) (uint64, cursor) {
 	return to<<(n&63) | c.acc>>1>>((63-n)&63), c.drop(uint(n))
 }
 
-// coefficient returns the first bits v of a coefficient in their place.
+// coefficient returns v, the upper bits of a coefficient, shifted to their place.
 func (d *decoder) coefficient(v int32, low uint) int16 {
 	v <<= low
 	if v != int32(int16(v)) {
@@ -272,11 +270,11 @@ func (d *decoder) coefficient(v int32, low uint) int16 {
 	return int16(v)
 }
 
-// block returns the index of block (x, y) among those of which coefficients are
-// kept, which are all that an MCU can have in the rows that are read.
-func (c *component) block(x, y int) int { return y*c.coefStride + x }
+// blockIndex returns the index of block (x, y) in nonzero. It is valid for all blocks of the MCUs in the rows that are
+// read.
+func (c *component) blockIndex(x, y int) int { return y*c.coefStride + x }
 
-// render transforms all blocks of a progressive picture.
+// render writes the samples of a progressive picture to the plane.
 func (c *component) render(ctx context.Context) error {
 	var b block
 	per := c.quant.last + 1
@@ -293,7 +291,7 @@ func (c *component) render(ctx context.Context) error {
 				last = bits.TrailingZeros64(m)
 				b[c.quant.slot[last&63]%blockSlots] += int64(coef[last]) * c.quant.mul[last&63]
 			}
-			c.put(&b, int32(coef[0]), last, x, y)
+			c.writeBlock(&b, int32(coef[0]), last, x, y)
 		}
 	}
 	return nil

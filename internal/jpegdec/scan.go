@@ -5,26 +5,24 @@ import (
 	"math"
 )
 
-// A scan is what an SOS segment says (T.81 B.2.3).
+// A scan is the content of an SOS segment (T.81 B.2.3).
 type scan struct {
-	n     int
+	n     int // number of components
 	parts [4]part
 
-	// The band of coefficients, and the bits of them, that a progressive scan
-	// is of (T.81 G.1.1.1). A sequential scan is of all.
+	// The band of coefficients of a progressive scan, and their lowest bit before it and in it (T.81 G.1.1.1).
 	first, last int
 	high, low   uint
 }
 
-// A part is one component's of a scan.
+// A part is the share of one component in a scan.
 type part struct {
 	*component
-	dc, ac int // numbers of its tables
-	// The blocks of one MCU (T.81 A.2).
-	across, down int
+	dc, ac       int // numbers of its tables
+	across, down int // blocks in one MCU (T.81 A.2)
 }
 
-// parseScan reads the SOS segment p. It reports whether it makes sense.
+// parseScan reads the SOS segment p. It reports whether the segment is valid.
 func (d *decoder) parseScan(p []byte) (s scan, ok bool) {
 	if len(p) < 6 || len(p) < 4+2*int(p[0]) {
 		return s, false
@@ -36,8 +34,7 @@ func (d *decoder) parseScan(p []byte) (s scan, ok bool) {
 	for i := range s.n {
 		t := &s.parts[i]
 		for j := range d.N {
-			// Where two components have the same name, which they must not,
-			// they come in order.
+			// Some files give two components the same identifier. Those are taken in the order of the frame.
 			c := &d.comp[j]
 			if c.id == p[1+2*i] && !s.has(c) {
 				t.component = c
@@ -63,11 +60,15 @@ func (d *decoder) parseScan(p []byte) (s scan, ok bool) {
 	p = p[1+2*s.n:]
 	s.first, s.last = int(p[0]), int(p[1])
 	s.high, s.low = uint(p[2]>>4), uint(p[2]&15)
-	ok = s.first <= s.last && s.last <= 63 && // a band
-		(s.first == 0) == (s.last == 0) && // of DC or of AC coefficients
-		(s.first == 0 || s.n == 1) &&
+	return s, s.validBand()
+}
+
+// validBand reports whether a progressive scan may have the band and the bits that s has (T.81 G.1.1.1).
+func (s *scan) validBand() bool {
+	return s.first <= s.last && s.last <= 63 &&
+		(s.first == 0) == (s.last == 0) && // a scan is either of DC or of AC coefficients
+		(s.first == 0 || s.n == 1) && // and AC coefficients are not interleaved
 		s.low <= 13 && (s.high == 0 || s.high == s.low+1)
-	return s, ok
 }
 
 func (s *scan) has(c *component) bool {
@@ -79,7 +80,7 @@ func (s *scan) has(c *component) bool {
 	return false
 }
 
-// size returns how many MCUs the scan has across and down.
+// size returns the number of MCUs in a row and in a column of the scan.
 func (s *scan) size(d *decoder) (x, y int) {
 	if s.n == 1 {
 		return s.parts[0].blocksX, s.parts[0].blocksY
@@ -87,50 +88,46 @@ func (s *scan) size(d *decoder) (x, y int) {
 	return d.mcusX, d.mcusY
 }
 
-// read reads the scan s: the MCUs of each row, and of each restart interval, in
-// order, as far as there is data of them.
-func (d *decoder) read(ctx context.Context, s *scan) error {
+// decodeScan reads the data of the scan s. Restart intervals that have no data, or not enough, are left out.
+func (d *decoder) decodeScan(ctx context.Context, s *scan) error {
 	width, rows := s.size(d)
-	// Rows below the window are not needed, and nothing follows them.
+	// Rows below the window are not needed. Neither is the data after them.
 	height := min(rows, ceilDiv(s.parts[0].window.Max.Y, s.parts[0].down))
-	alive := true
-	expect := byte(0) // number of the next restart marker
-	lost := 0         // restart intervals that there are no data of
-	left := d.restart
-	if left == 0 {
-		left = math.MaxInt
+	hasData := true
+	expect := byte(0)     // number of the next restart marker
+	lost := 0             // restart intervals without data from here on
+	interval := d.restart // MCUs up to the next restart marker
+	if interval == 0 {
+		interval = math.MaxInt
 	}
 	for y := range height {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		for x := 0; x < width; {
-			if left == 0 {
-				left = d.restart
+			if interval == 0 {
+				interval = d.restart
 				if lost > 1 {
 					lost--
 				} else {
 					lost = d.bits.resync(expect)
 				}
-				alive = lost == 0
+				hasData = lost == 0
 				d.Damaged = d.Damaged || d.eobRun > 0
 				d.resetPredictions(s)
 				expect = (expect + 1) & 7
 			}
-			end := width
-			if left < end-x {
-				end = x + left
-			}
-			left -= end - x
-			if alive {
-				got := d.span(s, y, x, end)
-				d.decoded = d.decoded || got > x
-				x = got
-				alive = got == end
+			end := x + min(width-x, interval)
+			interval -= end - x
+			if hasData {
+				start := x
+				x = d.decodeSpan(s, y, start, end)
+				d.decodedAny = d.decodedAny || x > start
+				hasData = x == end
 			}
 			if x < end {
 				d.Damaged = true
-				d.missing(s, y, x, end)
+				d.clearSpan(s, y, x, end)
 			}
 			x = end
 		}
@@ -139,13 +136,12 @@ func (d *decoder) read(ctx context.Context, s *scan) error {
 	return nil
 }
 
-// resync looks for the restart marker of the number that is expected, and
-// begins the segment behind it. It returns how many restart intervals have to
-// be given up before there is data again. T.81 leaves that to the decoder; this
-// is about what libjpeg does.
+// resync finds the next restart marker, whose number should be expect, and begins the segment after it. If the marker
+// is that of a later interval, resync returns the number of intervals without data before it. T.81 leaves the choice to
+// the decoder. This one is close to libjpeg's.
 func (r *bitReader) resync(expect byte) (lost int) {
-	// A segment that was read to its end leaves no more than the padding of its
-	// last byte. If there is more, a marker may have been destroyed.
+	// After a whole segment, at most the padding of its last byte is unread. If more is unread, the segment's marker
+	// may have been destroyed.
 	surplus := !r.ended || 8*(r.fill-r.pos)+int(r.n) >= 16
 	m, pos := nextMarker(r.data, r.next)
 	if m < markerRST0 || m > markerRST7 {
@@ -170,9 +166,9 @@ func (d *decoder) resetPredictions(s *scan) {
 	}
 }
 
-// span reads the MCUs from x0 up to x1 of row y, between which there is no
-// restart. It returns x1, or the first MCU that there is not all data of.
-func (d *decoder) span(s *scan, y, x0, x1 int) int {
+// decodeSpan decodes the MCUs from x0 up to x1 in row y, all of one restart interval. It returns x1, or the first MCU
+// whose data is incomplete.
+func (d *decoder) decodeSpan(s *scan, y, x0, x1 int) int {
 	switch {
 	case !d.Progressive:
 		return d.sequentialSpan(s, y, x0, x1)
@@ -186,9 +182,9 @@ func (d *decoder) span(s *scan, y, x0, x1 int) int {
 	return d.acRefineSpan(s, y, x0, x1)
 }
 
-// missing does what there is to do for MCUs without data. In a progressive
-// picture that is nothing: they have coefficients of earlier scans, or zeros.
-func (d *decoder) missing(s *scan, y, x0, x1 int) {
+// clearSpan makes the MCUs from x0 up to x1 in row y gray, which have no data. In a progressive picture they keep the
+// coefficients of earlier scans.
+func (d *decoder) clearSpan(s *scan, y, x0, x1 int) {
 	if d.Progressive {
 		return
 	}
@@ -198,21 +194,21 @@ func (d *decoder) missing(s *scan, y, x0, x1 int) {
 			for j := range t.across * t.down {
 				bx, by := x*t.across+j%t.across, y*t.down+j/t.across
 				if t.inWindow(bx, by) {
-					flat(0, t.at(bx, by), t.stride, t.size)
+					writeFlat(0, t.samplesAt(bx, by), t.stride, t.size)
 				}
 			}
 		}
 	}
 }
 
-// sequentialSpan decodes blocks straight to the planes.
+// sequentialSpan is decodeSpan for a sequential scan. It writes the samples to the planes.
 func (d *decoder) sequentialSpan(s *scan, y, x0, x1 int) int {
 	r := &d.bits
 	var b block
 	for x := x0; x < x1; x++ {
 		for i := range s.n {
 			t := &s.parts[i]
-			dc, ac := &d.huff[0][t.dc], &d.huff[1][t.ac]
+			dc, ac := &d.huffman[0][t.dc], &d.huffman[1][t.ac]
 			for v := range t.down {
 				for h := range t.across {
 					bx, by := x*t.across+h, y*t.down+v
@@ -221,8 +217,8 @@ func (d *decoder) sequentialSpan(s *scan, y, x0, x1 int) int {
 					if !inside {
 						q = &skipAll
 					}
-					diff, last, ok := r.block(&b, q, dc, ac)
-					if r.pos > r.safe && !r.more() {
+					diff, last, ok := r.readBlock(&b, q, dc, ac)
+					if r.pos > r.safe && !r.refill() {
 						return x
 					}
 					if !ok {
@@ -230,7 +226,7 @@ func (d *decoder) sequentialSpan(s *scan, y, x0, x1 int) int {
 					}
 					t.prediction += diff
 					if inside {
-						t.put(&b, t.prediction, last, bx, by)
+						t.writeBlock(&b, t.prediction, last, bx, by)
 					}
 				}
 			}
@@ -239,17 +235,16 @@ func (d *decoder) sequentialSpan(s *scan, y, x0, x1 int) int {
 	return x1
 }
 
-// skipAll is for blocks that are not wanted.
+// skipAll makes readBlock skip all AC coefficients of a block outside the window.
 var skipAll dequant
 
-// put transforms the AC coefficients in b and the DC coefficient dc, writes the
-// samples of block (x, y), and clears b. The AC coefficients behind the zig-zag
-// index last are zero.
-func (c *component) put(b *block, dc int32, last, x, y int) {
-	dst := c.at(x, y)
+// writeBlock writes the samples of block (x, y), whose coefficients are dc and those in b, and clears b. The AC
+// coefficients after the zig-zag index last are zero.
+func (c *component) writeBlock(b *block, dc int32, last, x, y int) {
+	dst := c.samplesAt(x, y)
 	v := c.quant.dc(dc)
 	if last == 0 {
-		flat(v, dst, c.stride, c.size)
+		writeFlat(v, dst, c.stride, c.size)
 		return
 	}
 	b[0] += v << 32
@@ -263,11 +258,12 @@ func (c *component) put(b *block, dc int32, last, x, y int) {
 	}
 }
 
+// inWindow reports whether the plane shows block (x, y).
 func (c *component) inWindow(x, y int) bool {
 	return c.window.Min.X <= x && x < c.window.Max.X && c.window.Min.Y <= y && y < c.window.Max.Y
 }
 
-// at returns the samples of the plane from block (x, y) on.
-func (c *component) at(x, y int) []byte {
+// samplesAt returns the samples of the plane from the first of block (x, y) on.
+func (c *component) samplesAt(x, y int) []byte {
 	return c.pix[((y-c.window.Min.Y)*c.stride+(x-c.window.Min.X))*c.size:]
 }
