@@ -20,6 +20,9 @@ type decoder struct {
 	huffman  [2][4]table   // for DC and AC coefficients
 	comp     [4]component
 
+	arithmetic arithmeticReader
+	block      block // of arithmeticSequential
+
 	restart      int // MCUs between restart markers; 0 if there are none
 	mcusX, mcusY int // number of MCUs in an interleaved scan
 	eobRun       int // further blocks whose band has no more coefficients (T.81 G.1.2.2)
@@ -35,6 +38,7 @@ type component struct {
 	index      int
 	scanned    bool // a scan of it was read
 	prediction int32
+	context    int // of the next DC difference, in arithmetic coding
 	quant      dequant
 	pix        []byte
 	stride     int
@@ -46,6 +50,7 @@ type component struct {
 func (d *decoder) reset(dst *Image, data []byte) {
 	d.Image = dst
 	d.bits.data, d.bits.damaged = data, false
+	d.arithmetic.bits, d.arithmetic.conditioning = &d.bits, defaultConditioning
 	d.hasQuant = [4]bool{}
 	for class := range d.huffman {
 		for i := range d.huffman[class] {
@@ -109,6 +114,8 @@ func (d *decoder) readSegments(ctx context.Context) error {
 			ok = d.defineQuant(s.data)
 		case markerDHT:
 			ok = d.defineHuffman(s.data)
+		case markerDAC:
+			ok = d.arithmetic.define(s.data)
 		case markerDRI:
 			ok = len(s.data) >= 2
 			if ok {
@@ -157,21 +164,20 @@ func (d *decoder) readScan(ctx context.Context, seg segment) (ok bool, err error
 	for i := range s.n {
 		s.parts[i].scanned = true
 	}
-	d.resetPredictions(&s)
 	d.bits.start(seg.end)
+	d.beginInterval(&s)
 	return true, d.decodeScan(ctx, &s)
 }
 
 // buildTables builds the lookup tables that the scan needs.
 func (d *decoder) buildTables(s *scan, t *part) {
 	dc, ac := &d.huffman[0][t.dc], &d.huffman[1][t.ac]
-	if !d.Progressive {
+	switch {
+	case d.Arithmetic:
+	case !d.Progressive:
 		dc.build(kindDC)
 		ac.build(kindAC)
 		ac.buildSkip()
-		return
-	}
-	switch {
 	case s.first == 0:
 		dc.build(kindDC)
 	case s.high == 0:

@@ -15,6 +15,9 @@ type testPicture struct {
 	scans       []testScan // nil means one scan of all components
 	restart     int        // MCUs between restart markers
 	markers     []byte     // segments before the frame header
+
+	arithmetic   bool
+	conditioning conditioning // of tables 0 and 1
 }
 
 type testComp struct {
@@ -290,41 +293,48 @@ func (t *tokenWriter) endRun() {
 
 // scan returns the tokens of the scan.
 func (t *tokenWriter) scan() []token {
-	mcu := func(n int) {
-		if t.p.restart > 0 && n > 0 && n%t.p.restart == 0 {
-			t.endRun()
-			t.pred = [4]int{}
-			t.tokens = append(t.tokens, token{table: -2, symbol: byte(n/t.p.restart-1) & 7})
-		}
-	}
+	t.p.walk(t.s, func(interval int) {
+		t.endRun()
+		t.pred = [4]int{}
+		t.tokens = append(t.tokens, token{table: -2, symbol: byte(interval-1) & 7})
+	}, func(i int, b *[64]int) { t.block(i, i&1, b) })
+	t.endRun()
+	return t.tokens
+}
+
+// walk calls block for each block of a scan in order, with its component, and restart before each restart interval
+// except the first.
+func (p *testPicture) walk(s *testScan, restart func(interval int), block func(i int, b *[64]int)) {
 	n := 0
-	if len(t.s.comps) == 1 {
-		i := t.s.comps[0]
-		c := &t.p.comps[i]
+	beginMCU := func() {
+		if p.restart > 0 && n > 0 && n%p.restart == 0 {
+			restart(n / p.restart)
+		}
+		n++
+	}
+	if len(s.comps) == 1 {
+		i := s.comps[0]
+		c := &p.comps[i]
 		for y := range c.blocks[1] {
 			for x := range c.blocks[0] {
-				mcu(n)
-				n++
-				t.block(i, i&1, &c.coef[y*c.bw+x])
+				beginMCU()
+				block(i, &c.coef[y*c.bw+x])
 			}
 		}
-	} else {
-		c0 := &t.p.comps[t.s.comps[0]]
-		for y := range c0.bh / c0.v {
-			for x := range c0.bw / c0.h {
-				mcu(n)
-				n++
-				for _, i := range t.s.comps {
-					c := &t.p.comps[i]
-					for j := range c.h * c.v {
-						t.block(i, i&1, &c.coef[(y*c.v+j/c.h)*c.bw+x*c.h+j%c.h])
-					}
+		return
+	}
+	c0 := &p.comps[s.comps[0]]
+	for y := range c0.bh / c0.v {
+		for x := range c0.bw / c0.h {
+			beginMCU()
+			for _, i := range s.comps {
+				c := &p.comps[i]
+				for j := range c.h * c.v {
+					block(i, &c.coef[(y*c.v+j/c.h)*c.bw+x*c.h+j%c.h])
 				}
 			}
 		}
 	}
-	t.endRun()
-	return t.tokens
 }
 
 // codes returns a Huffman table for symbols of the given frequencies (T.81 K.2): the number of codes of each length, and
@@ -421,7 +431,16 @@ func (p *testPicture) encode() []byte {
 	if p.progressive {
 		marker = markerSOF2
 	}
+	if p.arithmetic {
+		marker += markerSOF9 - markerSOF1
+	}
 	out = appendSegment(out, marker, sof)
+	if p.arithmetic && p.conditioning != defaultConditioning {
+		c := &p.conditioning
+		out = appendSegment(out, markerDAC, []byte{
+			0x00, c.upper[0]<<4 | c.lower[0], 0x01, c.upper[1]<<4 | c.lower[1], 0x10, c.limit[0], 0x11, c.limit[1],
+		})
+	}
 	if p.restart > 0 {
 		out = appendSegment(out, markerDRI, binary.BigEndian.AppendUint16(nil, uint16(p.restart)))
 	}
@@ -430,7 +449,11 @@ func (p *testPicture) encode() []byte {
 		scans = []testScan{all}
 	}
 	for i := range scans {
-		out = p.appendScan(out, &scans[i])
+		if p.arithmetic {
+			out = p.appendArithmeticScan(out, &scans[i])
+		} else {
+			out = p.appendScan(out, &scans[i])
+		}
 	}
 	return append(out, 0xff, markerEOI)
 }
@@ -461,11 +484,7 @@ func (p *testPicture) appendScan(out []byte, s *testScan) []byte {
 			next <<= 1
 		}
 	}
-	sos := []byte{byte(len(s.comps))}
-	for _, i := range s.comps {
-		sos = append(sos, p.comps[i].id, byte(i&1)*0x11)
-	}
-	out = appendSegment(out, markerSOS, append(sos, byte(s.ss), byte(s.se), byte(s.ah<<4|s.al)))
+	out = p.appendSOS(out, s)
 
 	acc, n := uint64(0), uint(0)
 	flush := func() {
@@ -504,4 +523,13 @@ func jfif() []byte {
 // adobe returns an Adobe APP14 segment.
 func adobe(transform byte) []byte {
 	return appendSegment(nil, markerAPP14, append([]byte("Adobe\x00\x64\x00\x00\x00\x00"), transform))
+}
+
+// appendSOS appends the SOS segment of a scan.
+func (p *testPicture) appendSOS(out []byte, s *testScan) []byte {
+	sos := []byte{byte(len(s.comps))}
+	for _, i := range s.comps {
+		sos = append(sos, p.comps[i].id, byte(i&1)*0x11)
+	}
+	return appendSegment(out, markerSOS, append(sos, byte(s.ss), byte(s.se), byte(s.ah<<4|s.al)))
 }

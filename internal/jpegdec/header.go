@@ -11,6 +11,8 @@ const (
 	markerSOF2  = 0xc2 // progressive
 	markerDHT   = 0xc4
 	markerJPG   = 0xc8
+	markerSOF9  = 0xc9 // extended sequential, arithmetic coding
+	markerSOF10 = 0xca // progressive, arithmetic coding
 	markerDAC   = 0xcc
 	markerSOF15 = 0xcf
 	markerRST0  = 0xd0
@@ -94,11 +96,12 @@ func readHeader(data []byte) (h Header, f frame, err error) {
 		}
 		pos = s.end
 		switch p := s.data; s.marker {
-		case markerSOF0, markerSOF1, markerSOF2:
+		case markerSOF0, markerSOF1, markerSOF2, markerSOF9, markerSOF10:
 			if h.N != 0 {
 				return h, f, FormatError("more than one frame")
 			}
-			h.Progressive = s.marker == markerSOF2
+			h.Progressive = s.marker == markerSOF2 || s.marker == markerSOF10
+			h.Arithmetic = s.marker >= markerSOF9
 			if err := f.parse(&h, p); err != nil {
 				return h, f, err
 			}
@@ -117,7 +120,7 @@ func readHeader(data []byte) (h Header, f frame, err error) {
 			return h, f, nil
 		case markerEOI:
 			return h, f, FormatError("no picture in the file")
-		case markerDHT, markerJPG:
+		case markerDHT, markerJPG, markerDAC:
 		default:
 			if markerSOF0 <= s.marker && s.marker <= markerSOF15 {
 				return h, f, ErrUnsupported

@@ -85,6 +85,9 @@ func (r *bitReader) refill() bool {
 	return 8*r.pos-int(r.n) <= 8*r.fill
 }
 
+// truncated reports whether the segment ends at the end of the file, without a marker.
+func (r *bitReader) truncated() bool { return r.ended && r.next+1 >= len(r.data) }
+
 // unstuff copies data to buf until buf has a chunk or a marker follows.
 func (r *bitReader) unstuff() {
 	for r.fill < chunk {

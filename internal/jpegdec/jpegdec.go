@@ -8,8 +8,8 @@
 //   - It returns each component as a plane of its own size. The scaler that follows brings the planes to one size.
 //   - It returns the readable part of a truncated or damaged file, as browsers do.
 //
-// It reads the baseline, extended and progressive processes of ITU-T T.81 with 8-bit samples, one, three or four
-// components, and any sampling factors. It returns [ErrUnsupported] for all other processes.
+// It reads the baseline, extended and progressive processes of ITU-T T.81, with Huffman or arithmetic coding, 8-bit
+// samples, one, three or four components, and any sampling factors. It returns [ErrUnsupported] for all other processes.
 //
 // At full size, a sample of an undamaged picture differs from that of image/jpeg by at most one.
 package jpegdec
@@ -22,7 +22,7 @@ import (
 )
 
 // ErrUnsupported means that the data may be a valid JPEG file, but of a kind that this package cannot decode:
-// arithmetic coding, lossless, hierarchical, 12 bits a sample, two components, or a height that follows the picture.
+// lossless, hierarchical, 12 bits a sample, two components, or a height that follows the picture.
 var ErrUnsupported = errors.New("jpegdec: unsupported JPEG process")
 
 // A FormatError says why the data is not a JPEG file, or why it has no picture.
@@ -45,6 +45,7 @@ const (
 type Header struct {
 	Width, Height int
 	Progressive   bool
+	Arithmetic    bool // arithmetic coding instead of Huffman coding
 	Model         Model
 	Adobe         bool // the file has an Adobe marker; then CMYK and YCCK are inverted
 	N             int  // number of components: 1, 3 or 4

@@ -10,7 +10,8 @@ type scan struct {
 	n     int // number of components
 	parts [4]part
 
-	// The band of coefficients of a progressive scan, and their lowest bit before it and in it (T.81 G.1.1.1).
+	// The band of coefficients of a progressive scan, and the position of their lowest bit before the scan, or 0 in a
+	// first scan, and after it (T.81 G.1.1.1).
 	first, last int
 	high, low   uint
 }
@@ -91,6 +92,7 @@ func (s *scan) size(d *decoder) (x, y int) {
 // decodeScan reads the data of the scan s. Restart intervals that have no data, or not enough, are left out.
 func (d *decoder) decodeScan(ctx context.Context, s *scan) error {
 	width, rows := s.size(d)
+	d.arithmetic.slack = arithmeticSlack(width * rows)
 	// Rows below the window are not needed. Neither is the data after them.
 	height := min(rows, ceilDiv(s.parts[0].window.Max.Y, s.parts[0].down))
 	hasData := true
@@ -110,11 +112,11 @@ func (d *decoder) decodeScan(ctx context.Context, s *scan) error {
 				if lost > 1 {
 					lost--
 				} else {
-					lost = d.bits.resync(expect)
+					lost = d.bits.resync(expect, d.hasSurplus())
 				}
 				hasData = lost == 0
 				d.Damaged = d.Damaged || d.eobRun > 0
-				d.resetPredictions(s)
+				d.beginInterval(s)
 				expect = (expect + 1) & 7
 			}
 			end := x + min(width-x, interval)
@@ -136,13 +138,23 @@ func (d *decoder) decodeScan(ctx context.Context, s *scan) error {
 	return nil
 }
 
+// hasSurplus reports whether the segment has more data than its MCUs take. Then its marker may have been destroyed.
+func (d *decoder) hasSurplus() bool {
+	r := &d.bits
+	switch {
+	case !r.ended:
+		return true
+	case d.Arithmetic:
+		return d.arithmetic.unread() >= 64 // encoders write up to 34 bits more than are shifted out
+	}
+	return 8*(r.fill-r.pos)+int(r.n) >= 16 // the last byte is padded
+}
+
 // resync finds the next restart marker, whose number should be expect, and begins the segment after it. If the marker
-// is that of a later interval, resync returns the number of intervals without data before it. T.81 leaves the choice to
-// the decoder. This one is close to libjpeg's.
-func (r *bitReader) resync(expect byte) (lost int) {
-	// After a whole segment, at most the padding of its last byte is unread. If more is unread, the segment's marker
-	// may have been destroyed.
-	surplus := !r.ended || 8*(r.fill-r.pos)+int(r.n) >= 16
+// is that of a later interval, resync returns the number of intervals without data before it. surplus tells whether the
+// segment before the marker has more data than needed. T.81 leaves the choice to the decoder. This one is close to
+// libjpeg's.
+func (r *bitReader) resync(expect byte, surplus bool) (lost int) {
 	m, pos := nextMarker(r.data, r.next)
 	if m < markerRST0 || m > markerRST7 {
 		r.next, r.ended = pos-2, true
@@ -158,9 +170,12 @@ func (r *bitReader) resync(expect byte) (lost int) {
 	return 0
 }
 
-// resetPredictions prepares for the first MCU of a scan or of a restart interval.
-func (d *decoder) resetPredictions(s *scan) {
+// beginInterval prepares for the first MCU of a scan or of a restart interval.
+func (d *decoder) beginInterval(s *scan) {
 	d.eobRun = 0
+	if d.Arithmetic {
+		d.arithmetic.start(s)
+	}
 	for i := range s.n {
 		s.parts[i].prediction = 0
 	}
@@ -170,6 +185,8 @@ func (d *decoder) resetPredictions(s *scan) {
 // whose data is incomplete.
 func (d *decoder) decodeSpan(s *scan, y, x0, x1 int) int {
 	switch {
+	case d.Arithmetic:
+		return d.arithmeticSpan(s, y, x0, x1)
 	case !d.Progressive:
 		return d.sequentialSpan(s, y, x0, x1)
 	case s.first == 0 && s.high == 0:

@@ -1,0 +1,417 @@
+package jpegdec
+
+import "math/bits"
+
+// A probability is a state of the probability estimator (T.81 D.1.5): the estimate for the less probable symbol, and
+// the states that follow.
+type probability struct {
+	lps        uint16 // probability of the less probable symbol (LPS), as a part of an interval of 0x8000 to 0xFFFF
+	afterLPS   uint8
+	afterMPS   uint8
+	switchesTo uint8 // 1 if the LPS becomes the more probable symbol (MPS) after it
+}
+
+// evenOdds is the state for decisions that are equally likely (T.81 G.1.3.3 and F.1.4.3.1). It follows itself.
+const evenOdds = 113
+
+// probabilities is T.81 table D.3, and evenOdds. It has as many elements as a bin has states, to spare bounds checks.
+var probabilities = [128]probability{
+	{0x5a1d, 1, 1, 1}, {0x2586, 14, 2, 0}, {0x1114, 16, 3, 0}, {0x080b, 18, 4, 0},
+	{0x03d8, 20, 5, 0}, {0x01da, 23, 6, 0}, {0x00e5, 25, 7, 0}, {0x006f, 28, 8, 0},
+	{0x0036, 30, 9, 0}, {0x001a, 33, 10, 0}, {0x000d, 35, 11, 0}, {0x0006, 9, 12, 0},
+	{0x0003, 10, 13, 0}, {0x0001, 12, 13, 0}, {0x5a7f, 15, 15, 1}, {0x3f25, 36, 16, 0},
+	{0x2cf2, 38, 17, 0}, {0x207c, 39, 18, 0}, {0x17b9, 40, 19, 0}, {0x1182, 42, 20, 0},
+	{0x0cef, 43, 21, 0}, {0x09a1, 45, 22, 0}, {0x072f, 46, 23, 0}, {0x055c, 48, 24, 0},
+	{0x0406, 49, 25, 0}, {0x0303, 51, 26, 0}, {0x0240, 52, 27, 0}, {0x01b1, 54, 28, 0},
+	{0x0144, 56, 29, 0}, {0x00f5, 57, 30, 0}, {0x00b7, 59, 31, 0}, {0x008a, 60, 32, 0},
+	{0x0068, 62, 33, 0}, {0x004e, 63, 34, 0}, {0x003b, 32, 35, 0}, {0x002c, 33, 9, 0},
+	{0x5ae1, 37, 37, 1}, {0x484c, 64, 38, 0}, {0x3a0d, 65, 39, 0}, {0x2ef1, 67, 40, 0},
+	{0x261f, 68, 41, 0}, {0x1f33, 69, 42, 0}, {0x19a8, 70, 43, 0}, {0x1518, 72, 44, 0},
+	{0x1177, 73, 45, 0}, {0x0e74, 74, 46, 0}, {0x0bfb, 75, 47, 0}, {0x09f8, 77, 48, 0},
+	{0x0861, 78, 49, 0}, {0x0706, 79, 50, 0}, {0x05cd, 48, 51, 0}, {0x04de, 50, 52, 0},
+	{0x040f, 50, 53, 0}, {0x0363, 51, 54, 0}, {0x02d4, 52, 55, 0}, {0x025c, 53, 56, 0},
+	{0x01f8, 54, 57, 0}, {0x01a4, 55, 58, 0}, {0x0160, 56, 59, 0}, {0x0125, 57, 60, 0},
+	{0x00f6, 58, 61, 0}, {0x00cb, 59, 62, 0}, {0x00ab, 61, 63, 0}, {0x008f, 61, 32, 0},
+	{0x5b12, 65, 65, 1}, {0x4d04, 80, 66, 0}, {0x412c, 81, 67, 0}, {0x37d8, 82, 68, 0},
+	{0x2fe8, 83, 69, 0}, {0x293c, 84, 70, 0}, {0x2379, 86, 71, 0}, {0x1edf, 87, 72, 0},
+	{0x1aa9, 87, 73, 0}, {0x174e, 72, 74, 0}, {0x1424, 72, 75, 0}, {0x119c, 74, 76, 0},
+	{0x0f6b, 74, 77, 0}, {0x0d51, 75, 78, 0}, {0x0bb6, 77, 79, 0}, {0x0a40, 77, 48, 0},
+	{0x5832, 80, 81, 1}, {0x4d1c, 88, 82, 0}, {0x438e, 89, 83, 0}, {0x3bdd, 90, 84, 0},
+	{0x34ee, 91, 85, 0}, {0x2eae, 92, 86, 0}, {0x299a, 93, 87, 0}, {0x2516, 86, 71, 0},
+	{0x5570, 88, 89, 1}, {0x4ca9, 95, 90, 0}, {0x44d9, 96, 91, 0}, {0x3e22, 97, 92, 0},
+	{0x3824, 99, 93, 0}, {0x32b4, 99, 94, 0}, {0x2e17, 93, 86, 0}, {0x56a8, 95, 96, 1},
+	{0x4f46, 101, 97, 0}, {0x47e5, 102, 98, 0}, {0x41cf, 103, 99, 0}, {0x3c3d, 104, 100, 0},
+	{0x375e, 99, 93, 0}, {0x5231, 105, 102, 0}, {0x4c0f, 106, 103, 0}, {0x4639, 107, 104, 0},
+	{0x415e, 103, 99, 0}, {0x5627, 105, 106, 1}, {0x50e7, 108, 107, 0}, {0x4b85, 109, 103, 0},
+	{0x5597, 110, 109, 0}, {0x504f, 111, 107, 0}, {0x5a10, 110, 111, 1}, {0x5522, 112, 109, 0},
+	{0x59eb, 112, 111, 1},
+	evenOdds: {0x5a1d, evenOdds, evenOdds, 0},
+}
+
+// A bin is what the decoder has learned about one kind of decision: state<<1 | more probable symbol.
+type bin uint8
+
+// The bins of a table (T.81 F.1.4.4.1 and F.1.4.4.2). Three bins follow each other for each AC coefficient: whether the
+// block ends before it, whether it is zero, and whether its magnitude is one.
+const (
+	dcMagnitude     = 20  // the first of 14 for the size of a DC difference; those for its bits come 14 later
+	acMagnitudeLow  = 189 // the same for AC coefficients up to the limit of the table
+	acMagnitudeHigh = 217 // and above it
+	magnitudeBits   = 14
+)
+
+// Contexts of a DC difference: the kind of the difference before it, as the first bin of four.
+const (
+	contextZero          = 0
+	contextSmallPositive = 4
+	contextSmallNegative = 8
+	contextLargePositive = 12
+	contextLargeNegative = 16
+)
+
+// conditioning holds what a DAC segment can change (T.81 B.2.4.3).
+type conditioning struct {
+	lower, upper [4]uint8 // log2 of the DC differences that count as small, by table
+	limit        [4]uint8 // index of the last AC coefficient that counts as low, by table
+}
+
+// defaultConditioning holds the values without a DAC segment (T.81 F.1.4.4.1.4 and F.1.4.4.2).
+var defaultConditioning = conditioning{
+	upper: [4]uint8{1, 1, 1, 1},
+	limit: [4]uint8{5, 5, 5, 5},
+}
+
+// define reads a DAC segment. It reports whether the segment is valid.
+func (c *conditioning) define(p []byte) bool {
+	for ; len(p) >= 2; p = p[2:] {
+		class, i, v := p[0]>>4, p[0]&15, p[1]
+		switch {
+		case class > 1 || i > 3:
+			return false
+		case class == 0:
+			c.lower[i], c.upper[i] = v&15, v>>4
+			if c.lower[i] > c.upper[i] {
+				return false
+			}
+		default:
+			c.limit[i] = v
+		}
+	}
+	return true
+}
+
+// An arithmeticReader decodes the decisions of one entropy-coded segment (T.81 D.2).
+//
+// T.81 has a code register of 16 bits and shifts in one bit at a time. Here the register has more bits of the stream
+// below those, and new ones are loaded 32 at a time.
+type arithmeticReader struct {
+	bits *bitReader // for its buffer of unstuffed data
+
+	code  uint64 // the code register, and n more bits of the stream below it
+	width uint32 // of the current interval, in units of the code register's lowest bit
+	n     uint   // at least 16 between decisions
+	zeros int    // bytes loaded beyond the end of the segment; they are zero (T.81 D.2.6)
+	slack int    // bits beyond the end of the segment that may be shifted out
+
+	even bin // always evenOdds
+	dc   [4][64]bin
+	ac   [4][256]bin
+
+	conditioning
+}
+
+// start begins a segment for the scan s, whose data is at the position of bits.
+func (a *arithmeticReader) start(s *scan) {
+	a.code, a.width, a.n, a.zeros = 0, 1<<16, 0, 0
+	a.code = uint64(a.load())
+	a.n = 16
+	a.even = evenOdds << 1
+	for i := range s.n {
+		t := &s.parts[i]
+		t.context = contextZero
+		a.dc[t.dc] = [64]bin{}
+		a.ac[t.ac] = [256]bin{}
+	}
+}
+
+// arithmeticSlack returns how many bits beyond the end of a segment may be shifted out, in a scan of n MCUs.
+//
+// Encoders leave out zero bytes at the end of a segment. Those can be many only if nearly all decisions were certain.
+// The most certain ones take 2^-15 bits, so 2^-10 bits are enough for an MCU. Otherwise four bytes are
+// left out only by chance, once in 2^32 segments.
+func arithmeticSlack(n int) int { return 32 + n>>10 }
+
+// load returns the next 32 bits of the segment, or zeros after its end.
+func (a *arithmeticReader) load() (v uint32) {
+	r := a.bits
+	if r.pos+4 > r.fill {
+		r.refill()
+		if r.pos >= r.fill {
+			a.zeros += 4
+			return 0
+		}
+	}
+	b := r.buf[r.pos:]
+	r.pos += 4
+	return uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
+}
+
+// unread returns the number of bits, of those in the buffer, that were not shifted out of the code register yet. It is
+// negative if bits after the end were shifted out.
+func (a *arithmeticReader) unread() int {
+	const register = 16
+	return 8*(a.bits.fill-a.bits.pos-a.zeros) + int(a.n) + register
+}
+
+// decide returns the next decision (T.81 D.2.4) and adapts its bin.
+func (a *arithmeticReader) decide(b *bin) bool {
+	p := &probabilities[*b>>1]
+	mps := *b & 1
+	lps := uint32(p.lps)
+	a.width -= lps
+	top := uint64(a.width) << a.n
+	if a.code < top && a.width >= 1<<15 {
+		return mps != 0
+	}
+	// The lower part of the interval is that of the MPS, unless it is the smaller one.
+	exchanged := a.width < lps
+	upper := a.code >= top
+	if upper {
+		a.code -= top
+		a.width = lps
+	}
+	shift := uint(bits.LeadingZeros16(uint16(a.width)))
+	a.width <<= shift
+	a.n -= shift
+	if a.n < 16 {
+		a.code = a.code<<32 | uint64(a.load())
+		a.n += 32
+	}
+	if upper == exchanged {
+		*b = bin(p.afterMPS)<<1 | mps
+		return mps != 0
+	}
+	*b = bin(p.afterLPS)<<1 | mps ^ bin(p.switchesTo)
+	return mps == 0
+}
+
+// magnitude reads a magnitude of at least m+1, whose size is coded from bin i on (T.81 F.1.4.3.2). It reports false if
+// the magnitude is too large for a coefficient.
+func (a *arithmeticReader) magnitude(bins []bin, i int, m int32) (v int32, ok bool) {
+	for a.decide(&bins[i]) {
+		m <<= 1
+		i++
+		if m == 1<<15 {
+			return 0, false
+		}
+	}
+	v = m
+	for m >>= 1; m != 0; m >>= 1 {
+		if a.decide(&bins[i+magnitudeBits]) {
+			v |= m
+		}
+	}
+	return v + 1, true
+}
+
+// difference reads the DC difference of the next block of t (T.81 F.1.4.1). It reports false if the data is corrupt.
+func (a *arithmeticReader) difference(t *part) (v int32, ok bool) {
+	bins := a.dc[t.dc][:]
+	i := t.context
+	t.context = contextZero
+	if !a.decide(&bins[i]) {
+		return 0, true
+	}
+	negative := a.decide(&bins[i+1])
+	i += 2
+	if negative {
+		i++
+	}
+	v = 1
+	if a.decide(&bins[i]) {
+		if v, ok = a.magnitude(bins, dcMagnitude, 1); !ok {
+			return 0, false
+		}
+	}
+	switch small, large := int32(1)<<a.lower[t.dc]>>1, int32(1)<<a.upper[t.dc]; {
+	case v <= small:
+	case v <= large && negative:
+		t.context = contextSmallNegative
+	case v <= large:
+		t.context = contextSmallPositive
+	case negative:
+		t.context = contextLargeNegative
+	default:
+		t.context = contextLargePositive
+	}
+	if negative {
+		v = -v
+	}
+	return v, true
+}
+
+// coefficient reads the next nonzero AC coefficient of the table t, at k or later (T.81 F.1.4.2). It returns its index,
+// which is more than last if there is none, and its value. It reports false if the data is corrupt.
+func (a *arithmeticReader) coefficient(t, k, last int) (next int, v int32, ok bool) {
+	bins := &a.ac[t]
+	if a.decide(&bins[3*(k-1)]) {
+		return last + 1, 0, true // end of block
+	}
+	for !a.decide(&bins[3*(k-1)+1]) {
+		k++
+		if k > last {
+			return k, 0, false
+		}
+	}
+	negative := a.decide(&a.even)
+	one := &bins[3*(k-1)+2]
+	v = 1
+	if a.decide(one) {
+		v = 2
+		if a.decide(one) {
+			i := acMagnitudeHigh
+			if k <= int(a.limit[t]) {
+				i = acMagnitudeLow
+			}
+			if v, ok = a.magnitude(bins[:], i, 2); !ok {
+				return k, 0, false
+			}
+		}
+	}
+	if negative {
+		v = -v
+	}
+	return k, v, true
+}
+
+// arithmeticSpan is decodeSpan for arithmetic coding. Decisions after corrupt data are meaningless, so it stops there.
+func (d *decoder) arithmeticSpan(s *scan, y, x0, x1 int) int {
+	a := &d.arithmetic
+	for x := x0; x < x1; x++ {
+		for i := range s.n {
+			t := &s.parts[i]
+			for v := range t.down {
+				for h := range t.across {
+					if !d.arithmeticBlock(s, t, x*t.across+h, y*t.down+v) {
+						return x
+					}
+					if n := a.unread(); n < 0 {
+						d.Damaged = d.Damaged || d.bits.truncated()
+						if n < -a.slack {
+							return x
+						}
+					}
+				}
+			}
+		}
+	}
+	return x1
+}
+
+// arithmeticBlock decodes block (x, y) of t. It reports false if the data is corrupt.
+func (d *decoder) arithmeticBlock(s *scan, t *part, x, y int) (ok bool) {
+	a := &d.arithmetic
+	switch {
+	case !d.Progressive:
+		return d.arithmeticSequential(t, x, y)
+	case s.first == 0 && s.high == 0: // T.81 G.1.3.1
+		diff, ok := a.difference(t)
+		t.prediction += diff
+		t.coef[t.blockIndex(x, y)*(t.quant.last+1)] = d.coefficient(t.prediction, s.low)
+		return ok
+	case s.first == 0: // T.81 G.1.3.1
+		if a.decide(&a.even) {
+			t.coef[t.blockIndex(x, y)*(t.quant.last+1)] |= 1 << s.low
+		}
+		return true
+	case s.high == 0:
+		return d.arithmeticFirst(s, t, t.blockIndex(x, y))
+	}
+	return a.refine(s, t, t.blockIndex(x, y))
+}
+
+// arithmeticSequential decodes a block of a sequential scan and writes its samples.
+func (d *decoder) arithmeticSequential(t *part, x, y int) (ok bool) {
+	a := &d.arithmetic
+	diff, ok := a.difference(t)
+	if !ok {
+		return false
+	}
+	t.prediction += diff
+	inside := t.inWindow(x, y)
+	q, b, last := &t.quant, &d.block, 0
+	if !inside {
+		q = &skipAll
+	}
+	for k := 1; k <= 63; k++ {
+		var v int32
+		if k, v, ok = a.coefficient(t.ac, k, 63); !ok {
+			*b = block{}
+			return false
+		}
+		if k <= q.last {
+			b[q.slot[k]%blockSlots] += int64(v) * q.mul[k]
+			last = k
+		}
+	}
+	if inside {
+		t.writeBlock(b, t.prediction, last, x, y)
+	}
+	return true
+}
+
+// arithmeticFirst decodes the upper bits of the AC coefficients in block j (T.81 G.1.3.2).
+func (d *decoder) arithmeticFirst(s *scan, t *part, j int) (ok bool) {
+	per := t.quant.last + 1
+	for k := s.first; k <= s.last; k++ {
+		next, v, ok := d.arithmetic.coefficient(t.ac, k, s.last)
+		if !ok {
+			return false
+		}
+		k = next
+		if k <= s.last {
+			t.nonzero[j] |= 1 << k
+		}
+		if k <= s.last && k < per {
+			t.coef[j*per+k] = d.coefficient(v, s.low)
+		}
+	}
+	return true
+}
+
+// refine decodes one more bit of the AC coefficients in block j (T.81 G.1.3.3). It reports false if the data is corrupt.
+func (a *arithmeticReader) refine(s *scan, t *part, j int) (ok bool) {
+	per := t.quant.last + 1
+	coef, bins := t.coef[j*per:j*per+per], &a.ac[t.ac]
+	old := t.nonzero[j] & s.band()
+	end := bits.Len64(old) // index after the last coefficient that is already nonzero; the block does not end before it
+	for k := s.first; k <= s.last; k++ {
+		if k >= end && a.decide(&bins[3*(k-1)]) {
+			return true // end of block
+		}
+		for old>>k&1 == 0 && !a.decide(&bins[3*(k-1)+1]) {
+			k++
+			if k > s.last {
+				return false
+			}
+		}
+		step := int16(1) << s.low
+		if old>>k&1 != 0 {
+			if !a.decide(&bins[3*(k-1)+2]) {
+				continue
+			}
+			if k < per && coef[k] < 0 {
+				step = -step
+			}
+		} else {
+			t.nonzero[j] |= 1 << k
+			if a.decide(&a.even) {
+				step = -step
+			}
+		}
+		if k < per {
+			coef[k] += step
+		}
+	}
+	return true
+}
