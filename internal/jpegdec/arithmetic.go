@@ -111,7 +111,6 @@ type arithmeticReader struct {
 	width uint32 // of the current interval, in units of the code register's lowest bit
 	n     uint   // at least 16 between decisions
 	zeros int    // bytes loaded beyond the end of the segment; they are zero (T.81 D.2.6)
-	slack int    // bits beyond the end of the segment that may be shifted out
 
 	even bin // always evenOdds
 	dc   [4][64]bin
@@ -122,9 +121,8 @@ type arithmeticReader struct {
 
 // start begins a segment for the scan s, whose data is at the position of bits.
 func (a *arithmeticReader) start(s *scan) {
-	a.code, a.width, a.n, a.zeros = 0, 1<<16, 0, 0
+	a.width, a.n, a.zeros = 1<<16, 16, 0
 	a.code = uint64(a.load())
-	a.n = 16
 	a.even = evenOdds << 1
 	for i := range s.n {
 		t := &s.parts[i]
@@ -133,13 +131,6 @@ func (a *arithmeticReader) start(s *scan) {
 		a.ac[t.ac] = [256]bin{}
 	}
 }
-
-// arithmeticSlack returns how many bits beyond the end of a segment may be shifted out, in a scan of n MCUs.
-//
-// Encoders leave out zero bytes at the end of a segment. Those can be many only if nearly all decisions were certain.
-// The most certain ones take 2^-15 bits, so 2^-10 bits are enough for an MCU. Otherwise four bytes are
-// left out only by chance, once in 2^32 segments.
-func arithmeticSlack(n int) int { return 32 + n>>10 }
 
 // load returns the next 32 bits of the segment, or zeros after its end.
 func (a *arithmeticReader) load() (v uint32) {
@@ -162,6 +153,13 @@ func (a *arithmeticReader) unread() int {
 	const register = 16
 	return 8*(a.bits.fill-a.bits.pos-a.zeros) + int(a.n) + register
 }
+
+// outOfData reports whether the file was cut in this segment, before the data of the last block.
+//
+// Encoders leave out zero bytes at the end of a segment, so decisions may depend on bits beyond it. In a picture with
+// little content those can be many, and all are decoded if a marker follows. At the end of the file, where a cut is more
+// likely, decisions may depend on no more than four bytes beyond it.
+func (a *arithmeticReader) outOfData() bool { return a.unread() < -32 && a.bits.truncated() }
 
 // decide returns the next decision (T.81 D.2.4) and adapts its bin.
 func (a *arithmeticReader) decide(b *bin) bool {
@@ -286,20 +284,13 @@ func (a *arithmeticReader) coefficient(t, k, last int) (next int, v int32, ok bo
 
 // arithmeticSpan is decodeSpan for arithmetic coding. Decisions after corrupt data are meaningless, so it stops there.
 func (d *decoder) arithmeticSpan(s *scan, y, x0, x1 int) int {
-	a := &d.arithmetic
 	for x := x0; x < x1; x++ {
 		for i := range s.n {
 			t := &s.parts[i]
 			for v := range t.down {
 				for h := range t.across {
-					if !d.arithmeticBlock(s, t, x*t.across+h, y*t.down+v) {
+					if !d.arithmeticBlock(s, t, x*t.across+h, y*t.down+v) || d.arithmetic.outOfData() {
 						return x
-					}
-					if n := a.unread(); n < 0 {
-						d.Damaged = d.Damaged || d.bits.truncated()
-						if n < -a.slack {
-							return x
-						}
 					}
 				}
 			}

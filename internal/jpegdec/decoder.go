@@ -12,6 +12,11 @@ const decoderBytes = 128 << 10
 // a small file with thousands of empty scans, each of which visits all blocks of a large picture.
 const maxScans = 100
 
+// maxScansOfBand is the number of scans that are read for one coefficient of a component in a progressive file. T.81
+// allows one for its upper bits and one for each of 13 further bits. The limit bounds the time for a small file with
+// arithmetic coding: a scan can visit all coefficients of a band in all blocks, with hardly any data.
+const maxScansOfBand = 14
+
 type decoder struct {
 	*Image
 	bits     bitReader
@@ -99,8 +104,9 @@ func (d *decoder) decode(ctx context.Context) error {
 // readSegments reads segments and scans up to the end of the file, or up to the first that makes no sense.
 func (d *decoder) readSegments(ctx context.Context) error {
 	var needed [maxScans]bool
+	limit := maxScans
 	if d.Progressive {
-		needed = d.neededScans(2)
+		needed, limit = d.neededScans(2)
 	}
 	scans := 0
 	for pos := 2; ; {
@@ -122,7 +128,7 @@ func (d *decoder) readSegments(ctx context.Context) error {
 				d.restart = int(binary.BigEndian.Uint16(s.data))
 			}
 		case markerSOS:
-			ok = scans < maxScans
+			ok = scans < limit
 			if ok && (needed[scans] || !d.Progressive) {
 				var err error
 				ok, err = d.readScan(ctx, s)

@@ -133,6 +133,9 @@ func randomPicture(rnd *rand.Rand) *testPicture {
 	if rnd.IntN(3) == 0 {
 		p.restart = 1 + rnd.IntN(20)
 	}
+	if rnd.IntN(3) == 0 {
+		p.makeArithmetic(rnd)
+	}
 	p.fillRandom(rnd)
 	return p
 }
@@ -148,11 +151,15 @@ func TestRandomPictures(t *testing.T) {
 		p := randomPicture(rnd)
 		data := p.encode()
 		for _, scale := range scales {
-			checkPlanes(t, p, decode(t, data, Options{Scale: scale}), scale)
+			m := decode(t, data, Options{Scale: scale})
+			checkPlanes(t, p, m, scale)
+			if m.Progressive != p.progressive || m.Arithmetic != p.arithmetic {
+				t.Errorf("got %+v", m.Header)
+			}
 		}
 		if t.Failed() {
-			t.Fatalf("seed %d: %dx%d, %d components, progressive %v, restart %d, scans %v",
-				seed, p.w, p.h, len(p.comps), p.progressive, p.restart, p.scans)
+			t.Fatalf("seed %d: %dx%d, %d components, progressive %v, arithmetic %v %v, restart %d, scans %v",
+				seed, p.w, p.h, len(p.comps), p.progressive, p.arithmetic, p.conditioning, p.restart, p.scans)
 		}
 	}
 }
@@ -371,14 +378,15 @@ func TestDifferenceFromStd(t *testing.T) {
 	if len(files) == 0 {
 		t.Error("no files in testdata")
 	}
-	compare("progressive", progressivePicture(t, photo(200, 120), 85).encode())
+	p := pictureOf(t, photo(200, 120), 85)
+	p.progressive, p.scans = true, simpleProgression
+	compare("progressive", p.encode())
 }
 
-// progressivePicture returns m as a progressive picture for the encoder of this package. Its coefficients are those that
-// image/jpeg encodes.
-func progressivePicture(t testing.TB, m image.Image, quality int) *testPicture {
+// pictureOf returns a picture of m for the encoder of this package. Its coefficients are those that image/jpeg encodes.
+func pictureOf(t testing.TB, m image.Image, quality int) *testPicture {
 	data := encodeStd(t, m, quality)
-	p := &testPicture{w: m.Bounds().Dx(), h: m.Bounds().Dy(), progressive: true, scans: simpleProgression}
+	p := &testPicture{w: m.Bounds().Dx(), h: m.Bounds().Dy(), conditioning: defaultConditioning}
 	p.comps = []testComp{{id: 1, h: 2, v: 2}, {id: 2, h: 1, v: 1}, {id: 3, h: 1, v: 1}}
 	p.layOut()
 	readBlocks(data, func(d *decoder, i, x, y int, coef *[64]int32) {
@@ -516,15 +524,19 @@ func TestScale(t *testing.T) {
 	}
 }
 
-// smallFiles returns a sequential and a progressive file, both with restart markers, for tests that damage each byte.
+// smallFiles returns a sequential and a progressive file with Huffman coding, and the same with arithmetic coding, all
+// with restart markers, for tests that damage each byte.
 func smallFiles(t testing.TB) (files [][]byte) {
-	for i := range 2 {
+	for i := range 4 {
 		rnd := rand.New(rand.NewPCG(3, uint64(i)))
 		p := &testPicture{w: 40, h: 27, comps: []testComp{{id: 1, h: 2, v: 2}, {id: 2, h: 1, v: 1}, {id: 3, h: 1, v: 1}}}
 		p.markers = jfif()
 		p.restart = 2
-		if i == 1 {
+		if i%2 == 1 {
 			p.progressive, p.scans = true, simpleProgression
+		}
+		if i >= 2 {
+			p.arithmetic, p.conditioning = true, defaultConditioning
 		}
 		p.fillRandom(rnd)
 		files = append(files, p.encode())
@@ -532,9 +544,9 @@ func smallFiles(t testing.TB) (files [][]byte) {
 	return files
 }
 
-// TestTruncated cuts files at each byte.
+// TestTruncated cuts files at each byte. TestArithmeticTruncated does the same for arithmetic coding.
 func TestTruncated(t *testing.T) {
-	for _, data := range smallFiles(t) {
+	for _, data := range smallFiles(t)[:2] {
 		whole := decode(t, data, Options{})
 		sos := bytes.Index(data, []byte{0xff, markerSOS})
 		for n := range data {
@@ -584,8 +596,14 @@ func TestFlippedBits(t *testing.T) {
 
 // TestRestartMarkers checks that damage stays within its restart interval.
 func TestRestartMarkers(t *testing.T) {
+	t.Run("Huffman", func(t *testing.T) { testRestartMarkers(t, false) })
+	t.Run("arithmetic", func(t *testing.T) { testRestartMarkers(t, true) })
+}
+
+func testRestartMarkers(t *testing.T, arithmetic bool) {
 	rnd := rand.New(rand.NewPCG(3, 0))
 	p := &testPicture{w: 64, h: 64, comps: []testComp{{id: 1, h: 1, v: 1}}, restart: 8}
+	p.arithmetic, p.conditioning = arithmetic, defaultConditioning
 	p.fillRandom(rnd)
 	data := p.encode()
 	whole := decode(t, data, Options{})
@@ -599,6 +617,10 @@ func TestRestartMarkers(t *testing.T) {
 			s += map[bool]string{true: "+", false: "-"}[ok]
 		}
 		return s
+	}
+	markerLost := "+++-++++"
+	if arithmetic {
+		markerLost = "++--++++" // the last decisions before a marker depend on zeros after the data
 	}
 	marker := func(i int) int {
 		return bytes.LastIndex(data, []byte{0xff, markerRST0 + byte(i)})
@@ -614,7 +636,7 @@ func TestRestartMarkers(t *testing.T) {
 		{"data lost", "++-+++++", edit(marker(1)+4, marker(2))},
 		{"bytes added", "++++++++", edit(marker(2), marker(2), 1, 2, 3, 4)},
 		{"fill bytes", "++++++++", edit(marker(2), marker(2), 0xff, 0xff, 0xff)},
-		{"marker lost", "+++-++++", edit(marker(2), marker(2)+2)},
+		{"marker lost", markerLost, edit(marker(2), marker(2)+2)},
 		{"marker without its data", "+++-++++", edit(marker(2)+2, marker(3))},
 		{"marker and data lost", "+++-++++", edit(marker(2), marker(3), 1, 2, 3, 4)},
 		{"wrong number", "++++++++", edit(marker(2), marker(2)+2, 0xff, markerRST0+6)},
@@ -711,32 +733,69 @@ func TestUnsupported(t *testing.T) {
 
 // scanBomb returns a gray progressive file with many empty refinement scans.
 func scanBomb(size, scans int) []byte {
+	return repeatScan(size, scans, false, &testScan{comps: []int{0}, ss: 1, se: 63, ah: 1}, func(b *[64]int) {})
+}
+
+// arithmeticBomb returns a gray progressive file with many scans in arithmetic coding. Each scan has a coefficient at the
+// end of the band in all blocks, so it takes 64 decisions for each block, but hardly any data.
+func arithmeticBomb(size, scans int) []byte {
+	return repeatScan(size, scans, true, &testScan{comps: []int{0}, ss: 1, se: 63, ah: 1}, func(b *[64]int) { b[63] = 2 })
+}
+
+// repeatScan returns a gray progressive file in which a scan is repeated. change changes each block before it.
+func repeatScan(size, scans int, arithmetic bool, s *testScan, change func(b *[64]int)) []byte {
 	p := &testPicture{w: size, h: size, progressive: true, comps: []testComp{{id: 1, h: 1, v: 1}}}
+	p.arithmetic, p.conditioning = arithmetic, defaultConditioning
 	p.scans = []testScan{{comps: []int{0}, al: 1}}
 	p.layOut()
 	p.comps[0].quant[0] = 1
+	for i := range p.comps[0].coef {
+		change(&p.comps[0].coef[i])
+	}
+	if arithmetic {
+		p.scans = append(p.scans, testScan{comps: []int{0}, ss: 1, se: 63, al: 1})
+	}
 	data := p.encode()
-	scan := p.appendScan(nil, &testScan{comps: []int{0}, ss: 1, se: 63, ah: 1})
-	return append(data[:len(data)-2], bytes.Repeat(scan, scans)...)
+	var scan []byte
+	if arithmetic {
+		scan = p.appendArithmeticScan(nil, s)
+	} else {
+		scan = p.appendScan(nil, s)
+	}
+	return append(append(data[:len(data)-2], bytes.Repeat(scan, scans)...), 0xff, markerEOI)
 }
 
-// TestScanBomb decodes a file of 200 kB that takes image/jpeg half a minute.
+// TestScanBomb decodes small files with thousands of scans. The first takes image/jpeg half a minute.
 func TestScanBomb(t *testing.T) {
 	size := 7000
 	if testing.Short() {
 		size = 2000
 	}
-	data := scanBomb(size, 2000)
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	var m Image
-	start := time.Now()
-	if err := Decode(ctx, data, Options{}, &m); err != nil {
-		t.Fatal(err)
+	for name, data := range map[string][]byte{
+		"Huffman":    scanBomb(size, 2000),
+		"arithmetic": arithmeticBomb(size/4, 2000),
+	} {
+		start := time.Now()
+		m := decode(t, data, Options{})
+		t.Logf("%s: %d bytes in %v", name, len(data), time.Since(start))
+		if !m.Damaged {
+			t.Errorf("%s: Damaged is not set, so all scans were read", name)
+		}
 	}
-	t.Logf("%d bytes in %v", len(data), time.Since(start))
-	if !m.Damaged {
-		t.Error("Damaged is not set, so all scans were read")
+}
+
+// TestScanLimit reads as many scans of a band as a conforming file can have.
+func TestScanLimit(t *testing.T) {
+	for name, bomb := range map[string]func(size, scans int) []byte{"Huffman": scanBomb, "arithmetic": arithmeticBomb} {
+		first := 0 // scans of the band before the repeated ones
+		if name == "arithmetic" {
+			first = 1
+		}
+		for _, n := range []int{maxScansOfBand, maxScansOfBand + 1} {
+			if m := decode(t, bomb(40, n-first), Options{}); m.Damaged != (n > maxScansOfBand) {
+				t.Errorf("%s: Damaged is %v after %d scans of a band", name, m.Damaged, n)
+			}
+		}
 	}
 }
 
@@ -755,7 +814,7 @@ func (c *countdown) Err() error {
 
 // TestCancel cancels the context at each of its checks.
 func TestCancel(t *testing.T) {
-	for _, data := range append(smallFiles(t), scanBomb(200, 90)) {
+	for _, data := range append(smallFiles(t), scanBomb(200, 12), arithmeticBomb(200, 12)) {
 		ctx := &countdown{context.Background(), 1 << 30}
 		if err := Decode(ctx, data, Options{}, new(Image)); err != nil {
 			t.Fatal(err)
@@ -835,31 +894,35 @@ func TestReuse(t *testing.T) {
 	}
 }
 
-// BenchmarkDecode compares Decode at all scales with image/jpeg, which has only full size.
+// BenchmarkDecode compares Decode at all scales with image/jpeg, which has only full size and no arithmetic coding.
 func BenchmarkDecode(b *testing.B) {
-	img := photo(1400, 1400)
-	for _, file := range []struct {
-		name string
-		data []byte
-	}{
-		{"baseline", encodeStd(b, img, 90)},
-		{"progressive", progressivePicture(b, img, 90).encode()},
-	} {
-		b.Run("std/"+file.name+"/1", func(b *testing.B) {
-			b.SetBytes(int64(len(file.data)))
-			for b.Loop() {
-				if _, err := jpeg.Decode(bytes.NewReader(file.data)); err != nil {
-					b.Fatal(err)
+	p := pictureOf(b, photo(1400, 1400), 90)
+	files := map[string][]byte{"baseline": encodeStd(b, photo(1400, 1400), 90)}
+	p.arithmetic = true
+	files["arithmetic"] = p.encode()
+	p.progressive, p.scans = true, simpleProgression
+	files["arithmetic-progressive"] = p.encode()
+	p.arithmetic = false
+	files["progressive"] = p.encode()
+	for _, name := range []string{"baseline", "progressive", "arithmetic", "arithmetic-progressive"} {
+		data := files[name]
+		if _, err := jpeg.DecodeConfig(bytes.NewReader(data)); err == nil {
+			b.Run("std/"+name+"/1", func(b *testing.B) {
+				b.SetBytes(int64(len(data)))
+				for b.Loop() {
+					if _, err := jpeg.Decode(bytes.NewReader(data)); err != nil {
+						b.Fatal(err)
+					}
 				}
-			}
-		})
+			})
+		}
 		for _, scale := range scales {
-			b.Run(fmt.Sprintf("ours/%s/%d", file.name, scale), func(b *testing.B) {
-				b.SetBytes(int64(len(file.data)))
+			b.Run(fmt.Sprintf("ours/%s/%d", name, scale), func(b *testing.B) {
+				b.SetBytes(int64(len(data)))
 				b.ReportAllocs()
 				var m Image
 				for b.Loop() {
-					if err := Decode(context.Background(), file.data, Options{Scale: scale}, &m); err != nil {
+					if err := Decode(context.Background(), data, Options{Scale: scale}, &m); err != nil {
 						b.Fatal(err)
 					}
 				}

@@ -11,11 +11,13 @@ import (
 // are coded. So a picture that is decoded at 1/4 takes 18 bytes a block instead of 136.
 
 // neededScans returns which scans in the segments from pos on have to be read: those of coefficients that the scale
-// needs, and those that decide how the needed refinements are coded.
-func (d *decoder) neededScans(pos int) (needed [maxScans]bool) {
+// needs, and those that decide how the needed refinements are coded. Scans beyond limit must not be read.
+func (d *decoder) neededScans(pos int) (needed [maxScans]bool, limit int) {
 	var scans [maxScans]scan
+	var counts [4][64]int // of scans, by component and coefficient
 	n := 0
-	for n < maxScans {
+	limit = maxScans
+	for n < limit {
 		seg, ok := nextSegment(d.bits.data, pos)
 		if !ok || seg.marker == markerEOI {
 			break
@@ -25,6 +27,10 @@ func (d *decoder) neededScans(pos int) (needed [maxScans]bool) {
 			s, ok := d.parseScan(seg.data)
 			if !ok {
 				s = scan{} // counts as needed: reading it reports the damage
+			}
+			if ok && !s.count(&counts) {
+				limit = n
+				break
 			}
 			scans[n] = s
 			n++
@@ -48,7 +54,20 @@ func (d *decoder) neededScans(pos int) (needed [maxScans]bool) {
 			}
 		}
 	}
-	return needed
+	return needed, limit
+}
+
+// count adds the scan s to counts. It reports whether all counts are within maxScansOfBand.
+func (s *scan) count(counts *[4][64]int) bool {
+	ok := true
+	for i := range s.n {
+		for k := s.first; k <= s.last; k++ {
+			n := &counts[s.parts[i].index][k]
+			*n++
+			ok = ok && *n <= maxScansOfBand
+		}
+	}
+	return ok
 }
 
 // neededCoefficients returns the mask of the coefficients that the component's scale needs.

@@ -92,7 +92,6 @@ func (s *scan) size(d *decoder) (x, y int) {
 // decodeScan reads the data of the scan s. Restart intervals that have no data, or not enough, are left out.
 func (d *decoder) decodeScan(ctx context.Context, s *scan) error {
 	width, rows := s.size(d)
-	d.arithmetic.slack = arithmeticSlack(width * rows)
 	// Rows below the window are not needed. Neither is the data after them.
 	height := min(rows, ceilDiv(s.parts[0].window.Max.Y, s.parts[0].down))
 	hasData := true
@@ -145,7 +144,7 @@ func (d *decoder) hasSurplus() bool {
 	case !r.ended:
 		return true
 	case d.Arithmetic:
-		return d.arithmetic.unread() >= 64 // encoders write up to 34 bits more than are shifted out
+		return d.arithmetic.unread() >= 24 // the end of the code takes two bits (T.81 D.1.8), and the last byte is padded
 	}
 	return 8*(r.fill-r.pos)+int(r.n) >= 16 // the last byte is padded
 }
