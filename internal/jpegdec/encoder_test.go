@@ -15,6 +15,7 @@ type testPicture struct {
 	scans       []testScan // nil means one scan of all components
 	restart     int        // MCUs between restart markers
 	markers     []byte     // segments before the frame header
+	dnl         int        // height in a DNL segment after the first scan, instead of that in the frame header; or 0
 
 	arithmetic   bool
 	conditioning conditioning // of tables 0 and 1
@@ -421,7 +422,11 @@ func (p *testPicture) encode() []byte {
 		}
 		out = appendSegment(out, markerDQT, dqt)
 	}
-	sof := []byte{8, byte(p.h >> 8), byte(p.h), byte(p.w >> 8), byte(p.w), byte(len(p.comps))}
+	h := p.h
+	if p.dnl != 0 {
+		h = 0
+	}
+	sof := []byte{8, byte(h >> 8), byte(h), byte(p.w >> 8), byte(p.w), byte(len(p.comps))}
 	all := testScan{se: 63}
 	for i, c := range p.comps {
 		sof = append(sof, c.id, byte(c.h<<4|c.v), byte(i))
@@ -453,6 +458,9 @@ func (p *testPicture) encode() []byte {
 			out = p.appendArithmeticScan(out, &scans[i])
 		} else {
 			out = p.appendScan(out, &scans[i])
+		}
+		if i == 0 && p.dnl != 0 {
+			out = appendSegment(out, markerDNL, binary.BigEndian.AppendUint16(nil, uint16(p.dnl)))
 		}
 	}
 	return append(out, 0xff, markerEOI)

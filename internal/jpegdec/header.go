@@ -21,6 +21,7 @@ const (
 	markerEOI   = 0xd9
 	markerSOS   = 0xda
 	markerDQT   = 0xdb
+	markerDNL   = 0xdc
 	markerDRI   = 0xdd
 	markerAPP0  = 0xe0
 	markerAPP14 = 0xee
@@ -72,7 +73,8 @@ func nextSegment(data []byte, pos int) (s segment, ok bool) {
 	return s, true
 }
 
-// ReadHeader reads the header of a file: all segments before the first scan.
+// ReadHeader reads the header of a file: all segments before the first scan. In the rare file whose frame header has no
+// height it also searches the data of that scan for its end, where the height is.
 func ReadHeader(data []byte) (Header, error) {
 	h, _, err := readHeader(data)
 	return h, err
@@ -115,9 +117,12 @@ func readHeader(data []byte) (h Header, f frame, err error) {
 			if h.N == 0 {
 				return h, f, FormatError("scan without a frame")
 			}
+			if h.Height == 0 {
+				h.Height, err = lineCount(data, pos)
+			}
 			h.Adobe = transform >= 0
 			h.Model = guessModel(h.N, f.id, jfif, transform)
-			return h, f, nil
+			return h, f, err
 		case markerEOI:
 			return h, f, FormatError("no picture in the file")
 		case markerDHT, markerJPG, markerDAC:
@@ -140,7 +145,7 @@ func (f *frame) parse(h *Header, p []byte) error {
 	switch {
 	case h.Width == 0:
 		return FormatError("width is zero")
-	case p[0] != 8, h.Height == 0, n != 1 && n != 3 && n != 4:
+	case p[0] != 8, n != 1 && n != 3 && n != 4:
 		return ErrUnsupported
 	}
 	h.N = n
@@ -157,6 +162,20 @@ func (f *frame) parse(h *Header, p []byte) error {
 		f.id[i], f.quantTable[i] = c[0], c[2]
 	}
 	return nil
+}
+
+// lineCount returns the height of a picture that has it in a DNL segment (T.81 B.2.5). The segment must follow the data
+// of the first scan, which begins at data[pos:].
+func lineCount(data []byte, pos int) (height int, err error) {
+	s, ok := nextSegment(data, pos)
+	if !ok || s.marker != markerDNL || len(s.data) < 2 {
+		return 0, ErrUnsupported
+	}
+	height = int(binary.BigEndian.Uint16(s.data))
+	if height == 0 {
+		return 0, FormatError("height is zero")
+	}
+	return height, nil
 }
 
 // guessModel returns the color model by the rules of libjpeg, which all programs follow. transform is that of the

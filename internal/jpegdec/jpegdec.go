@@ -22,7 +22,7 @@ import (
 )
 
 // ErrUnsupported means that the data may be a valid JPEG file, but of a kind that this package cannot decode:
-// lossless, hierarchical, 12 bits a sample, two components, or a height that follows the picture.
+// lossless, hierarchical, 12 bits a sample, two components, or no height.
 var ErrUnsupported = errors.New("jpegdec: unsupported JPEG process")
 
 // A FormatError says why the data is not a JPEG file, or why it has no picture.

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"image/color"
 	"image/jpeg"
 	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 	"unsafe"
@@ -699,6 +701,131 @@ func TestTolerance(t *testing.T) {
 		if err := Decode(context.Background(), data, Options{}, new(Image)); !errors.As(err, &format) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestCases decodes files whose quarters are red, green, blue and nearly white.
+func TestCases(t *testing.T) {
+	files, _ := filepath.Glob("../../../shared/cases/jpeg-arithmetic-dnl/*.jpg")
+	if len(files) == 0 {
+		t.Skip("no files in ../shared/cases/jpeg-arithmetic-dnl")
+	}
+	colors := [4][3]int{{220, 30, 30}, {30, 180, 40}, {40, 60, 210}, {230, 230, 220}}
+	for _, name := range files {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := decode(t, data, Options{})
+		if m.Damaged || m.Model != YCbCr || m.Width <= m.Height {
+			t.Errorf("%s: %+v, damaged %v", name, m.Header, m.Damaged)
+		}
+		at := func(p *Plane, i int) byte { return p.Pix[p.H*(1+2*(i/2))/4*p.Stride+p.W*(1+2*(i%2))/4] }
+		for i, want := range colors {
+			r, g, b := color.YCbCrToRGB(at(&m.Planes[0], i), at(&m.Planes[1], i), at(&m.Planes[2], i))
+			for j, v := range []byte{r, g, b} {
+				if d := int(v) - want[j]; max(d, -d) > 16 {
+					t.Errorf("%s: the color of quarter %d is %d, %d, %d, want %v", name, i, r, g, b, want)
+					break
+				}
+			}
+		}
+	}
+}
+
+// TestDNL decodes pictures whose height is in a DNL segment.
+func TestDNL(t *testing.T) {
+	for seed := range 100 {
+		p := randomPicture(rand.New(rand.NewPCG(uint64(seed), 14)))
+		want := p.encode()
+		p.dnl = p.h
+		data := p.encode()
+		for _, scale := range scales {
+			checkPlanes(t, p, decode(t, data, Options{Scale: scale}), scale)
+		}
+		a, err := ReadHeader(want)
+		b, err2 := ReadHeader(data)
+		if a != b || err != nil || err2 != nil {
+			t.Errorf("header %+v, %v, want %+v, %v", b, err2, a, err)
+		}
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+	}
+}
+
+// TestWrongDNL decodes pictures whose DNL segment does not match the data or the frame header.
+func TestWrongDNL(t *testing.T) {
+	p := &testPicture{w: 40, h: 40, comps: []testComp{{id: 1, h: 1, v: 1}}}
+	for _, test := range []struct {
+		name                    string
+		arithmetic, progressive bool
+		restart                 int
+	}{
+		{"sequential", false, false, 0}, {"sequential with restarts", false, false, 3},
+		{"progressive", false, true, 0}, {"arithmetic", true, false, 5},
+	} {
+		p.arithmetic, p.progressive, p.conditioning = test.arithmetic, test.progressive, defaultConditioning
+		p.scans = nil
+		if p.progressive {
+			p.scans = []testScan{{comps: []int{0}}, {comps: []int{0}, ss: 1, se: 63}}
+		}
+		p.restart, p.dnl = test.restart, 0
+		p.fillRandom(rand.New(rand.NewPCG(3, 6)))
+		whole := decode(t, p.encode(), Options{})
+		for _, height := range []int{1, 17, 40, 47, 80, 65535} {
+			p.dnl = height
+			m := decode(t, p.encode(), Options{})
+			if m.Height != height || m.Planes[0].H != height {
+				t.Errorf("%s: height %d, want %d", test.name, m.Height, height)
+			}
+			n := min(height, 40)*40 - 1 // the last row may be short
+			if !bytes.Equal(m.Planes[0].Pix[:n], whole.Planes[0].Pix[:n]) {
+				t.Errorf("%s: wrong samples at a height of %d", test.name, height)
+			}
+			if !m.Damaged && height >= 80 {
+				t.Errorf("%s: Damaged is not set at a height of %d", test.name, height)
+			}
+		}
+	}
+}
+
+// TestDNLSegment reads headers of files with unusual or invalid DNL segments.
+func TestDNLSegment(t *testing.T) {
+	p := &testPicture{w: 40, h: 40, comps: []testComp{{id: 1, h: 1, v: 1}}, dnl: 40}
+	p.fillRandom(rand.New(rand.NewPCG(3, 6)))
+	data := p.encode()
+	dnl := bytes.Index(data, []byte{0xff, markerDNL})
+	edit := func(at int, with ...byte) []byte { return slices.Concat(data[:at], with, data[at+len(with):]) }
+	for name, test := range map[string]struct {
+		data []byte
+		want error
+	}{
+		"no lines":            {edit(dnl+4, 0, 0), FormatError("height is zero")},
+		"segment is empty":    {edit(dnl+2, 0, 2), ErrUnsupported},
+		"segment is cut":      {data[:dnl+5], ErrUnsupported},
+		"another segment":     {edit(dnl+1, 0xfe), ErrUnsupported},
+		"end marker before":   {edit(dnl-2, 0xff, markerEOI), ErrUnsupported},
+		"fill bytes before":   {slices.Concat(data[:dnl], []byte{0xff, 0xff}, data[dnl:]), nil},
+		"two, the first wins": {slices.Concat(data[:dnl+6], edit(dnl+4, 0, 9)[dnl:]), nil},
+	} {
+		h, err := ReadHeader(test.data)
+		if err != test.want || err == nil && h.Height != 40 {
+			t.Errorf("%s: height %d, %v", name, h.Height, err)
+		}
+	}
+}
+
+// TestDNLIgnored decodes a file with a height in the frame header and another one in a DNL segment. Like other decoders,
+// this one uses the former.
+func TestDNLIgnored(t *testing.T) {
+	p := &testPicture{w: 40, h: 40, comps: []testComp{{id: 1, h: 1, v: 1}}}
+	p.fillRandom(rand.New(rand.NewPCG(3, 6)))
+	data := p.encode()
+	want := decode(t, data, Options{})
+	data = append(data[:len(data)-2], 0xff, markerDNL, 0, 4, 0, 8, 0xff, markerEOI)
+	if m := decode(t, data, Options{}); m.Damaged || m.Height != 40 || !bytes.Equal(m.Planes[0].Pix, want.Planes[0].Pix) {
+		t.Errorf("not the same picture, or height is %d, damaged %v", m.Height, m.Damaged)
 	}
 }
 
