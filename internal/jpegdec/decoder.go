@@ -101,7 +101,7 @@ func (d *decoder) decode(ctx context.Context) error {
 	return nil
 }
 
-// readSegments reads segments and scans up to the end of the file, or up to the first that makes no sense.
+// readSegments reads segments and scans up to the end of the picture, or up to the first that is invalid.
 func (d *decoder) readSegments(ctx context.Context) error {
 	var needed [maxScans]bool
 	limit := maxScans
@@ -111,7 +111,7 @@ func (d *decoder) readSegments(ctx context.Context) error {
 	scans := 0
 	for pos := 2; ; {
 		s, ok := nextSegment(d.bits.data, pos)
-		if !ok || s.marker == markerEOI {
+		if !ok || s.marker == markerEOI || d.isComplete() || scans > 0 && isFrame(s.marker) {
 			return nil
 		}
 		pos = s.end
@@ -144,6 +144,20 @@ func (d *decoder) readSegments(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// isComplete reports whether the picture has all scans that it can have, so that the rest of the file does not matter.
+// Some cameras write data after the picture that looks like segments.
+func (d *decoder) isComplete() bool {
+	if d.Progressive {
+		return false
+	}
+	for i := range d.N {
+		if !d.comp[i].scanned {
+			return false
+		}
+	}
+	return true
 }
 
 // readScan reads the scan that the SOS segment begins. It reports whether reading on makes sense.
@@ -193,9 +207,10 @@ func (d *decoder) buildTables(s *scan, t *part) {
 	}
 }
 
-// defineQuant reads a DQT segment (T.81 B.2.4.1). It reports whether the segment is valid.
+// defineQuant reads a DQT segment (T.81 B.2.4.1). It reports whether the segment is valid. It ignores bytes after the
+// tables that are too few for another one.
 func (d *decoder) defineQuant(p []byte) bool {
-	for len(p) > 0 {
+	for len(p) > 64 {
 		wide, i := p[0]>>4, p[0]&15
 		p = p[1:]
 		size := 64 << (wide & 1)
@@ -215,11 +230,12 @@ func (d *decoder) defineQuant(p []byte) bool {
 	return true
 }
 
-// defineHuffman reads a DHT segment (T.81 B.2.4.2). It reports whether the segment is valid.
+// defineHuffman reads a DHT segment (T.81 B.2.4.2). It reports whether the segment is valid. It ignores bytes after the
+// tables that are too few for another one.
 func (d *decoder) defineHuffman(p []byte) bool {
-	for len(p) > 0 {
+	for len(p) >= 17 {
 		class, i := p[0]>>4, p[0]&15
-		if class > 1 || i > 3 || len(p) < 17 {
+		if class > 1 || i > 3 {
 			return false
 		}
 		counts := (*[16]byte)(p[1:17])

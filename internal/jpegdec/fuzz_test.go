@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// addSeeds adds the files of testdata and some random pictures.
+// addSeeds adds the files of testdata and random pictures of all processes, some with a DNL segment.
 func addSeeds(f *testing.F) {
 	files, _ := filepath.Glob("testdata/*.jpg")
 	for _, name := range files {
@@ -20,10 +20,18 @@ func addSeeds(f *testing.F) {
 		}
 		f.Add(data)
 	}
-	for seed := range 10 {
-		p := randomPicture(rand.New(rand.NewPCG(uint64(seed), 8)))
+	for seed := range 24 {
+		rnd := rand.New(rand.NewPCG(uint64(seed), 8))
+		p := randomPicture(rnd)
+		if seed%2 == 0 {
+			p.makeArithmetic(rnd)
+		}
+		if seed%3 == 0 {
+			p.dnl = p.h
+		}
 		f.Add(p.encode())
 	}
+	f.Add(arithmeticBomb(40, 3))
 }
 
 // FuzzDecode checks that Decode does not panic, allocates at most Cost bytes and returns consistent planes.

@@ -23,6 +23,7 @@ const (
 	markerDQT   = 0xdb
 	markerDNL   = 0xdc
 	markerDRI   = 0xdd
+	markerDHP   = 0xde // of the hierarchical process
 	markerAPP0  = 0xe0
 	markerAPP14 = 0xee
 )
@@ -50,7 +51,8 @@ func nextMarker(data []byte, pos int) (marker byte, end int) {
 }
 
 // nextSegment returns the first segment in data[pos:]. It skips fill bytes, garbage, and entropy-coded data with its
-// restart markers. It reports false if the file ends before the segment does.
+// restart markers. Like libjpeg it takes a length of 0 or 1, which is too short for itself, as that of an empty segment.
+// It reports false if the file ends before the segment does.
 func nextSegment(data []byte, pos int) (s segment, ok bool) {
 	for {
 		s.marker, pos = nextMarker(data, pos)
@@ -65,12 +67,18 @@ func nextSegment(data []byte, pos int) (s segment, ok bool) {
 	if pos+2 > len(data) {
 		return s, false
 	}
-	n := int(binary.BigEndian.Uint16(data[pos:]))
-	if n < 2 || n > len(data)-pos {
+	n := max(2, int(binary.BigEndian.Uint16(data[pos:])))
+	if n > len(data)-pos {
 		return s, false
 	}
 	s.data, s.end = data[pos+2:pos+n], pos+n
 	return s, true
+}
+
+// isFrame reports whether the marker begins a frame header.
+func isFrame(marker byte) bool {
+	return markerSOF0 <= marker && marker <= markerSOF15 &&
+		marker != markerDHT && marker != markerJPG && marker != markerDAC
 }
 
 // ReadHeader reads the header of a file: all segments before the first scan. In the rare file whose frame header has no
@@ -125,9 +133,8 @@ func readHeader(data []byte) (h Header, f frame, err error) {
 			return h, f, err
 		case markerEOI:
 			return h, f, FormatError("no picture in the file")
-		case markerDHT, markerJPG, markerDAC:
 		default:
-			if markerSOF0 <= s.marker && s.marker <= markerSOF15 {
+			if s.marker == markerDHP || isFrame(s.marker) {
 				return h, f, ErrUnsupported
 			}
 		}

@@ -3,7 +3,6 @@ package jpegdec
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"image"
 	"image/color"
@@ -244,6 +243,8 @@ func TestModel(t *testing.T) {
 		{"\x01", nil, Gray, false},
 		{"\x01\x02\x03", nil, YCbCr, false},
 		{"\x00\x01\x02", nil, YCbCr, false},
+		{"YUV", nil, YCbCr, false},
+		{"\x01\x02\x03", adobe(7), YCbCr, true},
 		{"RGB", nil, RGB, false},
 		{"RGB", jfif(), YCbCr, false},
 		{"RGB", adobe(1), YCbCr, true},
@@ -252,6 +253,7 @@ func TestModel(t *testing.T) {
 		{"\x01\x02\x03\x04", nil, CMYK, false},
 		{"\x01\x02\x03\x04", adobe(0), CMYK, true},
 		{"\x01\x02\x03\x04", adobe(2), YCCK, true},
+		{"\x01\x02\x03\x04", adobe(7), YCCK, true},
 	} {
 		p := &testPicture{w: 8, h: 8, markers: test.markers}
 		for i := range test.ids {
@@ -650,60 +652,6 @@ func testRestartMarkers(t *testing.T, arithmetic bool) {
 	}
 }
 
-// TestTolerance decodes files with harmless defects.
-func TestTolerance(t *testing.T) {
-	data := encodeStd(t, photo(40, 40), 75)
-	want := decode(t, data, Options{})
-	sos := bytes.Index(data, []byte{0xff, markerSOS})
-	insert := func(i int, s ...byte) []byte {
-		return append(append(bytes.Clone(data[:i]), s...), data[i:]...)
-	}
-	// without returns data without the segments of a marker.
-	without := func(marker byte) []byte {
-		out := []byte{0xff, markerSOI}
-		for pos := 2; ; {
-			s, ok := nextSegment(data, pos)
-			if !ok || s.marker == markerSOS {
-				return append(out, data[pos:]...)
-			}
-			if s.marker != marker {
-				out = append(out, data[pos:s.end]...)
-			}
-			pos = s.end
-		}
-	}
-	for name, data := range map[string][]byte{
-		"fill bytes":        insert(sos, 0xff, 0xff, 0xff),
-		"garbage":           insert(sos, 1, 2, 3, 0, 0xff, 0),
-		"restart marker":    insert(sos, 0xff, markerRST0),
-		"second SOI":        insert(sos, 0xff, markerSOI),
-		"no end marker":     data[:len(data)-2],
-		"bytes at the end":  append(bytes.Clone(data), data[:100]...),
-		"no Huffman tables": without(markerDHT),
-		"comment":           insert(2, 0xff, 0xfe, 0, 4, 0xff, markerSOI),
-		"thumbnail":         insert(2, appendSegment(nil, 0xe1, data[:600])...),
-	} {
-		m := decode(t, data, Options{})
-		if m.Damaged || !bytes.Equal(m.Planes[0].Pix, want.Planes[0].Pix) {
-			t.Errorf("%s: not the same picture, or Damaged is set (%v)", name, m.Damaged)
-		}
-	}
-	for name, data := range map[string][]byte{
-		"nothing":                 {},
-		"GIF":                     []byte("GIF89a"),
-		"no quantization tables":  without(markerDQT),
-		"no frame":                without(markerSOF0),
-		"no scan":                 data[:sos],
-		"no data":                 data[:sos+14],
-		"end marker without data": append(bytes.Clone(data[:sos+14]), 0xff, markerEOI),
-	} {
-		var format FormatError
-		if err := Decode(context.Background(), data, Options{}, new(Image)); !errors.As(err, &format) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
-
 // TestCases decodes files whose quarters are red, green, blue and nearly white.
 func TestCases(t *testing.T) {
 	files, _ := filepath.Glob("../../../shared/cases/jpeg-arithmetic-dnl/*.jpg")
@@ -842,7 +790,8 @@ func TestUnsupported(t *testing.T) {
 		"12 bits":             with(sof+4, 12),
 		"lossless":            with(sof+1, 0xc3),
 		"lossless arithmetic": with(sof+1, 0xcb),
-		"hierarchical":        with(sof+1, 0xc5),
+		"differential":        with(sof+1, 0xc5),
+		"hierarchical":        slices.Concat(data[:sof], appendSegment(nil, markerDHP, data[sof+4:sof+21]), data[sof:]),
 		"no height":           with(sof+6, 0),
 	}
 	two := &testPicture{w: 8, h: 8, comps: []testComp{{id: 1, h: 1, v: 1}, {id: 2, h: 1, v: 1}}}

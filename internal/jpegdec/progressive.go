@@ -19,7 +19,7 @@ func (d *decoder) neededScans(pos int) (needed [maxScans]bool, limit int) {
 	limit = maxScans
 	for n < limit {
 		seg, ok := nextSegment(d.bits.data, pos)
-		if !ok || seg.marker == markerEOI {
+		if !ok || seg.marker == markerEOI || n > 0 && isFrame(seg.marker) {
 			break
 		}
 		pos = seg.end

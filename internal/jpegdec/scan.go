@@ -89,52 +89,76 @@ func (s *scan) size(d *decoder) (x, y int) {
 	return d.mcusX, d.mcusY
 }
 
-// decodeScan reads the data of the scan s. Restart intervals that have no data, or not enough, are left out.
+// An interval is the state of a restart interval. A scan without restart markers is one interval.
+type interval struct {
+	left       int  // MCUs that are not decoded yet
+	hasData    bool // the data of the next MCU was found
+	decodedAny bool // an MCU was decoded
+	expect     byte // number of the restart marker at the end
+	lost       int  // intervals without data from this one on
+}
+
+// decodeScan reads the data of the scan s. MCUs without data are left out.
 func (d *decoder) decodeScan(ctx context.Context, s *scan) error {
 	width, rows := s.size(d)
 	// Rows below the window are not needed. Neither is the data after them.
 	height := min(rows, ceilDiv(s.parts[0].window.Max.Y, s.parts[0].down))
-	hasData := true
-	expect := byte(0)     // number of the next restart marker
-	lost := 0             // restart intervals without data from here on
-	interval := d.restart // MCUs up to the next restart marker
-	if interval == 0 {
-		interval = math.MaxInt
+	iv := interval{left: d.restart, hasData: true}
+	if d.restart == 0 {
+		iv.left = math.MaxInt
 	}
 	for y := range height {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		for x := 0; x < width; {
-			if interval == 0 {
-				interval = d.restart
-				if lost > 1 {
-					lost--
-				} else {
-					lost = d.bits.resync(expect, d.hasSurplus())
-				}
-				hasData = lost == 0
-				d.Damaged = d.Damaged || d.eobRun > 0
-				d.beginInterval(s)
-				expect = (expect + 1) & 7
+			if iv.left == 0 {
+				d.nextInterval(s, &iv)
 			}
-			end := x + min(width-x, interval)
-			interval -= end - x
-			if hasData {
-				start := x
-				x = d.decodeSpan(s, y, start, end)
-				d.decodedAny = d.decodedAny || x > start
-				hasData = x == end
-			}
-			if x < end {
-				d.Damaged = true
-				d.clearSpan(s, y, x, end)
-			}
+			end := x + min(width-x, iv.left)
+			d.decodeInterval(s, &iv, y, x, end)
+			iv.left -= end - x
 			x = end
 		}
 	}
 	d.Damaged = d.Damaged || d.eobRun > 0 && height == rows
 	return nil
+}
+
+// nextInterval goes on to the restart interval after iv.
+func (d *decoder) nextInterval(s *scan, iv *interval) {
+	if iv.lost > 1 {
+		iv.lost--
+	} else {
+		iv.lost = d.bits.resync(iv.expect, d.hasSurplus())
+	}
+	iv.left, iv.hasData, iv.expect = d.restart, iv.lost == 0, (iv.expect+1)&7
+	d.Damaged = d.Damaged || d.eobRun > 0
+	d.beginInterval(s)
+}
+
+// decodeInterval decodes the MCUs from x up to end in row y, which are in one restart interval.
+func (d *decoder) decodeInterval(s *scan, iv *interval, y, x, end int) {
+	for iv.hasData && x < end {
+		start := x
+		x = d.decodeSpan(s, y, start, end)
+		iv.decodedAny = iv.decodedAny || x > start
+		d.decodedAny = d.decodedAny || x > start
+		if x < end {
+			d.Damaged = true
+			// Some files have restart markers, but no DRI segment. Intervals without any data are given up, because a
+			// file may have very many.
+			iv.hasData = d.restart == 0 && iv.decodedAny && d.bits.skipRestart()
+			iv.decodedAny = false
+			if iv.hasData {
+				d.beginInterval(s)
+			}
+		}
+	}
+	if x < end {
+		d.Damaged = true
+		d.clearSpan(s, y, x, end)
+	}
 }
 
 // hasSurplus reports whether the segment has more data than its MCUs take. Then its marker may have been destroyed.
@@ -147,6 +171,17 @@ func (d *decoder) hasSurplus() bool {
 		return d.arithmetic.unread() >= 24 // the end of the code takes two bits (T.81 D.1.8), and the last byte is padded
 	}
 	return 8*(r.fill-r.pos)+int(r.n) >= 16 // the last byte is padded
+}
+
+// skipRestart begins the segment after a restart marker. It reports false if there is no such marker after the present
+// segment.
+func (r *bitReader) skipRestart() bool {
+	m, pos := nextMarker(r.data, r.next)
+	if !r.ended || m < markerRST0 || m > markerRST7 {
+		return false
+	}
+	r.start(pos)
+	return true
 }
 
 // resync finds the next restart marker, whose number should be expect, and begins the segment after it. If the marker
