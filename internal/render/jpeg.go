@@ -77,8 +77,8 @@ func nextSegment(data []byte) (s segment, rest []byte, ok bool) {
 		if len(data) < 2 {
 			return s, nil, false
 		}
-		n := int(binary.BigEndian.Uint16(data))
-		if n < 2 || n > len(data) {
+		n := max(2, int(binary.BigEndian.Uint16(data))) // as jpegdec: a length that is too short is that of an empty segment
+		if n > len(data) {
 			return s, nil, false
 		}
 		s.data = data[2:n]
