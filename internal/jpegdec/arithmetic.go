@@ -2,19 +2,20 @@ package jpegdec
 
 import "math/bits"
 
-// A probability is a state of the probability estimator (T.81 D.1.5): the estimate for the less probable symbol, and
-// the states that follow.
+// A probability is a state of the probability estimator (T.81 D.1): the probability of the less probable symbol (LPS),
+// and the states that follow a decision. The other symbol is the more probable one (MPS).
 type probability struct {
-	lps        uint16 // probability of the less probable symbol (LPS), as a part of an interval of 0x8000 to 0xFFFF
-	afterLPS   uint8
-	afterMPS   uint8
-	switchesTo uint8 // 1 if the LPS becomes the more probable symbol (MPS) after it
+	lps      uint16 // width of the LPS's part of an interval, which is at least 0x8000 and less than 0x10000 wide
+	afterLPS uint8
+	afterMPS uint8
+	exchange uint8 // 1 if an LPS becomes the MPS
 }
 
-// evenOdds is the state for decisions that are equally likely (T.81 G.1.3.3 and F.1.4.3.1). It follows itself.
+// evenOdds is the state for decisions that are equally likely (T.81 F.1.4.4.2). It never changes.
 const evenOdds = 113
 
-// probabilities is T.81 table D.3, and evenOdds. It has as many elements as a bin has states, to spare bounds checks.
+// probabilities is T.81 table D.3, and evenOdds. It has an element for each possible value of a bin, which saves bounds
+// checks.
 var probabilities = [128]probability{
 	{0x5a1d, 1, 1, 1}, {0x2586, 14, 2, 0}, {0x1114, 16, 3, 0}, {0x080b, 18, 4, 0},
 	{0x03d8, 20, 5, 0}, {0x01da, 23, 6, 0}, {0x00e5, 25, 7, 0}, {0x006f, 28, 8, 0},
@@ -48,19 +49,19 @@ var probabilities = [128]probability{
 	evenOdds: {0x5a1d, evenOdds, evenOdds, 0},
 }
 
-// A bin is what the decoder has learned about one kind of decision: state<<1 | more probable symbol.
+// A bin holds the estimate for one kind of decision: state<<1 | MPS.
 type bin uint8
 
-// The bins of a table (T.81 F.1.4.4.1 and F.1.4.4.2). Three bins follow each other for each AC coefficient: whether the
-// block ends before it, whether it is zero, and whether its magnitude is one.
+// The bins of a table are numbered as in T.81 F.1.4.4. Those of AC coefficient k begin at 3*(k-1): one for whether the
+// block ends before it, one for whether it is nonzero, and one for whether its magnitude is more than one.
 const (
-	dcMagnitude     = 20  // the first of 14 for the size of a DC difference; those for its bits come 14 later
-	acMagnitudeLow  = 189 // the same for AC coefficients up to the limit of the table
-	acMagnitudeHigh = 217 // and above it
-	magnitudeBits   = 14
+	dcMagnitude     = 20  // first of 14 bins for the size of a DC difference
+	acMagnitudeLow  = 189 // first of 14 bins for the size of an AC coefficient, up to conditioning.limit
+	acMagnitudeHigh = 217 // the same, above conditioning.limit
+	magnitudeBits   = 14  // distance from a bin for the size to the one for the bits of magnitudes of this size
 )
 
-// Contexts of a DC difference: the kind of the difference before it, as the first bin of four.
+// The context of a DC difference is the category of the one before it (T.81 F.1.4.4.1.2), as the first of four bins.
 const (
 	contextZero          = 0
 	contextSmallPositive = 4
@@ -69,13 +70,13 @@ const (
 	contextLargeNegative = 16
 )
 
-// conditioning holds what a DAC segment can change (T.81 B.2.4.3).
+// conditioning holds the parameters that a DAC segment sets (T.81 B.2.4.3), by table.
 type conditioning struct {
-	lower, upper [4]uint8 // log2 of the DC differences that count as small, by table
-	limit        [4]uint8 // index of the last AC coefficient that counts as low, by table
+	lower, upper [4]uint8 // DC differences are small if they are more than 2^lower/2 and at most 2^upper
+	limit        [4]uint8 // index of the last AC coefficient that uses acMagnitudeLow
 }
 
-// defaultConditioning holds the values without a DAC segment (T.81 F.1.4.4.1.4 and F.1.4.4.2).
+// defaultConditioning holds the values of files without a DAC segment (T.81 F.1.4.4.1.4 and F.1.4.4.2).
 var defaultConditioning = conditioning{
 	upper: [4]uint8{1, 1, 1, 1},
 	limit: [4]uint8{5, 5, 5, 5},
@@ -102,15 +103,15 @@ func (c *conditioning) define(p []byte) bool {
 
 // An arithmeticReader decodes the decisions of one entropy-coded segment (T.81 D.2).
 //
-// T.81 has a code register of 16 bits and shifts in one bit at a time. Here the register has more bits of the stream
-// below those, and new ones are loaded 32 at a time.
+// T.81 describes a code register of 16 bits into which bits are shifted one at a time. Here code also holds the next
+// bits of the stream, and 32 are loaded at once.
 type arithmeticReader struct {
 	bits *bitReader // for its buffer of unstuffed data
 
-	code  uint64 // the code register, and n more bits of the stream below it
+	code  uint64 // the code register, and below it the next n bits of the stream
 	width uint32 // of the current interval, in units of the code register's lowest bit
 	n     uint   // at least 16 between decisions
-	zeros int    // bytes loaded beyond the end of the segment; they are zero (T.81 D.2.6)
+	zeros int    // number of bytes loaded beyond the end of the segment, which are zero by definition
 
 	even bin // always evenOdds
 	dc   [4][64]bin
@@ -119,7 +120,7 @@ type arithmeticReader struct {
 	conditioning
 }
 
-// start begins a segment for the scan s, whose data is at the position of bits.
+// start begins a segment of the scan s. Its data begins at the position of bits.
 func (a *arithmeticReader) start(s *scan) {
 	a.width, a.n, a.zeros = 1<<16, 16, 0
 	a.code = uint64(a.load())
@@ -147,8 +148,8 @@ func (a *arithmeticReader) load() (v uint32) {
 	return uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
 }
 
-// unread returns the number of bits, of those in the buffer, that were not shifted out of the code register yet. It is
-// negative if bits after the end were shifted out.
+// unread returns the number of bits in the buffer that were not shifted out of the code register yet. It is negative if
+// bits beyond the end of the segment were shifted out.
 func (a *arithmeticReader) unread() int {
 	const register = 16
 	return 8*(a.bits.fill-a.bits.pos-a.zeros) + int(a.n) + register
@@ -161,7 +162,7 @@ func (a *arithmeticReader) unread() int {
 // likely, decisions may depend on no more than four bytes beyond it.
 func (a *arithmeticReader) outOfData() bool { return a.unread() < -32 && a.bits.truncated() }
 
-// decide returns the next decision (T.81 D.2.4) and adapts its bin.
+// decide returns the next decision and adapts its bin (T.81 D.2).
 func (a *arithmeticReader) decide(b *bin) bool {
 	p := &probabilities[*b>>1]
 	mps := *b & 1
@@ -171,7 +172,7 @@ func (a *arithmeticReader) decide(b *bin) bool {
 	if a.code < top && a.width >= 1<<15 {
 		return mps != 0
 	}
-	// The lower part of the interval is that of the MPS, unless it is the smaller one.
+	// The lower part of the interval is that of the MPS, except if it is narrower than the upper part.
 	exchanged := a.width < lps
 	upper := a.code >= top
 	if upper {
@@ -189,12 +190,12 @@ func (a *arithmeticReader) decide(b *bin) bool {
 		*b = bin(p.afterMPS)<<1 | mps
 		return mps != 0
 	}
-	*b = bin(p.afterLPS)<<1 | mps ^ bin(p.switchesTo)
+	*b = bin(p.afterLPS)<<1 | mps ^ bin(p.exchange)
 	return mps == 0
 }
 
-// magnitude reads a magnitude of at least m+1, whose size is coded from bin i on (T.81 F.1.4.3.2). It reports false if
-// the magnitude is too large for a coefficient.
+// magnitude reads a magnitude of at least m+1, whose size is coded from bin i on (T.81 F.1.4.3). It reports false if the
+// magnitude is too large for a coefficient.
 func (a *arithmeticReader) magnitude(bins []bin, i int, m int32) (v int32, ok bool) {
 	for a.decide(&bins[i]) {
 		m <<= 1
@@ -321,7 +322,8 @@ func (d *decoder) arithmeticBlock(s *scan, t *part, x, y int) (ok bool) {
 	return a.refine(s, t, t.blockIndex(x, y))
 }
 
-// arithmeticSequential decodes a block of a sequential scan and writes its samples.
+// arithmeticSequential decodes a block of a sequential scan and writes its samples. It reports false if the data is
+// corrupt.
 func (d *decoder) arithmeticSequential(t *part, x, y int) (ok bool) {
 	a := &d.arithmetic
 	diff, ok := a.difference(t)
@@ -351,7 +353,8 @@ func (d *decoder) arithmeticSequential(t *part, x, y int) (ok bool) {
 	return true
 }
 
-// arithmeticFirst decodes the upper bits of the AC coefficients in block j (T.81 G.1.3.2).
+// arithmeticFirst decodes the upper bits of the AC coefficients in block j (T.81 G.1.3.2). It reports false if the data
+// is corrupt.
 func (d *decoder) arithmeticFirst(s *scan, t *part, j int) (ok bool) {
 	per := t.quant.last + 1
 	for k := s.first; k <= s.last; k++ {
@@ -359,11 +362,12 @@ func (d *decoder) arithmeticFirst(s *scan, t *part, j int) (ok bool) {
 		if !ok {
 			return false
 		}
-		k = next
-		if k <= s.last {
-			t.nonzero[j] |= 1 << k
+		if next > s.last {
+			break
 		}
-		if k <= s.last && k < per {
+		k = next
+		t.nonzero[j] |= 1 << k
+		if k < per {
 			t.coef[j*per+k] = d.coefficient(v, s.low)
 		}
 	}
@@ -375,7 +379,7 @@ func (a *arithmeticReader) refine(s *scan, t *part, j int) (ok bool) {
 	per := t.quant.last + 1
 	coef, bins := t.coef[j*per:j*per+per], &a.ac[t.ac]
 	old := t.nonzero[j] & s.band()
-	end := bits.Len64(old) // index after the last coefficient that is already nonzero; the block does not end before it
+	end := bits.Len64(old) // the block cannot end before this index, since the coefficient before it is already nonzero
 	for k := s.first; k <= s.last; k++ {
 		if k >= end && a.decide(&bins[3*(k-1)]) {
 			return true // end of block

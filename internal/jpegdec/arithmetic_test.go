@@ -3,6 +3,7 @@ package jpegdec
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -11,7 +12,7 @@ import (
 	"testing"
 )
 
-// An arithmeticWriter encodes decisions as T.81 D.1 describes it. The code register is that of figure D.3.
+// An arithmeticWriter encodes decisions as T.81 D.1 describes it.
 type arithmeticWriter struct {
 	a, c uint32
 	ct   int
@@ -25,7 +26,7 @@ func newArithmeticWriter() *arithmeticWriter {
 	return &arithmeticWriter{a: 1 << 16, ct: 11, even: evenOdds << 1}
 }
 
-// code encodes a decision (T.81 D.1.4).
+// code encodes a decision.
 func (w *arithmeticWriter) code(b *bin, decision bool) {
 	p := probabilities[*b>>1]
 	mps := *b&1 != 0
@@ -45,7 +46,7 @@ func (w *arithmeticWriter) code(b *bin, decision bool) {
 			w.c += w.a
 			w.a = q
 		}
-		*b = bin(p.afterLPS)<<1 | *b&1 ^ bin(p.switchesTo)
+		*b = bin(p.afterLPS)<<1 | *b&1 ^ bin(p.exchange)
 	}
 	for w.a < 1<<15 {
 		w.a <<= 1
@@ -110,7 +111,8 @@ type arithmeticBlockWriter struct {
 // bin returns a bin of a table, whose class is its upper half.
 func (w *arithmeticBlockWriter) bin(table, i int) *bin { return &w.bins[table][i] }
 
-// magnitude encodes sz, the magnitude minus one, of which it is known that it is at least m (T.81 figures F.8 and F.9).
+// magnitude encodes sz, the magnitude minus one, from bin x on (T.81 F.1.4.3). The decoder already knows that sz is at
+// least m/2.
 func (w *arithmeticBlockWriter) magnitude(table, x, sz, m int) {
 	for ; sz >= m; m <<= 1 {
 		w.code(w.bin(table, x), true)
@@ -122,7 +124,7 @@ func (w *arithmeticBlockWriter) magnitude(table, x, sz, m int) {
 	}
 }
 
-// dc encodes a DC difference of component i (T.81 figure F.4).
+// dc encodes a DC difference of component i (T.81 F.1.4.1).
 func (w *arithmeticBlockWriter) dc(i, table, v int) {
 	last := w.diff[i]
 	w.diff[i] = v
@@ -201,7 +203,7 @@ func (w *arithmeticBlockWriter) block(i, table int, b *[64]int) {
 	}
 }
 
-// ac encodes the magnitude of coefficient k, minus one (T.81 figure F.5).
+// ac encodes sz, the magnitude of coefficient k minus one (T.81 F.1.4.2).
 func (w *arithmeticBlockWriter) ac(table, k, sz int) {
 	w.code(w.bin(table, 3*(k-1)+2), sz > 0)
 	if sz == 0 {
@@ -274,7 +276,24 @@ func TestArithmeticSequence(t *testing.T) {
 	}
 }
 
-// TestJpegtran compares files that jpegtran recoded with arithmetic coding, without loss, with those it was given.
+// TestConditioning reads DAC segments.
+func TestConditioning(t *testing.T) {
+	for _, test := range []struct {
+		segment string
+		ok      bool
+	}{
+		{"", true}, {"\x00\x10", true}, {"\x03\xff\x13\x3f", true}, {"\x00\x10\x07", true},
+		{"\x04\x10", false}, {"\x20\x10", false}, {"\x00\x01", false},
+	} {
+		c := defaultConditioning
+		if ok := c.define([]byte(test.segment)); ok != test.ok {
+			t.Errorf("%x: %v", test.segment, ok)
+		}
+	}
+}
+
+// TestJpegtran recodes files with jpegtran, which is lossless, and compares the pictures. It checks the decoder with the
+// arithmetic encoder of libjpeg, and the encoder of these tests with the arithmetic decoder of libjpeg.
 func TestJpegtran(t *testing.T) {
 	if _, err := exec.LookPath("jpegtran"); err != nil {
 		t.Skip("there is no jpegtran: ", err)
@@ -303,15 +322,17 @@ func TestJpegtran(t *testing.T) {
 		}
 		files[name] = data
 	}
-	for seed := range 20 {
+	for seed := range 40 {
 		p := randomPicture(rand.New(rand.NewPCG(uint64(seed), 13)))
-		files[string(rune('a'+seed))] = p.encode()
+		files[fmt.Sprint("seed ", seed)] = p.encode()
 	}
 	for name, data := range files {
 		if h, err := ReadHeader(data); err != nil || blocksOfMCU(h) > 10 {
 			continue // libjpeg does not read those
 		}
 		for _, args := range [][]string{
+			{},
+			{"-progressive"},
 			{"-arithmetic"},
 			{"-arithmetic", "-restart", "7B"},
 			{"-arithmetic", "-restart", "1"},
@@ -321,7 +342,7 @@ func TestJpegtran(t *testing.T) {
 			coded := recode(data, args...)
 			for _, scale := range scales {
 				want, got := decode(t, data, Options{Scale: scale}), decode(t, coded, Options{Scale: scale})
-				if !got.Arithmetic || got.Damaged {
+				if got.Arithmetic != slices.Contains(args, "-arithmetic") || got.Damaged {
 					t.Errorf("%s %q, scale %d: %+v, damaged %v", name, args, scale, got.Header, got.Damaged)
 				}
 				for i := range want.N {

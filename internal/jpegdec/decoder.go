@@ -26,7 +26,7 @@ type decoder struct {
 	comp     [4]component
 
 	arithmetic arithmeticReader
-	block      block // of arithmeticSequential
+	block      block // scratch space of arithmeticSequential, zero between blocks
 
 	restart      int // MCUs between restart markers; 0 if there are none
 	mcusX, mcusY int // number of MCUs in an interleaved scan
@@ -109,9 +109,9 @@ func (d *decoder) readSegments(ctx context.Context) error {
 		needed, limit = d.neededScans(2)
 	}
 	scans := 0
-	for pos := 2; ; {
+	for pos := 2; !d.isComplete(); {
 		s, ok := nextSegment(d.bits.data, pos)
-		if !ok || s.marker == markerEOI || d.isComplete() || scans > 0 && isFrame(s.marker) {
+		if !ok || s.marker == markerEOI || scans > 0 && isFrame(s.marker) {
 			return nil
 		}
 		pos = s.end
@@ -144,10 +144,11 @@ func (d *decoder) readSegments(ctx context.Context) error {
 			return nil
 		}
 	}
+	return nil
 }
 
-// isComplete reports whether the picture has all scans that it can have, so that the rest of the file does not matter.
-// Some cameras write data after the picture that looks like segments.
+// isComplete reports whether the picture has all scans that it can have. Then the rest of the file is ignored, because
+// some cameras write data after the picture that looks like segments.
 func (d *decoder) isComplete() bool {
 	if d.Progressive {
 		return false
@@ -193,7 +194,7 @@ func (d *decoder) readScan(ctx context.Context, seg segment) (ok bool, err error
 func (d *decoder) buildTables(s *scan, t *part) {
 	dc, ac := &d.huffman[0][t.dc], &d.huffman[1][t.ac]
 	switch {
-	case d.Arithmetic:
+	case d.Arithmetic: // needs none
 	case !d.Progressive:
 		dc.build(kindDC)
 		ac.build(kindAC)

@@ -98,7 +98,7 @@ type interval struct {
 	lost       int  // intervals without data from this one on
 }
 
-// decodeScan reads the data of the scan s. MCUs without data are left out.
+// decodeScan reads the data of the scan s. MCUs without data become gray, or keep the coefficients of earlier scans.
 func (d *decoder) decodeScan(ctx context.Context, s *scan) error {
 	width, rows := s.size(d)
 	// Rows below the window are not needed. Neither is the data after them.
@@ -173,8 +173,8 @@ func (d *decoder) hasSurplus() bool {
 	return 8*(r.fill-r.pos)+int(r.n) >= 16 // the last byte is padded
 }
 
-// skipRestart begins the segment after a restart marker. It reports false if there is no such marker after the present
-// segment.
+// skipRestart begins the segment after the restart marker that ends the current one. It reports false if the current
+// segment has no such marker.
 func (r *bitReader) skipRestart() bool {
 	m, pos := nextMarker(r.data, r.next)
 	if !r.ended || m < markerRST0 || m > markerRST7 {
