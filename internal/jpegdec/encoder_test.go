@@ -7,7 +7,7 @@ import (
 )
 
 // A testPicture is a picture in coefficients. Its encoder can write what image/jpeg cannot: any sampling factors, scans,
-// restart intervals and tables. It follows T.81 and shares no code with the decoder.
+// restart intervals and tables. It follows T.81 and shares only tables with the decoder.
 type testPicture struct {
 	w, h        int
 	progressive bool
@@ -158,10 +158,10 @@ type tokenWriter struct {
 	s      *testScan
 	tokens []token
 
-	pred   [4]int
-	eobRun int
-	fixes  []uint // bits of already nonzero coefficients in the run
-	table  int
+	pred        [4]int
+	eobRun      int
+	corrections []uint // bits of already nonzero coefficients in the run
+	table       int
 }
 
 // size returns the number of bits of the magnitude of v.
@@ -185,8 +185,8 @@ func (t *tokenWriter) put(table int, symbol uint, bits, n uint) {
 	t.tokens = append(t.tokens, token{table, byte(symbol), bits, n})
 }
 
-func (t *tokenWriter) putBits(fixes []uint) {
-	for _, b := range fixes {
+func (t *tokenWriter) putBits(corrections []uint) {
+	for _, b := range corrections {
 		t.put(-1, 0, b, 1)
 	}
 }
@@ -245,7 +245,7 @@ func (t *tokenWriter) refine(b *[64]int) {
 		}
 	}
 	run := uint(0)
-	var fixes []uint
+	var corrections []uint
 	for k := t.s.ss; k <= t.s.se; k++ {
 		if abs[k] == 0 {
 			run++
@@ -254,12 +254,12 @@ func (t *tokenWriter) refine(b *[64]int) {
 		for run > 15 && k <= eob {
 			t.endRun()
 			t.put(t.table, 0xf0, 0, 0)
-			t.putBits(fixes)
-			fixes = nil
+			t.putBits(corrections)
+			corrections = nil
 			run -= 16
 		}
 		if abs[k] > 1 {
-			fixes = append(fixes, uint(abs[k]&1))
+			corrections = append(corrections, uint(abs[k]&1))
 			continue
 		}
 		t.endRun()
@@ -268,13 +268,13 @@ func (t *tokenWriter) refine(b *[64]int) {
 			sign = 0
 		}
 		t.put(t.table, run<<4|1, sign, 1)
-		t.putBits(fixes)
-		fixes = nil
+		t.putBits(corrections)
+		corrections = nil
 		run = 0
 	}
-	if run > 0 || len(fixes) > 0 {
+	if run > 0 || len(corrections) > 0 {
 		t.eobRun++
-		t.fixes = append(t.fixes, fixes...)
+		t.corrections = append(t.corrections, corrections...)
 		if t.eobRun == 0x7fff {
 			t.endRun()
 		}
@@ -288,8 +288,8 @@ func (t *tokenWriter) endRun() {
 	}
 	n := size(t.eobRun) - 1
 	t.put(t.table, n<<4, uint(t.eobRun)&(1<<n-1), n)
-	t.putBits(t.fixes)
-	t.eobRun, t.fixes = 0, nil
+	t.putBits(t.corrections)
+	t.eobRun, t.corrections = 0, nil
 }
 
 // scan returns the tokens of the scan.

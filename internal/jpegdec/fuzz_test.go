@@ -136,10 +136,10 @@ func FuzzDifferential(f *testing.F) {
 			return
 		}
 		if b := img.Bounds(); b.Dx() != m.Width || b.Dy() != m.Height {
-			t.Fatalf("%dx%d, want %v", m.Width, m.Height, b)
+			t.Fatalf("size %dx%d, want %v", m.Width, m.Height, b)
 		}
 		if diff, ok := compareStd(&m, img); ok && diff > 1 && sameRules(data, h) && inRange(data, &m) {
-			t.Errorf("differs by %d", diff)
+			t.Errorf("samples differ by %d", diff)
 		}
 	})
 }

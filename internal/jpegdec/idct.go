@@ -154,8 +154,8 @@ const (
 	f3072 = 25172 // c1 + c3 + c5 - c7
 )
 
-// transform8 returns the 8-point inverse DCT, times √8·2^constBits, plus round. Its parameters and results are passed in
-// registers. An array would be passed in memory.
+// transform8 returns the 8-point inverse DCT, times √8·2^constBits, plus round. Its many parameters and results are
+// passed in registers. An array would be passed in memory.
 func transform8(x0, x1, x2, x3, x4, x5, x6, x7, round int64) (_, _, _, _, _, _, _, _ int64) {
 	z := (x2 + x6) * f0541
 	e2 := z - x6*f1847

@@ -29,8 +29,8 @@ func decode(t testing.TB, data []byte, o Options) *Image {
 	return &m
 }
 
-// reference returns the samples of c at 1/scale, computed by the definition of the inverse DCT, and the number of samples
-// in a row.
+// reference returns the samples of c at 1/scale, computed by the definition of the inverse DCT, and the number of
+// samples in a row.
 func (c *testComp) reference(scale int) (pix []byte, stride int) {
 	n := 8 / scale
 	stride = c.bw * n
@@ -492,7 +492,7 @@ func TestOverflowMask(t *testing.T) {
 	} {
 		pair := (test.a<<32 + test.b) << shift2
 		if got := pair&overflow != 0; got != test.want {
-			t.Errorf("(%d, %d): %v", test.a, test.b, got)
+			t.Errorf("samples %d and %d: clamped %v, want %v", test.a, test.b, got, test.want)
 		}
 	}
 }
@@ -777,7 +777,7 @@ func TestDNLIgnored(t *testing.T) {
 	}
 }
 
-// TestUnsupported checks that kinds of JPEG that other decoders may read are told from corrupt files.
+// TestUnsupported checks that JPEG files of other kinds are ErrUnsupported, so that callers try another decoder.
 func TestUnsupported(t *testing.T) {
 	data := encodeStd(t, photo(40, 40), 75)
 	sof := bytes.Index(data, []byte{0xff, markerSOF0})
@@ -799,10 +799,10 @@ func TestUnsupported(t *testing.T) {
 	files["two components"] = two.encode()
 	for name, data := range files {
 		if _, err := ReadHeader(data); err != ErrUnsupported {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: header: %v", name, err)
 		}
 		if err := Decode(context.Background(), data, Options{}, new(Image)); err != ErrUnsupported {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: picture: %v", name, err)
 		}
 	}
 }
@@ -812,13 +812,13 @@ func scanBomb(size, scans int) []byte {
 	return repeatScan(size, scans, false, &testScan{comps: []int{0}, ss: 1, se: 63, ah: 1}, func(b *[64]int) {})
 }
 
-// arithmeticBomb returns a gray progressive file with many scans in arithmetic coding. Each scan has a coefficient at the
-// end of the band in all blocks, so it takes 64 decisions for each block, but hardly any data.
+// arithmeticBomb returns a gray progressive file with many scans in arithmetic coding. Each scan has a coefficient at
+// the end of the band in all blocks, so it takes 63 decisions for each block, but hardly any data.
 func arithmeticBomb(size, scans int) []byte {
 	return repeatScan(size, scans, true, &testScan{comps: []int{0}, ss: 1, se: 63, ah: 1}, func(b *[64]int) { b[63] = 2 })
 }
 
-// repeatScan returns a gray progressive file in which a scan is repeated. change changes each block before it.
+// repeatScan returns a gray progressive file in which a scan is repeated. It calls change for each block first.
 func repeatScan(size, scans int, arithmetic bool, s *testScan, change func(b *[64]int)) []byte {
 	p := &testPicture{w: size, h: size, progressive: true, comps: []testComp{{id: 1, h: 1, v: 1}}}
 	p.arithmetic, p.conditioning = arithmetic, defaultConditioning
@@ -841,7 +841,7 @@ func repeatScan(size, scans int, arithmetic bool, s *testScan, change func(b *[6
 	return append(append(data[:len(data)-2], bytes.Repeat(scan, scans)...), 0xff, markerEOI)
 }
 
-// TestScanBomb decodes small files with thousands of scans. The first takes image/jpeg half a minute.
+// TestScanBomb decodes small files with thousands of scans. The one with Huffman coding takes image/jpeg half a minute.
 func TestScanBomb(t *testing.T) {
 	size := 7000
 	if testing.Short() {
@@ -860,7 +860,7 @@ func TestScanBomb(t *testing.T) {
 	}
 }
 
-// TestScanLimit reads as many scans of a band as a conforming file can have.
+// TestScanLimit decodes files with the largest number of scans of a band that T.81 allows, and one more.
 func TestScanLimit(t *testing.T) {
 	for name, bomb := range map[string]func(size, scans int) []byte{"Huffman": scanBomb, "arithmetic": arithmeticBomb} {
 		first := 0 // scans of the band before the repeated ones
@@ -965,7 +965,7 @@ func TestReuse(t *testing.T) {
 		}
 		n := testing.AllocsPerRun(1, func() { Decode(context.Background(), data, Options{Scale: 2}, &m) })
 		if n > 0 {
-			t.Errorf("%v allocations", n)
+			t.Errorf("seed %d: %v allocations", seed, n)
 		}
 	}
 }

@@ -192,9 +192,9 @@ func (c cursor) readRun(e entry, buf *buffer) (int, cursor) {
 	return 1<<size + int(c.acc>>1>>(63-size)), c.drop(size)
 }
 
-// acRefineSpan is decodeSpan for one more bit of AC coefficients (T.81 G.1.2.3). The stream has one bit for each
-// coefficient that is already nonzero. Between these bits, symbols tell which zeros become one, by counting the zeros
-// before them.
+// acRefineSpan is decodeSpan for one more bit of AC coefficients (T.81 G.1.2.3). The stream has a correction bit for
+// each coefficient that is already nonzero. Between these bits, symbols tell which zeros become one, by counting the
+// zeros before them.
 func (d *decoder) acRefineSpan(s *scan, y, x0, x1 int) int {
 	r := &d.bits
 	t := &s.parts[0]
@@ -211,9 +211,9 @@ func (d *decoder) acRefineSpan(s *scan, y, x0, x1 int) int {
 		coef := t.coef[j*per : j*per+per]
 		zeros, added := band&^old, uint64(0)
 		c := r.cursor
-		// The bits of old coefficients are only collected here and added later. A loop over the coefficients between
-		// two symbols would mispredict its end nearly every time.
-		rest, fixes := old, uint64(0)
+		// Correction bits are only collected here and added later. A loop over the coefficients between two symbols
+		// would mispredict its end nearly every time.
+		rest, corrections := old, uint64(0)
 		for d.eobRun == 0 && zeros|rest != 0 {
 			c = c.need(&r.buf)
 			e := ac.lookup(c.acc)
@@ -238,13 +238,13 @@ func (d *decoder) acRefineSpan(s *scan, y, x0, x1 int) int {
 				}
 			}
 			below := bit - 1
-			fixes, c = c.appendBits(&r.buf, fixes, bits.OnesCount64(rest&below))
+			corrections, c = c.appendBits(&r.buf, corrections, bits.OnesCount64(rest&below))
 			rest &^= below
 			zeros &^= bit
 		}
 		if d.eobRun > 0 {
 			d.eobRun--
-			fixes, c = c.appendBits(&r.buf, fixes, bits.OnesCount64(rest))
+			corrections, c = c.appendBits(&r.buf, corrections, bits.OnesCount64(rest))
 			rest = 0
 		}
 		r.cursor = c
@@ -253,19 +253,19 @@ func (d *decoder) acRefineSpan(s *scan, y, x0, x1 int) int {
 		}
 		t.nonzero[j] |= added
 		old &^= rest
-		fixes <<= uint(64 - bits.OnesCount64(old))
-		addBits(coef, old&kept, fixes, s.low)
+		corrections <<= uint(64 - bits.OnesCount64(old))
+		addCorrections(coef, old&kept, corrections, s.low)
 	}
 	return x1
 }
 
-// addBits adds the upper bits of fixes, shifted left by low, to the magnitudes of the coefficients in mask.
-func addBits(coef []int16, mask, fixes uint64, low uint) {
+// addCorrections adds the upper bits of corrections, shifted left by low, to the magnitudes of the coefficients in mask.
+func addCorrections(coef []int16, mask, corrections uint64, low uint) {
 	for ; mask != 0; mask &= mask - 1 {
 		v := &coef[bits.TrailingZeros64(mask)]
 		sign := *v >> 15
-		*v += int16(fixes>>63)<<low ^ sign - sign
-		fixes <<= 1
+		*v += int16(corrections>>63)<<low ^ sign - sign
+		corrections <<= 1
 	}
 }
 
