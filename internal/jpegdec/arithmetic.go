@@ -112,6 +112,7 @@ type arithmeticReader struct {
 	width uint32 // of the current interval, in units of the code register's lowest bit
 	n     uint   // at least 16 between decisions
 	zeros int    // number of bytes loaded beyond the end of the segment, which are zero by definition
+	late  int    // number of blocks since bits beyond the end of the segment were shifted out
 
 	even bin // always evenOdds
 	dc   [4][64]bin
@@ -122,7 +123,7 @@ type arithmeticReader struct {
 
 // start begins a segment of the scan s. Its data begins at the position of bits.
 func (a *arithmeticReader) start(s *scan) {
-	a.width, a.n, a.zeros = 1<<16, 16, 0
+	a.width, a.n, a.zeros, a.late = 1<<16, 16, 0, 0
 	a.code = uint64(a.load())
 	a.even = evenOdds << 1
 	for i := range s.n {
@@ -155,12 +156,21 @@ func (a *arithmeticReader) unread() int {
 	return 8*(a.bits.fill-a.bits.pos-a.zeros) + int(a.n) + register
 }
 
-// outOfData reports whether the file was cut in this segment, before the data of the last block.
+// outOfData is called after each block. It reports whether the data ended before the block.
 //
-// Encoders leave out zero bytes at the end of a segment, so decisions may depend on bits beyond it. In a picture with
-// little content those can be many, and all are decoded if a marker follows. At the end of the file, where a cut is more
-// likely, decisions may depend on no more than four bytes beyond it.
-func (a *arithmeticReader) outOfData() bool { return a.unread() < -32 && a.bits.truncated() }
+// Encoders leave out zero bytes at the end of a segment, so bits beyond it are no error. If the file ends there, it was
+// most likely cut: four zero bytes are left out by chance once in 2^32 segments. If a marker follows, more bits are no
+// error unless they are more than a picture of equal blocks takes: 13 for each bin, until its decisions are nearly
+// certain, and then much less than one for each block.
+func (a *arithmeticReader) outOfData() bool {
+	n := -a.unread()
+	if n <= 0 {
+		return false
+	}
+	a.late++
+	const learning = 13 * 4 * (49 + 245) // four tables of each class
+	return n > 32 && a.bits.truncated() || n > learning+a.late
+}
 
 // decide returns the next decision and adapts its bin (T.81 D.2).
 func (a *arithmeticReader) decide(b *bin) bool {

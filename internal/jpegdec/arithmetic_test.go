@@ -387,3 +387,52 @@ func TestArithmeticTruncated(t *testing.T) {
 		}
 	}
 }
+
+// TestArithmeticMissing decodes a file with less data than its height needs.
+func TestArithmeticMissing(t *testing.T) {
+	p := &testPicture{w: 64, h: 64, arithmetic: true, conditioning: defaultConditioning}
+	p.comps = []testComp{{id: 1, h: 1, v: 1}}
+	p.fillRandom(rand.New(rand.NewPCG(3, 5)))
+	data := p.encode()
+	whole := decode(t, data, Options{})
+	sof := bytes.Index(data, []byte{0xff, markerSOF9})
+	data[sof+5] = 64 // the height is 16384+64
+	m := decode(t, data, Options{})
+	if !m.Damaged {
+		t.Error("Damaged is not set")
+	}
+	pix := m.Planes[0].Pix
+	if n := 64 * 63; !bytes.Equal(pix[:n], whole.Planes[0].Pix[:n]) {
+		t.Error("the first rows differ")
+	}
+	if pix = pix[64*8192:]; bytes.Count(pix, []byte{128}) != len(pix) {
+		t.Error("the lower half is not gray")
+	}
+}
+
+// TestArithmeticZeros decodes pictures of equal blocks, whose data is mostly zeros, which encoders leave out.
+func TestArithmeticZeros(t *testing.T) {
+	for _, progressive := range []bool{false, true} {
+		for _, last := range []int{0, 1, 63} { // index of the last coefficient that is not zero
+			p := &testPicture{w: 999, h: 999, arithmetic: true, conditioning: defaultConditioning, progressive: progressive}
+			p.comps = []testComp{{id: 1, h: 2, v: 2}, {id: 2, h: 1, v: 1}, {id: 3, h: 1, v: 1}}
+			if progressive {
+				p.scans = simpleProgression
+			}
+			p.layOut()
+			for i := range p.comps {
+				c := &p.comps[i]
+				for k := range c.quant {
+					c.quant[k] = 1
+				}
+				for j := range c.coef {
+					for k := range last + 1 {
+						c.coef[j][k] = 6
+					}
+				}
+			}
+			checkPlanes(t, p, decode(t, p.encode(), Options{Scale: 8}), 8)
+			checkPlanes(t, p, decode(t, p.encode(), Options{Scale: 2}), 2)
+		}
+	}
+}

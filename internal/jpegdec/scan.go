@@ -32,36 +32,50 @@ func (d *decoder) parseScan(p []byte) (s scan, ok bool) {
 	if s.n < 1 || s.n > d.N {
 		return s, false
 	}
-	for i := range s.n {
-		t := &s.parts[i]
-		for j := range d.N {
-			// Some files give two components the same identifier. Those are taken in the order of the frame.
-			c := &d.comp[j]
-			if c.id == p[1+2*i] && !s.has(c) {
-				t.component = c
-				break
-			}
-		}
-		if t.component == nil {
-			return s, false
-		}
-		t.dc, t.ac = int(p[2+2*i]>>4), int(p[2+2*i]&15)
-		if t.dc > 3 || t.ac > 3 {
-			return s, false
-		}
-		t.across, t.down = t.H, t.V
-		if s.n == 1 {
-			t.across, t.down = 1, 1
-		}
-	}
 	s.last = 63
-	if !d.Progressive {
-		return s, true
+	if d.Progressive {
+		band := p[1+2*s.n:]
+		s.first, s.last = int(band[0]), int(band[1])
+		s.high, s.low = uint(band[2]>>4), uint(band[2]&15)
+		if !s.validBand() {
+			return s, false
+		}
 	}
-	p = p[1+2*s.n:]
-	s.first, s.last = int(p[0]), int(p[1])
-	s.high, s.low = uint(p[2]>>4), uint(p[2]&15)
-	return s, s.validBand()
+	for i := range s.n {
+		if !d.parsePart(&s, i, p[1+2*i], p[2+2*i]) {
+			return s, false
+		}
+	}
+	return s, true
+}
+
+// parsePart sets part i of s: that of the component with the identifier id, which uses the tables in the two halves of
+// tables. It reports whether these are valid.
+func (d *decoder) parsePart(s *scan, i int, id, tables byte) bool {
+	t := &s.parts[i]
+	for j := range d.N {
+		// Some files give two components the same identifier. Those are taken in the order of the frame.
+		c := &d.comp[j]
+		if c.id == id && !s.has(c) {
+			t.component = c
+			break
+		}
+	}
+	if t.component == nil {
+		return false
+	}
+	// Encoders may write anything for a table that the scan does not use.
+	if s.first == 0 && s.high == 0 {
+		t.dc = int(tables >> 4)
+	}
+	if s.last > 0 {
+		t.ac = int(tables & 15)
+	}
+	t.across, t.down = t.H, t.V
+	if s.n == 1 {
+		t.across, t.down = 1, 1
+	}
+	return t.dc <= 3 && t.ac <= 3
 }
 
 // validBand reports whether a progressive scan may have the band and the bits that s has (T.81 G.1.1.1).

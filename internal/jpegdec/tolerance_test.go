@@ -173,6 +173,39 @@ func TestSecondFrame(t *testing.T) {
 	}
 }
 
+// TestUnusedTables decodes progressive files whose scans have invalid numbers for tables that they do not use.
+func TestUnusedTables(t *testing.T) {
+	p := &testPicture{w: 40, h: 40, progressive: true, scans: simpleProgression}
+	p.comps = []testComp{{id: 1, h: 2, v: 2}, {id: 2, h: 1, v: 1}, {id: 3, h: 1, v: 1}}
+	for _, arithmetic := range []bool{false, true} {
+		p.arithmetic, p.conditioning = arithmetic, defaultConditioning
+		p.fillRandom(rand.New(rand.NewPCG(3, 10)))
+		data := p.encode()
+		for pos := 2; ; {
+			s, ok := nextSegment(data, pos)
+			if !ok || s.marker == markerEOI {
+				break
+			}
+			pos = s.end
+			if s.marker != markerSOS {
+				continue
+			}
+			first, high := s.data[len(s.data)-3], s.data[len(s.data)-1]>>4
+			for i := range s.data[0] {
+				switch tables := &s.data[2+2*i]; {
+				case first > 0:
+					*tables |= 0xf0
+				case high > 0:
+					*tables = 0xff
+				default:
+					*tables |= 0x0f
+				}
+			}
+		}
+		checkPlanes(t, p, decode(t, data, Options{}), 1)
+	}
+}
+
 // TestRestartNumbers decodes a file whose restart markers all have the same number.
 func TestRestartNumbers(t *testing.T) {
 	p := &testPicture{w: 64, h: 64, comps: []testComp{{id: 1, h: 1, v: 1}}, restart: 3}
