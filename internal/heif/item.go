@@ -1,0 +1,214 @@
+package heif
+
+import (
+	"context"
+	"io"
+)
+
+// A span is a range of bytes in the file.
+type span struct{ start, length int64 }
+
+// spans returns where the data of an item is, and how long it is. All of it is within the file.
+func (f *File) spans(it *item) (spans []span, total int64, err error) {
+	if it.sealed {
+		return nil, 0, unsupported("item %d is encrypted or in another file", it.id)
+	}
+	place := span{0, f.src.size}
+	switch it.method {
+	case 0:
+	case 1:
+		if f.idat.kind == "" || f.idat.end > f.src.size {
+			return nil, 0, corrupt("item %d is in a box that is missing", it.id)
+		}
+		place = span{f.idat.start, f.idat.end - f.idat.start}
+	default:
+		return nil, 0, unsupported("construction method %d", it.method)
+	}
+	for _, e := range it.extents {
+		if e.offset > uint64(place.length) || e.length > uint64(place.length)-e.offset {
+			return nil, 0, corrupt("item %d is beyond the file", it.id)
+		}
+		s := span{place.start + int64(e.offset), int64(e.length)}
+		if s.length == 0 {
+			s.length = place.length - int64(e.offset)
+		}
+		if total += s.length; total > maxCoded {
+			return nil, 0, tooLarge("item %d has more than %d bytes", it.id, int64(maxCoded))
+		}
+		spans = append(spans, s)
+	}
+	if total == 0 {
+		return nil, 0, corrupt("item %d is empty", it.id)
+	}
+	return spans, total, nil
+}
+
+// data returns the first bytes of an item, at most limit.
+func (f *File) data(ctx context.Context, it *item, limit int64) ([]byte, error) {
+	spans, total, err := f.spans(it)
+	if err != nil {
+		return nil, err
+	}
+	data := make([]byte, min(total, limit))
+	_, err = io.ReadFull(&itemReader{ctx: ctx, src: &f.src, spans: spans}, data)
+	return data, err
+}
+
+// An itemReader reads the data of an item.
+type itemReader struct {
+	ctx   context.Context
+	src   *source
+	spans []span
+}
+
+// maxRead is how much is read at once; the context is looked at in between.
+const maxRead = 1 << 20
+
+func (r *itemReader) Read(p []byte) (int, error) {
+	if len(r.spans) == 0 {
+		return 0, io.EOF
+	}
+	s := &r.spans[0]
+	p = p[:min(int64(len(p)), s.length, maxRead)]
+	if err := r.src.read(r.ctx, p, s.start); err != nil {
+		return 0, err
+	}
+	s.start += int64(len(p))
+	if s.length -= int64(len(p)); s.length == 0 {
+		r.spans = r.spans[1:]
+	}
+	return len(p), nil
+}
+
+// A description is what the properties of an item say (ISO/IEC 23008-12, 6.5).
+type description struct {
+	width, height int // 0 if they are not told
+	config        int // the number of the decoder configuration; 0 is none
+	codec         Codec
+	icc           box // of kind "", if there is none
+	cicp          *cicp
+	auxiliary     string
+	transforms    []transform // in the order in which they apply
+}
+
+// A transform is one of the properties that change how a picture is shown.
+type transform struct {
+	kind  string // clap, irot or imir
+	turn  int    // irot: quarter turns, anticlockwise; imir: 0 exchanges top and bottom, 1 left and right
+	clean clean
+}
+
+// A clean aperture is what to show of a picture: fractions of pixels, and the distance of its middle from the picture's.
+type clean struct{ width, widthBy, height, heightBy, x, xBy, y, yBy uint32 }
+
+// identity reports whether t changes nothing.
+func (t transform) identity() bool { return t.kind == "irot" && t.turn == 0 }
+
+// describe reads the properties of an item. Those that change nothing that this package does are passed over.
+func (f *File) describe(ctx context.Context, it *item) (d description, err error) {
+	for _, a := range it.properties {
+		if a.index > len(f.properties) {
+			return d, corrupt("property %d of %d", a.index, len(f.properties))
+		}
+		p := f.properties[a.index-1]
+		switch p.kind {
+		case "hvcC", "av1C":
+			if d.config == 0 {
+				d.config, d.codec = a.index, HEVC
+				if p.kind == "av1C" {
+					d.codec = AV1
+				}
+			}
+		case "ispe", "irot", "imir", "clap", "auxC", "a1op", "lsel":
+			data, err := f.src.load(ctx, p, 1024)
+			if err != nil {
+				return d, err
+			}
+			if err := d.read(p.kind, &cursor{data: data}); err != nil {
+				return d, err
+			}
+		case "colr":
+			if err := f.colour(ctx, p, &d); err != nil {
+				return d, err
+			}
+		case "pixi", "pasp", "rloc", "jpgC", "lhvC", "a1lx", "clli", "mdcv", "cclv", "amve", "free", "skip", "uuid":
+		default:
+			if a.essential {
+				return d, unsupported("property %q", p.kind)
+			}
+		}
+	}
+	return d, nil
+}
+
+func (d *description) read(kind string, c *cursor) error {
+	switch kind {
+	case "ispe":
+		c.fullBox()
+		w, h := c.u32(), c.u32()
+		if w == 0 || h == 0 || w > maxEdge || h > maxEdge {
+			return tooLarge("%d x %d pixels", w, h)
+		}
+		d.width, d.height = int(w), int(h)
+	case "irot":
+		d.transforms = append(d.transforms, transform{kind: kind, turn: int(c.u8() & 3)})
+	case "imir":
+		d.transforms = append(d.transforms, transform{kind: kind, turn: int(c.u8() & 1)})
+	case "clap":
+		d.transforms = append(d.transforms, transform{kind: kind, clean: clean{
+			c.u32(), c.u32(), c.u32(), c.u32(), c.u32(), c.u32(), c.u32(), c.u32(),
+		}})
+	case "auxC":
+		c.fullBox()
+		name := c.data
+		for i, b := range name {
+			if b == 0 {
+				name = name[:i]
+				break
+			}
+		}
+		d.auxiliary = string(name)
+	case "a1op": // which of several layered pictures in one item
+		if op := c.u8(); op != 0 {
+			return unsupported("operating point %d", op)
+		}
+	case "lsel":
+		if layer := c.u16(); layer != 0xffff {
+			return unsupported("layer %d", layer)
+		}
+	}
+	return c.end(kind)
+}
+
+// isAlpha reports whether the item that is described is the transparency of another.
+func (d *description) isAlpha() bool {
+	switch d.auxiliary {
+	case "urn:mpeg:hevc:2015:auxid:1", "urn:mpeg:mpegB:cicp:systems:auxiliary:alpha":
+		return true
+	}
+	return false
+}
+
+// colour reads a colr property: a profile, of which only the place is kept, or the code points.
+func (f *File) colour(ctx context.Context, p box, d *description) error {
+	if p.end-p.start < 4 || p.end > f.src.size {
+		return corrupt("colr has %d bytes", p.end-p.start)
+	}
+	head, err := f.src.peek(ctx, p.start, int(min(11, p.end-p.start)))
+	if err != nil {
+		return err
+	}
+	c := cursor{data: head}
+	switch c.str(4) {
+	case "prof", "rICC":
+		if p.start += 4; p.end-p.start <= maxProfile && d.icc.kind == "" {
+			d.icc = p
+		}
+	case "nclx":
+		if d.cicp == nil {
+			d.cicp = &cicp{c.u16(), c.u16(), c.u16(), c.u8()>>7 != 0}
+		}
+		return c.end("colr")
+	}
+	return nil
+}
