@@ -148,7 +148,10 @@ func skipTools(b *bits) {
 	if orderHints {
 		b.skip(2)
 	}
-	screenContent := b.flag() || b.flag() // chosen for each frame, or always
+	screenContent := b.flag() // chosen for each frame
+	if !screenContent {
+		screenContent = b.flag() // for all frames
+	}
 	if screenContent && !b.flag() {
 		b.skip(1)
 	}

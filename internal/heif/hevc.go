@@ -120,10 +120,7 @@ func (s *sequence) readSPS(nal []byte) error {
 	}
 	s.width, s.height, s.depth = int(width), int(height), int(depth)
 	s.colours = unspecified
-	if err := s.readVUI(&b, subLayers); err != nil {
-		return err
-	}
-	return nil
+	return s.readVUI(&b, subLayers)
 }
 
 // readVUI goes on from the bit depths of a sequence parameter set to the colours. A parameter set that ends before them
@@ -140,8 +137,10 @@ func (s *sequence) readVUI(b *bits, subLayers int) error {
 	for range 6 { // sizes of blocks
 		b.golomb()
 	}
-	if b.flag() && b.flag() {
-		skipScalingLists(b)
+	if b.flag() { // scaling lists, perhaps not the default ones
+		if b.flag() {
+			skipScalingLists(b)
+		}
 	}
 	b.skip(2)
 	if b.flag() { // raw samples

@@ -253,7 +253,7 @@ func (f *File) alphaOf(ctx context.Context, p *picture) (*picture, error) {
 		}
 		return alpha, nil
 	}
-	if p.cols*p.rows == 1 || p.item.kind != "grid" {
+	if p.item.kind != "grid" {
 		return nil, nil
 	}
 	alpha := &picture{item: p.item, cols: p.cols, rows: p.rows}

@@ -15,10 +15,13 @@ type source struct {
 	size   int64
 	window []byte // the bytes at start
 	start  int64
+	moves  int
 }
 
-// windowSize is enough for the whole description of most files.
-const windowSize = 16 << 10
+const (
+	windowSize = 16 << 10 // bytes; enough for the whole description of most files
+	maxMoves   = 8192     // of the window, 128 MiB of reading: a file whose description is scattered more than that is no file of a camera
+)
 
 // peek returns the n bytes at off, which are valid until the next call. The caller has compared them with the size.
 func (s *source) peek(ctx context.Context, off int64, n int) ([]byte, error) {
@@ -26,6 +29,9 @@ func (s *source) peek(ctx context.Context, off int64, n int) ([]byte, error) {
 		return nil, corrupt("the file ends early")
 	}
 	if off < s.start || off+int64(n) > s.start+int64(len(s.window)) {
+		if s.moves++; s.moves > maxMoves {
+			return nil, corrupt("its description is scattered")
+		}
 		length := int(min(int64(max(n, windowSize)), s.size-off))
 		if cap(s.window) < length {
 			s.window = make([]byte, length)
