@@ -101,6 +101,8 @@ type transform struct {
 // A clean aperture is what to show of a picture: fractions of pixels, and the distance of its middle from the picture's.
 type clean struct{ width, widthBy, height, heightBy, x, xBy, y, yBy uint32 }
 
+const maxProperty = 1024 // bytes of a property, except profiles and decoder configurations
+
 // identity reports whether t changes nothing.
 func (t transform) identity() bool { return t.kind == "irot" && t.turn == 0 }
 
@@ -120,7 +122,10 @@ func (f *File) describe(ctx context.Context, it *item) (d description, err error
 				}
 			}
 		case "ispe", "irot", "imir", "clap", "auxC", "a1op", "lsel":
-			data, err := f.src.load(ctx, p, 1024)
+			if p.end-p.start > maxProperty {
+				return d, corrupt("%s has %d bytes", p.kind, p.end-p.start)
+			}
+			data, err := f.src.peek(ctx, p.start, int(p.end-p.start))
 			if err != nil {
 				return d, err
 			}

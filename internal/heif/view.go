@@ -39,7 +39,7 @@ func newView(width, height int) view {
 
 func (v view) longest() int { return max(v.width, v.height) }
 
-// resembles reports whether two views are oriented alike and of the same shape but for rounding.
+// resembles reports whether two views are oriented alike and of the same shape, except for rounding.
 func (v view) resembles(w view) bool {
 	a, b := int64(v.width)*int64(w.height), int64(w.width)*int64(v.height)
 	return v.orientation == w.orientation && max(a, b)-min(a, b) <= max(a, b)/50+int64(max(v.longest(), w.longest()))

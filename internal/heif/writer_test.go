@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// This file writes HEIF files for the tests: as cameras do, and as nobody should.
+// This file writes HEIF files for the tests, right ones and broken ones.
 
 func be16(v int) []byte { return binary.BigEndian.AppendUint16(nil, uint16(v)) }
 func be32(v int) []byte { return binary.BigEndian.AppendUint32(nil, uint32(v)) }
