@@ -104,10 +104,7 @@ func (s *sequence) readSequenceHeader(data []byte) error {
 	if b.bad {
 		return corrupt("sequence header")
 	}
-	if s.width > maxEdge || s.height > maxEdge {
-		return tooLarge("%d x %d pixels", s.width, s.height)
-	}
-	return nil
+	return checkSize(uint64(s.width), uint64(s.height))
 }
 
 // skipOperatingPoints skips what a sequence header that is not reduced has before the size.

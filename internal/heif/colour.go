@@ -246,6 +246,32 @@ func (c cicp) profile() []byte {
 	return makeProfile(c.chromaticities(), curve)
 }
 
+// Names of ffmpeg for primaries and transfer functions.
+var (
+	primariesNames = map[string]uint16{
+		"bt709": 1, "bt470m": 4, "bt470bg": 5, "smpte170m": 6, "smpte240m": 7, "film": 8, "bt2020": 9, "smpte428": 10,
+		"smpte431": 11, "smpte432": 12, "ebu3213": 22,
+	}
+	transferNames = map[string]uint16{
+		"bt709": 1, "gamma22": transferGamma22, "bt470m": transferGamma22, "gamma28": transferGamma28, "bt470bg": transferGamma28,
+		"smpte170m": 6, "smpte240m": 7, "linear": transferLinear, "iec61966-2-1": 13, "bt2020-10": 14, "bt2020-12": 15,
+		"smpte2084": transferPQ, "smpte428": 17, "arib-std-b67": transferHLG,
+	}
+)
+
+// ProfileOf returns an ICC profile for primaries and a transfer function as ffmpeg names them in its list of streams, nil if they
+// are those of sRGB or not known. ffmpeg tells them of JPEG XL, but its PNG does not.
+func ProfileOf(primaries, transfer string) []byte {
+	c := unspecified
+	if code, ok := primariesNames[primaries]; ok {
+		c.primaries = code
+	}
+	if code, ok := transferNames[transfer]; ok {
+		c.transfer = code
+	}
+	return c.profile()
+}
+
 // The brightest that HDR pictures show, and white paper in them (ITU-R BT.2408), in cd/m2.
 const (
 	hdrPeak  = 1000.0

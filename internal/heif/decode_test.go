@@ -43,6 +43,9 @@ func (s *Stream) run(t testing.TB) []byte {
 			t.Skip("this ffmpeg does not decode ", s.Codec)
 		}
 	}
+	if strings.Contains(stderr.String(), "Duplicate POC") {
+		t.Skip("ffmpeg 7.1 and later do not look at the ends of sequences")
+	}
 	if err != nil || int64(len(out)) != s.Output {
 		t.Fatalf("%v, %d bytes of %d\n%s", err, len(out), s.Output, stderr.Bytes())
 	}
@@ -241,7 +244,7 @@ func TestDecodeTransforms(t *testing.T) {
 }
 
 // TestDecodeOpenPictures decodes tiles that are pictures in the middle of a film (CRA): a decoder takes the second of them for
-// a repetition of the first, unless a new sequence begins.
+// a repetition of the first, unless a new sequence begins. No camera is known to write such tiles.
 func TestDecodeOpenPictures(t *testing.T) {
 	nals := map[byte][]byte{}
 	for kind, text := range map[byte]string{

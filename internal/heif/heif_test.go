@@ -3,9 +3,11 @@ package heif
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"io"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -348,6 +350,82 @@ func TestSequences(t *testing.T) {
 	}
 }
 
+// TestParameterSets reads parameter sets that x265 wrote with many options. What is wanted is what ffprobe says of them.
+func TestParameterSets(t *testing.T) {
+	for text, want := range map[string]sequence{
+		"42010101600000030090000003000003001ea0182071d565959a4932bc05a02000000300200000030321": {
+			width: 190, height: 110, depth: 8, halfWidth: true, halfHeight: true, colours: cicp{2, 2, 2, false},
+		},
+		"42010101600000030090000003000003001ea0182071d565959a49395e02dc303404100000030010000003019080": { // scaling lists
+			width: 190, height: 110, depth: 8, halfWidth: true, halfHeight: true, colours: cicp{12, 13, 1, true},
+		},
+		"4201010408000003009d0800000300001eb0182071d5b65959a4932bc05a848804820000030002000003003210": {
+			width: 190, height: 110, depth: 10, halfWidth: true, colours: cicp{9, 16, 9, false},
+		},
+		"420101040800000300980800000300001e9003040e3bb294b2b349272bc0bd810000030001000003001908": { // pixels that are not square
+			width: 190, height: 110, depth: 12, colours: cicp{2, 2, 2, true},
+		},
+		"4201010408000003009fc800000300001ec06081c77796566924caf016e04040c080000003008000000c84": {
+			width: 190, height: 110, depth: 8, mono: true, colours: cicp{2, 2, 6, true},
+		},
+		"42010102200000030090000003000003001ea0182071d5365959a4932bc054810103db08000003000800000300c840": {
+			width: 190, height: 110, depth: 10, halfWidth: true, halfHeight: true, colours: cicp{2, 2, 7, false},
+		},
+		"4201010408000003009e080000030000ff9003040e3bbcb2b349265780b7020200040000030004000003006420": {
+			width: 190, height: 110, depth: 8, colours: cicp{2, 2, 0, true},
+		},
+	} {
+		nal, err := hex.DecodeString(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got sequence
+		if err := got.readSPS(nal); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %v, %+v, want %+v", text, err, got, want)
+		}
+	}
+}
+
+// TestReferenceSets reads what stills do not have: sets of reference pictures, of which the second is told by the first.
+func TestReferenceSets(t *testing.T) {
+	b := bits{data: []byte{
+		// 2 negative and 1 positive picture, 3 times a distance of 1 and a flag; then: from the set before, sign, distance of 1,
+		// 4 times whether the picture is used.
+		0b011_010_1_1, 0b1_1_1_1_1_0_1_1, 0b1_1_1_01111,
+	}}
+	if !skipReferenceSets(&b, 2) || b.bad || b.read(5) != 15 {
+		t.Errorf("at bit %d, %v", b.pos, b.bad)
+	}
+	if b = (bits{data: []byte{0, 0, 0, 0, 0xff}}); skipReferenceSets(&b, 2) {
+		t.Error("no error")
+	}
+}
+
+// TestSequenceHeaderInConfiguration moves the sequence header out of the item, which saves it in each tile.
+func TestSequenceHeaderInConfiguration(t *testing.T) {
+	whole := gridFile(t, ".avif", "av01", 128, 128)
+	moved := gridFile(t, ".avif", "av01", 128, 128)
+	for i := range 4 {
+		data, config := bytes.TrimPrefix(moved.items[1+i].data, []byte(temporalDelimiter)), moved.properties[2+i]
+		n := 2 + int(data[1])
+		if data[0]>>3 != obuSequenceHeader {
+			t.Fatalf("item begins with %x", data[:4])
+		}
+		moved.items[1+i].data = data[n:]
+		moved.properties[2+i] = boxOf("av1C", append(bytes.Clone(config[8:]), data[:n]...))
+	}
+	var want, got bytes.Buffer
+	if err := planOf(t, whole.bytes(), 0).Colour.Copy(context.Background(), &want); err != nil {
+		t.Fatal(err)
+	}
+	if err := planOf(t, moved.bytes(), 0).Colour.Copy(context.Background(), &got); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got.Bytes(), want.Bytes()) {
+		t.Error("the streams differ")
+	}
+}
+
 // TestProfile compares with profiles that are known: the columns are those of the profile "Display P3" of Apple.
 func TestProfile(t *testing.T) {
 	for _, c := range []cicp{{}, {1, 13, 6, true}, {2, 2, 2, false}, {1, 1, 1, false}} {
@@ -381,6 +459,24 @@ func TestProfile(t *testing.T) {
 			if int(n) != 10 || int(p[2])<<8|int(p[3]) != len(p) {
 				t.Errorf("%d tags, %d bytes", n, len(p))
 			}
+		}
+	}
+}
+
+func TestProfileOf(t *testing.T) {
+	for _, test := range []struct {
+		primaries, transfer string
+		want                []byte
+	}{
+		{"smpte432", "iec61966-2-1", cicp{primaries: 12, transfer: 13}.profile()},
+		{"bt2020", "smpte2084", cicp{primaries: 9, transfer: transferPQ}.profile()},
+		{"bt709", "linear", cicp{primaries: 1, transfer: transferLinear}.profile()},
+		{"bt709", "iec61966-2-1", nil},
+		{"unknown", "reserved", nil},
+		{"", "", nil},
+	} {
+		if got := ProfileOf(test.primaries, test.transfer); !bytes.Equal(got, test.want) {
+			t.Errorf("%s, %s: %d bytes, want %d", test.primaries, test.transfer, len(got), len(test.want))
 		}
 	}
 }

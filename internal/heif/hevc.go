@@ -112,11 +112,8 @@ func (s *sequence) readSPS(nal []byte) error {
 	if b.bad {
 		return corrupt("parameter set")
 	}
-	if width <= 0 || height <= 0 {
-		return corrupt("%d x %d pixels", width, height)
-	}
-	if width > maxEdge || height > maxEdge {
-		return tooLarge("%d x %d pixels", width, height)
+	if err := checkSize(uint64(max(width, 0)), uint64(max(height, 0))); err != nil {
+		return err
 	}
 	s.width, s.height, s.depth = int(width), int(height), int(depth)
 	s.colours = unspecified
@@ -260,6 +257,9 @@ func unescape(nal []byte) []byte {
 
 // writeHEVC writes items one after another as a byte stream (ITU-T H.265, annex B): start codes take the place of lengths,
 // and parameter sets stand before the first picture and wherever they change.
+//
+// Each picture is a sequence of its own. ffmpeg before 7.1 needs to be told so if pictures are of the type CRA; later versions lose
+// such ones all the same.
 func (f *File) writeHEVC(ctx context.Context, w *bufio.Writer, tiles []coded) error {
 	var header []byte
 	for i, t := range tiles {

@@ -151,8 +151,8 @@ func (d *description) read(kind string, c *cursor) error {
 	case "ispe":
 		c.fullBox()
 		w, h := c.u32(), c.u32()
-		if w == 0 || h == 0 || w > maxEdge || h > maxEdge {
-			return tooLarge("%d x %d pixels", w, h)
+		if err := checkSize(uint64(w), uint64(h)); err != nil {
+			return err
 		}
 		d.width, d.height = int(w), int(h)
 	case "irot":
@@ -183,6 +183,17 @@ func (d *description) read(kind string, c *cursor) error {
 		}
 	}
 	return c.end(kind)
+}
+
+// checkSize returns an error if there cannot be a picture of w x h pixels.
+func checkSize(w, h uint64) error {
+	switch {
+	case w == 0 || h == 0:
+		return corrupt("%d x %d pixels", w, h)
+	case w > maxEdge || h > maxEdge:
+		return tooLarge("%d x %d pixels", w, h)
+	}
+	return nil
 }
 
 // isAlpha reports whether the item that is described is the transparency of another.

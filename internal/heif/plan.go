@@ -185,8 +185,8 @@ func (f *File) grid(ctx context.Context, p *picture) error {
 	if version != 0 {
 		return unsupported("grid of version %d", version)
 	}
-	if width == 0 || height == 0 || width > maxEdge || height > maxEdge {
-		return tooLarge("%d x %d pixels", width, height)
+	if err := checkSize(width, height); err != nil {
+		return err
 	}
 	p.width, p.height = int(width), int(height)
 	if p.inputs, err = f.inputs(p.item.id); err != nil {
