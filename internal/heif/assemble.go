@@ -2,15 +2,15 @@ package heif
 
 import "image"
 
-// A mosaic is a picture that frames of one size make together.
+// A mosaic is the layout of a picture that is made of frames of one size.
 type mosaic struct {
 	frame
 	cols, rows              int
-	width, height           int // of what is shown of them, as coded
-	codedWidth, codedHeight int // of a frame before it was reduced
+	width, height           int // of the picture, in coded pixels: the last tiles may reach beyond it
+	codedWidth, codedHeight int // of a frame before ffmpeg reduced it
 }
 
-// reduced returns the whole pixels of reduced frames in a rectangle of pixels as coded.
+// reduced converts a rectangle of coded pixels to the pixels of the reduced frames that lie in it entirely.
 func (m *mosaic) reduced(r rectangle) rectangle {
 	scale := func(x, num, den, most int) (down, up int) {
 		down = min(int(int64(x)*int64(num)/int64(den)), most)
@@ -27,7 +27,8 @@ func (m *mosaic) reduced(r rectangle) rectangle {
 	return r
 }
 
-// Assemble makes the picture of the frames that ffmpeg wrote, Colour.Output and Alpha.Output bytes of them.
+// Assemble makes the picture from the raw frames that ffmpeg wrote for p.Colour and, if that is set, for p.Alpha. It fails with
+// ErrCorrupt if their lengths are not those in [Stream.Output].
 func (p *Plan) Assemble(colour, alpha []byte) (*image.NRGBA, error) {
 	if p.Colour == nil {
 		return nil, unsupported("no frames")
@@ -39,7 +40,7 @@ func (p *Plan) Assemble(colour, alpha []byte) (*image.NRGBA, error) {
 		return nil, corrupt("%d bytes of transparency, and not %d", len(alpha), p.Alpha.Output)
 	}
 	img := image.NewNRGBA(image.Rect(0, 0, p.Width, p.Height))
-	// Where the shown pixels go: a step to the right, and one down, in the coded picture.
+	// The offsets in img.Pix of a step to the right, and of one down, in the coded picture.
 	o := p.orientation
 	right := 4*o.rightX + img.Stride*o.downX
 	down := 4*o.rightY + img.Stride*o.downY
@@ -50,7 +51,7 @@ func (p *Plan) Assemble(colour, alpha []byte) (*image.NRGBA, error) {
 	if down < 0 {
 		start -= down * (p.shown.height() - 1)
 	}
-	g := gather{plan: p, colour: colour, alpha: alpha}
+	g := lineMaker{plan: p, colour: colour, alpha: alpha}
 	g.init()
 	for y := p.shown.top; y < p.shown.bottom; y++ {
 		line := g.line(y)[4*p.shown.left : 4*p.shown.right]
@@ -66,17 +67,17 @@ func (p *Plan) Assemble(colour, alpha []byte) (*image.NRGBA, error) {
 	return img, nil
 }
 
-// A gather puts lines of the picture together, as RGBA.
-type gather struct {
+// A lineMaker makes RGBA lines of the picture from frames.
+type lineMaker struct {
 	plan          *Plan
 	colour, alpha []byte
-	pix           []byte  // the line
+	pix           []byte  // the current line
 	luma          []int32 // of one tile
 	blue, red     []int32 // the same, multiplied by chromaSteps
-	columns       []int   // for each pixel of the line, the one of alpha
+	columns       []int   // the column of the transparency for each pixel of the line
 }
 
-func (g *gather) init() {
+func (g *lineMaker) init() {
 	m := &g.plan.colourTiles
 	g.pix = make([]byte, 4*m.cols*m.frame.width)
 	g.luma = make([]int32, m.frame.width)
@@ -86,19 +87,20 @@ func (g *gather) init() {
 		a := &g.plan.alphaTiles
 		g.columns = make([]int, m.cols*m.frame.width)
 		for x := range g.columns {
-			g.columns[x] = matching(x, m.frame.width, m.codedWidth, m.width, a.frame.width, a.codedWidth, a.width)
+			g.columns[x] = alphaIndex(x, m.frame.width, m.codedWidth, m.width, a.frame.width, a.codedWidth, a.width)
 		}
 	}
 }
 
-// matching returns the pixel in alpha that matches pixel x of the colours: both may be reduced, and of different sizes.
-func matching(x, reduced, coded, shown, alphaReduced, alphaCoded, alphaShown int) int {
-	at := (float64(x) + 0.5) * float64(coded) / float64(reduced) / float64(shown) // of the whole
+// alphaIndex returns the column (or row) of the transparency at column (or row) x of the colours. Each may have been reduced,
+// and their coded sizes may differ.
+func alphaIndex(x, reduced, coded, shown, alphaReduced, alphaCoded, alphaShown int) int {
+	at := (float64(x) + 0.5) * float64(coded) / float64(reduced) / float64(shown) // as a fraction of the whole
 	return int(min(at, 1) * float64(alphaShown) * float64(alphaReduced) / float64(alphaCoded) * (1 - 1e-9))
 }
 
-// line returns line y of all tiles.
-func (g *gather) line(y int) []byte {
+// line returns line y of the coded picture. It is valid until the next call.
+func (g *lineMaker) line(y int) []byte {
 	p := g.plan
 	m := &p.colourTiles
 	w := m.frame.width
@@ -121,10 +123,10 @@ func (g *gather) line(y int) []byte {
 	return g.pix
 }
 
-// addAlpha puts the transparency into line y.
-func (g *gather) addAlpha(y int) {
+// addAlpha sets the transparency of line y.
+func (g *lineMaker) addAlpha(y int) {
 	m, a := &g.plan.colourTiles, &g.plan.alphaTiles
-	y = matching(y, m.frame.height, m.codedHeight, m.height, a.frame.height, a.codedHeight, a.height)
+	y = alphaIndex(y, m.frame.height, m.codedHeight, m.height, a.frame.height, a.codedHeight, a.height)
 	first := y / a.frame.height * a.cols
 	inTile := int64(y % a.frame.height)
 	for x, ax := range g.columns {
@@ -149,7 +151,7 @@ func unmultiply(p []byte) {
 	}
 }
 
-// sampleAt returns the i-th sample.
+// sampleAt returns sample i of a plane.
 func (f *frame) sampleAt(samples []byte, i int64) int {
 	if f.sample == 1 {
 		return int(samples[i])
@@ -176,8 +178,8 @@ func (f *frame) unpack(data []byte, dst []int32) {
 	}
 }
 
-// chromaLine fills dst with line y of a plane of chroma, with samples in between where there are fewer of them: they are
-// taken to lie in the middle of the pixels that share them. Samples are multiplied by chromaSteps.
+// chromaLine fills dst with line y of a chroma plane, multiplied by chromaSteps. Subsampled chroma is interpolated linearly; its
+// samples are taken to be in the middle of the pixels that share them.
 func (f *frame) chromaLine(data []byte, plane, y int, dst []int32) {
 	data = data[f.sample*(f.width*f.height+plane*f.chromaWidth*f.chromaHeight):]
 	row := func(y int) []byte {
@@ -189,7 +191,7 @@ func (f *frame) chromaLine(data []byte, plane, y int, dst []int32) {
 		near, far = row(y/2), row(y/2-1+y%2*2)
 	}
 
-	at := func(i int) int32 { // the column i, 3 parts of the line that is near and 1 of the other
+	at := func(i int) int32 { // column i: three quarters of the nearer line, one of the other, times 4
 		return 3*int32(f.sampleAt(near, int64(i))) + int32(f.sampleAt(far, int64(i)))
 	}
 	if !f.halfWidth {
@@ -213,7 +215,7 @@ func (f *frame) chromaLine(data []byte, plane, y int, dst []int32) {
 	}
 }
 
-// convert turns samples into opaque pixels.
+// convert converts samples to opaque RGBA pixels.
 func convert(pix []byte, luma, blue, red []int32, c conversion) {
 	blue, red = blue[:len(luma)], red[:len(luma)]
 	for i, y := range luma {
@@ -226,7 +228,7 @@ func convert(pix []byte, luma, blue, red []int32, c conversion) {
 	}
 }
 
-// convertGrey turns samples of luma alone into opaque pixels.
+// convertGrey converts samples of luma without chroma to opaque RGBA pixels.
 func convertGrey(pix []byte, luma []int32, c conversion) {
 	for i, y := range luma {
 		p := pix[4*i:][:4]
@@ -235,5 +237,5 @@ func convertGrey(pix []byte, luma []int32, c conversion) {
 	}
 }
 
-// clamp returns the byte in a sum of a conversion.
+// clamp rounds a sum of a conversion to a byte.
 func clamp(v int32) byte { return byte(max(0, min(v>>fraction, 255))) }

@@ -17,11 +17,11 @@ const (
 	obuFrame             = 6
 
 	temporalDelimiter = "\x12\x00"
-	maxOBUs           = 32   // looked at in search of a sequence header
-	obuHead           = 1024 // bytes of an item looked at
+	maxOBUs           = 32   // searched for a sequence header
+	obuHead           = 1024 // bytes of an item searched for a sequence header
 )
 
-// parseAV1C reads a decoder configuration. It need not have a sequence header; then the item has.
+// parseAV1C reads a decoder configuration. If it has no sequence header, each item has one.
 func parseAV1C(data []byte) (s sequence, err error) {
 	if len(data) < 4 || data[0] != 0x81 {
 		return s, unsupported("av1C")
@@ -34,8 +34,8 @@ func parseAV1C(data []byte) (s sequence, err error) {
 	return s, err
 }
 
-// findSequenceHeader returns the payload of the sequence header in data, which may go on behind its end, and whether data
-// begins with a temporal delimiter.
+// findSequenceHeader returns the payload of the sequence header in data, or nil, and whether data begins with a temporal
+// delimiter. Data may be the start of a longer item.
 func findSequenceHeader(data []byte) (header []byte, delimited bool) {
 	for i := range maxOBUs {
 		if len(data) == 0 {
@@ -70,7 +70,7 @@ func findSequenceHeader(data []byte) (header []byte, delimited bool) {
 	return nil, delimited
 }
 
-// leb128 returns the number at the start of data and how many bytes it takes, 0 if it is none.
+// leb128 returns the number at the start of data and its length in bytes, which is 0 if there is none.
 func leb128(data []byte) (v int64, length int) {
 	for i, b := range data[:min(len(data), 5)] {
 		v |= int64(b&0x7f) << (7 * i)
@@ -81,12 +81,12 @@ func leb128(data []byte) (v int64, length int) {
 	return 0, 0
 }
 
-// readSequenceHeader reads a sequence header as far as the colours.
+// readSequenceHeader reads a sequence header up to the colours.
 func (s *sequence) readSequenceHeader(data []byte) error {
 	b := bits{data: data}
 	profile := b.read(3)
 	b.skip(1)
-	reduced := b.flag() // to what still pictures need
+	reduced := b.flag() // reduced_still_picture_header
 	if reduced {
 		b.skip(5)
 	} else {
@@ -95,7 +95,7 @@ func (s *sequence) readSequenceHeader(data []byte) error {
 	widthBits, heightBits := int(b.read(4))+1, int(b.read(4))+1
 	s.width, s.height = int(b.read(widthBits))+1, int(b.read(heightBits))+1
 	if reduced {
-		b.skip(3) // tools
+		b.skip(3) // three tools
 	} else {
 		skipTools(&b)
 	}
@@ -107,7 +107,7 @@ func (s *sequence) readSequenceHeader(data []byte) error {
 	return checkSize(uint64(s.width), uint64(s.height))
 }
 
-// skipOperatingPoints skips what a sequence header that is not reduced has before the size.
+// skipOperatingPoints skips the fields before the frame size, which a reduced sequence header lacks.
 func skipOperatingPoints(b *bits) {
 	decoderModel, delayBits := false, 0
 	if b.flag() { // timing
@@ -135,7 +135,7 @@ func skipOperatingPoints(b *bits) {
 	}
 }
 
-// skipTools skips what a sequence header that is not reduced has behind the size.
+// skipTools skips the fields behind the frame size, of which a reduced sequence header has only three.
 func skipTools(b *bits) {
 	if b.flag() { // frame numbers
 		b.skip(4 + 3)
@@ -145,9 +145,9 @@ func skipTools(b *bits) {
 	if orderHints {
 		b.skip(2)
 	}
-	screenContent := b.flag() // chosen for each frame
+	screenContent := b.flag() // seq_choose_screen_content_tools
 	if !screenContent {
-		screenContent = b.flag() // for all frames
+		screenContent = b.flag() // seq_force_screen_content_tools
 	}
 	if screenContent && !b.flag() {
 		b.skip(1)
@@ -173,7 +173,7 @@ func (s *sequence) readColourConfig(b *bits, profile uint32) {
 	switch {
 	case s.mono:
 		s.colours.fullRange = b.flag()
-	case s.colours.primaries == 1 && s.colours.transfer == 13 && s.colours.matrix == 0: // sRGB as it is
+	case s.colours.primaries == 1 && s.colours.transfer == 13 && s.colours.matrix == 0: // sRGB without a matrix has no range of its own
 		s.colours.fullRange = true
 	default:
 		s.colours.fullRange = b.flag()
@@ -191,8 +191,8 @@ func (s *sequence) readColourConfig(b *bits, profile uint32) {
 	}
 }
 
-// writeAV1 writes items one after another as IVF, each a frame of the stream. IVF tells the decoder where a frame ends, which
-// is how AVIF stores it too; the other forms of AV1 streams leave that to the size fields inside.
+// writeAV1 writes items one after another as IVF, one frame for each. IVF stores the length of a frame, as AVIF does. In the other
+// forms of AV1 streams each OBU must have a size field of its own, which the last one in an AVIF item may lack.
 func (f *File) writeAV1(ctx context.Context, w *bufio.Writer, tiles []coded) error {
 	le := binary.LittleEndian
 	h := append(make([]byte, 0, 32), "DKIF\x00\x00\x20\x00AV01"...)
@@ -204,7 +204,7 @@ func (f *File) writeAV1(ctx context.Context, w *bufio.Writer, tiles []coded) err
 	h = le.AppendUint32(h, 0)
 	w.Write(h)
 	for i, t := range tiles {
-		head, err := f.data(ctx, t.item, obuHead)
+		head, err := f.readItem(ctx, t.item, obuHead)
 		if err != nil {
 			return err
 		}
@@ -221,7 +221,7 @@ func (f *File) writeAV1(ctx context.Context, w *bufio.Writer, tiles []coded) err
 			return err
 		}
 		h = le.AppendUint32(h[:0], uint32(int64(len(before))+total))
-		h = le.AppendUint64(h, uint64(i)) // the time
+		h = le.AppendUint64(h, uint64(i)) // its timestamp
 		w.Write(h)
 		w.Write(before)
 		if _, err := io.Copy(w, &itemReader{ctx: ctx, src: &f.src, spans: spans}); err != nil {

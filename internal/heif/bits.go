@@ -1,7 +1,6 @@
 package heif
 
-// bits reads numbers of any number of bits, the most significant first. What it reads beyond the end is zero, and sets
-// bad.
+// bits reads numbers bit by bit, the most significant bit first. Reads beyond the end return zero and set bad.
 type bits struct {
 	data []byte
 	pos  int // in bits
@@ -30,8 +29,8 @@ func (b *bits) read(n int) (v uint32) {
 
 func (b *bits) flag() bool { return b.read(1) == 1 }
 
-// golomb returns the next number in the Exp-Golomb code of ITU-T H.265, 9.2, which is also uvlc() of AV1. Signed numbers are
-// only ever skipped.
+// golomb returns the next number in the unsigned Exp-Golomb code of ITU-T H.265, 9.2, which is also uvlc() of AV1. Callers use
+// it to skip signed numbers too.
 func (b *bits) golomb() uint32 {
 	zeros := 0
 	for !b.flag() {

@@ -481,12 +481,12 @@ func TestProfileOf(t *testing.T) {
 	}
 }
 
-// TestCompress keeps what is dark, and is steady and rising up to white.
-func TestCompress(t *testing.T) {
+// TestToneMap keeps what is dark, and is steady and rising up to white.
+func TestToneMap(t *testing.T) {
 	if got := pq(0.58); math.Abs(got-0.68) > 0.01 { // 203 cd/m2
 		t.Errorf("white becomes %f", got)
 	}
-	for _, f := range []func(float64) float64{pq, hlg, compress} {
+	for _, f := range []func(float64) float64{pq, hlg, toneMap} {
 		last := -1e-9
 		for i := range 1001 {
 			v := f(float64(i) / 1000)

@@ -10,10 +10,10 @@ import (
 )
 
 // HEVC: the decoder configuration (ISO/IEC 14496-15, 8.3.3.1) and the start of the sequence parameter set (ITU-T H.265,
-// 7.3.2.2), which tells the size and the kind of the frames that ffmpeg will decode.
+// 7.3.2.2), which specifies the size and the format of the frames that ffmpeg will decode.
 
 const (
-	nalIRAPFirst = 16 // the types of slices of pictures that need no other picture
+	nalIRAPFirst = 16 // slices of pictures that refer to no other picture
 	nalIRAPLast  = 23
 	nalVPS       = 32
 	nalSPS       = 33
@@ -22,7 +22,7 @@ const (
 	nalHeader  = 2
 	maxNALs    = 64 // in a configuration
 	startCode  = "\x00\x00\x00\x01"
-	endOfCoded = startCode + "\x48\x01" // type 36: the next picture begins a sequence of its own
+	endOfCoded = startCode + "\x48\x01" // a NAL unit of type 36: end of sequence
 )
 
 // parseHVCC reads a decoder configuration.
@@ -55,15 +55,15 @@ func parseHVCC(data []byte) (s sequence, err error) {
 	return s, nil
 }
 
-// inBaseLayer reports whether a NAL unit belongs to the picture proper, and not to a second view or an enhancement of it.
+// inBaseLayer reports whether a NAL unit belongs to the base layer, and not to a second view or an enhancement.
 func inBaseLayer(nal []byte) bool {
 	return len(nal) > nalHeader && nal[0]&1 == 0 && nal[1]>>3 == 0
 }
 
-// readSPS reads a sequence parameter set as far as the colours in its usability information.
+// readSPS reads a sequence parameter set up to the colours in its usability information (VUI).
 func (s *sequence) readSPS(nal []byte) error {
 	b := bits{data: unescape(nal[nalHeader:])}
-	b.skip(4) // which video parameter set
+	b.skip(4) // sps_video_parameter_set_id
 	subLayers := int(b.read(3))
 	b.skip(1)
 	b.skip(88 + 8) // profile, tier and level
@@ -82,7 +82,7 @@ func (s *sequence) readSPS(nal []byte) error {
 			b.skip(8)
 		}
 	}
-	b.golomb() // its number
+	b.golomb() // sps_seq_parameter_set_id
 	chroma := b.golomb()
 	if chroma > 3 {
 		return corrupt("chroma format %d", chroma)
@@ -120,8 +120,8 @@ func (s *sequence) readSPS(nal []byte) error {
 	return s.readVUI(&b, subLayers)
 }
 
-// readVUI goes on from the bit depths of a sequence parameter set to the colours. A parameter set that ends before them
-// tells none.
+// readVUI reads a sequence parameter set from behind the bit depths up to the colours. If the data ends before them, they are
+// unspecified.
 func (s *sequence) readVUI(b *bits, subLayers int) error {
 	pocBits := int(b.golomb()) + 4
 	first := subLayers
@@ -134,13 +134,13 @@ func (s *sequence) readVUI(b *bits, subLayers int) error {
 	for range 6 { // sizes of blocks
 		b.golomb()
 	}
-	if b.flag() { // scaling lists, perhaps not the default ones
+	if b.flag() { // scaling_list_enabled_flag
 		if b.flag() {
 			skipScalingLists(b)
 		}
 	}
 	b.skip(2)
-	if b.flag() { // raw samples
+	if b.flag() { // pcm_enabled_flag
 		b.skip(8)
 		b.golomb()
 		b.golomb()
@@ -164,7 +164,7 @@ func (s *sequence) readVUI(b *bits, subLayers int) error {
 	if !b.flag() {
 		return nil
 	}
-	if b.flag() && b.read(8) == 255 { // the shape of pixels
+	if b.flag() && b.read(8) == 255 { // aspect_ratio_idc: extended
 		b.skip(32)
 	}
 	if b.flag() {
@@ -206,11 +206,11 @@ func skipScalingLists(b *bits) {
 	}
 }
 
-// skipReferenceSets skips the sets of short-term reference pictures (7.3.7). It reports whether they are possible.
+// skipReferenceSets skips n sets of short-term reference pictures (7.3.7) and reports whether they are valid.
 func skipReferenceSets(b *bits, n int) bool {
-	pictures := uint32(0) // in the set before
+	pictures := uint32(0) // in the previous set
 	for i := range n {
-		if i > 0 && b.flag() { // told as a difference from the set before
+		if i > 0 && b.flag() { // predicted from the previous set
 			b.skip(1)
 			b.golomb()
 			count := uint32(0)
@@ -238,7 +238,7 @@ func skipReferenceSets(b *bits, n int) bool {
 	return true
 }
 
-// unescape removes the bytes that keep start codes out of a NAL unit.
+// unescape removes emulation prevention bytes from a NAL unit.
 func unescape(nal []byte) []byte {
 	out := make([]byte, 0, len(nal))
 	zeros := 0
@@ -255,11 +255,11 @@ func unescape(nal []byte) []byte {
 	return out
 }
 
-// writeHEVC writes items one after another as a byte stream (ITU-T H.265, annex B): start codes take the place of lengths,
-// and parameter sets stand before the first picture and wherever they change.
+// writeHEVC writes items one after another as a byte stream (ITU-T H.265, annex B): start codes replace lengths, and parameter
+// sets precede the first picture and are repeated when they change.
 //
-// Each picture is a sequence of its own. ffmpeg before 7.1 needs to be told so if pictures are of the type CRA; later versions lose
-// such ones all the same.
+// An end of sequence separates the pictures. Without it, ffmpeg takes CRA pictures for repetitions of the first one. Since version
+// 7.1 it does so in any case, but no camera is known to write tiles of that type.
 func (f *File) writeHEVC(ctx context.Context, w *bufio.Writer, tiles []coded) error {
 	var header []byte
 	for i, t := range tiles {
@@ -289,7 +289,7 @@ func (f *File) writeHEVC(ctx context.Context, w *bufio.Writer, tiles []coded) er
 	return nil
 }
 
-// readLength reads the length of the next NAL unit, of which there can be left bytes.
+// readLength reads the length of the next NAL unit. There are left bytes in the item.
 func readLength(r io.Reader, size int, left int64) (int64, error) {
 	var buf [4]byte
 	if int64(size) > left {
@@ -305,8 +305,8 @@ func readLength(r io.Reader, size int, left int64) (int64, error) {
 	return length, nil
 }
 
-// writeNAL copies a NAL unit of the base layer. A picture may ask that those before it are not shown any more, which
-// would lose tiles: that bit is cleared.
+// writeNAL copies a NAL unit of length bytes, or skips it if it is not of the base layer. It clears
+// no_output_of_prior_pics_flag, which could make the decoder drop earlier tiles.
 func writeNAL(w *bufio.Writer, r *bufio.Reader, length int64) error {
 	head, err := r.Peek(int(min(length, nalHeader+1)))
 	if err != nil {

@@ -8,9 +8,9 @@ import (
 // A span is a range of bytes in the file.
 type span struct{ start, length int64 }
 
-// spans returns where the data of an item is, and how long it is. All of it is within the file.
+// spans returns the ranges of an item's data, which are all within the file, and their total length.
 func (f *File) spans(it *item) (spans []span, total int64, err error) {
-	if it.sealed {
+	if it.inaccessible {
 		return nil, 0, unsupported("item %d is encrypted or in another file", it.id)
 	}
 	place := span{0, f.src.size}
@@ -43,8 +43,8 @@ func (f *File) spans(it *item) (spans []span, total int64, err error) {
 	return spans, total, nil
 }
 
-// data returns the first bytes of an item, at most limit.
-func (f *File) data(ctx context.Context, it *item, limit int64) ([]byte, error) {
+// readItem returns the data of an item, or its first limit bytes.
+func (f *File) readItem(ctx context.Context, it *item, limit int64) ([]byte, error) {
 	spans, total, err := f.spans(it)
 	if err != nil {
 		return nil, err
@@ -61,7 +61,7 @@ type itemReader struct {
 	spans []span
 }
 
-// maxRead is how much is read at once; the context is looked at in between.
+// maxRead is the number of bytes read at once; the context is checked between reads.
 const maxRead = 1 << 20
 
 func (r *itemReader) Read(p []byte) (int, error) {
@@ -80,25 +80,26 @@ func (r *itemReader) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A description is what the properties of an item say (ISO/IEC 23008-12, 6.5).
+// A description holds the properties of an item (ISO/IEC 23008-12, 6.5).
 type description struct {
-	width, height int // 0 if they are not told
-	config        int // the number of the decoder configuration; 0 is none
+	width, height int // 0 if not specified
+	config        int // index of the decoder configuration; 0 is none
 	codec         Codec
-	icc           box // of kind "", if there is none
+	icc           box // its kind is "" if there is none
 	cicp          *cicp
 	auxiliary     string
-	transforms    []transform // in the order in which they apply
+	transforms    []transform // in the order of application
 }
 
-// A transform is one of the properties that change how a picture is shown.
+// A transform is a transformative property: it crops, rotates or mirrors the picture.
 type transform struct {
 	kind  string // clap, irot or imir
 	turn  int    // irot: quarter turns, anticlockwise; imir: 0 exchanges top and bottom, 1 left and right
 	clean clean
 }
 
-// A clean aperture is what to show of a picture: fractions of pixels, and the distance of its middle from the picture's.
+// A clean aperture is the part of a picture to show: its size, and the offset of its centre from that of the picture, as
+// fractions.
 type clean struct{ width, widthBy, height, heightBy, x, xBy, y, yBy uint32 }
 
 const maxProperty = 1024 // bytes of a property, except profiles and decoder configurations
@@ -106,7 +107,7 @@ const maxProperty = 1024 // bytes of a property, except profiles and decoder con
 // identity reports whether t changes nothing.
 func (t transform) identity() bool { return t.kind == "irot" && t.turn == 0 }
 
-// describe reads the properties of an item. Those that change nothing that this package does are passed over.
+// describe reads the properties of an item. It ignores those that do not affect the decoded picture.
 func (f *File) describe(ctx context.Context, it *item) (d description, err error) {
 	for _, a := range it.properties {
 		if a.index > len(f.properties) {
@@ -129,11 +130,11 @@ func (f *File) describe(ctx context.Context, it *item) (d description, err error
 			if err != nil {
 				return d, err
 			}
-			if err := d.read(p.kind, &cursor{data: data}); err != nil {
+			if err := d.readProperty(p.kind, &cursor{data: data}); err != nil {
 				return d, err
 			}
 		case "colr":
-			if err := f.colour(ctx, p, &d); err != nil {
+			if err := f.readColour(ctx, p, &d); err != nil {
 				return d, err
 			}
 		case "pixi", "pasp", "rloc", "jpgC", "lhvC", "a1lx", "clli", "mdcv", "cclv", "amve", "free", "skip", "uuid":
@@ -146,7 +147,7 @@ func (f *File) describe(ctx context.Context, it *item) (d description, err error
 	return d, nil
 }
 
-func (d *description) read(kind string, c *cursor) error {
+func (d *description) readProperty(kind string, c *cursor) error {
 	switch kind {
 	case "ispe":
 		c.fullBox()
@@ -173,7 +174,7 @@ func (d *description) read(kind string, c *cursor) error {
 			}
 		}
 		d.auxiliary = string(name)
-	case "a1op": // which of several layered pictures in one item
+	case "a1op": // selects one of several layered pictures in the item
 		if op := c.u8(); op != 0 {
 			return unsupported("operating point %d", op)
 		}
@@ -185,7 +186,7 @@ func (d *description) read(kind string, c *cursor) error {
 	return c.end(kind)
 }
 
-// checkSize returns an error if there cannot be a picture of w x h pixels.
+// checkSize returns an error if w x h is no valid size of a picture.
 func checkSize(w, h uint64) error {
 	switch {
 	case w == 0 || h == 0:
@@ -196,7 +197,7 @@ func checkSize(w, h uint64) error {
 	return nil
 }
 
-// isAlpha reports whether the item that is described is the transparency of another.
+// isAlpha reports whether the described item is the transparency of another.
 func (d *description) isAlpha() bool {
 	switch d.auxiliary {
 	case "urn:mpeg:hevc:2015:auxid:1", "urn:mpeg:mpegB:cicp:systems:auxiliary:alpha":
@@ -205,8 +206,8 @@ func (d *description) isAlpha() bool {
 	return false
 }
 
-// colour reads a colr property: a profile, of which only the place is kept, or the code points.
-func (f *File) colour(ctx context.Context, p box, d *description) error {
+// readColour reads a colr property: the code points of the colours, or the place of a profile.
+func (f *File) readColour(ctx context.Context, p box, d *description) error {
 	if p.end-p.start < 4 || p.end > f.src.size {
 		return corrupt("colr has %d bytes", p.end-p.start)
 	}

@@ -5,8 +5,8 @@ import (
 	"io"
 )
 
-// JP2Profile returns the ICC profile of the JPEG 2000 picture in r, a JP2 file (ISO/IEC 15444-1, annex I) of size bytes; nil if
-// it has none, which means sRGB or grey with its curve. ffmpeg decodes the samples and loses the profile.
+// JP2Profile returns the ICC profile in r, a JP2 file (JPEG 2000, ISO/IEC 15444-1, annex I) of size bytes, or nil if it has none.
+// ffmpeg decodes such files but drops the profile.
 func JP2Profile(ctx context.Context, r io.ReaderAt, size int64) ([]byte, error) {
 	src := source{r: r, size: size}
 	head, err := src.peek(ctx, 0, int(min(size, 12)))
@@ -38,15 +38,15 @@ func JP2Profile(ctx context.Context, r io.ReaderAt, size int64) ([]byte, error) 
 		if err != nil {
 			return false, err
 		}
-		switch head[0] { // the method; behind it are precedence and approximation
-		case 1: // an enumerated colour space, which ffmpeg knows
+		switch head[0] { // the method
+		case 1: // an enumerated colour space, which ffmpeg reads
 		case 2, 3: // a profile, restricted or any
 			profile = b
 			profile.start += 3
 		default:
 			return true, nil
 		}
-		return false, nil // readers use the first that they know
+		return false, nil // the first known one counts
 	})
 	if err != nil || profile.kind == "" || profile.end-profile.start > maxProfile {
 		return nil, err

@@ -17,9 +17,9 @@ const (
 	maxSegment = 65535 - 2 // bytes of a segment without its marker and length
 )
 
-// jpeg loads a JPEG item (ISO/IEC 23008-12, annex H). It is shown as the item's properties say, whatever the JPEG itself
-// says, so its own orientation gives way to theirs, as does its own profile if they have one.
-func (f *File) jpeg(ctx context.Context, p *picture, plan *Plan) error {
+// readJPEG loads a JPEG item (ISO/IEC 23008-12, annex H). The item's orientation replaces the one in the JPEG's EXIF data, and the
+// item's profile, if it has one, replaces that of the JPEG.
+func (f *File) readJPEG(ctx context.Context, p *picture, plan *Plan) error {
 	_, total, err := f.spans(p.item)
 	if err != nil {
 		return err
@@ -31,7 +31,7 @@ func (f *File) jpeg(ctx context.Context, p *picture, plan *Plan) error {
 	if err != nil {
 		return err
 	}
-	rest, err := f.data(ctx, p.item, maxJPEG)
+	rest, err := f.readItem(ctx, p.item, maxJPEG)
 	if err != nil {
 		return err
 	}
@@ -42,8 +42,8 @@ func (f *File) jpeg(ctx context.Context, p *picture, plan *Plan) error {
 	out := make([]byte, 0, len(data)+len(plan.Profile)+1024)
 	out = append(out, 0xff, markerSOI)
 	out = appendSegment(out, markerAPP1, exifName, []byte{
-		'M', 'M', 0, 42, 0, 0, 0, 8, // TIFF, its first directory follows
-		0, 1, 0x01, 0x12, 0, 3, 0, 0, 0, 1, 0, byte(plan.orientation.exif()), 0, 0, // one entry: the orientation
+		'M', 'M', 0, 42, 0, 0, 0, 8, // TIFF header
+		0, 1, 0x01, 0x12, 0, 3, 0, 0, 0, 1, 0, byte(plan.orientation.exif()), 0, 0, // a directory of one entry, the orientation
 		0, 0, 0, 0,
 	})
 	const piece = maxSegment - len(iccName) - 2
@@ -79,7 +79,7 @@ func appendSegment(out []byte, marker byte, name string, body []byte) []byte {
 	return append(append(out, name...), body...)
 }
 
-// jpegPrefix returns what stands before the data of a JPEG item: several items may share their tables.
+// jpegPrefix returns the data to prepend to a JPEG item: several items may share their tables.
 func (f *File) jpegPrefix(ctx context.Context, it *item) ([]byte, error) {
 	for _, a := range it.properties {
 		if a.index <= len(f.properties) && f.properties[a.index-1].kind == "jpgC" {

@@ -5,25 +5,24 @@ import (
 	"errors"
 )
 
-// A Plan is how to get at the picture of a file at a wanted size.
-//
-// Either JPEG is set, and is the picture; or ffmpeg has to decode Colour, and Alpha if that is set, for [Plan.Assemble].
+// A Plan says how to decode the picture of a file at a wanted size. Either JPEG is set and is the whole picture, or Colour and
+// perhaps Alpha are set, for ffmpeg and then [Plan.Assemble].
 type Plan struct {
-	Width, Height int     // of the picture that Assemble returns
+	Width, Height int     // of the picture that Assemble returns, or of the JPEG as shown
 	Colour        *Stream // the coded picture
 	Alpha         *Stream // its transparency, nil if it is opaque
-	JPEG          []byte  // a whole JPEG file, with the orientation and the profile of the item
-	Profile       []byte  // an ICC profile of the colours, nil for sRGB
+	JPEG          []byte  // a complete file with EXIF orientation and profile
+	Profile       []byte  // the ICC profile of the RGB samples; nil means sRGB
 
 	colours       conversion
-	shown         rectangle // of the frames of Colour, put together
+	shown         rectangle // the visible pixels of the joined frames
 	orientation   orientation
 	premultiplied bool
 	colourTiles   mosaic
 	alphaTiles    mosaic
 }
 
-// Bytes returns the memory that the frames and the picture take together.
+// Bytes returns the memory in bytes that the raw frames and the picture need together.
 func (p *Plan) Bytes() int64 {
 	n := int64(len(p.JPEG)) + 4*int64(p.Width)*int64(p.Height)
 	for _, s := range []*Stream{p.Colour, p.Alpha} {
@@ -34,12 +33,12 @@ func (p *Plan) Bytes() int64 {
 	return n
 }
 
-// maxReduction is by how much ffmpeg may be told to reduce frames.
+// maxReduction is the largest factor by which ffmpeg reduces frames.
 const maxReduction = 16
 
-// Plan chooses what to decode for a picture whose longest edge is to be wanted pixels; 0 means all that there are. It
-// prefers an embedded thumbnail that is large enough. Frames that are far too large are reduced by ffmpeg, to no less than
-// twice the wanted edge, as package render does with JPEG.
+// Plan returns the plan for a picture whose longest edge will be scaled to wanted pixels; 0 means the full size. It chooses an
+// embedded thumbnail if that is large enough. ffmpeg reduces larger pictures by a whole factor, to no less than twice the wanted
+// edge, as package render reduces JPEG. Plan reads no coded data except JPEG and the headers of AV1 items.
 func (f *File) Plan(ctx context.Context, wanted int) (*Plan, error) {
 	primary, err := f.resolve(ctx, f.items[f.primary], 0)
 	if err != nil {
@@ -55,16 +54,18 @@ func (f *File) Plan(ctx context.Context, wanted int) (*Plan, error) {
 			return nil, err
 		}
 		if best != nil {
-			primary, alpha = best, bestAlpha
+			if plan, err := f.plan(ctx, wanted, best, bestAlpha); !isVerdict(err) {
+				return plan, err
+			}
 		}
 	}
 	return f.plan(ctx, wanted, primary, alpha)
 }
 
-// thumbnail returns the smallest thumbnail of a picture that is large enough, and its transparency; nil if there is none. It
-// has to be shown as the picture is: some writers forget to turn it.
+// thumbnail returns the smallest sufficient thumbnail of a picture and its transparency, or nil. Thumbnails with another shape,
+// orientation or without the transparency do not count: some writers forget to rotate them.
 func (f *File) thumbnail(ctx context.Context, wanted int, of, ofAlpha *picture) (best, bestAlpha *picture, err error) {
-	for i, it := range f.pointed("thmb", of.item.id) {
+	for i, it := range f.referring("thmb", of.item.id) {
 		if i == maxThumbnails {
 			break
 		}
@@ -74,17 +75,17 @@ func (f *File) thumbnail(ctx context.Context, wanted int, of, ofAlpha *picture) 
 			alpha, err = f.alphaOf(ctx, thumb)
 		}
 		if isVerdict(err) {
-			continue // the picture itself will do
+			continue // use the picture itself
 		}
 		if err != nil {
 			return nil, nil, err
 		}
 		if thumb.view.longest() < wanted || thumb.view.longest() > of.view.longest() ||
 			best != nil && thumb.view.longest() >= best.view.longest() ||
-			!thumb.view.resembles(of.view) || (alpha == nil) != (ofAlpha == nil) {
+			!thumb.view.looksLike(of.view) || (alpha == nil) != (ofAlpha == nil) {
 			continue
 		}
-		if thumb.icc.kind == "" && thumb.cicp == nil { // its colours are those of the picture
+		if thumb.icc.kind == "" && thumb.cicp == nil { // libheif writes none for thumbnails
 			thumb.icc, thumb.cicp = of.icc, of.cicp
 		}
 		best, bestAlpha = thumb, alpha
@@ -92,24 +93,24 @@ func (f *File) thumbnail(ctx context.Context, wanted int, of, ofAlpha *picture) 
 	return best, bestAlpha, nil
 }
 
-const maxThumbnails = 8 // looked at
+const maxThumbnails = 8 // considered for one picture
 
 // isVerdict reports whether an error is about the file.
 func isVerdict(err error) bool {
 	return errors.Is(err, ErrUnsupported) || errors.Is(err, ErrCorrupt) || errors.Is(err, ErrTooLarge)
 }
 
-// A picture is an item with what its properties and its tiles say.
+// A picture is an item with its properties and its tiles.
 type picture struct {
 	item *item
 	description
 	tiles      []coded // from left to right and from top to bottom; none for a JPEG
-	inputs     []*item // the same
+	inputs     []*item // the items of the tiles
 	cols, rows int
 	view       view
 }
 
-// resolve finds out what an item is made of.
+// resolve reads the properties and the tiles of an item.
 func (f *File) resolve(ctx context.Context, it *item, depth int) (*picture, error) {
 	d, err := f.describe(ctx, it)
 	if err != nil {
@@ -118,11 +119,11 @@ func (f *File) resolve(ctx context.Context, it *item, depth int) (*picture, erro
 	p := &picture{item: it, description: d, cols: 1, rows: 1}
 	switch it.kind {
 	case "hvc1", "av01":
-		c, err := f.code(ctx, it, &d)
+		c, err := f.readCoded(ctx, it, &d)
 		if err != nil {
 			return nil, err
 		}
-		// What is coded may have a margin, since codecs do not know all sizes.
+		// The coded picture may have a margin: codecs do not support all sizes.
 		if p.width == 0 || p.width > c.width {
 			p.width = c.width
 		}
@@ -131,10 +132,10 @@ func (f *File) resolve(ctx context.Context, it *item, depth int) (*picture, erro
 		}
 		p.tiles, p.inputs = []coded{c}, []*item{it}
 	case "grid":
-		if err := f.grid(ctx, p); err != nil {
+		if err := f.readGrid(ctx, p); err != nil {
 			return nil, err
 		}
-	case "iden": // a copy with properties of its own
+	case "iden": // an identity derivation: the input with more properties
 		if depth == maxDerivations {
 			return nil, corrupt("more than %d derivations", maxDerivations)
 		}
@@ -165,9 +166,9 @@ func (f *File) resolve(ctx context.Context, it *item, depth int) (*picture, erro
 
 const maxDerivations = 4
 
-// grid reads how tiles make a picture (ISO/IEC 23008-12, 6.6.2.3).
-func (f *File) grid(ctx context.Context, p *picture) error {
-	data, err := f.data(ctx, p.item, 12)
+// readGrid reads the layout and the tiles of a grid (ISO/IEC 23008-12, 6.6.2.3).
+func (f *File) readGrid(ctx context.Context, p *picture) error {
+	data, err := f.readItem(ctx, p.item, 12)
 	if err != nil {
 		return err
 	}
@@ -195,11 +196,11 @@ func (f *File) grid(ctx context.Context, p *picture) error {
 	if len(p.inputs) != p.cols*p.rows {
 		return corrupt("%d tiles for %d x %d", len(p.inputs), p.cols, p.rows)
 	}
-	return f.tile(ctx, p)
+	return f.readTiles(ctx, p)
 }
 
-// tile reads the tiles of a picture, which all must be alike.
-func (f *File) tile(ctx context.Context, p *picture) error {
+// readTiles reads the properties of the tiles in p.inputs, which must have the same codec, size and format.
+func (f *File) readTiles(ctx context.Context, p *picture) error {
 	for i, it := range p.inputs {
 		d, err := f.describe(ctx, it)
 		if err != nil {
@@ -213,14 +214,17 @@ func (f *File) tile(ctx context.Context, p *picture) error {
 				return unsupported("%s of a tile", t.kind)
 			}
 		}
-		t, err := f.code(ctx, it, &d)
+		t, err := f.readCoded(ctx, it, &d)
 		if err != nil {
 			return err
 		}
 		if i == 0 {
 			p.codec = d.codec
 			if p.icc.kind == "" && p.cicp == nil {
-				p.icc, p.cicp = d.icc, d.cicp
+				p.icc = d.icc
+			}
+			if p.cicp == nil {
+				p.cicp = d.cicp
 			}
 		} else if first := p.tiles[0]; d.codec != p.codec || t.width != first.width || t.height != first.height ||
 			t.depth != first.depth || t.mono != first.mono || t.halfWidth != first.halfWidth || t.halfHeight != first.halfHeight {
@@ -235,8 +239,7 @@ func (f *File) tile(ctx context.Context, p *picture) error {
 	return nil
 }
 
-// alphaOf returns the transparency of a picture, nil if it has none. Some writers give it to each tile, and not to the
-// picture.
+// alphaOf returns the transparency of a picture, or nil. In some files each tile of a grid has one, and not the grid.
 func (f *File) alphaOf(ctx context.Context, p *picture) (*picture, error) {
 	it, err := f.alphaItem(ctx, p.item)
 	if err != nil {
@@ -247,8 +250,8 @@ func (f *File) alphaOf(ctx context.Context, p *picture) (*picture, error) {
 		if err != nil {
 			return nil, err
 		}
-		// It is shown as the picture is, whether it repeats how or not.
-		if len(alpha.transforms) > 0 && !alpha.view.resembles(p.view) {
+		// Some writers repeat the transforms of the picture; others rely on it.
+		if len(alpha.transforms) > 0 && !alpha.view.looksLike(p.view) {
 			return nil, unsupported("transparency that is turned otherwise")
 		}
 		return alpha, nil
@@ -265,12 +268,12 @@ func (f *File) alphaOf(ctx context.Context, p *picture) (*picture, error) {
 		}
 		alpha.inputs = append(alpha.inputs, it)
 	}
-	return alpha, f.tile(ctx, alpha)
+	return alpha, f.readTiles(ctx, alpha)
 }
 
-// alphaItem returns the item with the transparency of another.
+// alphaItem returns the item that is the transparency of another, or nil.
 func (f *File) alphaItem(ctx context.Context, of *item) (*item, error) {
-	for i, it := range f.pointed("auxl", of.id) {
+	for i, it := range f.referring("auxl", of.id) {
 		if i == maxAuxiliaries {
 			break
 		}
@@ -285,7 +288,7 @@ func (f *File) alphaItem(ctx context.Context, of *item) (*item, error) {
 	return nil, nil
 }
 
-const maxAuxiliaries = 16 // of one item; there are depths, gain maps and mattes besides transparency
+const maxAuxiliaries = 16 // considered for one item; depth maps, gain maps and mattes are others
 
 // plan returns the plan for a picture.
 func (f *File) plan(ctx context.Context, wanted int, p, alpha *picture) (*Plan, error) {
@@ -300,7 +303,7 @@ func (f *File) plan(ctx context.Context, wanted int, p, alpha *picture) (*Plan, 
 		if alpha != nil || p.view.cropped {
 			return nil, unsupported("JPEG with transparency or cropped")
 		}
-		return plan, f.jpeg(ctx, p, plan)
+		return plan, f.readJPEG(ctx, p, plan)
 	}
 	reduction := 1
 	if wanted > 0 {
@@ -308,12 +311,12 @@ func (f *File) plan(ctx context.Context, wanted int, p, alpha *picture) (*Plan, 
 	}
 	bitstream := p.tiles[0].colours
 	if bitstream.matrix == matrixIdentity {
-		reduction = 1 // ffmpeg would take a detour through other colours
+		reduction = 1 // ffmpeg would convert RGB to YUV and back
 	}
 	if plan.Colour, plan.colourTiles, err = f.stream(p, reduction); err != nil {
 		return nil, err
 	}
-	colours := p.cicp.or(bitstream)
+	colours := p.cicp.orElse(bitstream)
 	first := &p.tiles[0].sequence
 	if colours.matrix == matrixIdentity && first.halfWidth {
 		return nil, corrupt("RGB with fewer samples of red and blue")
@@ -347,7 +350,7 @@ func (f *File) plan(ctx context.Context, wanted int, p, alpha *picture) (*Plan, 
 	return plan, err
 }
 
-// stream returns the stream of a picture's tiles, reduced, and how its frames make the picture.
+// stream returns the stream of a picture's tiles, reduced by a factor, and the layout of its frames.
 func (f *File) stream(p *picture, reduction int) (*Stream, mosaic, error) {
 	first := p.tiles[0]
 	total := int64(0)

@@ -19,11 +19,11 @@ type source struct {
 }
 
 const (
-	windowSize = 16 << 10 // bytes; enough for the whole description of most files
-	maxMoves   = 8192     // of the window, 128 MiB of reading: a file whose description is scattered more than that is no file of a camera
+	windowSize = 16 << 10 // bytes; holds the whole list of items of most files
+	maxMoves   = 8192     // of the window; bounds the reading of scattered properties to 128 MiB
 )
 
-// peek returns the n bytes at off, which are valid until the next call. The caller has compared them with the size.
+// peek returns the n bytes at off, which are valid until the next call. Callers bound n.
 func (s *source) peek(ctx context.Context, off int64, n int) ([]byte, error) {
 	if off < 0 || int64(n) > s.size-off {
 		return nil, corrupt("the file ends early")
@@ -46,7 +46,7 @@ func (s *source) peek(ctx context.Context, off int64, n int) ([]byte, error) {
 	return s.window[i : i+n], nil
 }
 
-// read fills p with the bytes at off. A file that is shorter than its size has changed since.
+// read fills p with the bytes at off. A reader that ends before its size returns io.ErrUnexpectedEOF: the file has changed.
 func (s *source) read(ctx context.Context, p []byte, off int64) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -76,7 +76,7 @@ func (s *source) load(ctx context.Context, b box, limit int64) ([]byte, error) {
 	return data, s.read(ctx, data, b.start)
 }
 
-// A box is the payload of a box, [start, end). The end may be beyond the file.
+// A box is the range [start, end) of the payload of a box. The end may be beyond the file.
 type box struct {
 	kind       string
 	start, end int64
@@ -116,7 +116,7 @@ func (s *source) boxes(ctx context.Context, pos, limit int64, yield func(box) (b
 	return nil
 }
 
-// A cursor reads big-endian numbers. What it reads beyond the end is zero, and sets bad.
+// A cursor reads big-endian numbers. Reads beyond the end return zero and set bad.
 type cursor struct {
 	data []byte
 	bad  bool
@@ -146,7 +146,7 @@ func (c *cursor) u16() uint16      { return uint16(c.number(2)) }
 func (c *cursor) u32() uint32      { return uint32(c.number(4)) }
 func (c *cursor) str(n int) string { return string(c.bytes(int64(n))) }
 
-// id returns the number or count of items: 32 bits in later versions of boxes, 16 in earlier ones.
+// id returns an item id or a count of items: 32 bits in later versions of boxes, 16 in earlier ones.
 func (c *cursor) id(long bool) uint32 {
 	if long {
 		return c.u32()
@@ -154,13 +154,13 @@ func (c *cursor) id(long bool) uint32 {
 	return uint32(c.u16())
 }
 
-// fullBox returns the version and the flags with which many boxes begin.
+// fullBox returns the version and the flags at the start of many boxes.
 func (c *cursor) fullBox() (version uint8, flags uint32) {
 	v := c.u32()
 	return uint8(v >> 24), v & 0xffffff
 }
 
-// end returns ErrCorrupt if something was read beyond the end.
+// end returns ErrCorrupt if there was a read beyond the end.
 func (c *cursor) end(kind string) error {
 	if c.bad {
 		return corrupt("%s is too short", kind)

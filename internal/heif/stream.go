@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// A Codec is how tiles are coded, by the name that ffmpeg has for it.
+// A Codec is a video codec by ffmpeg's name.
 type Codec string
 
 const (
@@ -16,47 +16,47 @@ const (
 	AV1  Codec = "av1"
 )
 
-// A sequence is what a decoder configuration says about the pictures that need it.
+// A sequence is a decoder configuration and the format of the frames that it specifies.
 type sequence struct {
-	header     []byte // parameter sets with start codes, or OBUs; what stands before the first picture
-	lengthSize int    // HEVC: bytes of the length of a NAL unit
+	header     []byte // parameter sets with start codes, or OBUs
+	lengthSize int    // HEVC: bytes of the length field of a NAL unit
 
-	width, height         int // of the decoded frame; 0 if the configuration does not tell
+	width, height         int // of the decoded frame; 0 if the configuration does not specify it
 	depth                 int // bits of a sample
 	mono                  bool
-	halfWidth, halfHeight bool // of the chroma
+	halfWidth, halfHeight bool // chroma is subsampled
 	colours               cicp
 }
 
-// A coded item is one tile.
+// A coded item is a tile, or a picture without tiles.
 type coded struct {
 	*item
 	sequence
 }
 
-// A Stream is a number of coded frames of one size, and what ffmpeg has to make of them. They are the tiles of a picture from
-// left to right and from top to bottom. ffmpeg must write them as raw video in planes, with the samples that are coded: it
-// knows neither the matrix nor the range that the container tells.
+// A Stream is an elementary stream of coded frames of one size: the tiles of a picture from left to right and from top to bottom.
+// ffmpeg must write them as raw planes with their samples unchanged, since it does not know the matrix and the range that the
+// container specifies.
 type Stream struct {
 	Codec   Codec
-	Demuxer string // for -f before -i
-	Filter  string // for -vf
-	Frames  int    // for -frames:v; the frames must keep their number, so -fps_mode passthrough (-vsync 0 before ffmpeg 5.1)
-	Output  int64  // bytes that ffmpeg writes with -f rawvideo, no more and no fewer
+	Demuxer string // -f before -i
+	Filter  string // -vf
+	Frames  int    // -frames:v; with -fps_mode passthrough (-vsync 0 before ffmpeg 5.1), or ffmpeg drops and repeats frames
+	Output  int64  // the exact number of bytes that ffmpeg must write with -f rawvideo
 
 	file  *File
 	tiles []coded
 	frame frame
 }
 
-// A frame is the layout of one decoded frame as raw video.
+// A frame is the layout of a decoded frame as raw video.
 type frame struct {
 	width, height         int
 	chromaWidth           int // 0 if there is none
 	chromaHeight          int
 	halfWidth, halfHeight bool
 	depth                 int // bits of a sample
-	sample                int // bytes of a sample, the lowest first
+	sample                int // bytes of a sample, little-endian
 	size                  int64
 }
 
@@ -78,8 +78,8 @@ func newFrame(s *sequence, width, height int) frame {
 	return f
 }
 
-// pixelFormats returns the formats in which ffmpeg can hold the samples of s as they are: which one it takes depends on range
-// and matrix, the layout does not. (Planes of RGB are in the order G, B, R; so is the matrix that says so.)
+// pixelFormats returns ffmpeg's formats that hold the samples of s unchanged. Which of them it chooses depends on range and matrix,
+// but their layout is the same: gbrp has its planes in the order of the identity matrix.
 func pixelFormats(s *sequence) (string, error) {
 	switch {
 	case s.depth != 8 && s.depth != 9 && s.depth != 10 && s.depth != 12:
@@ -112,7 +112,7 @@ func pixelFormats(s *sequence) (string, error) {
 	return strings.Join(formats, "|"), nil
 }
 
-// newStream returns the stream of tiles of one size, each reduced to width x height.
+// newStream returns a stream of tiles that ffmpeg reduces to width x height.
 func (f *File) newStream(codec Codec, tiles []coded, width, height int) (*Stream, error) {
 	first := &tiles[0].sequence
 	formats, err := pixelFormats(first)
@@ -132,7 +132,7 @@ func (f *File) newStream(codec Codec, tiles []coded, width, height int) (*Stream
 	return s, nil
 }
 
-// Copy writes the stream for ffmpeg to read.
+// Copy writes the stream, which it reads from the reader that Parse was given.
 func (s *Stream) Copy(ctx context.Context, w io.Writer) error {
 	b := bufio.NewWriterSize(w, 64<<10)
 	write := s.file.writeHEVC
@@ -145,8 +145,8 @@ func (s *Stream) Copy(ctx context.Context, w io.Writer) error {
 	return b.Flush()
 }
 
-// code returns the coded item that it is, described by d.
-func (f *File) code(ctx context.Context, it *item, d *description) (coded, error) {
+// readCoded returns the item with its decoder configuration, which d specifies.
+func (f *File) readCoded(ctx context.Context, it *item, d *description) (coded, error) {
 	if d.config == 0 || it.kind != itemKind(d.codec) {
 		return coded{}, corrupt("item %d has no decoder configuration", it.id)
 	}
@@ -165,8 +165,8 @@ func (f *File) code(ctx context.Context, it *item, d *description) (coded, error
 		}
 		f.sequences[d.config] = s
 	}
-	if s.width == 0 { // AV1 whose sequence header is in the item only
-		head, err := f.data(ctx, it, obuHead)
+	if s.width == 0 { // only the item has a sequence header
+		head, err := f.readItem(ctx, it, obuHead)
 		if err != nil {
 			return coded{}, err
 		}

@@ -2,18 +2,18 @@ package heif
 
 import "math"
 
-// A rectangle is a range of pixels, without those at right and bottom.
+// A rectangle is a range of pixels; right and bottom are exclusive.
 type rectangle struct{ left, top, right, bottom int }
 
 func (r rectangle) width() int  { return r.right - r.left }
 func (r rectangle) height() int { return r.bottom - r.top }
 
-// An orientation is where in the coded picture one gets by a step to the right, and by one down, in the shown picture.
+// An orientation is the step in the coded picture for a step to the right, and for one down, in the shown picture.
 type orientation struct{ rightX, rightY, downX, downY int }
 
 func (o orientation) transposes() bool { return o.rightX == 0 }
 
-// exif returns the orientation as EXIF numbers it.
+// exif returns the orientation as in EXIF, 1 to 8.
 func (o orientation) exif() int {
 	for i, known := range []orientation{
 		{1, 0, 0, 1}, {-1, 0, 0, 1}, {-1, 0, 0, -1}, {1, 0, 0, -1}, {0, 1, 1, 0}, {0, -1, 1, 0}, {0, -1, -1, 0}, {0, 1, -1, 0},
@@ -25,7 +25,7 @@ func (o orientation) exif() int {
 	return 1
 }
 
-// A view is what of a coded picture is shown, and how: x, y is the coded pixel at its left top.
+// A view is the shown part of a coded picture and its orientation. The coded pixel at x, y is shown at the top left.
 type view struct {
 	x, y          int
 	width, height int
@@ -39,8 +39,8 @@ func newView(width, height int) view {
 
 func (v view) longest() int { return max(v.width, v.height) }
 
-// resembles reports whether two views are oriented alike and of the same shape, except for rounding.
-func (v view) resembles(w view) bool {
+// looksLike reports whether two views have the same orientation and, up to rounding, the same shape.
+func (v view) looksLike(w view) bool {
 	a, b := int64(v.width)*int64(w.height), int64(w.width)*int64(v.height)
 	return v.orientation == w.orientation && max(a, b)-min(a, b) <= max(a, b)/50+int64(max(v.longest(), w.longest()))
 }
@@ -52,7 +52,7 @@ func (v view) rectangle() rectangle {
 	return rectangle{min(v.x, x), min(v.y, y), max(v.x, x) + 1, max(v.y, y) + 1}
 }
 
-// apply applies transforms one after another.
+// apply applies transforms in order.
 func (v *view) apply(transforms []transform) error {
 	for _, t := range transforms {
 		switch t.kind {
@@ -62,10 +62,10 @@ func (v *view) apply(transforms []transform) error {
 			}
 		case "imir":
 			if t.turn == 0 {
-				v.move(0, v.height-1)
+				v.moveOrigin(0, v.height-1)
 				v.downX, v.downY = -v.downX, -v.downY
 			} else {
-				v.move(v.width-1, 0)
+				v.moveOrigin(v.width-1, 0)
 				v.rightX, v.rightY = -v.rightX, -v.rightY
 			}
 		case "clap":
@@ -77,33 +77,33 @@ func (v *view) apply(transforms []transform) error {
 	return nil
 }
 
-// move makes the pixel at x, y as shown the left top one.
-func (v *view) move(x, y int) {
+// moveOrigin makes the shown pixel at x, y the one at the top left.
+func (v *view) moveOrigin(x, y int) {
 	v.x += x*v.rightX + y*v.downX
 	v.y += x*v.rightY + y*v.downY
 }
 
-// turn turns by a quarter, anticlockwise: what was at the right top comes to the left top.
+// turn rotates by 90 degrees anticlockwise: the pixel at the top right moves to the top left.
 func (v *view) turn() {
-	v.move(v.width-1, 0)
+	v.moveOrigin(v.width-1, 0)
 	v.orientation = orientation{v.downX, v.downY, -v.rightX, -v.rightY}
 	v.width, v.height = v.height, v.width
 }
 
-// crop leaves the clean aperture (ISO/IEC 14496-12, 12.1.4), cut to whole pixels within the picture.
+// crop crops to a clean aperture (ISO/IEC 14496-12, 12.1.4), rounded to whole pixels.
 func (v *view) crop(c clean) error {
 	left, width, ok := aperture(v.width, c.width, c.widthBy, c.x, c.xBy)
 	top, height, ok2 := aperture(v.height, c.height, c.heightBy, c.y, c.yBy)
 	if !ok || !ok2 {
 		return corrupt("clean aperture")
 	}
-	v.move(left, top)
+	v.moveOrigin(left, top)
 	v.cropped = v.cropped || width != v.width || height != v.height
 	v.width, v.height = width, height
 	return nil
 }
 
-// aperture returns where a clean aperture starts in edge pixels, and its length. Offsets are signed.
+// aperture returns the start and the length of a clean aperture along an edge. The offset is signed.
 func aperture(edge int, length, lengthBy, offset, offsetBy uint32) (start, n int, ok bool) {
 	if lengthBy == 0 || offsetBy == 0 {
 		return 0, 0, false

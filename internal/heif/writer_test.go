@@ -211,7 +211,7 @@ func tileOf(t testing.TB, name string) tile {
 	if err != nil {
 		t.Fatal(err)
 	}
-	coded, err := f.data(context.Background(), it, maxCoded)
+	coded, err := f.readItem(context.Background(), it, maxCoded)
 	if err != nil {
 		t.Fatal(err)
 	}
