@@ -244,6 +244,7 @@ func TestThumbnailChoice(t *testing.T) {
 		{"without transparency", 64, 64, 64, true, [][]byte{irot(1)}, 2},
 		{"all that there is", 0, 64, 64, false, [][]byte{irot(1)}, 2},
 		{"of another kind", 64, 64, 64, false, [][]byte{irot(1), boxOf("what")}, 2},
+		{"in colours that are not known", 64, 64, 64, false, [][]byte{irot(1), nclx(9, 16, 14, false)}, 2},
 	} {
 		f := gridFile(t, ".heic", "hvc1", 128, 128)
 		add := func(id int, p []byte) {

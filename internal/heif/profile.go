@@ -45,7 +45,7 @@ var (
 )
 
 // ProfileOf returns an ICC profile for primaries and a transfer function by the names in ffmpeg's list of streams, or nil if they
-// are those of sRGB or unknown. It is for JPEG XL: ffmpeg lists its colours but does not store them in the PNG that it writes.
+// are those of sRGB or unknown. It is for JPEG XL: ffmpeg lists its colours, but stores only a part of them in PNG.
 func ProfileOf(primaries, transfer string) []byte {
 	c := unspecified
 	if code, ok := primariesNames[primaries]; ok {
