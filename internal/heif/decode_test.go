@@ -20,6 +20,9 @@ import (
 func ffmpegPath(t testing.TB) string {
 	t.Helper()
 	path, err := exec.LookPath("ffmpeg")
+	if err != nil && os.Getenv("THUMBCACHE_REQUIRE_FFMPEG") != "" {
+		t.Fatal(err)
+	}
 	if err != nil {
 		t.Skip("no ffmpeg here: ", err)
 	}

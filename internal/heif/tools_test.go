@@ -48,7 +48,7 @@ func tool(t *testing.T, name string, args ...string) {
 
 func TestAgainstOtherReaders(t *testing.T) {
 	if testing.Short() {
-		t.Skip("runs 40 processes")
+		t.Skip("runs 60 processes")
 	}
 	for _, test := range []struct {
 		name, arguments string
@@ -56,33 +56,20 @@ func TestAgainstOtherReaders(t *testing.T) {
 		alpha           bool
 		mean            float64 // difference of a sample: libheif does not interpolate chroma
 	}{
-		{"a.heic", "-q 90", 96, 64, false, 3.5},
 		{"odd.heic", "-q 90", 101, 75, false, 3.5},
-		{"444.heic", "-q 90 -p chroma=444", 96, 64, false, 0.7},
 		{"422.heic", "-q 90 -p chroma=422", 96, 64, false, 3.5},
 		{"lossless.heic", "-L -p chroma=444 --matrix_coefficients=0", 96, 64, false, 0},
 		{"709.heic", "-q 90 -p chroma=444 --matrix_coefficients=1", 96, 64, false, 0.7},
-		{"2020.heic", "-q 90 -p chroma=444 --matrix_coefficients=9", 96, 64, false, 0.7},
-		{"alpha.heic", "-q 90 -p chroma=444", 96, 64, true, 0.7},
 		{"alpha-odd.heic", "-q 90 -p chroma=444", 97, 63, true, 0.7},
-		{"a.avif", "-y 420", 96, 64, false, 2},
 		{"odd.avif", "-y 420", 101, 75, false, 2},
-		{"444.avif", "-y 444", 96, 64, false, 0.7},
-		{"422.avif", "-y 422", 96, 64, false, 2},
 		{"400.avif", "-y 400", 96, 64, false, 0.7},
-		{"limited.avif", "-y 444 -r limited", 96, 64, false, 0.7},
-		{"10.avif", "-y 444 -d 10", 96, 64, false, 0.7},
 		{"12.avif", "-y 444 -d 12 -r limited", 96, 64, false, 0.7},
-		{"709.avif", "-y 444 --cicp 1/1/1", 96, 64, false, 0.7},
 		{"240m.avif", "-y 444 --cicp 1/13/7", 96, 64, false, 0.7},
 		{"ycgco.avif", "-y 444 --cicp 1/13/8", 96, 64, false, 0.7},
 		{"derived.avif", "-y 444 --cicp 12/13/12", 96, 64, false, 0.7},
-		{"lossless.avif", "-l", 96, 64, false, 0},
 		{"alpha.avif", "-y 444", 96, 64, true, 0.7},
 		{"premultiplied.avif", "-y 444 -p", 96, 64, true, 2},
-		{"grid.avif", "-y 444 -g 2x2", 192, 192, false, 0.7},
 		{"grid-alpha.avif", "-y 444 -g 3x2", 192, 128, true, 0.7},
-		{"tiles.avif", "-y 444 --tilecolslog2 1 --tilerowslog2 1", 256, 256, false, 0.7},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
