@@ -27,6 +27,7 @@ type thumbFlight struct {
 	key     key
 	version string
 	gen     uint64
+	replace bool // replaces a thumbnail that another flight is about to serve
 }
 
 // A pictureFlight identifies one extraction, or with rescue set the decoding of a picture by ffmpeg.
@@ -582,15 +583,23 @@ func (c *Cache) revalidateSoon(j *job, stamp Stamp) {
 // replace makes a thumbnail again in the background, because its source is now in another state. If the cache is closed first, the
 // old thumbnail is removed, so that the next process does not serve it.
 func (c *Cache) replace(j *job, now Stamp) {
-	started := c.thumbs.Start(j.thumbFlight, func(w *flight.Work) (*Thumbnail, error) {
+	remake := func(w *flight.Work) (*Thumbnail, error) {
 		again := &job{thumbFlight: j.thumbFlight, hash: hashOf(j.source())}
 		// The look is handed on: the one in memory may be due again by now, if Revalidate is very short.
-		t, err := c.makeThumbnail(w, again, &known{old: c.stored(w, again), last: &look{stamp: now}})
-		if err != nil && c.closed.Load() {
+		k := known{old: c.stored(w, again), last: &look{stamp: now}}
+		old := k.old
+		t, err := c.makeThumbnail(w, again, &k)
+		if c.closed.Load() && (err != nil || old != nil && t == old.thumb) {
 			c.forget(j.source())
 		}
 		return t, err
-	})
+	}
+	f := j.thumbFlight
+	started := c.thumbs.Start(f, remake)
+	if !started {
+		f.replace = true // the flight in progress may be the one that serves the old thumbnail
+		started = c.thumbs.Start(f, remake)
+	}
 	if !started && c.closed.Load() {
 		c.forget(j.source())
 	}

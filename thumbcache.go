@@ -556,7 +556,7 @@ func (c *Cache) lookup(ctx context.Context, k key, version string, from *origin)
 	case strings.Contains(k.path, "\x00") || len(k.path) > maxPath || len(version) > maxVersion:
 		return nil, fail("stat", k.source, fmt.Errorf("path or version: %w", fs.ErrInvalid))
 	}
-	j := &job{thumbFlight: thumbFlight{k, version, c.generations.of(k.source)}, from: from}
+	j := &job{thumbFlight: thumbFlight{key: k, version: version, gen: c.generations.of(k.source)}, from: from}
 	last := c.memory.lastLook(k.source)
 	if e := c.memory.get(&k); e != nil {
 		switch compare(&e.made, version, last) {
