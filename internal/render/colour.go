@@ -1,9 +1,9 @@
 package render
 
-// clamp16 rounds 16-bit fixed point to a sample.
+// clamp16 rounds a number with 16 fraction bits to a sample.
 func clamp16(v int32) byte { return clamp((v + 1<<15) >> 16) }
 
-// toRGB fills pix, opaque RGBA, from luma and chroma of one size, as JFIF defines them.
+// toRGB fills pix with opaque RGBA from luma and chroma planes of equal size, as defined by JFIF (ITU-T T.871).
 func toRGB(pix []byte, yuv [3]plane) {
 	ys, us, vs := yuv[0].pix, yuv[1].pix, yuv[2].pix
 	us, vs = us[:len(ys)], vs[:len(ys)]
@@ -17,11 +17,11 @@ func toRGB(pix []byte, yuv [3]plane) {
 	}
 }
 
-// toYCbCr fills luma, and chroma of half the size, from RGBA.
+// toYCbCr fills luma, and chroma of half the width and height, from opaque RGBA.
 func toYCbCr(dst [3]plane, src plane) {
 	for y := 0; y < src.height; y += 2 {
 		for x := 0; x < src.width; x += 2 {
-			// A picture's odd edge has no neighbour: it counts twice.
+			// At an odd edge the last column or row counts twice.
 			var r, g, b int32
 			for j := range 2 {
 				y := min(y+j, src.height-1)
@@ -41,8 +41,8 @@ func toYCbCr(dst [3]plane, src plane) {
 	}
 }
 
-// stretch widens video levels (luma 16 to 235, chroma 16 to 240), which is what lossy WebP stores, to all of a byte.
-// The library hands the samples over as they are: see https://go.dev/issue/40173.
+// stretch converts video levels (luma 16 to 235, chroma 16 to 240) to full range. Lossy WebP stores video levels, and
+// golang.org/x/image/webp does not convert them: see https://go.dev/issue/40173.
 func stretch(yuv [3]plane) {
 	for i, p := range yuv {
 		for j, v := range p.pix {
@@ -67,7 +67,7 @@ func multiply(pix []byte) {
 	}
 }
 
-// unmultiply undoes multiply and reports whether all is opaque.
+// unmultiply undoes multiply and reports whether all pixels are opaque.
 func unmultiply(pix []byte) (opaque bool) {
 	opaque = true
 	for i := 0; i+4 <= len(pix); i += 4 {
@@ -81,7 +81,7 @@ func unmultiply(pix []byte) (opaque bool) {
 			clear(p)
 			continue
 		}
-		// Where the filter rings, a colour can exceed its alpha.
+		// The filter can ring, and then a colour exceeds its alpha.
 		p[0] = byte(min(255, (uint32(p[0])*255+a/2)/a))
 		p[1] = byte(min(255, (uint32(p[1])*255+a/2)/a))
 		p[2] = byte(min(255, (uint32(p[2])*255+a/2)/a))
@@ -89,7 +89,7 @@ func unmultiply(pix []byte) (opaque bool) {
 	return opaque
 }
 
-// onWhite lays RGBA samples on white.
+// onWhite composes RGBA samples with a white background.
 func onWhite(pix []byte) {
 	for i := 0; i+4 <= len(pix); i += 4 {
 		p := pix[i:][:4]

@@ -1,6 +1,6 @@
 //go:build !race
 
-// The race detector allocates too, and has pools forget.
+// The race detector allocates memory of its own and makes pools drop their contents.
 
 package render
 
@@ -14,8 +14,8 @@ import (
 	"golang.org/x/image/tiff"
 )
 
-// Making a thumbnail allocates no more than Cost says, and Cost does not say much more.
-func TestCost(t *testing.T) {
+// Make allocates no more than Cost returns, and Cost does not exceed it by much.
+func TestCostBoundsAllocation(t *testing.T) {
 	const w, h = 500, 400
 	src := noise(w, h)
 	opaque := image.NewNRGBA(src.Rect)
@@ -75,10 +75,10 @@ func TestCost(t *testing.T) {
 				}
 			})
 			if used > cost {
-				t.Errorf("%s %+v: allocated %d, more than the %d of Cost", name, o, used, cost)
+				t.Errorf("%s %+v: allocated %d, more than Cost = %d", name, o, used, cost)
 			}
 			if cost > 3*used+3<<20 {
-				t.Errorf("%s %+v: allocated %d, much less than the %d of Cost", name, o, used, cost)
+				t.Errorf("%s %+v: allocated %d, much less than Cost = %d", name, o, used, cost)
 			}
 		}
 	}

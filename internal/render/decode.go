@@ -16,12 +16,12 @@ import (
 	"golang.org/x/image/webp"
 )
 
-// A kind says what the planes of a picture are.
+// A kind is the colour model of a raster.
 type kind uint8
 
 const (
 	grey kind = iota // one plane
-	ycc              // luma and two of chroma, of whatever sizes
+	ycc              // one luma and two chroma planes, each of its own size
 	rgba             // one plane of four interleaved channels, premultiplied
 )
 
@@ -29,11 +29,11 @@ const (
 type raster struct {
 	kind   kind
 	planes [3]plane
-	video  bool // luma and chroma have video levels
+	video  bool // luma is 16 to 235 and chroma 16 to 240, as in video
 }
 
-// A reader feeds a decoder in small steps, so that one which has much to do stops soon after ctx is done. It has no
-// method that comes by the check.
+// A reader checks ctx before every small read, so that a decoder stops soon after ctx is done. It implements no method
+// that would bypass the check.
 type reader struct {
 	ctx  context.Context
 	data bytes.Reader
@@ -53,7 +53,7 @@ func (r *reader) Read(p []byte) (int, error) {
 	return r.data.Read(p[:min(len(p), step)])
 }
 
-// ReadAt is for TIFF, which is read from many places.
+// ReadAt serves the TIFF decoder, which reads at offsets.
 func (r *reader) ReadAt(p []byte, off int64) (int, error) {
 	if err := r.ctx.Err(); err != nil {
 		return 0, err
@@ -61,7 +61,7 @@ func (r *reader) ReadAt(p []byte, off int64) (int, error) {
 	return r.data.ReadAt(p, off)
 }
 
-// decode decodes a picture, a JPEG only as far as the layout needs it.
+// decode decodes a picture. A JPEG is decoded only as far as the layout needs.
 func (ws *workspace) decode(ctx context.Context, data []byte, h header, g layout, o Options) (raster, error) {
 	var img image.Image
 	var err error
@@ -83,12 +83,12 @@ func (ws *workspace) decode(ctx context.Context, data []byte, h header, g layout
 		return raster{}, decodeError(err)
 	}
 	b := img.Bounds()
-	at := b.Min // of a frame, on the canvas
+	at := b.Min // position of the frame on the canvas
 	if h.contentType == typeWebP {
 		at = image.Pt(h.webp.left, h.webp.top)
 	}
 	if !b.Sub(b.Min).Add(at).In(image.Rect(0, 0, h.width, h.height)) {
-		return raster{}, corrupt("%v in a picture of %d x %d", b, h.width, h.height)
+		return raster{}, corrupt("frame %v outside the picture of %d x %d", b, h.width, h.height)
 	}
 	if b.Dx() != h.width || b.Dy() != h.height {
 		return compose(img, at, h.width, h.height), nil
@@ -96,7 +96,7 @@ func (ws *workspace) decode(ctx context.Context, data []byte, h header, g layout
 	return rasterOf(img), nil
 }
 
-// decodeError tells what a decoder cannot do from what is broken.
+// decodeError wraps a decoder's error in [ErrUnsupported] or [ErrCorrupt].
 func decodeError(err error) error {
 	var p png.UnsupportedError
 	var t tiff.UnsupportedError
@@ -106,7 +106,7 @@ func decodeError(err error) error {
 	return corrupt("%w", err)
 }
 
-// rasterOf takes over a decoder's image, converting it within its own memory where that can be.
+// rasterOf returns a decoder's image as a raster. It converts the samples in place if it can.
 func rasterOf(img image.Image) raster {
 	w, h := img.Bounds().Dx(), img.Bounds().Dy()
 	switch m := img.(type) {
@@ -141,21 +141,21 @@ func rgbaRaster(pix []byte, stride, w, h int) raster {
 	return raster{kind: rgba, planes: [3]plane{whole(pix, stride, w, h, 4)}}
 }
 
-// narrow puts the high bytes of 16-bit samples side by side. 0xffff becomes 0xff, so rounding would gain nothing.
+// narrow packs the high bytes of 16-bit samples. Rounding would gain nothing, since 0xffff becomes 0xff anyway.
 func narrow(pix []byte) {
 	for i := range len(pix) / 2 {
 		pix[i] = pix[2*i]
 	}
 }
 
-// compose draws an image at a place of a transparent canvas, in which it lies.
+// compose returns a transparent canvas with an image drawn at the given position. The image must fit the canvas.
 func compose(img image.Image, at image.Point, width, height int) raster {
 	b := img.Bounds()
 	canvas := image.NewRGBA(image.Rect(0, 0, width, height))
 	frame := b.Sub(b.Min).Add(at)
 	switch m := img.(type) {
 	case *image.Paletted:
-		// An index beyond the palette is transparent. To image.Paletted it would be a panic.
+		// An index beyond the palette is transparent here. In image.Paletted it panics.
 		var table [256][4]byte
 		for i, c := range m.Palette[:min(len(m.Palette), len(table))] {
 			c := color.RGBAModel.Convert(c).(color.RGBA)

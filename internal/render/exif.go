@@ -5,11 +5,11 @@ import (
 	"encoding/binary"
 )
 
-// exifHeader is what begins EXIF data in a JPEG segment, and in some WebP files, though it should not.
+// exifHeader precedes EXIF data in a JPEG segment. Some WebP files have it too, against the specification.
 const exifHeader = "Exif\x00\x00"
 
-// A directory is the first directory of a TIFF structure, which is what EXIF data is too. Only what is asked for is
-// read, no offset is followed to another directory, and whatever does not fit counts as absent.
+// A directory is one directory (IFD) of a TIFF structure. EXIF data has the same structure. Values are read on demand, and
+// a value that is not within the data counts as absent.
 type directory struct {
 	data    []byte
 	order   binary.ByteOrder
@@ -52,7 +52,7 @@ func readDirectory(data []byte) (d directory, ok bool) {
 	return d, true
 }
 
-// find returns the type, the count and the values of a tag, all of which lie within the data.
+// find returns the type, the count and the values of a tag, or zeros if the tag is absent.
 func (d directory) find(tag uint16) (kind uint16, count uint32, values []byte) {
 	for e := d.entries; len(e) >= 12; e = e[12:] {
 		if d.order.Uint16(e) != tag {
@@ -83,11 +83,11 @@ func (d directory) find(tag uint16) (kind uint16, count uint32, values []byte) {
 	return 0, 0, nil
 }
 
-// number returns the first value of a tag, or otherwise.
-func (d directory) number(tag uint16, otherwise int64) int64 {
+// number returns the first value of a tag, or fallback if it is absent.
+func (d directory) number(tag uint16, fallback int64) int64 {
 	kind, count, values := d.find(tag)
 	if count == 0 {
-		return otherwise
+		return fallback
 	}
 	switch kind {
 	case 1:
@@ -97,10 +97,10 @@ func (d directory) number(tag uint16, otherwise int64) int64 {
 	case 4:
 		return int64(d.order.Uint32(values))
 	}
-	return otherwise
+	return fallback
 }
 
-// orientation returns the EXIF orientation, 1 to 8; 1, upright, if there is none or it makes no sense.
+// orientation returns the EXIF orientation, 1 to 8, or 1 (upright) if it is absent or invalid.
 func (d directory) orientation() int {
 	if v := d.number(tagOrientation, 1); v >= 1 && v <= 8 {
 		return int(v)
@@ -108,7 +108,7 @@ func (d directory) orientation() int {
 	return 1
 }
 
-// exifOrientation reads the orientation from EXIF data, with or without the header that JPEG puts before it.
+// exifOrientation returns the orientation in EXIF data, with or without exifHeader.
 func exifOrientation(exif []byte) int {
 	d, ok := readDirectory(bytes.TrimPrefix(exif, []byte(exifHeader)))
 	if !ok {

@@ -17,7 +17,7 @@ import (
 	"testing"
 )
 
-// Every file of testdata shows the four quarters, some with the second one half transparent.
+// Every picture shows four coloured quarters. In those with alpha the second quarter is half transparent.
 func TestFormats(t *testing.T) {
 	m := quarters(120, 80)
 	grey := image.NewGray(m.Rect)
@@ -85,19 +85,19 @@ func TestFormats(t *testing.T) {
 					near(t, fmt.Sprint("quarter ", i), got.At(x, y), want, 6)
 				}
 				if _, isGrey := got.(*image.Gray); isGrey != test.grey {
-					t.Errorf("a %T", got)
+					t.Errorf("decoded to a %T, want grey = %v", got, test.grey)
 				}
 			})
 		}
 	}
 }
 
-// A TIFF says itself how it is to be turned.
+// The orientation tag of a TIFF is applied.
 func TestTIFFOrientation(t *testing.T) {
 	data := encodeAs(t, "tiff", quarters(60, 40))
 	d, ok := readDirectory(data)
 	if !ok {
-		t.Fatal("no directory")
+		t.Fatal("no TIFF directory")
 	}
 	const resolutionUnit = 0x128
 	for e := d.entries; len(e) >= 12; e = e[12:] {
@@ -106,7 +106,7 @@ func TestTIFFOrientation(t *testing.T) {
 			d.order.PutUint16(e[8:], 6)
 		}
 	}
-	// The library wants them in order.
+	// golang.org/x/image/tiff requires sorted tags.
 	var entries []string
 	for e := range slices.Chunk(d.entries, 12) {
 		entries = append(entries, string(e))
@@ -126,7 +126,7 @@ func TestTIFFOrientation(t *testing.T) {
 }
 
 // The first frame of an animation can be smaller than the canvas.
-func TestGIFFrame(t *testing.T) {
+func TestSmallGIFFrame(t *testing.T) {
 	frame := image.NewPaletted(image.Rect(20, 30, 60, 60), color.Palette{color.NRGBA{200, 0, 0, 255}, color.Transparent})
 	for x := 20; x < 40; x++ {
 		for y := 30; y < 60; y++ {
@@ -168,7 +168,7 @@ func TestUnknownFormats(t *testing.T) {
 	}
 }
 
-// noise returns a picture that does not compress.
+// noise returns a picture of random samples, which does not compress.
 func noise(w, h int) *image.NRGBA {
 	m := image.NewNRGBA(image.Rect(0, 0, w, h))
 	seed := uint32(1)
@@ -179,8 +179,8 @@ func noise(w, h int) *image.NRGBA {
 	return m
 }
 
-// Headers that promise much cost nothing.
-func TestPromises(t *testing.T) {
+// Cost allocates next to nothing, even for a header with huge dimensions.
+func TestCostOfHugeDimensions(t *testing.T) {
 	big := uint32(50000)
 	gifHeader := append([]byte("GIF89a"), 0x50, 0xc3, 0x50, 0xc3, 0, 0, 0)
 	bmpHeader := make([]byte, 64)
@@ -199,13 +199,13 @@ func TestPromises(t *testing.T) {
 			t.Errorf("%s: cost %d", name, cost)
 		}
 		if used > 16<<10 {
-			t.Errorf("%s: looking at the header allocated %d bytes", name, used)
+			t.Errorf("%s: reading the header allocated %d bytes", name, used)
 		}
 	}
 }
 
-// In steady state a thumbnail costs its own bytes, and next to no allocations.
-func TestGarbage(t *testing.T) {
+// With a warm workspace a thumbnail takes few allocations.
+func TestAllocationsPerThumbnail(t *testing.T) {
 	data := encodeAs(t, "jpeg", smooth(1500, 1500))
 	o := Options{Size: 256, Quality: 85}
 	make1 := func() {
@@ -214,12 +214,12 @@ func TestGarbage(t *testing.T) {
 		}
 	}
 	if n := testing.AllocsPerRun(10, make1); n > 20 {
-		t.Errorf("%v allocations", n)
+		t.Errorf("%v allocations, want at most 20", n)
 	}
 }
 
-// The filter is what it says: within a rounding of one done in floats.
-func TestLanczos(t *testing.T) {
+// The scaled picture differs from a Lanczos filter in floating point by at most one.
+func TestScaleAgainstFloatingPoint(t *testing.T) {
 	m := noise(173, 131)
 	for i := 3; i < len(m.Pix); i += 4 {
 		m.Pix[i] = 255
@@ -269,7 +269,7 @@ func TestLanczos(t *testing.T) {
 	}
 }
 
-// allocated returns how many bytes f allocates, garbage included, with no workspace to start from.
+// allocated returns the total number of bytes that f allocates when all pools are empty.
 func allocated(f func()) int64 {
 	runtime.GC()
 	runtime.GC() // now the pools are empty

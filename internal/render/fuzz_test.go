@@ -8,8 +8,7 @@ import (
 	"testing"
 )
 
-// Whatever the bytes are, Make returns, with a picture that decodes and has the size it was to have, or an error, and
-// does not take more memory than Cost said.
+// For any bytes Make returns an error, or a picture that decodes and is no larger than requested.
 func FuzzMake(f *testing.F) {
 	files, err := os.ReadDir("testdata")
 	if err != nil {
@@ -38,7 +37,7 @@ func FuzzMake(f *testing.F) {
 			return
 		}
 		if img.Width > 500 || img.Height > 500 || o.Size > 0 && max(img.Width, img.Height) > o.Size {
-			t.Errorf("%d x %d for %+v", img.Width, img.Height, o)
+			t.Errorf("got %d x %d for %+v", img.Width, img.Height, o)
 		}
 		decodeThumb(t, img)
 	})

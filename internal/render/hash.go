@@ -6,16 +6,16 @@ import (
 	"github.com/thumbcache/thumbcache/internal/render/thumbhash"
 )
 
-// A grid is a picture's means, as its hash is made of them.
+// A grid holds the means of a picture's cells, from which its ThumbHash is computed.
 type grid struct {
 	cols, rows int
 	planes     [3][thumbhash.Edge * thumbhash.Edge]byte
 	rgba       [4 * thumbhash.Edge * thumbhash.Edge]byte
-	sums       []uint64 // of the columns of a row of cells, 16 bits each: of 8 bytes the even ones, and then the odd
-	columns    []uint16 // the same in order
+	sums       []uint64 // sums of columns, 16 bits each: for every 8 bytes first the even ones, then the odd ones
+	columns    []uint16 // the same sums in order
 }
 
-// hashJPEG returns the hash of a grey plane, or of luma and chroma. RGB is made of the means only.
+// hashJPEG returns the hash of a grey plane, or of luma and chroma. Only the means are converted to RGB.
 func (ws *workspace) hashJPEG(p [3]plane) []byte {
 	m := &ws.grid
 	m.cols, m.rows = cells(p[0].width), cells(p[0].height)
@@ -35,7 +35,7 @@ func (ws *workspace) hashJPEG(p [3]plane) []byte {
 	return thumbhash.Encode(m.rgba[:], m.cols, m.rows, p[0].width, p[0].height)
 }
 
-// hashPNG returns the hash of what becomes a PNG.
+// hashPNG returns the hash of a picture in grey or RGBA.
 func (ws *workspace) hashPNG(p pixels) []byte {
 	m := &ws.grid
 	if p.grey {
@@ -50,26 +50,28 @@ func (ws *workspace) hashPNG(p pixels) []byte {
 	return thumbhash.Encode(m.rgba[:], m.cols, m.rows, p.width, p.height)
 }
 
-// cells returns how many cells n samples make: so many that they are nearly all of one size, as the waves take them to be.
+// cells returns the number of cells, at most thumbhash.Edge, for n samples. It is chosen so that all cells have nearly the
+// same size, which the transform assumes.
 func cells(n int) int {
 	size := (n + thumbhash.Edge - 1) / thumbhash.Edge
 	return (n + size/2) / size
 }
 
-// cell returns the samples that part i of parts has of n. It has one at least, as chroma may have fewer than parts.
+// cell returns the range of samples of cell i, if n samples are divided into parts cells. The range is never empty, even
+// if chroma has fewer samples than cells.
 func cell(i, parts, n int) (from, to int) {
 	from, to = scaled(i, n, parts), scaled(i+1, n, parts)
 	return from, max(to, from+1)
 }
 
-// average fills dst with the means of a plane.
+// average fills dst with the means of a plane's cells.
 func (m *grid) average(dst []byte, p plane) {
 	length := p.width * p.chans
 	m.sums = grow(m.sums, 2*((length+7)/8))
 	m.columns = grow(m.columns, 4*len(m.sums))
 	for row := range m.rows {
 		top, bottom := cell(row, m.rows, p.height)
-		step := (bottom - top + 255) / 256 // or the sums would not fit
+		step := (bottom - top + 255) / 256 // skips rows of a high cell, to keep the sums within 16 bits
 		high := 0
 		clear(m.sums)
 		for y := top; y < bottom; y += step {
@@ -99,7 +101,7 @@ func (m *grid) average(dst []byte, p plane) {
 	}
 }
 
-// add adds a row of bytes to the sums.
+// add adds a row of samples to the column sums.
 func (m *grid) add(row []byte) {
 	const even = 0x00FF00FF00FF00FF
 	sums := m.sums
@@ -117,7 +119,7 @@ func (m *grid) add(row []byte) {
 	}
 }
 
-// unpack puts the sums in order.
+// unpack writes the column sums to m.columns in order.
 func (m *grid) unpack() {
 	columns := m.columns
 	for sums := m.sums; len(sums) >= 2 && len(columns) >= 8; sums, columns = sums[2:], columns[8:] {
@@ -129,7 +131,7 @@ func (m *grid) unpack() {
 	}
 }
 
-// averageAlpha is average for RGBA that is not premultiplied: a colour counts as much as it is seen.
+// averageAlpha is average for RGBA that is not premultiplied. It weighs each colour by its alpha.
 func (m *grid) averageAlpha(dst []byte, p plane) {
 	for row := range m.rows {
 		top, bottom := cell(row, m.rows, p.height)

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// hashColour returns the mean colour that a hash says, and its opacity.
+// hashColour returns the mean colour and opacity that a hash holds.
 func hashColour(hash []byte) color.NRGBA {
 	head := int(hash[0]) | int(hash[1])<<8 | int(hash[2])<<16
 	l, p, q := float64(head&63)/63, float64(head>>6&63)/31.5-1, float64(head>>12&63)/31.5-1
@@ -25,7 +25,7 @@ func hashColour(hash []byte) color.NRGBA {
 	return c
 }
 
-// decodedHash returns the hash of the pixels of a thumbnail that has been decoded, by plain means of a grid's cells.
+// decodedHash decodes a thumbnail and returns the hash of its pixels.
 func decodedHash(t *testing.T, img Image) []byte {
 	m := decodeThumb(t, img)
 	p := pixels{plane: plane{stride: 4 * img.Width, width: img.Width, height: img.Height, chans: 4}}
@@ -38,7 +38,7 @@ func decodedHash(t *testing.T, img Image) []byte {
 	return new(workspace).hashPNG(p)
 }
 
-// A hash is of the thumbnail as it is shown, by whichever way it was made.
+// The hash describes the thumbnail as it is shown, for every input format and code path.
 func TestThumbHash(t *testing.T) {
 	src := smooth(301, 207)
 	clear := image.NewNRGBA(src.Rect)
@@ -77,13 +77,13 @@ func TestThumbHash(t *testing.T) {
 					t.Errorf("got %x, want %x", got, want)
 				}
 				if !o.PNG && got[2]>>7 != 0 {
-					t.Errorf("a JPEG's hash has alpha: %x", got)
+					t.Errorf("the hash of a JPEG has alpha: %x", got)
 				}
 				if len(got) != len(want) || got[3]&7 != want[3]&7 || got[4]>>7 != want[4]>>7 {
-					t.Fatalf("another shape: got %x, want %x", got, want)
+					t.Fatalf("shapes differ: got %x, want %x", got, want)
 				}
 				near(t, "mean", hashColour(got), hashColour(want), 9) // one step of chroma
-				// The codec's loss and rounding make a step or two; the waves of luma agree.
+				// JPEG loss and rounding change a term by a step or two.
 				for i := 10; i < 2*len(got) && i < 24; i++ {
 					a, b := int(got[i/2]>>(i%2*4)&15), int(want[i/2]>>(i%2*4)&15)
 					if a-b < -2 || a-b > 2 {
@@ -95,8 +95,8 @@ func TestThumbHash(t *testing.T) {
 	}
 }
 
-// Means are those of all of a plane, however large or long it is.
-func TestMeans(t *testing.T) {
+// The means of a plane cover all of it, whatever its size and shape.
+func TestGridAverage(t *testing.T) {
 	for _, size := range []image.Point{{1, 1}, {1, 60000}, {60000, 1}, {33, 31}, {8, 9000}, {257, 255}} {
 		for _, chans := range []int{1, 4} {
 			p := plane{stride: size.X*chans + 3, width: size.X, height: size.Y, chans: chans}
@@ -110,7 +110,7 @@ func TestMeans(t *testing.T) {
 	}
 }
 
-// The orientation of the original applies to what another decoder has made of it.
+// Options.Orientation replaces the picture's own, so that the output of another decoder can be turned like the original.
 func TestOrientationOverride(t *testing.T) {
 	upright := encodeAs(t, "png", quarters(240, 160))
 	jpeg := encodeAs(t, "jpeg", quarters(240, 160))
@@ -136,7 +136,7 @@ func TestOrientationOverride(t *testing.T) {
 					t.Fatal(err)
 				}
 				if !bytes.Equal(got.Data, want.Data) || !bytes.Equal(got.ThumbHash, want.ThumbHash) {
-					t.Errorf("%+v: not as a picture that says %d itself", o, orientation)
+					t.Errorf("%+v: differs from a picture with orientation %d of its own", o, orientation)
 				}
 			}
 		}
@@ -148,7 +148,7 @@ func TestOrientationOverride(t *testing.T) {
 	}
 }
 
-// What the hash is of the time of a thumbnail.
+// BenchmarkThumbHash shows the share of the hash in the time of a thumbnail.
 func BenchmarkThumbHash(b *testing.B) {
 	src := smooth(1200, 900)
 	clear := image.NewNRGBA(src.Rect)

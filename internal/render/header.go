@@ -8,7 +8,7 @@ import (
 	"github.com/thumbcache/thumbcache/internal/jpegdec"
 )
 
-// The formats that are decoded here, by their content types.
+// Content types of the formats that this package decodes.
 const (
 	typeJPEG = "image/jpeg"
 	typePNG  = "image/png"
@@ -18,21 +18,21 @@ const (
 	typeTIFF = "image/tiff"
 )
 
-// A header is what a picture says about itself before anything is decoded. Its slices are parts of the picture.
+// A header describes a picture before it is decoded. Its slices are parts of the picture's data.
 type header struct {
 	contentType   string
 	width, height int
 	orientation   int // as in EXIF, 1 to 8
 	grey          bool
-	memory        int64  // most that decoding takes; for JPEG, besides what jpeg says
-	icc           []byte // as embedded; of a JPEG, where it comes in pieces, the last of them
+	memory        int64  // upper bound of the bytes that decoding takes; for JPEG, in addition to jpeg.Cost
+	icc           []byte // as embedded; for JPEG, the last segment that has a part of it
 
 	jpeg jpegdec.Header
 	webp webpHeader
 }
 
-// Sniff returns the content type of a picture by its first bytes, and whether [Make] can decode that format. The type
-// is "" if they begin no picture that is known here.
+// Sniff returns the content type of a picture, found from its first bytes, and reports whether [Make] decodes that format.
+// The content type is "" if the format is unknown.
 func Sniff(data []byte) (contentType string, decodable bool) {
 	has := func(at int, magic string) bool {
 		return len(data) >= at+len(magic) && string(data[at:at+len(magic)]) == magic
@@ -74,7 +74,7 @@ func Sniff(data []byte) (contentType string, decodable bool) {
 	return "", false
 }
 
-// bmpHeaderSize reports whether a BMP's second header can have this size.
+// bmpHeaderSize reports whether n is the size of a known BMP information header.
 func bmpHeaderSize(n byte) bool {
 	return slices.Contains([]byte{12, 16, 40, 52, 56, 64, 108, 124}, n)
 }
@@ -83,7 +83,7 @@ func corrupt(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrCorrupt}, args...)...)
 }
 
-// maxPixels keeps the bytes of an RGBA picture within an int of 32 bits.
+// maxPixels is the most pixels of a picture that is decoded to RGBA. It keeps the number of bytes within a 32-bit int.
 const maxPixels = 1<<29 - 1
 
 // parse reads the header of a picture.
@@ -114,7 +114,7 @@ func parse(data []byte) (h header, err error) {
 		return h, err
 	}
 	if h.width <= 0 || h.height <= 0 {
-		return h, corrupt("it has no pixels")
+		return h, corrupt("no pixels")
 	}
 	if contentType != typeJPEG && h.pixels() > maxPixels {
 		return h, fmt.Errorf("%w: %d x %d", ErrTooLarge, h.width, h.height)
@@ -122,12 +122,12 @@ func parse(data []byte) (h header, err error) {
 	return h, nil
 }
 
-// pixels returns the size of the picture as a number that can be multiplied.
+// pixels returns the number of pixels, as an int64 so that products do not overflow on 32-bit systems.
 func (h *header) pixels() int64 { return int64(h.width) * int64(h.height) }
 
-// cost returns the most memory that making the thumbnail g takes.
+// cost returns an upper bound of the bytes that making the thumbnail g takes.
 func (h *header) cost(g layout, o Options) int64 {
-	// Between the passes there are 8 bytes a sample of a row, and six weights of 2 bytes for each.
+	// Scaling keeps 8 bytes for each sample of a row, and six weights of 2 bytes for each column and row.
 	cost := h.memory + 4*8*int64(h.width) + 12*int64(h.width+h.height) + 128<<10
 	if h.contentType == typeJPEG {
 		jpeg := jpegOptions(g, o)
@@ -137,13 +137,26 @@ func (h *header) cost(g layout, o Options) int64 {
 			cost += 4 * (int64(h.width)/scale + 64) * (int64(h.height)/scale + 64)
 		}
 	}
-	// Twelfths of a byte for each pixel of the result: scaled; between colour models; encoded.
+	cost += h.resultCost(g, o) * int64(g.width) * int64(g.height) / 12
+	if o.PNG {
+		cost += 1 << 20 // deflate state
+	}
+	cost += 16 * int64(g.width) // column sums of the hash: four channels, 2 bytes each, kept twice
+	if h.icc != nil {
+		cost += 2*maxCarried + 32<<10
+	}
+	return cost
+}
+
+// resultCost returns the memory for each pixel of the result in twelfths of a byte. It covers the scaled picture, its
+// conversion between colour models and the encoded result.
+func (h *header) resultCost(g layout, o Options) int64 {
 	var scaled, converted, encoded int64
 	switch {
 	case h.grey:
 		scaled = 12
 	case h.contentType == typeJPEG && h.jpeg.Model == jpegdec.YCbCr && !o.PNG && h.icc == nil:
-		scaled = 18 // luma, and a quarter of each chroma
+		scaled = 18 // luma, and two chroma planes of a quarter each
 	default:
 		scaled, converted = 48, 48+18
 	}
@@ -156,23 +169,15 @@ func (h *header) cost(g layout, o Options) int64 {
 	case o.PNG:
 		encoded = 48
 	case o.Quality <= 85:
-		encoded = 15 // noise takes no more
+		encoded = 15 // measured with noise
 	default:
 		encoded = 36
 	}
-	// What is encoded goes to a buffer that doubles as it grows, and is copied from there.
-	cost += (scaled + converted + 5*encoded) * int64(g.width) * int64(g.height) / 12
-	if o.PNG {
-		cost += 1 << 20 // for deflate
-	}
-	cost += 16 * int64(g.width) // sums of columns for the hash, four channels of them, twice
-	if h.icc != nil {
-		cost += 2*maxCarried + 32<<10
-	}
-	return cost
+	// The encoder's buffer doubles when it grows, and the result is copied from it.
+	return scaled + converted + 5*encoded
 }
 
-// profileData returns the ICC profile embedded in a picture, or nil.
+// profileData returns the ICC profile embedded in a picture, or nil if there is none.
 func (h *header) profileData(data []byte) []byte {
 	switch {
 	case h.icc == nil:
@@ -190,7 +195,7 @@ func (h *header) readGIF(data []byte) error {
 		return corrupt("short GIF")
 	}
 	h.width, h.height = int(binary.LittleEndian.Uint16(data[6:])), int(binary.LittleEndian.Uint16(data[8:]))
-	h.memory = (1+1+4)*h.pixels() + 96<<10 // as palette indices, the same uninterlaced, and as RGBA
+	h.memory = (1+1+4)*h.pixels() + 96<<10 // palette indices, deinterlaced indices, RGBA
 	return nil
 }
 
@@ -235,7 +240,7 @@ func (h *header) readTIFF(data []byte) error {
 	if blockW > 1<<24 || blockH > 1<<24 || blockW*blockH > maxPixels || samples > 16 || bits > 64 {
 		return fmt.Errorf("%w: TIFF of %d x %d in blocks of %d x %d", ErrTooLarge, w, ht, blockW, blockH)
 	}
-	// A strip or a tile is read as a whole, and if it is compressed, into a buffer that grows step by step.
+	// A strip or tile is read as a whole. If it is compressed, its buffer grows by doubling.
 	block := (blockW*samples*bits/8 + 1) * blockH
 	if d.number(tagCompression, 1) != 1 {
 		block *= 5

@@ -17,7 +17,7 @@ func pngChunk(name string, data []byte) []byte {
 	return binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b[4:]))
 }
 
-// pngHeader returns the beginning of a PNG of opaque colour.
+// pngHeader returns the signature and header chunk of a PNG in RGB.
 func pngHeader(w, h uint32) []byte { return pngStart(w, h, 8, 2, 0) }
 
 func pngStart(w, h uint32, depth, colour, interlace byte) []byte {
@@ -27,7 +27,7 @@ func pngStart(w, h uint32, depth, colour, interlace byte) []byte {
 	return append([]byte("\x89PNG\r\n\x1a\n"), pngChunk("IHDR", ihdr)...)
 }
 
-// interlacedPNG encodes m as the library cannot: in seven passes.
+// interlacedPNG encodes m in seven passes, which image/png cannot do.
 func interlacedPNG(m *image.NRGBA) []byte {
 	var raw bytes.Buffer
 	z := zlib.NewWriter(&raw)
@@ -48,7 +48,7 @@ func interlacedPNG(m *image.NRGBA) []byte {
 	return append(b, pngChunk("IEND", nil)...)
 }
 
-// readTestdata returns a file, which testdata/README.md tells the origin of.
+// readTestdata returns the contents of a file in testdata. Its README.md describes where the files come from.
 func readTestdata(t testing.TB, name string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join("testdata", name))

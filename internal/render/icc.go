@@ -8,19 +8,19 @@ import (
 	"github.com/thumbcache/thumbcache/internal/render/jpegenc"
 )
 
-// Bounds of colour profiles: of what is read, and of what a thumbnail may carry, which is one JPEG segment.
+// Limits of colour profiles in bytes. A thumbnail can carry only a profile that fits one JPEG segment.
 const (
-	maxProfile  = 4 << 20
-	maxCarried  = jpegenc.MaxICC
-	iccHeader   = 128
-	iccSegments = "ICC_PROFILE\x00" // what begins a JPEG segment with a piece of one
+	maxProfile  = 4 << 20           // that is read
+	maxCarried  = jpegenc.MaxICC    // that is copied to a thumbnail
+	iccHeader   = 128               // length of a profile's header
+	iccSegments = "ICC_PROFILE\x00" // prefix of a JPEG segment with a part of a profile
 )
 
-// A profile is what to do about an embedded ICC profile. The zero profile is sRGB: nothing.
+// A profile converts the colours of a picture to sRGB. The zero profile is sRGB and changes nothing.
 type profile struct {
 	rgb  *toSRGB    // converts RGB
 	grey *[256]byte // converts grey
-	keep []byte     // cannot be converted here: goes along with the thumbnail
+	keep []byte     // ICC profile that cannot be converted here; the thumbnail carries it
 }
 
 func (p profile) converts() bool { return p.rgb != nil }
@@ -31,8 +31,8 @@ func (p profile) convert(pix []byte) {
 	}
 }
 
-// readProfile reads an ICC profile that was embedded in a picture. A broken one, and one that is for other samples than
-// the picture's, says nothing.
+// readProfile reads an ICC profile that was embedded in a picture. It returns the zero profile if the data is corrupt or
+// describes another colour model than the picture's.
 func readProfile(icc []byte, k kind) profile {
 	if len(icc) < iccHeader+4 || string(icc[36:40]) != "acsp" {
 		return profile{}
@@ -56,7 +56,7 @@ func readProfile(icc []byte, k kind) profile {
 	return profile{}
 }
 
-// tag returns the data of a tag of a profile, or nil.
+// tag returns the data of a tag of a profile, or nil if there is no such tag.
 func tag(icc []byte, name string) []byte {
 	entries := icc[iccHeader+4:]
 	n := min(binary.BigEndian.Uint32(icc[iccHeader:]), uint32(len(entries)/12), 100)
@@ -73,67 +73,16 @@ func tag(icc []byte, name string) []byte {
 	return nil
 }
 
-// A curve turns samples into linear light.
+// A curve maps samples to linear light from 0 to 1.
 type curve [256]float32
 
-// fixed is a signed number with 16 bits after the point.
+// fixed returns an s15Fixed16Number: a signed number with 16 fraction bits.
 func fixed(b []byte) float64 { return float64(int32(binary.BigEndian.Uint32(b))) / 65536 }
 
-// readCurve reads a tone curve.
+// readCurve reads a tone curve: a curveType or a parametricCurveType (ICC.1:2022, 10.6 and 10.18).
 func readCurve(b []byte) (c curve, ok bool) {
-	if len(b) < 12 {
-		return c, false
-	}
-	var f func(x float64) float64
-	switch string(b[:4]) {
-	case "curv":
-		n := int64(binary.BigEndian.Uint32(b[8:]))
-		table := b[12:]
-		if int64(len(table)) < 2*n {
-			return c, false
-		}
-		at := func(i int) float64 { return float64(binary.BigEndian.Uint16(table[2*i:])) }
-		switch n {
-		case 0:
-			f = func(x float64) float64 { return x }
-		case 1:
-			gamma := at(0) / 256
-			f = func(x float64) float64 { return math.Pow(x, gamma) }
-		default:
-			f = func(x float64) float64 {
-				x *= float64(n - 1)
-				i := min(int(x), int(n-2))
-				return (at(i) + (at(i+1)-at(i))*(x-float64(i))) / 65535
-			}
-		}
-	case "para":
-		// g a b c d e f, as many as the kind of function has.
-		counts := [...]int{1, 3, 4, 5, 7}
-		kind := int(binary.BigEndian.Uint16(b[8:]))
-		if kind >= len(counts) || len(b) < 12+4*counts[kind] {
-			return c, false
-		}
-		p := [7]float64{0, 1}
-		for i := range counts[kind] {
-			p[i] = fixed(b[12+4*i:])
-		}
-		switch kind {
-		case 1:
-			p[4] = -p[2] / p[1]
-		case 2:
-			p[4], p[5], p[6] = -p[2]/p[1], p[3], p[3]
-			p[3] = 0
-		}
-		if kind == 0 {
-			p[4] = 0
-		}
-		f = func(x float64) float64 {
-			if x >= p[4] {
-				return math.Pow(p[1]*x+p[2], p[0]) + p[5]
-			}
-			return p[3]*x + p[6]
-		}
-	default:
+	f := readCurveFunc(b)
+	if f == nil {
 		return c, false
 	}
 	for i := range c {
@@ -146,7 +95,69 @@ func readCurve(b []byte) (c curve, ok bool) {
 	return c, true
 }
 
-// grey returns a table from samples with curve c to samples of sRGB.
+// readCurveFunc reads a tone curve as a function from 0 to 1, or returns nil if the data is corrupt.
+func readCurveFunc(b []byte) func(x float64) float64 {
+	if len(b) < 12 {
+		return nil
+	}
+	switch string(b[:4]) {
+	case "curv":
+		n := int64(binary.BigEndian.Uint32(b[8:]))
+		if int64(len(b)-12) < 2*n {
+			return nil
+		}
+		return sampledCurve(b[12:][:2*n])
+	case "para":
+		return parametricCurve(int(binary.BigEndian.Uint16(b[8:])), b[12:])
+	}
+	return nil
+}
+
+// sampledCurve returns the function of a table of 16-bit samples. No samples mean identity, one sample is an exponent.
+func sampledCurve(table []byte) func(x float64) float64 {
+	at := func(i int) float64 { return float64(binary.BigEndian.Uint16(table[2*i:])) }
+	n := len(table) / 2
+	switch n {
+	case 0:
+		return func(x float64) float64 { return x }
+	case 1:
+		gamma := at(0) / 256
+		return func(x float64) float64 { return math.Pow(x, gamma) }
+	}
+	return func(x float64) float64 {
+		x = max(0, min(x, 1)) * float64(n-1)
+		i := min(int(x), n-2)
+		return (at(i) + (at(i+1)-at(i))*(x-float64(i))) / 65535
+	}
+}
+
+// parametricCurve returns a function of the given type, or nil if there is no such type or the data is short.
+func parametricCurve(kind int, data []byte) func(x float64) float64 {
+	// Parameters g a b c d e f, of which each function type has the first few.
+	counts := [...]int{1, 3, 4, 5, 7}
+	if kind >= len(counts) || len(data) < 4*counts[kind] {
+		return nil
+	}
+	p := [7]float64{0, 1}
+	for i := range counts[kind] {
+		p[i] = fixed(data[4*i:])
+	}
+	switch kind {
+	case 1:
+		p[4] = -p[2] / p[1]
+	case 2:
+		p[4], p[5], p[6] = -p[2]/p[1], p[3], p[3]
+		p[3] = 0
+	}
+	return func(x float64) float64 {
+		if x >= p[4] {
+			return math.Pow(p[1]*x+p[2], p[0]) + p[5]
+		}
+		return p[3]*x + p[6]
+	}
+}
+
+// grey returns a table from samples with curve c to samples in sRGB.
 func (c curve) grey() *[256]byte {
 	out := encodeTable()
 	var t [256]byte
@@ -156,10 +167,10 @@ func (c curve) grey() *[256]byte {
 	return &t
 }
 
-// encodeSteps are enough for the steep dark end: a step is a fifth of a sample there.
+// encodeSteps is the size of encodeTable. At the dark end, where the curve is steepest, a step is a fifth of a sample.
 const encodeSteps = 1 << 14
 
-// encodeTable returns a table from linear light to samples of sRGB.
+// encodeTable returns a table from linear light to samples in sRGB.
 var encodeTable = sync.OnceValue(func() *[encodeSteps]byte {
 	var t [encodeSteps]byte
 	for i := range t {
@@ -174,13 +185,13 @@ var encodeTable = sync.OnceValue(func() *[encodeSteps]byte {
 	return &t
 })
 
-// A toSRGB converts samples of a profile made of three curves and a matrix.
+// A toSRGB converts RGB samples to sRGB by three curves and a matrix.
 type toSRGB struct {
 	curves [3]curve
-	matrix [3][3]float32 // from linear light of the profile to that of sRGB
+	matrix [3][3]float32 // from linear RGB of the profile to linear sRGB
 }
 
-// fromXYZ takes XYZ under D50, where profiles meet, to linear sRGB.
+// fromXYZ converts XYZ under D50, the connection space of profiles, to linear sRGB.
 var fromXYZ = [3][3]float64{
 	{3.1338561, -1.6168667, -0.4906146},
 	{-0.9787684, 1.9161415, 0.0334540},
@@ -209,7 +220,7 @@ func readMatrix(icc []byte) (*toSRGB, bool) {
 	return &t, true
 }
 
-// convert converts the colours of RGBA samples that are not premultiplied.
+// convert converts RGBA samples that are not premultiplied, in place.
 func (t *toSRGB) convert(pix []byte) {
 	out := encodeTable()
 	m := &t.matrix
@@ -223,7 +234,8 @@ func (t *toSRGB) convert(pix []byte) {
 	}
 }
 
-// isSRGB reports whether t changes next to nothing, tried on a grid of colours. Names of profiles are of no use here.
+// isSRGB reports whether t changes no colour of a grid by more than two steps. The name of a profile says nothing reliable
+// about its colours.
 func (t *toSRGB) isSRGB() bool {
 	for i := range 6 * 6 * 6 {
 		was := [4]byte{byte(i % 6 * 51), byte(i / 6 % 6 * 51), byte(i / 36 * 51)}

@@ -38,7 +38,7 @@ func fixedPoint(b []byte, values ...float64) []byte {
 
 func xyzTag(x, y, z float64) []byte { return fixedPoint([]byte("XYZ \x00\x00\x00\x00"), x, y, z) }
 
-// curves of three kinds that mean the same, or nearly: that of sRGB.
+// srgbParametric and srgbTable return the tone curve of sRGB, as a function and as a table.
 func srgbParametric() []byte {
 	return fixedPoint([]byte("para\x00\x00\x00\x00\x00\x03\x00\x00"), 2.4, 1/1.055, 0.055/1.055, 1/12.92, 0.04045)
 }
@@ -138,7 +138,7 @@ func TestProfiles(t *testing.T) {
 					}
 					near(t, format, decodeThumb(t, img).At(8, 8), test.to, test.tolerance)
 					if bytes.Contains(img.Data, []byte("ICC_PROFILE")) || bytes.Contains(img.Data, []byte("iCCP")) {
-						t.Error("the profile was carried over")
+						t.Error("the thumbnail has the profile")
 					}
 				}
 			}
@@ -146,7 +146,7 @@ func TestProfiles(t *testing.T) {
 	}
 }
 
-// What cannot be converted goes along: a profile that is a table from RGB to Lab.
+// A profile that cannot be converted, a table from RGB to Lab, is copied to the thumbnail.
 func TestCarriedProfile(t *testing.T) {
 	icc := makeProfile("RGB ", "Lab ", map[string][]byte{"A2B0": []byte("mft2 and so on")})
 	for _, format := range []string{"jpeg", "png"} {
@@ -176,7 +176,7 @@ func TestGreyProfile(t *testing.T) {
 	for i := range m.Pix {
 		m.Pix[i] = 128
 	}
-	// Half way up a straight line is half the light, which is 188 in sRGB.
+	// With a linear curve 128 is half the light, which is 188 in sRGB.
 	data := embed(t, "jpeg", encodeAs(t, "jpeg", m), makeProfile("GRAY", "XYZ ", map[string][]byte{"kTRC": gammaCurve(1)}))
 	img, err := Make(context.Background(), data, Options{Size: 16, Quality: 95})
 	if err != nil {
@@ -185,7 +185,7 @@ func TestGreyProfile(t *testing.T) {
 	near(t, "grey", decodeThumb(t, img).At(8, 8), color.NRGBA{188, 188, 188, 255}, 1)
 }
 
-// A bomb in an iCCP chunk inflates to no more than it may.
+// An iCCP chunk that inflates to a huge size is not inflated.
 func TestProfileBomb(t *testing.T) {
 	bomb := make([]byte, 20<<20)
 	binary.BigEndian.PutUint32(bomb, 1<<31-1)

@@ -22,7 +22,7 @@ func (h *header) readJPEG(data []byte) (err error) {
 	return nil
 }
 
-// readSegments reads what applications have put into a JPEG.
+// readSegments reads the orientation and the colour profile from the application segments of a JPEG.
 func (h *header) readSegments(data []byte) {
 	for rest := data[2:]; ; {
 		s, r, ok := nextSegment(rest)
@@ -35,7 +35,7 @@ func (h *header) readSegments(data []byte) {
 			h.orientation = exifOrientation(s.data)
 		case s.marker == markerAPP2 && bytes.HasPrefix(s.data, []byte(iccSegments)):
 			h.icc = s.data
-			h.memory = min(h.memory+int64(len(s.data)), maxProfile) // to put the pieces together
+			h.memory = min(h.memory+int64(len(s.data)), maxProfile) // to join the parts
 		}
 	}
 }
@@ -53,8 +53,8 @@ const (
 	markerAPP2 = 0xe2
 )
 
-// nextSegment returns the first segment in data and what follows it. Entropy-coded data before it is skipped, as are
-// stray bytes. There is no other if ok is false.
+// nextSegment returns the first segment in data and the data after it. It skips entropy-coded data and stray bytes before
+// the segment. ok is false if there are no more segments.
 func nextSegment(data []byte) (s segment, rest []byte, ok bool) {
 	for {
 		i := bytes.IndexByte(data, 0xff)
@@ -68,7 +68,7 @@ func nextSegment(data []byte) (s segment, rest []byte, ok bool) {
 		}
 		switch s.marker = data[0]; {
 		case s.marker <= 0x01, s.marker >= 0xd0 && s.marker <= 0xd8:
-			data = data[1:] // a stuffed byte, or a marker without a segment
+			data = data[1:] // stuffed byte, or marker without a segment
 			continue
 		case s.marker == markerEOI:
 			return s, nil, true
@@ -86,7 +86,7 @@ func nextSegment(data []byte) (s segment, rest []byte, ok bool) {
 	}
 }
 
-// jpegICC puts the pieces of an embedded profile together.
+// jpegICC joins the parts of an embedded profile. It returns nil if a part is missing.
 func jpegICC(data []byte) []byte {
 	var pieces [256][]byte
 	count, size := 0, 0
@@ -96,7 +96,7 @@ func jpegICC(data []byte) []byte {
 			break
 		}
 		rest = r
-		const header = len(iccSegments) + 2 // number and count, from 1
+		const header = len(iccSegments) + 2 // followed by the part's number, from 1, and the number of parts
 		if s.marker != markerAPP2 || len(s.data) < header || string(s.data[:len(iccSegments)]) != iccSegments {
 			continue
 		}
@@ -129,7 +129,7 @@ func jpegOptions(g layout, o Options) jpegdec.Options {
 	top, bottom := g.y.bounds()
 	jpeg := jpegdec.Options{Scale: g.reduction(), Crop: image.Rect(left, top, right, bottom)}
 	if o.PNG {
-		// A JPEG has half the chroma, a PNG all of it.
+		// JPEG output has half the chroma resolution, PNG output needs all of it.
 		jpeg.ChromaScale = max(1, jpeg.Scale/2)
 	}
 	return jpeg
@@ -169,10 +169,10 @@ func (ws *workspace) decodeJPEG(ctx context.Context, data []byte, h header, o jp
 	return src, nil
 }
 
-// interleave makes opaque RGBA of a picture in RGB, CMYK or YCCK. These are too rare for a way of their own, and ink
-// on ink is no sum, so it could not be scaled first.
+// interleave converts a picture in RGB, CMYK or YCCK to opaque RGBA. CMYK has to be converted before it is scaled, since
+// inks do not add up. All three are too rare for a faster path.
 func interleave(img *jpegdec.Image) raster {
-	// The plane with the most samples leads; others that have fewer are repeated.
+	// The plane with the most samples sets the size. Samples of smaller planes are repeated.
 	var lead jpegdec.Plane
 	for _, p := range img.Planes[:img.N] {
 		if p.W*p.H > lead.W*lead.H {
@@ -183,7 +183,7 @@ func interleave(img *jpegdec.Image) raster {
 		pix: make([]byte, 4*lead.W*lead.H), stride: 4 * lead.W, width: lead.W, height: lead.H, chans: 4,
 		left: img.Rect.Min.X, top: img.Rect.Min.Y, pitchX: lead.StepX, pitchY: lead.StepY,
 	}
-	var line [4][]byte // a row of each component, as wide as the lead
+	var line [4][]byte // one row of each component, as wide as the lead
 	for i := range line {
 		line[i] = make([]byte, lead.W)
 	}
@@ -212,8 +212,8 @@ func interleave(img *jpegdec.Image) raster {
 // scaled returns i*n/m.
 func scaled(i, n, m int) int { return int(int64(i) * int64(n) / int64(m)) }
 
-// ink turns a row of C, M, Y, or of their complements, and its K into RGB. Adobe's programs write all of them inverted,
-// which comes to the same as light, and everybody follows; a file without their mark has ink.
+// ink converts a row of C, M and Y, or of their complements, and its K to RGB. Adobe's programs store all of them inverted,
+// so that they mean light, and other programs follow. A file without an Adobe marker (straight) stores amounts of ink.
 func ink(row, black []byte, complements, straight bool) {
 	for x, k := range black {
 		p := row[4*x:][:3]
@@ -230,7 +230,7 @@ func ink(row, black []byte, complements, straight bool) {
 	}
 }
 
-// encodeJPEG encodes one grey plane, or luma and chroma, and hashes them.
+// encodeJPEG encodes one grey plane, or luma and chroma, and returns the JPEG and its ThumbHash.
 func (ws *workspace) encodeJPEG(p [3]plane, quality int, icc []byte) (data, hash []byte) {
 	m := jpegenc.Image{Width: p[0].width, Height: p[0].height, Y: p[0].pix, YStride: p[0].stride}
 	if p[1].pix != nil {

@@ -2,31 +2,31 @@ package render
 
 import "math"
 
-// A layout is the geometry of one thumbnail: where in the stored picture each of its pixels comes from.
+// A layout is the geometry of one thumbnail. It maps each pixel of the result to the stored picture.
 //
-// Orientation costs nothing but a transposition of the small result: mirroring is a walk in the other direction.
+// Orientation costs only a transposition of the small result. Mirroring is free, since a span can run backwards.
 type layout struct {
-	width, height int  // of the result as it is shown
-	transpose     bool // the scaled picture has rows for columns
+	width, height int  // of the result, after orientation
+	transpose     bool // rows and columns are exchanged after scaling
 	x, y          span // in the stored picture, before transposing
 }
 
-// A span maps n results along one dimension to picture pixels: result i has its middle at start + (i+0.5)*step.
-// A mirrored one starts at the far end with a negative step.
+// A span maps n result samples along one dimension to picture pixels: the centre of result i is start + (i+0.5)*step.
+// A mirrored span starts at the far end and has a negative step.
 type span struct {
 	n           int
 	start, step float64
 }
 
-// maxJPEG is the longest edge that a JPEG can have.
+// maxJPEG is the longest edge of a JPEG in pixels, a limit of the format.
 const maxJPEG = 65535
 
-// layOut finds the layout for a picture with the given header.
+// layOut returns the layout for a picture with the given header.
 func layOut(h header, o Options) layout {
 	if o.Orientation >= 1 && o.Orientation <= 8 {
 		h.orientation = o.Orientation
 	}
-	// As shown: EXIF orientations 5 to 8 have rows and columns exchanged.
+	// EXIF orientations 5 to 8 exchange rows and columns.
 	transpose := h.orientation >= 5
 	w, ht := h.width, h.height
 	if transpose {
@@ -87,24 +87,25 @@ func (s span) mirror(length int) span {
 	return span{n: s.n, start: float64(length) - s.start, step: -s.step}
 }
 
-// halved returns the span of the chroma of s: one sample for every two results, the last one perhaps beyond the end.
+// halved returns the span of chroma at half the resolution of s. The last sample may extend beyond the end.
 func (s span) halved() span {
 	return span{n: (s.n + 1) / 2, start: s.start, step: 2 * s.step}
 }
 
-// on returns s in samples of a plane, which begins at pixel origin and has a sample every pitch pixels.
+// on converts s from pixels to samples of a plane that begins at pixel origin and has one sample every pitch pixels.
 func (s span) on(origin int, pitch float64) span {
 	return span{n: s.n, start: (s.start - float64(origin)) / pitch, step: s.step / pitch}
 }
 
-// bounds returns the pixels of the picture that s is made of.
+// bounds returns the range of picture pixels that s covers.
 func (s span) bounds() (low, high int) {
 	a, b := s.start, s.start+float64(s.n)*s.step
 	return int(math.Floor(min(a, b) + 0.001)), int(math.Ceil(max(a, b) - 0.001))
 }
 
-// reduction returns by how much, at most 8, a decoder may reduce the picture: to no less than twice the wanted edge.
-// The last step, to an eighth, leaves nothing of a block but its mean, and shows at less than three times.
+// reduction returns the factor, at most 8, by which a decoder may reduce the picture. The reduced picture has at least
+// twice the edge of the result. A reduction to an eighth keeps only the mean of each block, which is visible at less than
+// three times the edge.
 func (g layout) reduction() int {
 	step := min(math.Abs(g.x.step), math.Abs(g.y.step))
 	switch {

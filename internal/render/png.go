@@ -16,7 +16,7 @@ func (h *header) readPNG(data []byte) error {
 		n := int64(binary.BigEndian.Uint32(rest))
 		name := string(rest[4:8])
 		if n > int64(len(rest))-12 {
-			n = int64(len(rest)) - 12 // the decoder will say so
+			n = int64(len(rest)) - 12 // the decoder reports the error
 		}
 		chunk := rest[8 : 8+n]
 		rest = rest[12+n:]
@@ -41,10 +41,10 @@ func (h *header) readPNG(data []byte) error {
 			h.icc = chunk
 		}
 	}
-	var size int64 // of a pixel, as the library stores it
+	var size int64 // bytes per pixel in the decoder
 	switch {
 	case colour == 3:
-		size = 1 + 4 // and as RGBA
+		size = 1 + 4 // palette index, RGBA
 	case colour == 0 && !transparent:
 		h.grey = true
 		size = 1
@@ -55,7 +55,7 @@ func (h *header) readPNG(data []byte) error {
 		size *= 2
 	}
 	if interlaced {
-		size *= 2 // its seven passes are pictures of their own
+		size *= 2 // the seven passes are decoded to images of their own
 	}
 	if colour == 3 && interlaced {
 		size = 2 + 4
@@ -67,7 +67,7 @@ func (h *header) readPNG(data []byte) error {
 	return nil
 }
 
-// inflateICC returns the profile in a PNG's iCCP chunk, or nil.
+// inflateICC returns the profile in a PNG's iCCP chunk, or nil if the chunk is corrupt.
 func inflateICC(chunk []byte) []byte {
 	name := bytes.IndexByte(chunk, 0)
 	if name < 0 || name > 79 || len(chunk) < name+2 || chunk[name+1] != 0 {
@@ -77,7 +77,7 @@ func inflateICC(chunk []byte) []byte {
 	if err != nil {
 		return nil
 	}
-	// A profile begins with its size, which limits what a bomb can do.
+	// A profile begins with its size, so nothing beyond that is inflated.
 	var size [4]byte
 	if _, err := io.ReadFull(z, size[:]); err != nil {
 		return nil
@@ -94,13 +94,13 @@ func inflateICC(chunk []byte) []byte {
 	return icc
 }
 
-// inflateLimit returns the size of the largest profile that can be in an iCCP chunk.
+// inflateLimit returns the size in bytes of the largest profile that an iCCP chunk can hold.
 func inflateLimit(chunk []byte) int64 {
-	const most = 1032 // for one byte of deflate
+	const most = 1032 // bytes that one byte of deflate can become
 	return min(maxProfile, most*int64(len(chunk)))
 }
 
-// encodePNG puts the colour profile, which the library's encoder does not know of, behind the header chunk.
+// encodePNG encodes a picture. It inserts the colour profile after the header chunk, since image/png cannot.
 func (ws *workspace) encodePNG(p pixels, icc []byte) ([]byte, error) {
 	b := bytes.NewBuffer(ws.out[:0])
 	enc := png.Encoder{BufferPool: ws}
@@ -109,11 +109,11 @@ func (ws *workspace) encodePNG(p pixels, icc []byte) ([]byte, error) {
 	}
 	ws.out = b.Bytes()
 	data := ws.out
-	const header = 8 + 12 + 13 // the signature and IHDR
+	const header = 8 + 12 + 13 // signature and IHDR
 	return bytes.Join([][]byte{data[:header], iccpChunk(icc), data[header:]}, nil), nil
 }
 
-// iccpChunk returns a PNG chunk with a profile, or nothing for none.
+// iccpChunk returns an iCCP chunk with a profile, or nil if icc is nil.
 func iccpChunk(icc []byte) []byte {
 	if icc == nil {
 		return nil
@@ -121,7 +121,7 @@ func iccpChunk(icc []byte) []byte {
 	var b bytes.Buffer
 	b.WriteString("\x00\x00\x00\x00iCCPicc\x00\x00")
 	z := zlib.NewWriter(&b)
-	z.Write(icc) // a Buffer does not fail
+	z.Write(icc) // cannot fail, as a Buffer does not
 	z.Close()
 	chunk := b.Bytes()
 	binary.BigEndian.PutUint32(chunk, uint32(len(chunk)-8))

@@ -1,9 +1,9 @@
-// Package render makes a thumbnail of an encoded picture: it decodes, orients, scales and encodes, on the calling
-// goroutine and within a memory cost that the header alone foretells.
+// Package render makes a thumbnail of an encoded picture. It decodes, orients, scales and encodes on the calling
+// goroutine, and [Cost] bounds the memory that takes from the picture's header alone.
 //
-// The way is short on purpose. A JPEG decoder reduces while it decodes, its luma and chroma planes are scaled as they
-// are, and the encoder takes them as they are: RGB never exists. Everything else goes through one interleaved RGBA
-// picture, scaled the same way, and is converted when it is small.
+// The pipeline is short on purpose. A JPEG is reduced while it is decoded. Its luma and chroma planes are scaled and
+// encoded without a conversion to RGB. Every other format becomes one interleaved RGBA picture, which is scaled first
+// and converted afterwards, when it is small.
 package render
 
 import (
@@ -13,15 +13,15 @@ import (
 	"math"
 )
 
-// Options says what to make of a picture.
+// Options describes the thumbnail to make.
 type Options struct {
-	Size    int  // longest edge of the result in pixels (Cover: edge of the square); 0 means the picture's own; never enlarged
-	MaxEdge int  // no result is larger than this, also for Size 0; 0 means no limit
-	Cover   bool // a centre-cropped square, at most the largest the picture has
-	PNG     bool // encode as PNG, alpha kept; else JPEG, alpha on white
+	Size    int  // longest edge of the result in pixels (Cover: edge of the square); 0 means the picture's size; never enlarged
+	MaxEdge int  // limit of the longest edge in pixels, whatever Size is; 0 means no limit
+	Cover   bool // crop to a centred square, at most the largest that fits the picture
+	PNG     bool // encode as PNG and keep alpha; otherwise encode as JPEG on a white background
 	Quality int  // of the JPEG, 1 to 100
 
-	Orientation int // 1 to 8, as in EXIF, instead of what the picture itself says; 0 means what it says
+	Orientation int // EXIF orientation, 1 to 8, that replaces the picture's own; 0 means the picture's own
 }
 
 // An Image is an encoded picture.
@@ -29,16 +29,17 @@ type Image struct {
 	Data          []byte
 	ContentType   string
 	Width, Height int
-	ThumbHash     []byte // of Data as it is shown, see https://evanw.github.io/thumbhash/
+	ThumbHash     []byte // placeholder for Data, see https://evanw.github.io/thumbhash/
 }
 
 var (
-	ErrUnsupported = errors.New("not a picture in a format decoded here") // another decoder may know it
-	ErrCorrupt     = errors.New("broken picture")                         // ours, and it cannot be decoded
-	ErrTooLarge    = errors.New("picture has too many pixels")            // beyond what can be addressed, whatever the memory
+	ErrUnsupported = errors.New("unsupported picture format")  // another decoder may read it
+	ErrCorrupt     = errors.New("corrupt picture")             // a supported format that cannot be decoded
+	ErrTooLarge    = errors.New("picture has too many pixels") // more than can be addressed, whatever the memory
 )
 
-// Cost returns the most memory, in bytes, that [Make] needs for data besides data itself, told by the header alone.
+// Cost returns an upper bound, in bytes, of the memory that [Make] allocates for data, not counting data itself. It reads
+// only the header.
 func Cost(data []byte, o Options) (int64, error) {
 	h, err := parse(data)
 	if err != nil {
@@ -47,19 +48,20 @@ func Cost(data []byte, o Options) (int64, error) {
 	return h.cost(layOut(h, o), o), nil
 }
 
-// Orientation returns the orientation that a picture says it has, 1 to 8 as in EXIF; 1, upright, if it says nothing. The
-// picture may be broken otherwise: it is for what another decoder has made of such a one, see [Options].
+// Orientation returns the EXIF orientation of a picture, 1 to 8, or 1 (upright) if it has none. It also works for a
+// picture that is corrupt otherwise, so that the output of another decoder can be turned: see [Options].
 func Orientation(data []byte) int {
 	h, _ := parse(data)
 	if h.contentType == typeJPEG {
-		h.readSegments(data) // parse gives up on a broken header before it comes to them
+		h.readSegments(data) // parse fails on a corrupt header before it reads them
 	}
 	return max(1, h.orientation)
 }
 
-// Make makes one thumbnail. It fails with [ErrUnsupported], [ErrCorrupt], [ErrTooLarge] or the error of ctx.
+// Make makes one thumbnail. It returns [ErrUnsupported], [ErrCorrupt], [ErrTooLarge] or the error of ctx if it fails.
 func Make(ctx context.Context, data []byte, o Options) (img Image, err error) {
-	// The decoders of the library have panicked on crafted files before. They run on this goroutine, so this is enough.
+	// Decoders of the standard library have panicked on crafted files before. They run on this goroutine, so one recover
+	// covers them.
 	defer func() {
 		if r := recover(); r != nil {
 			img, err = Image{}, fmt.Errorf("%w: decoder panicked: %v", ErrCorrupt, r)
@@ -71,7 +73,7 @@ func Make(ctx context.Context, data []byte, o Options) (img Image, err error) {
 	}
 	g := layOut(h, o)
 	if cost := h.cost(g, o); cost > math.MaxInt {
-		return Image{}, fmt.Errorf("%w: it would take %d bytes", ErrTooLarge, cost)
+		return Image{}, fmt.Errorf("%w: decoding needs %d bytes", ErrTooLarge, cost)
 	}
 	ws := workspaces.Get().(*workspace)
 	defer ws.release()

@@ -21,7 +21,7 @@ import (
 	"golang.org/x/image/tiff"
 )
 
-// quarters returns a picture whose four quarters have a colour each.
+// quarters returns a picture of four quarters in different colours.
 func quarters(w, h int) *image.NRGBA {
 	m := image.NewNRGBA(image.Rect(0, 0, w, h))
 	for y := range h {
@@ -76,10 +76,10 @@ func decodeThumb(t testing.TB, img Image) image.Image {
 		t.Fatal(err)
 	}
 	if "image/"+name != img.ContentType {
-		t.Errorf("it is a %s, it says %s", name, img.ContentType)
+		t.Errorf("decoded as %s, ContentType is %s", name, img.ContentType)
 	}
 	if got := m.Bounds().Size(); got != image.Pt(img.Width, img.Height) {
-		t.Errorf("it is %v, it says %d x %d", got, img.Width, img.Height)
+		t.Errorf("decoded size is %v, Image says %d x %d", got, img.Width, img.Height)
 	}
 	return m
 }
@@ -143,7 +143,7 @@ func TestSizes(t *testing.T) {
 	}
 }
 
-// exifData returns EXIF data that say nothing but an orientation.
+// exifData returns EXIF data with only an orientation.
 func exifData(orientation byte) []byte {
 	return append([]byte("MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00"), orientation, 0, 0, 0, 0, 0, 0)
 }
@@ -164,7 +164,7 @@ func withEXIF(t testing.TB, format string, data []byte, orientation byte) []byte
 }
 
 func TestOrientation(t *testing.T) {
-	// Which quarter of the stored picture is shown top left, top right, bottom left, bottom right.
+	// Quarters of the stored picture that are shown top left, top right, bottom left and bottom right.
 	want := [9][4]int{1: {0, 1, 2, 3}, 2: {1, 0, 3, 2}, 3: {3, 2, 1, 0}, 4: {2, 3, 0, 1}, 5: {0, 2, 1, 3}, 6: {2, 0, 3, 1}, 7: {3, 1, 2, 0}, 8: {1, 3, 0, 2}}
 	for _, format := range []string{"jpeg", "png"} {
 		for orientation := byte(1); orientation <= 8; orientation++ {
@@ -179,7 +179,7 @@ func TestOrientation(t *testing.T) {
 					m := decodeThumb(t, img)
 					w, h := img.Width, img.Height
 					if !o.Cover && (w > h) != (orientation < 5) {
-						t.Errorf("it is %d x %d", w, h)
+						t.Errorf("got %d x %d", w, h)
 					}
 					for i, q := range want[orientation] {
 						x, y := w/4+i%2*(w/2), h/4+i/2*(h/2)
@@ -197,7 +197,7 @@ func TestAlpha(t *testing.T) {
 		for x := range 200 {
 			c := color.NRGBA{200, 40, 80, 255}
 			if x < 100 {
-				c = color.NRGBA{0, 255, 0, 0} // transparent, of a colour that must not bleed
+				c = color.NRGBA{0, 255, 0, 0} // transparent; its colour must not bleed
 			} else if y < 100 {
 				c.A = 128
 			}
@@ -215,7 +215,7 @@ func TestAlpha(t *testing.T) {
 	near(t, "opaque", got.At(40, 40), color.NRGBA{200, 40, 80, 255}, 2)
 	for x := range 50 {
 		if c := color.NRGBAModel.Convert(got.At(x, 40)).(color.NRGBA); c.A > 8 && (c.G > 60 || c.R < 180) {
-			t.Errorf("at %d the clear colour bleeds: %v", x, c)
+			t.Errorf("at x = %d the transparent colour bleeds: %v", x, c)
 		}
 	}
 	img, err = Make(context.Background(), data, Options{Size: 50, Quality: 95})
@@ -227,7 +227,7 @@ func TestAlpha(t *testing.T) {
 	near(t, "half on white", got.At(40, 10), color.NRGBA{227, 147, 167, 255}, 8)
 }
 
-// smooth returns a picture without edges, for which every good filter gives the same.
+// smooth returns a picture without edges, which every good filter scales alike.
 func smooth(w, h int) *image.RGBA {
 	m := image.NewRGBA(image.Rect(0, 0, w, h))
 	for y := range h {
@@ -241,8 +241,8 @@ func smooth(w, h int) *image.RGBA {
 	return m
 }
 
-// Wherever a thumbnail's pixel lies, it has the colour of that place, in every corner.
-func TestPlace(t *testing.T) {
+// Each pixel of a thumbnail has the colour of the same place in the picture.
+func TestPixelPositions(t *testing.T) {
 	for _, size := range []int{0, 300, 256, 127, 64, 33} {
 		for _, format := range []string{"jpeg", "png", "tiff"} {
 			for _, asPNG := range []bool{false, true} {
@@ -266,7 +266,7 @@ func TestPlace(t *testing.T) {
 	}
 }
 
-func TestBroken(t *testing.T) {
+func TestCorruptInput(t *testing.T) {
 	whole := encodeAs(t, "png", quarters(64, 64))
 	for name, test := range map[string]struct {
 		data []byte
@@ -302,8 +302,8 @@ func TestCancelled(t *testing.T) {
 	}
 }
 
-// A thumbnail does not depend on what its workspace held before, nor on what else is going on.
-func TestReuse(t *testing.T) {
+// A thumbnail does not depend on what its workspace held before, nor on concurrent calls.
+func TestWorkspaceReuse(t *testing.T) {
 	type job struct {
 		data []byte
 		o    Options
@@ -339,7 +339,7 @@ func TestReuse(t *testing.T) {
 				j := jobs[r.IntN(len(jobs))]
 				img, err := Make(context.Background(), j.data, j.o)
 				if err != nil || !bytes.Equal(img.Data, j.want) {
-					t.Errorf("%+v: other bytes than at first, %v", j.o, err)
+					t.Errorf("%+v: bytes differ from those with a new workspace, error %v", j.o, err)
 				}
 			}
 		})

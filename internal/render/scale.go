@@ -6,41 +6,42 @@ import (
 	"sync"
 )
 
-// A plane is samples in rows, chans of them interleaved for each pixel.
+// A plane holds rows of 8-bit samples, with chans interleaved samples per pixel.
 type plane struct {
 	pix           []byte
 	stride        int
 	width, height int // in pixels
 	chans         int
-	left, top     int     // pixel of the picture at which the plane begins
-	pitchX        float64 // pixels of the picture for every one of the plane
-	pitchY        float64
+	left, top     int     // picture pixel at which the plane begins
+	pitchX        float64 // picture pixels per pixel of the plane, horizontally
+	pitchY        float64 // and vertically
 }
 
-// Weights are 14-bit fractions. The vertical pass keeps 4 bits more than a sample has, so that rounding is done once.
+// Weights are 14-bit fractions. The vertical pass keeps 4 bits more than a sample has, so that only the horizontal pass
+// rounds noticeably.
 const (
 	weightBits = 14
 	extraBits  = 4
 )
 
-// An axis holds the weights of a span on one plane: result i is the sum of weights[i*taps+k] * sample[first[i]+k].
+// An axis holds the filter weights of a span on one plane: result i is the sum of weights[i*taps+k] * sample[first[i]+k].
 type axis struct {
 	first   []int32
-	weights []int16 // one slice for all: the inner loop walks it
+	weights []int16 // of all results in one slice, in the order of the inner loop
 	taps    int
-	both    []int64   // weights of two results
-	scratch []float64 // weights of one
+	both    []int64   // weights of two results, see pair
+	scratch []float64 // weights of one result
 }
 
-// set makes the axis of a span over size samples.
+// set computes the weights of a span over size samples.
 func (a *axis) set(s span, size int) {
 	step := math.Abs(s.step)
 	kernel, radius := lanczos3, 3*step
 	switch {
 	case step == 1 && s.start == math.Trunc(s.start):
-		kernel, radius = box, 0.5 // a copy
+		kernel, radius = box, 0.5 // plain copy
 	case step < 1:
-		// Magnified chroma: a triangle does not ring.
+		// Only chroma is magnified. A triangle filter does not ring.
 		kernel, radius, step = triangle, 1, 1
 	}
 	a.taps = min(int(math.Ceil(2*radius))+1, size)
@@ -62,7 +63,7 @@ func (a *axis) set(s span, size int) {
 		}
 		weights := a.weights[i*a.taps:][:a.taps]
 		if sum < step/4 {
-			// Most of the filter lies beyond the last sample, which then stands for all.
+			// Most of the filter is beyond the last sample: use that sample alone.
 			clear(weights)
 			weights[max(0, min(int(middle)-first, a.taps-1))] = 1 << weightBits
 			continue
@@ -71,7 +72,7 @@ func (a *axis) set(s span, size int) {
 	}
 }
 
-// quantise makes weights that add up to exactly one.
+// quantise converts weights to fractions that add up to exactly one.
 func quantise(to []int16, weights []float64, sum float64) {
 	rest, largest := 1<<weightBits, 0
 	for k, w := range weights {
@@ -88,7 +89,7 @@ func box(x float64) float64 { return 1 }
 
 func triangle(x float64) float64 { return max(0, 1-math.Abs(x)) }
 
-// lanczos3 looks up what lanczos3Exact says: sines would take a tenth of the time of a thumbnail.
+// lanczos3 interpolates lanczos3Exact from a table. Computing sines would take a tenth of the time of a thumbnail.
 func lanczos3(x float64) float64 {
 	x = math.Abs(x) * lanczosSteps
 	i := int(x)
@@ -99,7 +100,8 @@ func lanczos3(x float64) float64 {
 	return t[i] + (t[i+1]-t[i])*(x-float64(i))
 }
 
-// Between two steps a line is within a hundredth of what a weight can say.
+// lanczosSteps is the number of table entries per unit. Linear interpolation between them is off by less than a hundredth
+// of the smallest weight.
 const lanczosSteps = 1024
 
 var lanczosTable = sync.OnceValue(func() *[3*lanczosSteps + 1]float64 {
@@ -121,7 +123,8 @@ func lanczos3Exact(x float64) float64 {
 	return 3 * math.Sin(x) * math.Sin(x/3) / (x * x)
 }
 
-// scale resamples src into dst, whose size is that of the spans, which are in pixels of the picture. It may overwrite src.
+// scale resamples src into dst, which has the size of the spans. The spans are in pixels of the picture. It may
+// overwrite src.
 func (ws *workspace) scale(dst, src plane, x, y span) {
 	x, y = x.on(src.left, src.pitchX), y.on(src.top, src.pitchY)
 	src, x, y = src.average(x, y)
@@ -129,7 +132,7 @@ func (ws *workspace) scale(dst, src plane, x, y span) {
 	ws.y.set(y, src.height)
 	ws.rows = grow(ws.rows, src.width*src.chans)
 	for top := 0; top < dst.height; top += 2 {
-		// An odd last row is done twice.
+		// An odd last row is computed twice.
 		bottom := min(top+1, dst.height-1)
 		ws.vertical(src, top, bottom)
 		rowA, rowB := dst.pix[top*dst.stride:], dst.pix[bottom*dst.stride:]
@@ -141,10 +144,11 @@ func (ws *workspace) scale(dst, src plane, x, y span) {
 	}
 }
 
-// vertical weighs the rows of src into two rows of the result, which have the same rows of src but for a few.
+// vertical computes two rows of the result from the rows of src. Neighbouring rows of the result share nearly all rows
+// of src.
 //
-// The two share their multiplications: the sum of sample * (a + b<<32) over the taps is A + B<<32, exactly, whatever the
-// signs, so long as A and B fit 32 bits in the end; and as 8-bit samples by 14-bit weights they do.
+// The two rows also share their multiplications: the sum of sample * (a + b<<32) over the taps is exactly A + B<<32,
+// whatever the signs, if A and B fit 32 bits. Sums of 8-bit samples with 14-bit weights do.
 func (ws *workspace) vertical(src plane, top, bottom int) {
 	first, weights := ws.y.pair(top, bottom)
 	pix := src.pix[first*src.stride:]
@@ -171,7 +175,8 @@ func (ws *workspace) vertical(src plane, top, bottom int) {
 	}
 }
 
-// columns weighs four columns. It is not inlined so that its sums stay in registers, which makes it half as fast again.
+// columns computes the weighted sums of four columns. Inlined, its sums would not stay in registers, and it would be a
+// third slower.
 //
 //go:noinline
 func columns(pix []byte, stride int, weights []int64) (s0, s1, s2, s3 int64) {
@@ -187,7 +192,7 @@ func columns(pix []byte, stride int, weights []int64) (s0, s1, s2, s3 int64) {
 	return s0, s1, s2, s3
 }
 
-// pair returns the weights of two results together, b's in the high half, and the first sample of both.
+// pair returns the weights of results i and j combined, with those of j in the high half, and the first sample of both.
 func (a *axis) pair(i, j int) (first int, weights []int64) {
 	first = int(min(a.first[i], a.first[j]))
 	a.both = grow(a.both, int(max(a.first[i], a.first[j]))-first+a.taps)
@@ -201,20 +206,20 @@ func (a *axis) pair(i, j int) (first int, weights []int64) {
 	return first, a.both
 }
 
-// halves splits a pair of sums.
+// halves splits a pair of sums into its low and high half.
 func halves(sum int64) (low, high int32) {
 	low = int32(sum)
 	return low, int32((sum - int64(low)) >> 32)
 }
 
-// round leaves both of a pair of sums the bits that they have between the passes.
+// round rounds both sums of a pair to the precision between the passes.
 func round(sum int64) int64 {
 	const shift = weightBits - extraBits
 	low, high := halves(sum)
 	return int64((low+1<<(shift-1))>>shift) + int64((high+1<<(shift-1))>>shift)<<32
 }
 
-// horizontal1 weighs the pair of rows in ws.rows into two rows of n pixels of one channel.
+// horizontal1 filters the pair of rows in ws.rows into two rows of n pixels with one channel.
 func (ws *workspace) horizontal1(rowA, rowB []byte, n int) {
 	taps := ws.x.taps
 	rowA, rowB = rowA[:n], rowB[:n]
@@ -252,12 +257,12 @@ func (ws *workspace) horizontal4(rowA, rowB []byte, n int) {
 	}
 }
 
-// average takes the mean of squares of samples, where there are so many for each result that the filter would spend its
-// time on what comes to the same. It is done in place.
+// average replaces squares of samples by their mean, in place, if there are many samples for each result. The filter
+// would spend much more time for nearly the same result.
 func (p plane) average(x, y span) (plane, span, span) {
-	const enough = 3 // samples for each result, of which the filter makes better use than a mean
+	const enough = 3 // samples per result and dimension that the filter needs to look better than a mean
 	n := int(min(math.Abs(x.step), math.Abs(y.step)) / enough)
-	n = min(n, 16) // or the sums would not fit 16 bits
+	n = min(n, 16) // keeps the sums within 16 bits
 	if n < 2 {
 		return p, x, y
 	}
@@ -280,7 +285,7 @@ func (p plane) average(x, y span) (plane, span, span) {
 	return small, x.on(0, float64(n)), y.on(0, float64(n))
 }
 
-// mean1 returns the mean of wide x high samples; inverse is that of their number.
+// mean1 returns the mean of wide x high samples; inverse is 1<<24 divided by their number.
 func mean1(pix []byte, stride, wide, high int, inverse uint32) byte {
 	var sum uint32
 	for y := range high {
@@ -291,7 +296,7 @@ func mean1(pix []byte, stride, wide, high int, inverse uint32) byte {
 	return byte((sum*inverse + 1<<23) >> 24)
 }
 
-// mean4 is mean1 for four channels. Two sums share a word.
+// mean4 is mean1 for four channels. Two sums share a 32-bit word.
 func mean4(to *[4]byte, pix []byte, stride, wide, high int, inverse uint32) {
 	const even = 0x00FF00FF
 	var a, b uint32
@@ -308,7 +313,7 @@ func mean4(to *[4]byte, pix []byte, stride, wide, high int, inverse uint32) {
 	to[3] = byte((b>>16*inverse + 1<<23) >> 24)
 }
 
-// samples rounds a pair of sums to samples.
+// samples rounds a pair of sums to two samples.
 func samples(sum int64) (a, b byte) {
 	const shift = weightBits + extraBits
 	low, high := halves(sum)
@@ -322,7 +327,7 @@ func clamp(v int32) byte {
 	return byte(v)
 }
 
-// transpose exchanges rows and columns of src into dst.
+// transpose writes src to dst with rows and columns exchanged.
 func transpose(dst, src plane) {
 	n := src.chans
 	for y := range src.height {

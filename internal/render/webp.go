@@ -7,16 +7,16 @@ import (
 	"io"
 )
 
-// A webpHeader holds the parts of the first frame.
+// A webpHeader holds the chunks of the first frame.
 type webpHeader struct {
-	left, top     int // of the frame, on the canvas
+	left, top     int // position of the frame on the canvas
 	width, height int // of the frame
 	alpha         []byte
 	bitstream     []byte
 	lossless      bool
 }
 
-// riffChunk splits the first chunk off data. Its length is cut to what there is.
+// riffChunk splits the first chunk off data. A chunk that is longer than data is cut.
 func riffChunk(data []byte) (name string, chunk, rest []byte, ok bool) {
 	if len(data) < 8 {
 		return "", nil, nil, false
@@ -66,7 +66,7 @@ func (h *header) readWebP(data []byte) error {
 	}
 	w := &h.webp
 	if w.width == 0 || w.height == 0 {
-		return corrupt("WebP without a picture")
+		return corrupt("WebP without a frame")
 	}
 	if h.width == 0 {
 		h.width, h.height = w.width, w.height
@@ -76,8 +76,8 @@ func (h *header) readWebP(data []byte) error {
 	}
 	frame := int64(w.width) * int64(w.height)
 	tiles := int64(w.width+3) / 4 * (int64(w.height+3) / 4)
-	// The library decodes lossless data twice as large when it has a palette, and may keep up to 2600 groups of
-	// Huffman tables, as many as there are tiles, and as the data can describe.
+	// The lossless decoder needs twice the memory of the picture if it has a palette. It keeps up to 2600 groups of
+	// Huffman tables, but no more than there are tiles or than the data can describe.
 	lossless := 8*frame + 4*tiles + min(2600*24<<10, tiles*24<<10, 1000*int64(len(w.bitstream)+len(w.alpha))) + 256<<10
 	if w.lossless {
 		h.memory = lossless
@@ -85,7 +85,7 @@ func (h *header) readWebP(data []byte) error {
 		blocks := int64(w.width+15) / 16 * (int64(w.height+15) / 16)
 		h.memory = blocks*(384+64) + int64(len(w.bitstream)) + 64<<10
 		if w.alpha != nil {
-			h.memory += lossless + frame + 4*frame // the alpha decoder's, its result, and all as RGBA
+			h.memory += lossless + frame + 4*frame // alpha decoder, its result, all as RGBA
 		}
 	}
 	if w.width != h.width || w.height != h.height {
@@ -94,7 +94,7 @@ func (h *header) readWebP(data []byte) error {
 	return nil
 }
 
-// read takes a chunk of a frame; the first of each kind counts.
+// read notes a chunk of a frame. The first of each kind counts.
 func (w *webpHeader) read(name string, chunk []byte) {
 	switch {
 	case w.bitstream != nil:
@@ -111,8 +111,8 @@ func (w *webpHeader) read(name string, chunk []byte) {
 	}
 }
 
-// file returns the frame as a WebP file of its own, from its parts. What the library wants is an extended header where
-// there is alpha, and none where there is not; and of animations it knows nothing.
+// file returns the frame as a WebP file of its own. The decoder of golang.org/x/image expects an extended header if there
+// is alpha and none otherwise, and it does not read animations.
 func (w *webpHeader) file(ctx context.Context) io.Reader {
 	var parts [][]byte
 	add := func(name string, chunk []byte) {
@@ -142,7 +142,7 @@ func (w *webpHeader) file(ctx context.Context) io.Reader {
 	return io.MultiReader(readers...)
 }
 
-// videoRaster takes over what the library makes of a lossy WebP: luma and chroma at video levels.
+// videoRaster returns the decoded image of a lossy WebP, which has video levels, as a raster.
 func videoRaster(m *image.YCbCr) raster {
 	w, h := m.Rect.Dx(), m.Rect.Dy()
 	src := raster{kind: ycc, video: true, planes: [3]plane{whole(m.Y, m.YStride, w, h, 1)}}
@@ -154,7 +154,7 @@ func videoRaster(m *image.YCbCr) raster {
 	return src
 }
 
-// drawVideo draws a lossy WebP, perhaps with alpha, on a part of a canvas.
+// drawVideo draws the decoded image of a lossy WebP to a part of a canvas. alpha may be nil.
 func drawVideo(canvas *image.RGBA, frame image.Rectangle, m *image.YCbCr, alpha []byte, alphaStride int) {
 	width := frame.Dx()
 	var line [3]plane

@@ -8,13 +8,13 @@ import (
 	"github.com/thumbcache/thumbcache/internal/jpegdec"
 )
 
-// A workspace holds what making one thumbnail needs, for the next one to use again.
+// A workspace holds the buffers for making one thumbnail, so that the next one can reuse them.
 type workspace struct {
 	x, y     axis
-	rows     []int64   // two rows between the passes, one in each half
-	planes   [6][]byte // what is scaled, and what is transposed from it
+	rows     []int64   // two rows between the passes, one in each half of a word
+	planes   [6][]byte // three for scaled planes, three for transposed ones
 	jpeg     jpegdec.Image
-	jpegSize int64 // most that jpeg holds
+	jpegSize int64 // upper bound of the bytes that jpeg holds
 	out      []byte
 	grid     grid
 	pngState *png.EncoderBuffer
@@ -22,7 +22,8 @@ type workspace struct {
 
 var workspaces = sync.Pool{New: func() any { return new(workspace) }}
 
-// maxKept is the most a workspace may hold when it is kept: an occasional giant is left to the collector.
+// maxKept is the most bytes that a workspace may hold to be reused. Larger ones are left to the garbage collector, so that
+// one huge picture does not occupy memory for long.
 const maxKept = 8 << 20
 
 func (ws *workspace) release() {
@@ -35,11 +36,11 @@ func (ws *workspace) release() {
 	}
 }
 
-// Get and Put make ws a [png.EncoderBufferPool] of one.
+// Get and Put make ws a [png.EncoderBufferPool] of a single buffer.
 func (ws *workspace) Get() *png.EncoderBuffer  { return ws.pngState }
 func (ws *workspace) Put(b *png.EncoderBuffer) { ws.pngState = b }
 
-// grow returns s with length n, its contents undefined.
+// grow returns a slice of length n, with undefined contents, that reuses s if it is large enough.
 func grow[T any](s []T, n int) []T {
 	if cap(s) < n {
 		return make([]T, n)
@@ -47,13 +48,13 @@ func grow[T any](s []T, n int) []T {
 	return s[:n]
 }
 
-// plane returns the workspace's plane i, made as large as needed.
+// plane returns the workspace's plane i with the given size. Its contents are undefined.
 func (ws *workspace) plane(i, width, height, chans int) plane {
 	ws.planes[i] = grow(ws.planes[i], width*height*chans)
 	return plane{pix: ws.planes[i], stride: width * chans, width: width, height: height, chans: chans}
 }
 
-// scaled returns src scaled to the spans and oriented, in the workspace's plane i.
+// scaled returns src scaled to the spans and, if transposed, turned. It uses the workspace's planes i and i+3.
 func (ws *workspace) scaled(i int, src plane, x, y span, transposed bool) plane {
 	dst := ws.plane(i, x.n, y.n, src.chans)
 	ws.scale(dst, src, x, y)
@@ -65,7 +66,7 @@ func (ws *workspace) scaled(i int, src plane, x, y span, transposed bool) plane 
 	return turned
 }
 
-// pixels are 8-bit samples of a small picture, not premultiplied.
+// pixels is a small picture in grey or in RGBA that is not premultiplied.
 type pixels struct {
 	plane
 	grey   bool
@@ -91,7 +92,7 @@ func (ws *workspace) grey(src raster, g layout, p profile) plane {
 	return dst
 }
 
-// ycbcr returns the thumbnail of a picture in luma and chroma, with half the chroma either way.
+// ycbcr returns the thumbnail of a picture in luma and chroma. Chroma has half the width and height.
 func (ws *workspace) ycbcr(src raster, g layout) (dst [3]plane) {
 	dst[0] = ws.scaled(0, src.planes[0], g.x, g.y, g.transpose)
 	dst[1] = ws.scaled(1, src.planes[1], g.x.halved(), g.y.halved(), g.transpose)
@@ -102,7 +103,7 @@ func (ws *workspace) ycbcr(src raster, g layout) (dst [3]plane) {
 	return dst
 }
 
-// nrgba returns the thumbnail of any picture as RGBA in sRGB, or as grey if it is.
+// nrgba returns the thumbnail of any picture in sRGB: as RGBA, or as grey if the picture is grey.
 func (ws *workspace) nrgba(src raster, g layout, p profile) pixels {
 	switch src.kind {
 	case grey:
@@ -120,7 +121,7 @@ func (ws *workspace) nrgba(src raster, g layout, p profile) pixels {
 	if src.video {
 		stretch(yuv)
 	}
-	i := 3 // the planes that are free
+	i := 3 // first plane that is free
 	if g.transpose {
 		i = 0
 	}
@@ -130,12 +131,12 @@ func (ws *workspace) nrgba(src raster, g layout, p profile) pixels {
 	return dst
 }
 
-// flatten returns the luma and chroma of a small picture on white.
+// flatten returns the luma and chroma of a small picture on a white background.
 func (ws *workspace) flatten(src pixels) (dst [3]plane) {
 	if !src.opaque {
 		onWhite(src.pix)
 	}
-	// src is in plane 0 or 3.
+	// src occupies plane 0 or 3.
 	w, h := src.width, src.height
 	dst[0] = ws.plane(1, w, h, 1)
 	dst[1] = ws.plane(2, (w+1)/2, (h+1)/2, 1)

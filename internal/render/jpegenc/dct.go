@@ -5,20 +5,21 @@ import (
 	"math"
 )
 
-// The transform is the one of Arai, Agui and Nakajima: five multiplications for eight samples, its outputs scaled by
-// factors that quantising takes out again. No product in it is multiplied once more, so it is done in integers without
-// rounding anything on the way, and that makes it linear to the last bit. Hence two transforms can share their
-// arithmetic: of a + b<<32 it is A + B<<32, where A and B only have to fit 32 bits in the end.
+// The transform is the one of Arai, Agui and Nakajima. It needs five multiplications for eight samples, and its outputs are
+// scaled by factors that quantising removes. No product is multiplied again, so it can use integers without rounding, and
+// is exactly linear. Hence two transforms can share their arithmetic: the transform of a + b<<32 is A + B<<32, if A and B
+// fit 32 bits.
 
-// Bits after the point: of the constants in the first pass and in the second, and of the samples between them. The largest
-// result of all is the sum of 64 samples of 255, which with those of the second pass is just below 2^31.
+// Fraction bits of the constants in the first and in the second pass, and of the values between the passes. The largest
+// result is the sum of 64 samples of 255. With the fraction bits of the second pass it is just below 2^31.
 const (
 	bits1   = 18
 	bits2   = 13
 	between = 4
 )
 
-// transform takes eight values (pairs of them) through a transform of one dimension; bits is that of the constants.
+// transform applies the one-dimensional transform to eight pairs of values. bits is the number of fraction bits of the
+// constants c.
 func transform(v *[8]int64, bits uint, c *[4]int64) {
 	s07, d07 := v[0]+v[7], v[0]-v[7]
 	s16, d16 := v[1]+v[6], v[1]-v[6]
@@ -47,8 +48,8 @@ func transform(v *[8]int64, bits uint, c *[4]int64) {
 	v[7] = z11 - z4
 }
 
-// constants returns what transform multiplies with: cos 4, cos 6, cos 2 - cos 6 and cos 2 + cos 6, where the angles are in
-// sixteenths of pi.
+// constants returns the constants of transform: cos 4, cos 6, cos 2 - cos 6 and cos 2 + cos 6, with angles in sixteenths
+// of pi.
 func constants(bits uint) *[4]int64 {
 	one := float64(int64(1) << bits)
 	c2, c4, c6 := math.Cos(math.Pi/8), math.Cos(math.Pi/4), math.Cos(3*math.Pi/8)
@@ -60,9 +61,9 @@ func constants(bits uint) *[4]int64 {
 
 var constants1, constants2 = constants(bits1), constants(bits2)
 
-// forward transforms a block of samples. The results are scaled and have bits2+between bits after the point.
+// forward transforms a block of samples. The results are scaled and have bits2+between fraction bits.
 func forward(to *[64]int32, pix []byte, stride int) {
-	// Down the columns, j and j+4 together. mid has rows 2i and 2i+1 together.
+	// Columns first, j and j+4 as a pair. In mid, rows 2i and 2i+1 form a pair.
 	var mid [4][8]int64
 	var rows [8]uint64
 	for y := range rows {
@@ -89,25 +90,25 @@ func forward(to *[64]int32, pix []byte, stride int) {
 			row[x], row[8+x] = split(v)
 		}
 	}
-	// The samples were taken as 0 to 255; as -128 to 127 the mean is lower, and nothing else.
+	// JPEG transforms samples from -128 to 127. That changes only the mean.
 	to[0] -= 128 * 64 << (bits2 + between)
 }
 
-// split takes a pair apart.
+// split splits a pair into its low and high half.
 func split(v int64) (low, high int32) {
 	low = int32(v)
 	return low, int32((v - int64(low)) >> 32)
 }
 
-// round leaves a value as many bits as there are between the passes.
+// round rounds a value to the precision between the passes.
 func round(v int32) int64 {
 	return int64((v + 1<<(bits1-between-1)) >> (bits1 - between))
 }
 
-// A quantiser divides by multiplying.
+// A quantiser divides coefficients by their quantisation steps. It multiplies by the inverse, which is faster.
 type quantiser struct {
-	steps   [64]byte  // in zigzag order, as they are written
-	inverse [64]int64 // in zigzag order, for what forward makes
+	steps   [64]byte  // in zigzag order, as in the file
+	inverse [64]int64 // in zigzag order, for the results of forward
 }
 
 const inverseBits = 44
@@ -126,7 +127,7 @@ func (q *quantiser) set(base *[64]byte, quality int) {
 	}
 }
 
-// inverseScale takes out what scales the outputs of transform, for one of the two dimensions.
+// inverseScale undoes the scaling of transform, for one of the two dimensions.
 var inverseScale = func() (s [8]float64) {
 	one := math.Exp2((inverseBits - bits2 - between) / 2.0)
 	for i := range s {
@@ -138,7 +139,7 @@ var inverseScale = func() (s [8]float64) {
 	return s
 }()
 
-// zigzag maps a place in the order of coding to one in the block.
+// zigzag maps a position in coding order to the position in the block.
 var zigzag = [64]byte{
 	0, 1, 8, 16, 9, 2, 3, 10,
 	17, 24, 32, 25, 18, 11, 4, 5,
@@ -150,7 +151,7 @@ var zigzag = [64]byte{
 	53, 60, 61, 54, 47, 55, 62, 63,
 }
 
-// The quantisation steps of quality 50, from ITU-T T.81, annex K.1, in zigzag order.
+// Quantisation steps of quality 50, from ITU-T T.81, annex K.1, in zigzag order.
 var lumaSteps = [64]byte{
 	16, 11, 12, 14, 12, 10, 16, 14,
 	13, 14, 18, 17, 16, 19, 24, 40,

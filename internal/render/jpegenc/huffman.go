@@ -6,32 +6,32 @@ import (
 	"slices"
 )
 
-// A codeTable is the codes of one kind of plane. An entry is the code shifted left by 8, and its length.
+// A codeTable holds the Huffman codes for luma or chroma. An entry is the code shifted left by 8, plus its length.
 type codeTable struct {
-	dc [12]uint32  // by the size of the difference
-	ac [256]uint32 // by run of zeros (high half) and size (low half)
+	dc [12]uint32  // by size of the difference in bits
+	ac [256]uint32 // by number of zeros (high half) and size in bits (low half)
 }
 
 // bitWriter writes entropy-coded data.
 type bitWriter struct {
 	out   []byte
-	bits  uint64 // the low n bits are not written yet
+	bits  uint64 // its low n bits are not in out yet
 	n     uint   // less than 32
 	coefs [64]int32
 	edge  [64]byte
 }
 
-// reserve makes room for n blocks of the largest size: 64 codes of 16 bits with 11 more, every byte stuffed. What it
-// makes room in doubles when it has to grow.
+// reserve grows out so that n blocks of the largest size fit: 64 codes of 16 bits with 11 more bits, every byte stuffed.
+// The capacity at least doubles when it grows.
 func (w *bitWriter) reserve(n int) {
 	if n *= 64 * 27 / 8 * 2; cap(w.out)-len(w.out) < n {
 		w.out = slices.Grow(w.out, max(n, cap(w.out)))
 	}
 }
 
-// block writes a block and returns its mean, which the next one's is coded relative to.
+// block writes one block and returns its DC value. The DC value of the next block is coded as the difference from it.
 func (w *bitWriter) block(s source, left, top int, q *quantiser, codes *codeTable, previous int32) int32 {
-	// A picture's last block can have a neighbour that lies outside altogether.
+	// A block at the edge may be partly or entirely outside the plane.
 	if left+8 <= s.width && top+8 <= s.height {
 		forward(&w.coefs, s.pix[top*s.stride+left:], s.stride)
 	} else {
@@ -40,7 +40,7 @@ func (w *bitWriter) block(s source, left, top int, q *quantiser, codes *codeTabl
 	}
 
 	var values [64]int32
-	var nonzero uint64 // a bit for each
+	var nonzero uint64 // one bit for each value
 	for i, at := range &zigzag {
 		v := (int64(w.coefs[at&63])*q.inverse[i] + 1<<(inverseBits-1)) >> inverseBits
 		values[i] = int32(v)
@@ -72,7 +72,7 @@ func (w *bitWriter) block(s source, left, top int, q *quantiser, codes *codeTabl
 	return values[0]
 }
 
-// magnitude returns the size of v in bits, and those bits: v, or v-1 if it is negative.
+// magnitude returns the size of v in bits, and those bits of v, or of v-1 if v is negative.
 func magnitude(v int32) (size uint, low uint32) {
 	sign := v >> 31
 	size = uint(bits.Len32(uint32((v ^ sign) - sign)))
@@ -81,19 +81,19 @@ func magnitude(v int32) (size uint, low uint32) {
 
 // write writes n bits, at most 27.
 func (w *bitWriter) write(v uint32, n uint) {
-	w.bits = w.bits<<(n&31) | uint64(v) // the masks spare the compiler a comparison
+	w.bits = w.bits<<(n&31) | uint64(v) // the mask saves a comparison in the shift
 	w.n += n
 	if w.n >= 32 {
 		w.flush()
 	}
 }
 
-// flush writes 32 bits. Room for them was reserved.
+// flush moves 32 bits to out, which must have room for them: see reserve.
 func (w *bitWriter) flush() {
 	w.n -= 32
 	v := uint32(w.bits >> (w.n & 31))
-	// Of a byte that is 0xff, the complement is 0, and only from one does the subtraction borrow into the high bit
-	// where v itself has it set.
+	// The test is true if no byte is 0xff: the complement of 0xff is 0, and subtracting 1 from it borrows into the high
+	// bit of that byte, which v has set too.
 	if (^v-0x01010101)&v&0x80808080 == 0 {
 		at := len(w.out)
 		w.out = w.out[:at+4]
@@ -104,12 +104,12 @@ func (w *bitWriter) flush() {
 		b := byte(v >> shift)
 		w.out = append(w.out, b)
 		if b == 0xff {
-			w.out = append(w.out, 0) // or it would be a marker
+			w.out = append(w.out, 0) // stuffing, else it would start a marker
 		}
 	}
 }
 
-// finish writes what is left, padded with ones, and returns all.
+// finish writes the remaining bits, padded with ones, and returns out.
 func (w *bitWriter) finish() []byte {
 	for w.n > 0 {
 		pad := (8 - w.n%8) % 8
@@ -124,14 +124,14 @@ func (w *bitWriter) finish() []byte {
 	return w.out
 }
 
-// A huffmanSpec says how many codes there are of each length from 1 to 16, and for which symbols.
+// A huffmanSpec defines a Huffman table: the number of codes of each length from 1 to 16, and their symbols.
 type huffmanSpec struct {
 	counts  [16]byte
 	symbols string
 }
 
-// The tables of ITU-T T.81, annex K.3: luma DC, luma AC, chroma DC, chroma AC. Tables made for the picture save 2 to 3 %
-// of a thumbnail, at the price of a second pass over it, and are not worth it.
+// The tables of ITU-T T.81, annex K.3: luma DC, luma AC, chroma DC, chroma AC. Tables optimised for each picture would save
+// only 2 to 3 % of its size and need a second pass over it.
 var standardTables = [4]huffmanSpec{
 	{
 		[16]byte{0, 1, 5, 1, 1, 1, 1, 1, 1},
@@ -179,7 +179,7 @@ func makeCodes(dc, ac huffmanSpec) (t codeTable) {
 	return t
 }
 
-// codes fills a table with the canonical codes.
+// codes fills a table with the codes of s.
 func (s huffmanSpec) codes(table []uint32) {
 	code, k := uint32(0), 0
 	for i, n := range s.counts {

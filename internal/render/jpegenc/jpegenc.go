@@ -1,28 +1,28 @@
-// Package jpegenc encodes pictures that already are luma and chroma planes as baseline JPEG.
+// Package jpegenc encodes luma and chroma planes as baseline JPEG.
 //
-// It does less than image/jpeg, and that several times as fast: see dct.go for the transform, which works on two
-// columns at a time, and huffman.go for the entropy coder, which only looks at coefficients that are not zero.
+// It does less than image/jpeg and is several times as fast. The transform in dct.go works on two columns at a time. The
+// entropy coder in huffman.go only visits coefficients that are not zero.
 package jpegenc
 
 import (
 	"encoding/binary"
 )
 
-// An Image is a picture in planes of 8-bit samples: grey if there is no chroma; otherwise with chroma planes of half its
-// width and height, rounded up, and the samples that JFIF defines.
+// An Image is a picture in planes of 8-bit samples, as defined by JFIF. It is grey if Cb is nil. Otherwise the chroma
+// planes have half its width and height, rounded up.
 type Image struct {
 	Width, Height    int // 1 to 65535
 	Y, Cb, Cr        []byte
 	YStride, CStride int
 }
 
-// MaxICC is the size of the largest colour profile that [Append] takes: one segment.
+// MaxICC is the size in bytes of the largest colour profile that [Append] accepts. It fills one segment.
 const MaxICC = 65535 - 2 - 14
 
 const iccHeader = "ICC_PROFILE\x00\x01\x01"
 
-// Append appends m to dst, encoded at a quality from 1 to 100, which means the same as in libjpeg and image/jpeg, with
-// an ICC profile if icc is not empty.
+// Append encodes m and appends the JPEG to dst. Quality, from 1 to 100, means the same as in libjpeg and image/jpeg. The
+// JPEG has an ICC profile if icc is not empty.
 func Append(dst []byte, m *Image, quality int, icc []byte) []byte {
 	var luma, chroma quantiser
 	luma.set(&lumaSteps, quality)
@@ -59,7 +59,7 @@ func Append(dst []byte, m *Image, quality int, icc []byte) []byte {
 
 // appendHeaders appends everything before the entropy-coded data.
 func appendHeaders(dst []byte, m *Image, luma, chroma *quantiser, icc []byte) []byte {
-	// The JFIF version is 1.1, pixels are square, and there is no thumbnail in the thumbnail.
+	// JFIF version 1.1, square pixels, no embedded thumbnail.
 	dst = append(dst, "\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"...)
 	if len(icc) > 0 {
 		dst = appendSegment(dst, 0xe2, len(iccHeader)+len(icc))
@@ -100,19 +100,19 @@ func appendHeaders(dst []byte, m *Image, luma, chroma *quantiser, icc []byte) []
 	return append(dst, 0, 63, 0)
 }
 
-// appendSegment appends a marker and the length of n bytes that follow.
+// appendSegment appends a marker and the length of a segment with n bytes of data.
 func appendSegment(dst []byte, marker byte, n int) []byte {
 	return append(dst, 0xff, marker, byte((n+2)>>8), byte(n+2))
 }
 
-// A source is a plane that blocks are taken from.
+// A source is a plane to read blocks from.
 type source struct {
 	pix           []byte
 	stride        int
 	width, height int
 }
 
-// edge copies a block that is not whole, repeating the last row and column: that costs the fewest bits.
+// edge copies a block that extends beyond the plane. It repeats the last row and column, which costs the fewest bits.
 func (s source) edge(to *[64]byte, left, top int) {
 	for y := range 8 {
 		row := s.pix[min(top+y, s.height-1)*s.stride:][:s.width]

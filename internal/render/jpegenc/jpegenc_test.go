@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// picture returns luma and chroma of something between a gradient and noise.
+// picture returns luma and chroma of a gradient with noise added.
 func picture(w, h int, noise int, seed uint64) *image.YCbCr {
 	r := rand.New(rand.NewPCG(seed, 1))
 	m := image.NewYCbCr(image.Rect(0, 0, w, h), image.YCbCrSubsampleRatio420)
@@ -51,8 +51,8 @@ func decodeYCbCr(t testing.TB, data []byte) *image.YCbCr {
 	return m.(*image.YCbCr)
 }
 
-// What is encoded here is as near to the picture as what image/jpeg encodes, and to that, at every quality.
-func TestAgainstLibrary(t *testing.T) {
+// At every quality the result is as close to the picture as that of image/jpeg, and close to that result too.
+func TestAgainstStandardLibrary(t *testing.T) {
 	for _, quality := range []int{1, 10, 25, 50, 75, 85, 95, 100} {
 		for _, noise := range []int{0, 16, 256} {
 			m := picture(320, 240, noise, 1)
@@ -65,22 +65,22 @@ func TestAgainstLibrary(t *testing.T) {
 			for i, p := range [3][3][]byte{{got.Y, want.Y, m.Y}, {got.Cb, want.Cb, m.Cb}, {got.Cr, want.Cr, m.Cr}} {
 				mine, library := rms(p[0], p[2]), rms(p[1], p[2])
 				if mine > library*1.01+0.02 {
-					t.Errorf("quality %d, noise %d, plane %d: off by %.3f, the library by %.3f", quality, noise, i, mine, library)
+					t.Errorf("quality %d, noise %d, plane %d: off by %.3f, image/jpeg by %.3f", quality, noise, i, mine, library)
 				}
-				// A coefficient in the middle between two steps may go either way.
+				// A coefficient halfway between two steps may be rounded up or down.
 				if d := rms(p[0], p[1]); d > 0.5+library*0.25 {
-					t.Errorf("quality %d, noise %d, plane %d: off the library by %.3f", quality, noise, i, d)
+					t.Errorf("quality %d, noise %d, plane %d: differs from image/jpeg by %.3f", quality, noise, i, d)
 				}
 			}
 			if n := b.Len(); len(ours) > n+n/100+40 {
-				t.Errorf("quality %d, noise %d: %d bytes, the library %d", quality, noise, len(ours), n)
+				t.Errorf("quality %d, noise %d: %d bytes, image/jpeg %d", quality, noise, len(ours), n)
 			}
 		}
 	}
 }
 
-// The transform is exact: against the definition, in 64-bit floats.
-func TestForward(t *testing.T) {
+// The transform agrees with its definition, computed in floating point.
+func TestForwardAgainstDefinition(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	var q quantiser
 	q.set(&lumaSteps, 100) // steps of 1
@@ -92,7 +92,7 @@ func TestForward(t *testing.T) {
 				pix[i] = byte(r.IntN(256))
 			case 1:
 				pix[i] = byte(-r.IntN(2))
-			case 2: // the largest coefficient there can be, of each frequency
+			case 2: // the largest possible coefficient of each frequency
 				u, v := n/3%8, n/24%8
 				if math.Cos((2*float64(i%8)+1)*float64(u)*math.Pi/16)*math.Cos((2*float64(i/8)+1)*float64(v)*math.Pi/16) > 0 {
 					pix[i] = 255
@@ -132,7 +132,7 @@ func TestGreyAndICC(t *testing.T) {
 	}
 	g, ok := got.(*image.Gray)
 	if !ok || g.Rect != image.Rect(0, 0, 37, 21) {
-		t.Fatalf("it is a %T of %v", got, got.Bounds())
+		t.Fatalf("decoded to a %T of %v", got, got.Bounds())
 	}
 	for y := range 21 {
 		if d := rms(g.Pix[y*g.Stride:][:37], m.Y[y*m.YStride:][:37]); d > 6 {
@@ -140,7 +140,7 @@ func TestGreyAndICC(t *testing.T) {
 		}
 	}
 	if !bytes.Contains(data, append([]byte("ICC_PROFILE\x00\x01\x01"), 7, 7, 7)) {
-		t.Error("no profile in it")
+		t.Error("no ICC profile in the JPEG")
 	}
 }
 

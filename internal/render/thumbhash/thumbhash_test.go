@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// picture returns samples that are the same wherever they are made.
+// picture returns samples that can be reproduced in any language, since they need integers only.
 func picture(kind string, w, h int) []byte {
 	pix := make([]byte, 0, 4*w*h)
 	for y := range h {
@@ -31,9 +31,9 @@ func picture(kind string, w, h int) []byte {
 	return pix
 }
 
-// What the format's author makes of them, with package thumbhash 0.1.1 of npm. A term of zero lies between
-// 7 and 8, and adding up in another order makes either.
-func TestVectors(t *testing.T) {
+// The hashes equal those of the reference implementation, npm package thumbhash 0.1.1. A term of zero is halfway between 7
+// and 8, so that rounding errors decide: the test takes these as equal.
+func TestReferenceHashes(t *testing.T) {
 	for _, test := range []struct {
 		kind string
 		w, h int
@@ -60,12 +60,12 @@ func TestVectors(t *testing.T) {
 	}
 }
 
-// A plain picture has a mean, and nothing else: no noise of adding up.
-func TestPlain(t *testing.T) {
+// A picture of one colour has a mean and no other terms. Rounding errors do not show.
+func TestOneColour(t *testing.T) {
 	for name, test := range map[string]struct {
 		colour [4]byte
 		w, h   int
-		head   string // the author's
+		head   string // of the reference implementation
 		length int
 	}{
 		"white":       {[4]byte{255, 255, 255, 255}, 32, 32, "3f0802", 24},
@@ -83,7 +83,7 @@ func TestPlain(t *testing.T) {
 			t.Errorf("%s: got %x, want %d bytes that begin with %s", name, hash, test.length, test.head)
 		}
 		for _, b := range hash[5:] {
-			// Where there is one sample, waves do not cancel.
+			// The waves do not cancel if there is only one sample.
 			if b != 0 && test.h > 1 {
 				t.Errorf("%s: %x has terms", name, hash)
 			}
@@ -92,7 +92,7 @@ func TestPlain(t *testing.T) {
 }
 
 // The header holds the shape of the picture, not that of the grid.
-func TestShape(t *testing.T) {
+func TestHeaderShape(t *testing.T) {
 	for _, test := range []struct {
 		w, h      int
 		landscape bool
@@ -108,7 +108,7 @@ func TestShape(t *testing.T) {
 	}
 }
 
-// length returns how long a hash is, by what its header says.
+// length returns the length of a hash according to its header.
 func length(hash []byte) int {
 	long, rest, alpha := 7, 0, hash[2]>>7 != 0
 	if alpha {
@@ -141,14 +141,14 @@ func FuzzEncode(f *testing.F) {
 		pix = append(pix, make([]byte, 4*c*r)...)
 		hash := Encode(pix, c, r, int(width)+1, int(height)+1)
 		if len(hash) != length(hash) || len(hash) > MaxLen {
-			t.Errorf("%d x %d: %x has %d bytes, and should have %d", width, height, hash, len(hash), length(hash))
+			t.Errorf("%d x %d: %x has %d bytes, want %d", width, height, hash, len(hash), length(hash))
 		}
 		opaque := true
 		for i := range c * r {
 			opaque = opaque && pix[4*i+3] == 255
 		}
 		if hash[2]>>7 != 0 == opaque {
-			t.Errorf("%x: alpha, but opaque is %v", hash, opaque)
+			t.Errorf("%x: wrong alpha flag, opaque is %v", hash, opaque)
 		}
 	})
 }
