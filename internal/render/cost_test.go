@@ -35,6 +35,7 @@ func TestCostBoundsAllocation(t *testing.T) {
 		copy(deep.Pix[8*i+4:], src.Pix[4*i:][:4])
 	}
 	encode := func(format string, m image.Image) []byte { return encodeAs(t, format, m) }
+	blank := image.NewNRGBA(src.Rect)
 	var stripped bytes.Buffer
 	if err := tiff.Encode(&stripped, opaque, nil); err != nil {
 		t.Fatal(err)
@@ -49,6 +50,9 @@ func TestCostBoundsAllocation(t *testing.T) {
 		"png deep grey":  encode("png", deepGrey),
 		"png paletted":   encode("png", paletted),
 		"png interlaced": interlacedPNG(src),
+		"png animated":   animatedPNG(w, h, nil, []apngFrame{{m: blank, dispose: 2}, {m: blank, dispose: 2}, {m: src}}),
+		"png apple":      applePNG(src),
+		"png cut":        encode("png", src)[:w*h*3],
 		"gif":            encode("gif", paletted),
 		"bmp":            encode("bmp", opaque),
 		"bmp paletted":   encode("bmp", paletted),

@@ -9,7 +9,6 @@ import (
 	"image/color"
 	"image/draw"
 	"image/gif"
-	"image/png"
 
 	"golang.org/x/image/bmp"
 	"golang.org/x/image/tiff"
@@ -69,7 +68,7 @@ func (ws *workspace) decode(ctx context.Context, data []byte, h header, g layout
 	case typeJPEG:
 		return ws.decodeJPEG(ctx, data, h, jpegOptions(g, o))
 	case typePNG:
-		img, err = png.Decode(newReader(ctx, data))
+		return decodePNG(ctx, &h)
 	case typeGIF:
 		img, err = gif.Decode(newReader(ctx, data)) // the first frame
 	case typeWebP:
@@ -98,9 +97,8 @@ func (ws *workspace) decode(ctx context.Context, data []byte, h header, g layout
 
 // decodeError wraps a decoder's error in [ErrUnsupported] or [ErrCorrupt].
 func decodeError(err error) error {
-	var p png.UnsupportedError
 	var t tiff.UnsupportedError
-	if errors.As(err, &p) || errors.As(err, &t) || errors.Is(err, bmp.ErrUnsupported) {
+	if errors.As(err, &t) || errors.Is(err, bmp.ErrUnsupported) {
 		return fmt.Errorf("%w: %w", ErrUnsupported, err)
 	}
 	return corrupt("%w", err)

@@ -108,6 +108,11 @@ func (d directory) orientation() int {
 	return 1
 }
 
+// readEXIF reads the orientation from EXIF data.
+func (h *header) readEXIF(exif []byte) {
+	h.orientation = exifOrientation(exif)
+}
+
 // exifOrientation returns the orientation in EXIF data, with or without exifHeader.
 func exifOrientation(exif []byte) int {
 	d, ok := readDirectory(bytes.TrimPrefix(exif, []byte(exifHeader)))

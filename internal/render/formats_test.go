@@ -189,7 +189,7 @@ func TestCostOfHugeDimensions(t *testing.T) {
 	binary.LittleEndian.PutUint32(bmpHeader[18:], big)
 	binary.LittleEndian.PutUint32(bmpHeader[22:], big)
 	for name, data := range map[string][]byte{
-		"png": pngHeader(big, big), "gif": gifHeader, "bmp": bmpHeader,
+		"png": makePNGHeader(big, big), "gif": gifHeader, "bmp": bmpHeader,
 		"webp": append([]byte("RIFF\xff\xff\xff\xffWEBPVP8L\xff\xff\xff\xff\x2f"), 0xff, 0xff, 0xff, 0x0f, 0, 0),
 	} {
 		var cost int64

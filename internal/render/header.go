@@ -28,6 +28,7 @@ type header struct {
 	icc           []byte // as embedded; for JPEG, the last segment that has a part of it
 
 	jpeg jpegdec.Header
+	png  pngHeader
 	webp webpHeader
 }
 

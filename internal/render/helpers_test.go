@@ -11,20 +11,20 @@ import (
 	"testing"
 )
 
-func pngChunk(name string, data []byte) []byte {
+func makePNGChunk(name string, data []byte) []byte {
 	b := binary.BigEndian.AppendUint32(nil, uint32(len(data)))
 	b = append(append(b, name...), data...)
 	return binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b[4:]))
 }
 
-// pngHeader returns the signature and header chunk of a PNG in RGB.
-func pngHeader(w, h uint32) []byte { return pngStart(w, h, 8, 2, 0) }
+// makePNGHeader returns the signature and header chunk of a PNG in RGB.
+func makePNGHeader(w, h uint32) []byte { return pngStart(w, h, 8, 2, 0) }
 
 func pngStart(w, h uint32, depth, colour, interlace byte) []byte {
 	ihdr := binary.BigEndian.AppendUint32(nil, w)
 	ihdr = binary.BigEndian.AppendUint32(ihdr, h)
 	ihdr = append(ihdr, depth, colour, 0, 0, interlace)
-	return append([]byte("\x89PNG\r\n\x1a\n"), pngChunk("IHDR", ihdr)...)
+	return append([]byte("\x89PNG\r\n\x1a\n"), makePNGChunk("IHDR", ihdr)...)
 }
 
 // interlacedPNG encodes m in seven passes, which image/png cannot do.
@@ -44,8 +44,8 @@ func interlacedPNG(m *image.NRGBA) []byte {
 	}
 	z.Close()
 	b := pngStart(uint32(m.Rect.Dx()), uint32(m.Rect.Dy()), 8, 6, 1)
-	b = append(b, pngChunk("IDAT", raw.Bytes())...)
-	return append(b, pngChunk("IEND", nil)...)
+	b = append(b, makePNGChunk("IDAT", raw.Bytes())...)
+	return append(b, makePNGChunk("IEND", nil)...)
 }
 
 // readTestdata returns the contents of a file in testdata. Its README.md describes where the files come from.

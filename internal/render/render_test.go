@@ -156,7 +156,7 @@ func withEXIF(t testing.TB, format string, data []byte, orientation byte) []byte
 		segment[3] = byte(len(segment) - 2)
 		return bytes.Join([][]byte{data[:2], segment, data[2:]}, nil)
 	case "png":
-		chunk := pngChunk("eXIf", exif)
+		chunk := makePNGChunk("eXIf", exif)
 		return bytes.Join([][]byte{data[:33], chunk, data[33:]}, nil)
 	}
 	t.Fatal(format)
@@ -282,7 +282,7 @@ func TestCorruptInput(t *testing.T) {
 		"gif":       {[]byte("GIF89a"), ErrCorrupt},
 		"webp":      {[]byte("RIFF\x04\x00\x00\x00WEBP"), ErrCorrupt},
 		"tiff":      {[]byte("II*\x00\x08\x00\x00\x00\x00\x00"), ErrCorrupt},
-		"too large": {pngHeader(1<<30, 1<<30), ErrTooLarge},
+		"too large": {makePNGHeader(1<<30, 1<<30), ErrTooLarge},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := Make(context.Background(), test.data, Options{Size: 64}); !errors.Is(err, test.want) {
