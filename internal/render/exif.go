@@ -27,6 +27,10 @@ const (
 	tagTileWidth       = 0x142
 	tagTileLength      = 0x143
 	tagICC             = 0x8773
+	tagEXIF            = 0x8769 // offset of the EXIF directory
+	tagColourSpace     = 0xa001 // in the EXIF directory
+	tagInterop         = 0xa005 // in the EXIF directory: offset of the interoperability directory
+	tagInteropIndex    = 1      // in the interoperability directory
 )
 
 func readDirectory(data []byte) (d directory, ok bool) {
@@ -42,12 +46,16 @@ func readDirectory(data []byte) (d directory, ok bool) {
 	default:
 		return d, false
 	}
-	at := int64(d.order.Uint32(data[4:]))
-	if at < 8 || at+2 > int64(len(data)) {
+	return d.at(int64(d.order.Uint32(data[4:])))
+}
+
+// at returns the directory at an offset of the same TIFF structure.
+func (d directory) at(offset int64) (directory, bool) {
+	if offset < 8 || offset+2 > int64(len(d.data)) {
 		return d, false
 	}
-	rest := data[at+2:]
-	n := 12 * int(d.order.Uint16(data[at:]))
+	rest := d.data[offset+2:]
+	n := 12 * int(d.order.Uint16(d.data[offset:]))
 	d.entries = rest[:min(n, len(rest)/12*12)]
 	return d, true
 }
@@ -61,7 +69,7 @@ func (d directory) find(tag uint16) (kind uint16, count uint32, values []byte) {
 		kind, count = d.order.Uint16(e[2:]), d.order.Uint32(e[4:])
 		var size int64
 		switch kind {
-		case 1, 7: // BYTE, UNDEFINED
+		case 1, 2, 7: // BYTE, ASCII, UNDEFINED
 			size = 1
 		case 3: // SHORT
 			size = 2
@@ -108,16 +116,33 @@ func (d directory) orientation() int {
 	return 1
 }
 
-// readEXIF reads the orientation from EXIF data.
+// readEXIF reads the orientation and the colour space from EXIF data, with or without exifHeader.
 func (h *header) readEXIF(exif []byte) {
-	h.orientation = exifOrientation(exif)
+	d, ok := readDirectory(bytes.TrimPrefix(exif, []byte(exifHeader)))
+	if ok {
+		h.orientation = d.orientation()
+		h.adobeRGB = d.isAdobeRGB()
+	}
 }
 
-// exifOrientation returns the orientation in EXIF data, with or without exifHeader.
-func exifOrientation(exif []byte) int {
-	d, ok := readDirectory(bytes.TrimPrefix(exif, []byte(exifHeader)))
+// isAdobeRGB reports whether EXIF data describes colours as Adobe RGB (1998): the colour space is uncalibrated and the
+// interoperability index is R03, the DCF option file (JEITA CP-3461). Some cameras set the colour space to 2 instead.
+func (d directory) isAdobeRGB() bool {
+	const adobe, uncalibrated = 2, 0xffff
+	exif, ok := d.at(d.number(tagEXIF, 0))
 	if !ok {
-		return 1
+		return false
 	}
-	return d.orientation()
+	switch exif.number(tagColourSpace, uncalibrated) {
+	case adobe:
+		return true
+	case uncalibrated:
+		interop, ok := exif.at(exif.number(tagInterop, 0))
+		if !ok {
+			return false
+		}
+		_, _, index := interop.find(tagInteropIndex)
+		return bytes.HasPrefix(index, []byte("R03"))
+	}
+	return false
 }

@@ -48,21 +48,22 @@ func FuzzEXIF(f *testing.F) {
 		f.Add(exifData(i))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if o := exifOrientation(data); o < 1 || o > 8 {
+		h := header{orientation: 1}
+		h.readEXIF(data)
+		if o := h.orientation; o < 1 || o > 8 {
 			t.Error(o)
 		}
-		var h header
 		h.readTIFF(data)
 	})
 }
 
 func FuzzICC(f *testing.F) {
-	for _, icc := range [][]byte{displayP3(), adobeRGB(), sRGB(srgbTable()), makeProfile("GRAY", "XYZ ", map[string][]byte{"kTRC": srgbTable()})} {
+	for _, icc := range [][]byte{displayP3(), adobeRGB(), sRGB(srgbTable()), buildICC("GRAY", "XYZ ", map[string][]byte{"kTRC": srgbTable()})} {
 		f.Add(icc)
 	}
 	f.Fuzz(func(t *testing.T, icc []byte) {
 		readProfile(icc, grey)
-		p := readProfile(icc, rgba)
+		p, _ := readProfile(icc, rgba)
 		p.convert(image.NewNRGBA(image.Rect(0, 0, 3, 3)).Pix)
 		if len(p.keep) > maxCarried {
 			t.Error(len(p.keep))

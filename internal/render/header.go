@@ -24,6 +24,7 @@ type header struct {
 	width, height int
 	orientation   int // as in EXIF, 1 to 8
 	grey          bool
+	adobeRGB      bool   // EXIF data says that the colours are those of Adobe RGB (1998)
 	memory        int64  // upper bound of the bytes that decoding takes; for JPEG, in addition to jpeg.Cost
 	icc           []byte // as embedded; for JPEG, the last segment that has a part of it
 
@@ -156,7 +157,7 @@ func (h *header) resultCost(g layout, o Options) int64 {
 	switch {
 	case h.grey:
 		scaled = 12
-	case h.contentType == typeJPEG && h.jpeg.Model == jpegdec.YCbCr && !o.PNG && h.icc == nil:
+	case h.contentType == typeJPEG && h.jpeg.Model == jpegdec.YCbCr && !o.PNG && h.icc == nil && !h.adobeRGB:
 		scaled = 18 // luma, and two chroma planes of a quarter each
 	default:
 		scaled, converted = 48, 48+18
@@ -176,19 +177,6 @@ func (h *header) resultCost(g layout, o Options) int64 {
 	}
 	// The encoder's buffer doubles when it grows, and the result is copied from it.
 	return scaled + converted + 5*encoded
-}
-
-// profileData returns the ICC profile embedded in a picture, or nil if there is none.
-func (h *header) profileData(data []byte) []byte {
-	switch {
-	case h.icc == nil:
-		return nil
-	case h.contentType == typeJPEG:
-		return jpegICC(data)
-	case h.contentType == typePNG:
-		return inflateICC(h.icc)
-	}
-	return h.icc
 }
 
 func (h *header) readGIF(data []byte) error {
@@ -230,6 +218,7 @@ func (h *header) readTIFF(data []byte) error {
 	}
 	h.width, h.height = int(w), int(ht)
 	h.orientation = d.orientation()
+	h.adobeRGB = d.isAdobeRGB()
 	if _, _, icc := d.find(tagICC); len(icc) > 0 {
 		h.icc = icc
 	}

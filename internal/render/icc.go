@@ -31,29 +31,48 @@ func (p profile) convert(pix []byte) {
 	}
 }
 
-// readProfile reads an ICC profile that was embedded in a picture. It returns the zero profile if the data is corrupt or
-// describes another colour model than the picture's.
-func readProfile(icc []byte, k kind) profile {
+// profile returns the profile to convert a picture of kind k with.
+func (h *header) profile(data []byte, k kind) profile {
+	switch h.contentType {
+	case typePNG:
+		return h.pngProfile(k)
+	case typeJPEG:
+		if h.icc != nil {
+			if p, ok := readProfile(jpegICC(data), k); ok {
+				return p
+			}
+		}
+	default:
+		if p, ok := readProfile(h.icc, k); ok {
+			return p
+		}
+	}
+	return h.adobeProfile(k)
+}
+
+// readProfile reads an ICC profile that was embedded in a picture. It reports false if the data is corrupt or describes
+// another colour model than the picture's.
+func readProfile(icc []byte, k kind) (p profile, ok bool) {
 	if len(icc) < iccHeader+4 || string(icc[36:40]) != "acsp" {
-		return profile{}
+		return p, false
 	}
 	switch space := string(icc[16:20]); {
 	case space == "GRAY" && k == grey:
 		if curve, ok := readCurve(tag(icc, "kTRC")); ok {
-			return profile{grey: curve.grey()}
+			return profile{grey: curve.grey()}, true
 		}
 	case space == "RGB " && k != grey:
 		if c, ok := readMatrix(icc); ok {
 			if c.isSRGB() {
-				return profile{}
+				return p, true
 			}
-			return profile{rgb: c}
+			return profile{rgb: c}, true
 		}
 		if len(icc) <= maxCarried && tag(icc, "A2B0") != nil {
-			return profile{keep: icc}
+			return profile{keep: icc}, true
 		}
 	}
-	return profile{}
+	return p, false
 }
 
 // tag returns the data of a tag of a profile, or nil if there is no such tag.
@@ -73,7 +92,7 @@ func tag(icc []byte, name string) []byte {
 	return nil
 }
 
-// A curve maps samples to linear light from 0 to 1.
+// A curve maps samples to linear light from 0 to 1. Light of a high dynamic range exceeds 1.
 type curve [256]float32
 
 // fixed returns an s15Fixed16Number: a signed number with 16 fraction bits.
@@ -189,6 +208,7 @@ var encodeTable = sync.OnceValue(func() *[encodeSteps]byte {
 type toSRGB struct {
 	curves [3]curve
 	matrix [3][3]float32 // from linear RGB of the profile to linear sRGB
+	hdr    bool          // the picture has a high dynamic range: map its tones
 }
 
 // fromXYZ converts XYZ under D50, the connection space of profiles, to linear sRGB.
@@ -227,6 +247,13 @@ func (t *toSRGB) convert(pix []byte) {
 	for i := 0; i+4 <= len(pix); i += 4 {
 		p := pix[i:][:4]
 		r, g, b := t.curves[0][p[0]], t.curves[1][p[1]], t.curves[2][p[2]]
+		if t.hdr {
+			// The same factor for all three keeps the hue.
+			if most := max(r, g, b); most > 0 {
+				scale := toneMap(most) / most
+				r, g, b = r*scale, g*scale, b*scale
+			}
+		}
 		for c := range 3 {
 			v := m[c][0]*r + m[c][1]*g + m[c][2]*b
 			p[c] = out[int(max(0, min(v, 1))*(encodeSteps-1)+0.5)]

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// makeProfile returns an ICC profile with the given tags.
-func makeProfile(space, connection string, tags map[string][]byte) []byte {
+// buildICC returns an ICC profile with the given tags.
+func buildICC(space, connection string, tags map[string][]byte) []byte {
 	icc := make([]byte, iccHeader)
 	copy(icc[12:], "mntr"+space+connection)
 	copy(icc[36:], "acsp")
@@ -62,7 +62,7 @@ func gammaCurve(gamma float64) []byte {
 }
 
 func matrixProfile(r, g, b, curve []byte) []byte {
-	return makeProfile("RGB ", "XYZ ", map[string][]byte{
+	return buildICC("RGB ", "XYZ ", map[string][]byte{
 		"rXYZ": r, "gXYZ": g, "bXYZ": b, "rTRC": curve, "gTRC": curve, "bTRC": curve,
 	})
 }
@@ -117,7 +117,7 @@ func TestProfiles(t *testing.T) {
 		"Adobe dark":         {adobeRGB(), color.NRGBA{5, 5, 5, 255}, color.NRGBA{4, 4, 4, 255}, 3},
 		"sRGB, parameters":   {sRGB(srgbParametric()), color.NRGBA{234, 51, 35, 255}, color.NRGBA{234, 51, 35, 255}, 2},
 		"sRGB, table":        {sRGB(srgbTable()), color.NRGBA{234, 51, 35, 255}, color.NRGBA{234, 51, 35, 255}, 2},
-		"for other pictures": {makeProfile("CMYK", "Lab ", nil), color.NRGBA{9, 90, 200, 255}, color.NRGBA{9, 90, 200, 255}, 2},
+		"for other pictures": {buildICC("CMYK", "Lab ", nil), color.NRGBA{9, 90, 200, 255}, color.NRGBA{9, 90, 200, 255}, 2},
 		"cut":                {displayP3()[:200], color.NRGBA{9, 90, 200, 255}, color.NRGBA{9, 90, 200, 255}, 2},
 		"in two pieces":      {append(displayP3(), make([]byte, 70000)...), color.NRGBA{234, 51, 35, 255}, color.NRGBA{255, 0, 0, 255}, 3},
 	} {
@@ -148,7 +148,7 @@ func TestProfiles(t *testing.T) {
 
 // A profile that cannot be converted, a table from RGB to Lab, is copied to the thumbnail.
 func TestCarriedProfile(t *testing.T) {
-	icc := makeProfile("RGB ", "Lab ", map[string][]byte{"A2B0": []byte("mft2 and so on")})
+	icc := buildICC("RGB ", "Lab ", map[string][]byte{"A2B0": []byte("mft2 and so on")})
 	for _, format := range []string{"jpeg", "png"} {
 		data := embed(t, format, encodeAs(t, format, quarters(40, 40)), icc)
 		img, err := Make(context.Background(), data, Options{Size: 20, Quality: 85})
@@ -177,7 +177,7 @@ func TestGreyProfile(t *testing.T) {
 		m.Pix[i] = 128
 	}
 	// With a linear curve 128 is half the light, which is 188 in sRGB.
-	data := embed(t, "jpeg", encodeAs(t, "jpeg", m), makeProfile("GRAY", "XYZ ", map[string][]byte{"kTRC": gammaCurve(1)}))
+	data := embed(t, "jpeg", encodeAs(t, "jpeg", m), buildICC("GRAY", "XYZ ", map[string][]byte{"kTRC": gammaCurve(1)}))
 	img, err := Make(context.Background(), data, Options{Size: 16, Quality: 95})
 	if err != nil {
 		t.Fatal(err)

@@ -32,7 +32,7 @@ func (h *header) readSegments(data []byte) {
 		rest = r
 		switch {
 		case s.marker == markerAPP1 && bytes.HasPrefix(s.data, []byte(exifHeader)):
-			h.orientation = exifOrientation(s.data)
+			h.readEXIF(s.data)
 		case s.marker == markerAPP2 && bytes.HasPrefix(s.data, []byte(iccSegments)):
 			h.icc = s.data
 			h.memory = min(h.memory+int64(len(s.data)), maxProfile) // to join the parts

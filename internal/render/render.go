@@ -85,7 +85,7 @@ func Make(ctx context.Context, data []byte, o Options) (img Image, err error) {
 	if err != nil {
 		return Image{}, err
 	}
-	profile := readProfile(h.profileData(data), src.kind)
+	profile := h.profile(data, src.kind)
 	out := Image{ContentType: "image/jpeg", Width: g.width, Height: g.height}
 	switch {
 	case o.PNG:

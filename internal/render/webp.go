@@ -46,7 +46,7 @@ func (h *header) readWebP(data []byte) error {
 		case "ICCP":
 			h.icc = chunk
 		case "EXIF":
-			h.orientation = exifOrientation(chunk)
+			h.readEXIF(chunk)
 		case "ANMF":
 			if h.webp.bitstream != nil || len(chunk) < 16 {
 				continue
