@@ -28,8 +28,8 @@ func newCanvas(width, height int) plane {
 }
 
 // firstVisible draws the frames of an animation to the canvas one after another, and stops after the first one that makes
-// the canvas show something: more than one colour. If there is no such frame the canvas gets the first colour that is not
-// transparent. draw draws one frame. If it fails after the first frame, the frames before count.
+// the canvas show something: more than one colour. If there is no such frame, the canvas gets the first colour that is not
+// transparent. draw draws one frame. If it fails for a later frame than the first, that ends the animation.
 func firstVisible(canvas plane, frames []frame, draw func(i int) error) error {
 	var colour [4]byte // of the first blank frame that is not transparent
 	var previous []byte
@@ -42,6 +42,9 @@ func firstVisible(canvas plane, frames []frame, draw func(i int) error) error {
 				return err
 			}
 			break
+		}
+		if len(frames) == 1 {
+			return nil
 		}
 		c, blank := canvas.blank()
 		if !blank {

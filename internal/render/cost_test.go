@@ -36,6 +36,8 @@ func TestCostBoundsAllocation(t *testing.T) {
 	}
 	encode := func(format string, m image.Image) []byte { return encodeAs(t, format, m) }
 	blank := image.NewNRGBA(src.Rect)
+	blankGIF := solid(src.Rect, 1)
+	blankGIF.dispose = 3
 	var stripped bytes.Buffer
 	if err := tiff.Encode(&stripped, opaque, nil); err != nil {
 		t.Fatal(err)
@@ -54,6 +56,7 @@ func TestCostBoundsAllocation(t *testing.T) {
 		"png apple":      applePNG(src),
 		"png cut":        encode("png", src)[:w*h*3],
 		"gif":            encode("gif", paletted),
+		"gif animated":   buildGIF(w, h, blankGIF, blankGIF, blankGIF, solid(image.Rect(3, 3, 9, 9), 3)),
 		"bmp":            encode("bmp", opaque),
 		"bmp paletted":   encode("bmp", paletted),
 		"tiff":           stripped.Bytes(),

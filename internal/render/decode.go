@@ -8,7 +8,6 @@ import (
 	"image"
 	"image/color"
 	"image/draw"
-	"image/gif"
 
 	"golang.org/x/image/bmp"
 	"golang.org/x/image/tiff"
@@ -70,7 +69,7 @@ func (ws *workspace) decode(ctx context.Context, data []byte, h header, g layout
 	case typePNG:
 		return decodePNG(ctx, &h)
 	case typeGIF:
-		img, err = gif.Decode(newReader(ctx, data)) // the first frame
+		return decodeGIF(ctx, &h)
 	case typeWebP:
 		img, err = webp.Decode(h.webp.file(ctx))
 	case typeBMP:

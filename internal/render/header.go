@@ -30,6 +30,7 @@ type header struct {
 
 	jpeg jpegdec.Header
 	png  pngHeader
+	gif  gifHeader
 	webp webpHeader
 }
 
@@ -177,15 +178,6 @@ func (h *header) resultCost(g layout, o Options) int64 {
 	}
 	// The encoder's buffer doubles when it grows, and the result is copied from it.
 	return scaled + converted + 5*encoded
-}
-
-func (h *header) readGIF(data []byte) error {
-	if len(data) < 13 {
-		return corrupt("short GIF")
-	}
-	h.width, h.height = int(binary.LittleEndian.Uint16(data[6:])), int(binary.LittleEndian.Uint16(data[8:]))
-	h.memory = (1+1+4)*h.pixels() + 96<<10 // palette indices, deinterlaced indices, RGBA
-	return nil
 }
 
 func (h *header) readBMP(data []byte) error {

@@ -245,12 +245,13 @@ func (h *header) drawFirstVisible(ctx context.Context, d *pngDecoder, still plan
 // A pngDecoder decodes images with the header of one PNG file.
 type pngDecoder struct {
 	*pngHeader
-	grey  bool         // decode to a grey plane; otherwise to premultiplied RGBA
-	table [256][4]byte // colours of samples of at most 8 bits
-	pix   []byte
-	rows  [2][]byte // filtered: the current and the previous one
-	line  []byte    // one row with a byte for each sample of less than 8 bits
-	row   []byte    // one converted row of an interlacing pass
+	grey    bool         // decode to a grey plane; otherwise to premultiplied RGBA
+	table   [256][4]byte // colours of samples of at most 8 bits
+	pix     []byte
+	inflate io.ReadCloser
+	rows    [2][]byte // filtered: the current and the previous one
+	line    []byte    // one row with a byte for each sample of less than 8 bits
+	row     []byte    // one converted row of an interlacing pass
 }
 
 // An adam7Pass is one of the seven passes of an interlaced image: its first pixel and the distances of its pixels.
@@ -320,7 +321,10 @@ func (d *pngDecoder) inflater(in *pngData) (io.Reader, error) {
 			return nil, corrupt("PNG data has no zlib header")
 		}
 	}
-	return flate.NewReader(in), nil
+	if d.inflate == nil {
+		d.inflate = flate.NewReader(in)
+	}
+	return d.inflate, d.inflate.(flate.Resetter).Reset(in, nil)
 }
 
 // decodePass decodes one pass, or the whole image if it is not interlaced. It returns the number of rows that it decoded.
