@@ -69,6 +69,7 @@ func TestCostBoundsAllocation(t *testing.T) {
 		"progressive":    readTestdata(t, "progressive.jpg"),
 		"cmyk":           readTestdata(t, "cmyk.jpg"),
 		"lossy.webp":     readTestdata(t, "lossy-alpha.webp"),
+		"animated.webp":  animatedWebP(w, h, webpFrame{w: w, h: h}, webpFrame{w: w, h: 9, c: color.NRGBA{9, 9, 9, 255}}),
 		"lossless.webp":  readTestdata(t, "lossless-alpha.webp"),
 	} {
 		for _, o := range []Options{{Size: 256, Quality: 85}, {Size: 256, Quality: 85, Cover: true}, {Size: 256, PNG: true}, {Quality: 100}, {PNG: true}} {

@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/image/bmp"
 	"golang.org/x/image/tiff"
-	"golang.org/x/image/webp"
 )
 
 // A kind is the colour model of a raster.
@@ -71,7 +70,7 @@ func (ws *workspace) decode(ctx context.Context, data []byte, h header, g layout
 	case typeGIF:
 		return decodeGIF(ctx, &h)
 	case typeWebP:
-		img, err = webp.Decode(h.webp.file(ctx))
+		return decodeWebP(ctx, &h)
 	case typeBMP:
 		img, err = bmp.Decode(newReader(ctx, data))
 	case typeTIFF:
@@ -82,9 +81,6 @@ func (ws *workspace) decode(ctx context.Context, data []byte, h header, g layout
 	}
 	b := img.Bounds()
 	at := b.Min // position of the frame on the canvas
-	if h.contentType == typeWebP {
-		at = image.Pt(h.webp.left, h.webp.top)
-	}
 	if !b.Sub(b.Min).Add(at).In(image.Rect(0, 0, h.width, h.height)) {
 		return raster{}, corrupt("frame %v outside the picture of %d x %d", b, h.width, h.height)
 	}

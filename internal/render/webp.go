@@ -5,12 +5,19 @@ import (
 	"encoding/binary"
 	"image"
 	"io"
+
+	"golang.org/x/image/webp"
 )
 
-// A webpHeader holds the chunks of the first frame.
+// A webpHeader holds the frames of a WebP, at most maxFrames. A still picture has one.
 type webpHeader struct {
-	left, top     int // position of the frame on the canvas
-	width, height int // of the frame
+	frames []frame
+	images []webpImage
+}
+
+// A webpImage holds the chunks of one frame.
+type webpImage struct {
+	width, height int
 	alpha         []byte
 	bitstream     []byte
 	lossless      bool
@@ -31,6 +38,8 @@ func riffChunk(data []byte) (name string, chunk, rest []byte, ok bool) {
 func uint24(b []byte) int { return int(b[0]) | int(b[1])<<8 | int(b[2])<<16 }
 
 func (h *header) readWebP(data []byte) error {
+	w := &h.webp
+	var still webpImage
 	for rest := data[12:]; ; {
 		name, chunk, r, ok := riffChunk(rest)
 		if !ok {
@@ -48,87 +57,147 @@ func (h *header) readWebP(data []byte) error {
 		case "EXIF":
 			h.readEXIF(chunk)
 		case "ANMF":
-			if h.webp.bitstream != nil || len(chunk) < 16 {
-				continue
-			}
-			h.webp.left, h.webp.top = 2*uint24(chunk), 2*uint24(chunk[3:])
-			for frame := chunk[16:]; ; {
-				name, chunk, r, ok := riffChunk(frame)
-				if !ok {
-					break
-				}
-				frame = r
-				h.webp.read(name, chunk)
-			}
+			w.readFrame(chunk)
 		default:
-			h.webp.read(name, chunk)
+			still.read(name, chunk)
 		}
 	}
-	w := &h.webp
-	if w.width == 0 || w.height == 0 {
+	if still.bitstream != nil || len(w.frames) == 0 {
+		w.frames = []frame{{rect: image.Rect(0, 0, still.width, still.height), replace: true}}
+		w.images = []webpImage{still}
+	}
+	if w.images[0].width == 0 || w.images[0].height == 0 {
 		return corrupt("WebP without a frame")
 	}
 	if h.width == 0 {
-		h.width, h.height = w.width, w.height
+		h.width, h.height = w.images[0].width, w.images[0].height
 	}
-	if w.left+w.width > h.width || w.top+w.height > h.height {
+	if !w.frames[0].rect.In(image.Rect(0, 0, h.width, h.height)) {
 		return corrupt("WebP frame outside its canvas")
 	}
-	frame := int64(w.width) * int64(w.height)
-	tiles := int64(w.width+3) / 4 * (int64(w.height+3) / 4)
-	// The lossless decoder needs twice the memory of the picture if it has a palette. It keeps up to 2600 groups of
-	// Huffman tables, but no more than there are tiles or than the data can describe.
-	lossless := 8*frame + 4*tiles + min(2600*24<<10, tiles*24<<10, 1000*int64(len(w.bitstream)+len(w.alpha))) + 256<<10
-	if w.lossless {
-		h.memory = lossless
-	} else {
-		blocks := int64(w.width+15) / 16 * (int64(w.height+15) / 16)
-		h.memory = blocks*(384+64) + int64(len(w.bitstream)) + 64<<10
-		if w.alpha != nil {
-			h.memory += lossless + frame + 4*frame // alpha decoder, its result, all as RGBA
+	for i := range w.images {
+		m := &w.images[i]
+		h.memory = max(h.memory, m.memory())
+		if r := w.frames[0].rect; r.Dx() != h.width || r.Dy() != h.height || len(w.images) > 1 {
+			h.memory = max(h.memory, m.memory()+4*h.pixels()+4*int64(m.width)*int64(m.height))
 		}
 	}
-	if w.width != h.width || w.height != h.height {
-		h.memory += 4*h.pixels() + 4*frame
+	if len(w.images) > 1 {
+		h.memory += h.memory - 4*h.pixels() // garbage of the frame before
 	}
 	return nil
 }
 
-// read notes a chunk of a frame. The first of each kind counts.
-func (w *webpHeader) read(name string, chunk []byte) {
-	switch {
-	case w.bitstream != nil:
-	case name == "ALPH":
-		w.alpha = chunk
-	case name == "VP8 " && len(chunk) >= 10:
-		w.bitstream = chunk
-		w.width = int(binary.LittleEndian.Uint16(chunk[6:]) & 0x3fff)
-		w.height = int(binary.LittleEndian.Uint16(chunk[8:]) & 0x3fff)
-	case name == "VP8L" && len(chunk) >= 5:
-		w.bitstream, w.lossless = chunk, true
-		bits := binary.LittleEndian.Uint32(chunk[1:])
-		w.width, w.height = 1+int(bits&0x3fff), 1+int(bits>>14&0x3fff)
+// readFrame reads an ANMF chunk of an animation.
+func (w *webpHeader) readFrame(chunk []byte) {
+	const headerSize = 16
+	if len(chunk) < headerSize || len(w.frames) == maxFrames {
+		return
 	}
+	var m webpImage
+	for rest := chunk[headerSize:]; ; {
+		name, part, r, ok := riffChunk(rest)
+		if !ok {
+			break
+		}
+		rest = r
+		m.read(name, part)
+	}
+	const disposeFlag, noBlendFlag = 1, 2
+	at := image.Pt(2*uint24(chunk), 2*uint24(chunk[3:]))
+	f := frame{rect: image.Rect(0, 0, m.width, m.height).Add(at), replace: chunk[15]&noBlendFlag != 0}
+	if chunk[15]&disposeFlag != 0 {
+		f.dispose = disposeClear
+	}
+	if m.width > 0 && m.height > 0 {
+		w.frames, w.images = append(w.frames, f), append(w.images, m)
+	}
+}
+
+// memory returns an upper bound of the bytes that the decoder of golang.org/x/image takes.
+func (m *webpImage) memory() int64 {
+	width, height := int64(m.width), int64(m.height)
+	size := width * height
+	tiles := (width + 3) / 4 * ((height + 3) / 4)
+	// The lossless decoder needs twice the memory of the picture if it has a palette. It keeps up to 2600 groups of
+	// Huffman tables, but no more than there are tiles or than the data can describe.
+	lossless := 8*size + 4*tiles + min(2600*24<<10, tiles*24<<10, 1000*int64(len(m.bitstream)+len(m.alpha))) + 256<<10
+	if m.lossless {
+		return lossless
+	}
+	blocks := (width + 15) / 16 * ((height + 15) / 16)
+	memory := blocks*(384+64) + int64(len(m.bitstream)) + 64<<10
+	if m.alpha != nil {
+		memory += lossless + size + 4*size // alpha decoder, its result, all as RGBA
+	}
+	return memory
+}
+
+// read notes a chunk of a frame. The first of each kind counts.
+func (m *webpImage) read(name string, chunk []byte) {
+	switch {
+	case m.bitstream != nil:
+	case name == "ALPH":
+		m.alpha = chunk
+	case name == "VP8 " && len(chunk) >= 10:
+		m.bitstream = chunk
+		m.width = int(binary.LittleEndian.Uint16(chunk[6:]) & 0x3fff)
+		m.height = int(binary.LittleEndian.Uint16(chunk[8:]) & 0x3fff)
+	case name == "VP8L" && len(chunk) >= 5:
+		m.bitstream, m.lossless = chunk, true
+		bits := binary.LittleEndian.Uint32(chunk[1:])
+		m.width, m.height = 1+int(bits&0x3fff), 1+int(bits>>14&0x3fff)
+	}
+}
+
+// decodeWebP decodes a WebP, or the first frame of an animated one that shows something.
+func decodeWebP(ctx context.Context, h *header) (raster, error) {
+	w := &h.webp
+	if len(w.frames) == 1 {
+		m, err := webp.Decode(w.images[0].file(ctx))
+		if err != nil {
+			return raster{}, corrupt("%w", err)
+		}
+		r := w.frames[0].rect
+		if m.Bounds().Size() != r.Size() {
+			return raster{}, corrupt("WebP frame of %v instead of %v", m.Bounds().Size(), r.Size())
+		}
+		if r.Dx() == h.width && r.Dy() == h.height {
+			return rasterOf(m), nil
+		}
+		return compose(m, r.Min, h.width, h.height), nil
+	}
+	canvas := newCanvas(h.width, h.height)
+	err := firstVisible(canvas, w.frames, func(i int) error {
+		m, err := webp.Decode(w.images[i].file(ctx))
+		if err != nil {
+			return corrupt("%w", err)
+		}
+		src := compose(m, image.Point{}, m.Bounds().Dx(), m.Bounds().Dy())
+		canvas.drawAt(src.planes[0], w.frames[i].rect.Min, w.frames[i].replace)
+		return nil
+	})
+	return raster{kind: rgba, planes: [3]plane{canvas}}, err
 }
 
 // file returns the frame as a WebP file of its own. The decoder of golang.org/x/image expects an extended header if there
 // is alpha and none otherwise, and it does not read animations.
-func (w *webpHeader) file(ctx context.Context) io.Reader {
+func (m *webpImage) file(ctx context.Context) io.Reader {
 	var parts [][]byte
 	add := func(name string, chunk []byte) {
 		head := binary.LittleEndian.AppendUint32([]byte(name), uint32(len(chunk)))
 		parts = append(parts, head, chunk, make([]byte, len(chunk)&1))
 	}
-	if w.lossless {
-		add("VP8L", w.bitstream)
+	if m.lossless {
+		add("VP8L", m.bitstream)
 	} else {
-		if w.alpha != nil {
+		if m.alpha != nil {
 			const hasAlpha = 1 << 4
-			r, b := w.width-1, w.height-1
+			r, b := m.width-1, m.height-1
 			add("VP8X", []byte{hasAlpha, 0, 0, 0, byte(r), byte(r >> 8), byte(r >> 16), byte(b), byte(b >> 8), byte(b >> 16)})
-			add("ALPH", w.alpha)
+			add("ALPH", m.alpha)
 		}
-		add("VP8 ", w.bitstream)
+		add("VP8 ", m.bitstream)
 	}
 	size := len("WEBP")
 	for _, p := range parts {
