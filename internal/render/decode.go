@@ -9,7 +9,6 @@ import (
 	"image/color"
 	"image/draw"
 
-	"golang.org/x/image/bmp"
 	"golang.org/x/image/tiff"
 )
 
@@ -59,22 +58,22 @@ func (r *reader) ReadAt(p []byte, off int64) (int, error) {
 }
 
 // decode decodes a picture. A JPEG is decoded only as far as the layout needs.
-func (ws *workspace) decode(ctx context.Context, data []byte, h header, g layout, o Options) (raster, error) {
+func (ws *workspace) decode(ctx context.Context, h header, g layout, o Options) (raster, error) {
 	var img image.Image
 	var err error
 	switch h.contentType {
 	case typeJPEG:
-		return ws.decodeJPEG(ctx, data, h, jpegOptions(g, o))
+		return ws.decodeJPEG(ctx, h, jpegOptions(g, o))
 	case typePNG:
 		return decodePNG(ctx, &h)
 	case typeGIF:
 		return decodeGIF(ctx, &h)
 	case typeWebP:
 		return decodeWebP(ctx, &h)
-	case typeBMP:
-		img, err = bmp.Decode(newReader(ctx, data))
+	case typeBMP, typeICO:
+		return decodeDIB(ctx, &h.dib)
 	case typeTIFF:
-		img, err = tiff.Decode(newReader(ctx, data))
+		img, err = tiff.Decode(newReader(ctx, h.data))
 	}
 	if err != nil {
 		return raster{}, decodeError(err)
@@ -93,7 +92,7 @@ func (ws *workspace) decode(ctx context.Context, data []byte, h header, g layout
 // decodeError wraps a decoder's error in [ErrUnsupported] or [ErrCorrupt].
 func decodeError(err error) error {
 	var t tiff.UnsupportedError
-	if errors.As(err, &t) || errors.Is(err, bmp.ErrUnsupported) {
+	if errors.As(err, &t) {
 		return fmt.Errorf("%w: %w", ErrUnsupported, err)
 	}
 	return corrupt("%w", err)

@@ -3,7 +3,6 @@ package render
 import (
 	"encoding/binary"
 	"fmt"
-	"slices"
 
 	"github.com/thumbcache/thumbcache/internal/jpegdec"
 )
@@ -16,11 +15,13 @@ const (
 	typeWebP = "image/webp"
 	typeBMP  = "image/bmp"
 	typeTIFF = "image/tiff"
+	typeICO  = "image/x-icon" // cursors too
 )
 
 // A header describes a picture before it is decoded. Its slices are parts of the picture's data.
 type header struct {
 	contentType   string
+	data          []byte // of the picture; a part of the file if that is a container
 	width, height int
 	orientation   int // as in EXIF, 1 to 8
 	grey          bool
@@ -29,6 +30,7 @@ type header struct {
 	icc           []byte // as embedded; for JPEG, the last segment that has a part of it
 
 	jpeg jpegdec.Header
+	dib  dib
 	png  pngHeader
 	gif  gifHeader
 	webp webpHeader
@@ -49,7 +51,7 @@ func Sniff(data []byte) (contentType string, decodable bool) {
 		return typeGIF, true
 	case has(0, "RIFF") && has(8, "WEBP"):
 		return typeWebP, true
-	case has(0, "BM") && has(6, "\x00\x00\x00\x00") && len(data) >= 18 && bmpHeaderSize(data[14]):
+	case has(0, "BM") && isBMP(data), has(0, "BA") && has(14, "BM") && isBMP(data[14:]):
 		return typeBMP, true
 	case has(0, "II*\x00") && !has(8, "CR"), has(0, "MM\x00*"):
 		return typeTIFF, true
@@ -63,8 +65,8 @@ func Sniff(data []byte) (contentType string, decodable bool) {
 		return "image/jxl", false
 	case has(0, "\x00\x00\x00\x0cjP  \r\n\x87\n"), has(0, "\xff\x4f\xff\x51"):
 		return "image/jp2", false
-	case has(0, "\x00\x00\x01\x00") && len(data) >= 22 && data[4] > 0 && data[5] == 0 && data[9] == 0:
-		return "image/x-icon", false
+	case (has(0, "\x00\x00\x01\x00") || has(0, "\x00\x00\x02\x00")) && isIcon(data):
+		return typeICO, true
 	case has(0, "8BPS\x00\x01"):
 		return "image/vnd.adobe.photoshop", false
 	case has(0, "qoif"):
@@ -77,9 +79,19 @@ func Sniff(data []byte) (contentType string, decodable bool) {
 	return "", false
 }
 
-// bmpHeaderSize reports whether n is the size of a known BMP information header.
-func bmpHeaderSize(n byte) bool {
-	return slices.Contains([]byte{12, 16, 40, 52, 56, 64, 108, 124}, n)
+// isBMP reports whether a file header, of which the first two bytes have been checked, is that of a BMP.
+func isBMP(data []byte) bool {
+	return len(data) >= 18 && binary.LittleEndian.Uint32(data[6:]) == 0 && isDIBHeaderSize(binary.LittleEndian.Uint32(data[14:]))
+}
+
+// isIcon reports whether data, of which the first four bytes have been checked, is an icon or cursor: there are images,
+// and the first one is behind the directory.
+func isIcon(data []byte) bool {
+	if len(data) < 22 {
+		return false
+	}
+	count, reserved := int64(binary.LittleEndian.Uint16(data[4:])), data[9]
+	return count > 0 && (reserved == 0 || reserved == 255) && int64(binary.LittleEndian.Uint32(data[18:])) >= 6+16*count
 }
 
 func corrupt(format string, args ...any) error {
@@ -89,7 +101,7 @@ func corrupt(format string, args ...any) error {
 // maxPixels is the most pixels of a picture that is decoded to RGBA. It keeps the number of bytes within a 32-bit int.
 const maxPixels = 1<<29 - 1
 
-// parse reads the header of a picture.
+// parse reads the header of a picture. If a bitmap or an icon contains a JPEG or PNG, the header is that of the latter.
 func parse(data []byte) (h header, err error) {
 	contentType, decodable := Sniff(data)
 	if !decodable {
@@ -98,7 +110,18 @@ func parse(data []byte) (h header, err error) {
 		}
 		return h, fmt.Errorf("%w: %s", ErrUnsupported, contentType)
 	}
-	h.contentType, h.orientation = contentType, 1
+	var embedded []byte
+	switch contentType {
+	case typeBMP:
+		embedded, err = h.readBMP(data)
+	case typeICO:
+		embedded, err = h.readICO(data)
+	}
+	if embedded != nil {
+		data = embedded
+		contentType, _ = Sniff(data)
+	}
+	h.contentType, h.data, h.orientation = contentType, data, 1
 	switch contentType {
 	case typeJPEG:
 		err = h.readJPEG(data)
@@ -108,8 +131,6 @@ func parse(data []byte) (h header, err error) {
 		err = h.readGIF(data)
 	case typeWebP:
 		err = h.readWebP(data)
-	case typeBMP:
-		err = h.readBMP(data)
 	case typeTIFF:
 		err = h.readTIFF(data)
 	}
@@ -178,25 +199,6 @@ func (h *header) resultCost(g layout, o Options) int64 {
 	}
 	// The encoder's buffer doubles when it grows, and the result is copied from it.
 	return scaled + converted + 5*encoded
-}
-
-func (h *header) readBMP(data []byte) error {
-	if len(data) < 26 {
-		return corrupt("short BMP")
-	}
-	if data[14] < 40 {
-		return fmt.Errorf("%w: BMP of an old kind", ErrUnsupported)
-	}
-	w, ht := int64(int32(binary.LittleEndian.Uint32(data[18:]))), int64(int32(binary.LittleEndian.Uint32(data[22:])))
-	if ht < 0 {
-		ht = -ht // top-down
-	}
-	if w <= 0 || ht <= 0 || ht > 1<<31-1 {
-		return corrupt("BMP of %d x %d", w, ht)
-	}
-	h.width, h.height = int(w), int(ht)
-	h.memory = 5*h.pixels() + 8*int64(h.width) + 64<<10
-	return nil
 }
 
 func (h *header) readTIFF(data []byte) error {

@@ -32,13 +32,13 @@ func (p profile) convert(pix []byte) {
 }
 
 // profile returns the profile to convert a picture of kind k with.
-func (h *header) profile(data []byte, k kind) profile {
+func (h *header) profile(k kind) profile {
 	switch h.contentType {
 	case typePNG:
 		return h.pngProfile(k)
 	case typeJPEG:
 		if h.icc != nil {
-			if p, ok := readProfile(jpegICC(data), k); ok {
+			if p, ok := readProfile(jpegICC(h.data), k); ok {
 				return p
 			}
 		}

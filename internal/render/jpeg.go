@@ -146,10 +146,10 @@ func jpegError(err error) error {
 	return err
 }
 
-func (ws *workspace) decodeJPEG(ctx context.Context, data []byte, h header, o jpegdec.Options) (raster, error) {
+func (ws *workspace) decodeJPEG(ctx context.Context, h header, o jpegdec.Options) (raster, error) {
 	img := &ws.jpeg
 	ws.jpegSize = max(ws.jpegSize, h.jpeg.Cost(o))
-	if err := jpegdec.Decode(ctx, data, o, img); err != nil {
+	if err := jpegdec.Decode(ctx, h.data, o, img); err != nil {
 		return raster{}, jpegError(err)
 	}
 	src := raster{kind: ycc}

@@ -104,7 +104,7 @@ func decodeRaster(t *testing.T, data []byte) (raster, header) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	src, err := new(workspace).decode(context.Background(), data, h, layOut(h, Options{}), Options{})
+	src, err := new(workspace).decode(context.Background(), h, layOut(h, Options{}), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -53,7 +53,7 @@ func Cost(data []byte, o Options) (int64, error) {
 func Orientation(data []byte) int {
 	h, _ := parse(data)
 	if h.contentType == typeJPEG {
-		h.readSegments(data) // parse fails on a corrupt header before it reads them
+		h.readSegments(h.data) // parse fails on a corrupt header before it reads them
 	}
 	return max(1, h.orientation)
 }
@@ -78,14 +78,14 @@ func Make(ctx context.Context, data []byte, o Options) (img Image, err error) {
 	ws := workspaces.Get().(*workspace)
 	defer ws.release()
 
-	src, err := ws.decode(ctx, data, h, g, o)
+	src, err := ws.decode(ctx, h, g, o)
 	if ctxErr := ctx.Err(); ctxErr != nil {
 		return Image{}, ctxErr
 	}
 	if err != nil {
 		return Image{}, err
 	}
-	profile := h.profile(data, src.kind)
+	profile := h.profile(src.kind)
 	out := Image{ContentType: "image/jpeg", Width: g.width, Height: g.height}
 	switch {
 	case o.PNG:
