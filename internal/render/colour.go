@@ -41,6 +41,18 @@ func toYCbCr(dst [3]plane, src plane) {
 	}
 }
 
+// toFullYCbCr fills luma and chroma planes of equal size from opaque RGBA.
+func toFullYCbCr(dst [3]plane, pix []byte) {
+	for i := range dst[0].pix {
+		p := pix[4*i:][:3]
+		r, g, b := int32(p[0]), int32(p[1]), int32(p[2])
+		const middle = 128 << 16
+		dst[0].pix[i] = clamp16(19595*r + 38470*g + 7471*b)
+		dst[1].pix[i] = clamp16(-11058*r - 21710*g + 32768*b + middle)
+		dst[2].pix[i] = clamp16(32768*r - 27439*g - 5329*b + middle)
+	}
+}
+
 // stretch converts video levels (luma 16 to 235, chroma 16 to 240) to full range. Lossy WebP stores video levels, and
 // golang.org/x/image/webp does not convert them: see https://go.dev/issue/40173.
 func stretch(yuv [3]plane) {

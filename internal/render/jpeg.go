@@ -235,6 +235,7 @@ func (ws *workspace) encodeJPEG(p [3]plane, quality int, icc []byte) (data, hash
 	m := jpegenc.Image{Width: p[0].width, Height: p[0].height, Y: p[0].pix, YStride: p[0].stride}
 	if p[1].pix != nil {
 		m.Cb, m.Cr, m.CStride = p[1].pix, p[2].pix, p[1].stride
+		m.FullChroma = p[1].width == p[0].width && p[1].height == p[0].height
 	}
 	ws.out = jpegenc.Append(grow(ws.out, m.Width*m.Height/4)[:0], &m, quality, icc)
 	return bytes.Clone(ws.out), ws.hashJPEG(p)

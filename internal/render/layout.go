@@ -9,7 +9,12 @@ type layout struct {
 	width, height int  // of the result, after orientation
 	transpose     bool // rows and columns are exchanged after scaling
 	x, y          span // in the stored picture, before transposing
+	fullChroma    bool // JPEG output has chroma of full resolution
 }
+
+// maxPixelArt is the longest edge in pixels of a picture that gets chroma of full resolution. Half the resolution would
+// smear the single pixels of small icons, and saves few bytes there.
+const maxPixelArt = 32
 
 // A span maps n result samples along one dimension to picture pixels: the centre of result i is start + (i+0.5)*step.
 // A mirrored span starts at the far end and has a negative step.
@@ -46,7 +51,7 @@ func layOut(h header, o Options) layout {
 		left, top = (w-side)/2, (ht-side)/2
 		cropW, cropH = side, side
 	}
-	g := layout{width: cropW, height: cropH, transpose: transpose}
+	g := layout{width: cropW, height: cropH, transpose: transpose, fullChroma: max(w, ht) <= maxPixelArt}
 	if long := max(cropW, cropH); limit > 0 && long > limit {
 		g.width, g.height = shrink(cropW, limit, long), shrink(cropH, limit, long)
 	}
@@ -85,6 +90,14 @@ func makeSpan(n, start, length int) span {
 
 func (s span) mirror(length int) span {
 	return span{n: s.n, start: float64(length) - s.start, step: -s.step}
+}
+
+// chroma returns the spans of the chroma planes.
+func (g layout) chroma() (x, y span) {
+	if g.fullChroma {
+		return g.x, g.y
+	}
+	return g.x.halved(), g.y.halved()
 }
 
 // halved returns the span of chroma at half the resolution of s. The last sample may extend beyond the end.

@@ -98,7 +98,7 @@ func Make(ctx context.Context, data []byte, o Options) (img Image, err error) {
 	case src.kind == ycc && !profile.converts():
 		out.Data, out.ThumbHash = ws.encodeJPEG(ws.ycbcr(src, g), o.Quality, profile.keep)
 	default:
-		out.Data, out.ThumbHash = ws.encodeJPEG(ws.flatten(ws.nrgba(src, g, profile)), o.Quality, profile.keep)
+		out.Data, out.ThumbHash = ws.encodeJPEG(ws.flatten(ws.nrgba(src, g, profile), g.fullChroma), o.Quality, profile.keep)
 	}
 	if err != nil {
 		return Image{}, err

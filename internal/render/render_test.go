@@ -266,6 +266,34 @@ func TestPixelPositions(t *testing.T) {
 	}
 }
 
+// The single pixels of a small picture keep their colours in a JPEG.
+func TestPixelArt(t *testing.T) {
+	m := image.NewNRGBA(image.Rect(0, 0, 32, 24))
+	for i := range 32 * 24 {
+		m.SetNRGBA(i%32, i/32, quarterColours[(i+i/32)%4])
+	}
+	turned := withEXIF(t, "png", encodeAs(t, "png", m), 3)
+	icc := embed(t, "png", encodeAs(t, "png", m), sRGB(srgbTable()))
+	for name, data := range map[string][]byte{"png": encodeAs(t, "png", m), "gif": encodeAs(t, "gif", m), "turned": turned, "profile": icc} {
+		img, err := Make(context.Background(), data, Options{Size: 100, Quality: 95})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := decodeThumb(t, img)
+		for i := range 32 * 24 {
+			x, y := i%32, i/32
+			want := m.NRGBAAt(x, y)
+			if name == "turned" {
+				x, y = 31-x, 23-y
+			}
+			near(t, fmt.Sprintf("%s at %d,%d", name, x, y), got.At(x, y), want, 20)
+			if t.Failed() {
+				return
+			}
+		}
+	}
+}
+
 func TestCorruptInput(t *testing.T) {
 	whole := encodeAs(t, "png", quarters(64, 64))
 	for name, test := range map[string]struct {

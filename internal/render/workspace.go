@@ -92,11 +92,13 @@ func (ws *workspace) grey(src raster, g layout, p profile) plane {
 	return dst
 }
 
-// ycbcr returns the thumbnail of a picture in luma and chroma. Chroma has half the width and height.
+// ycbcr returns the thumbnail of a picture in luma and chroma. Chroma has half the width and height, unless the layout
+// wants it in full.
 func (ws *workspace) ycbcr(src raster, g layout) (dst [3]plane) {
 	dst[0] = ws.scaled(0, src.planes[0], g.x, g.y, g.transpose)
-	dst[1] = ws.scaled(1, src.planes[1], g.x.halved(), g.y.halved(), g.transpose)
-	dst[2] = ws.scaled(2, src.planes[2], g.x.halved(), g.y.halved(), g.transpose)
+	x, y := g.chroma()
+	dst[1] = ws.scaled(1, src.planes[1], x, y, g.transpose)
+	dst[2] = ws.scaled(2, src.planes[2], x, y, g.transpose)
 	if src.video {
 		stretch(dst)
 	}
@@ -132,15 +134,23 @@ func (ws *workspace) nrgba(src raster, g layout, p profile) pixels {
 }
 
 // flatten returns the luma and chroma of a small picture on a white background.
-func (ws *workspace) flatten(src pixels) (dst [3]plane) {
+func (ws *workspace) flatten(src pixels, fullChroma bool) (dst [3]plane) {
 	if !src.opaque {
 		onWhite(src.pix)
 	}
-	// src occupies plane 0 or 3.
 	w, h := src.width, src.height
+	cw, ch := (w+1)/2, (h+1)/2
+	if fullChroma {
+		cw, ch = w, h
+	}
+	// src occupies plane 0 or 3.
 	dst[0] = ws.plane(1, w, h, 1)
-	dst[1] = ws.plane(2, (w+1)/2, (h+1)/2, 1)
-	dst[2] = ws.plane(4, (w+1)/2, (h+1)/2, 1)
-	toYCbCr(dst, src.plane)
+	dst[1] = ws.plane(2, cw, ch, 1)
+	dst[2] = ws.plane(4, cw, ch, 1)
+	if fullChroma {
+		toFullYCbCr(dst, src.pix)
+	} else {
+		toYCbCr(dst, src.plane)
+	}
 	return dst
 }

@@ -9,11 +9,12 @@ import (
 )
 
 // An Image is a picture in planes of 8-bit samples, as defined by JFIF. It is grey if Cb is nil. Otherwise the chroma
-// planes have half its width and height, rounded up.
+// planes have half its width and height, rounded up, unless FullChroma is set.
 type Image struct {
 	Width, Height    int // 1 to 65535
 	Y, Cb, Cr        []byte
 	YStride, CStride int
+	FullChroma       bool // the chroma planes are as large as Y
 }
 
 // MaxICC is the size in bytes of the largest colour profile that [Append] accepts. It fills one segment.
@@ -30,31 +31,57 @@ func Append(dst []byte, m *Image, quality int, icc []byte) []byte {
 	dst = appendHeaders(dst, m, &luma, &chroma, icc)
 
 	w := bitWriter{out: dst}
-	var dcY, dcCb, dcCr int32
 	y := source{m.Y, m.YStride, m.Width, m.Height}
-	if m.Cb == nil {
-		for top := 0; top < m.Height; top += 8 {
-			for left := 0; left < m.Width; left += 8 {
-				w.reserve(1)
-				dcY = w.block(y, left, top, &luma, &lumaCodes, dcY)
-			}
-		}
-	} else {
-		cb := source{m.Cb, m.CStride, (m.Width + 1) / 2, (m.Height + 1) / 2}
-		cr := source{m.Cr, m.CStride, cb.width, cb.height}
-		for top := 0; top < m.Height; top += 16 {
-			for left := 0; left < m.Width; left += 16 {
-				w.reserve(6)
-				dcY = w.block(y, left, top, &luma, &lumaCodes, dcY)
-				dcY = w.block(y, left+8, top, &luma, &lumaCodes, dcY)
-				dcY = w.block(y, left, top+8, &luma, &lumaCodes, dcY)
-				dcY = w.block(y, left+8, top+8, &luma, &lumaCodes, dcY)
-				dcCb = w.block(cb, left/2, top/2, &chroma, &chromaCodes, dcCb)
-				dcCr = w.block(cr, left/2, top/2, &chroma, &chromaCodes, dcCr)
-			}
-		}
+	switch {
+	case m.Cb == nil:
+		w.encodeGrey(y, &luma)
+	case m.FullChroma:
+		w.encodeFull(y, source{m.Cb, m.CStride, m.Width, m.Height}, source{m.Cr, m.CStride, m.Width, m.Height}, &luma, &chroma)
+	default:
+		cw, ch := (m.Width+1)/2, (m.Height+1)/2
+		w.encodeHalf(y, source{m.Cb, m.CStride, cw, ch}, source{m.Cr, m.CStride, cw, ch}, &luma, &chroma)
 	}
 	return append(w.finish(), 0xff, 0xd9)
+}
+
+// encodeGrey writes the blocks of a grey picture.
+func (w *bitWriter) encodeGrey(y source, luma *quantiser) {
+	var dc int32
+	for top := 0; top < y.height; top += 8 {
+		for left := 0; left < y.width; left += 8 {
+			w.reserve(1)
+			dc = w.block(y, left, top, luma, &lumaCodes, dc)
+		}
+	}
+}
+
+// encodeHalf writes the blocks of a picture whose chroma has half the resolution (4:2:0).
+func (w *bitWriter) encodeHalf(y, cb, cr source, luma, chroma *quantiser) {
+	var dcY, dcCb, dcCr int32
+	for top := 0; top < y.height; top += 16 {
+		for left := 0; left < y.width; left += 16 {
+			w.reserve(6)
+			dcY = w.block(y, left, top, luma, &lumaCodes, dcY)
+			dcY = w.block(y, left+8, top, luma, &lumaCodes, dcY)
+			dcY = w.block(y, left, top+8, luma, &lumaCodes, dcY)
+			dcY = w.block(y, left+8, top+8, luma, &lumaCodes, dcY)
+			dcCb = w.block(cb, left/2, top/2, chroma, &chromaCodes, dcCb)
+			dcCr = w.block(cr, left/2, top/2, chroma, &chromaCodes, dcCr)
+		}
+	}
+}
+
+// encodeFull writes the blocks of a picture whose chroma has the full resolution (4:4:4).
+func (w *bitWriter) encodeFull(y, cb, cr source, luma, chroma *quantiser) {
+	var dcY, dcCb, dcCr int32
+	for top := 0; top < y.height; top += 8 {
+		for left := 0; left < y.width; left += 8 {
+			w.reserve(3)
+			dcY = w.block(y, left, top, luma, &lumaCodes, dcY)
+			dcCb = w.block(cb, left, top, chroma, &chromaCodes, dcCb)
+			dcCr = w.block(cr, left, top, chroma, &chromaCodes, dcCr)
+		}
+	}
 }
 
 // appendHeaders appends everything before the entropy-coded data.
@@ -66,8 +93,11 @@ func appendHeaders(dst []byte, m *Image, luma, chroma *quantiser, icc []byte) []
 		dst = append(append(dst, iccHeader...), icc...)
 	}
 	components, sampling := 3, byte(0x22)
-	if m.Cb == nil {
+	switch {
+	case m.Cb == nil:
 		components, sampling = 1, 0x11
+	case m.FullChroma:
+		sampling = 0x11
 	}
 
 	dst = appendSegment(dst, 0xdb, 65)

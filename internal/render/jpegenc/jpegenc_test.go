@@ -144,6 +144,32 @@ func TestGreyAndICC(t *testing.T) {
 	}
 }
 
+// With full chroma a picture keeps the colour of each pixel.
+func TestFullChroma(t *testing.T) {
+	for _, size := range []image.Point{{1, 1}, {8, 8}, {9, 17}, {32, 31}} {
+		m := image.NewYCbCr(image.Rectangle{Max: size}, image.YCbCrSubsampleRatio444)
+		for i := range m.Y {
+			m.Y[i], m.Cb[i], m.Cr[i] = 128, byte(60+i%2*120), byte(200-i%2*120)
+		}
+		in := planes(m)
+		in.FullChroma = true
+		got := decodeYCbCr(t, Append(nil, in, 95, nil))
+		if got.SubsampleRatio != image.YCbCrSubsampleRatio444 || got.Rect != m.Rect {
+			t.Fatalf("%v: decoded to %v, %v", size, got.Rect, got.SubsampleRatio)
+		}
+		for y := range size.Y {
+			for x := range size.X {
+				i, j := m.YOffset(x, y), got.YOffset(x, y)
+				for c, v := range [3][2]byte{{got.Y[j], m.Y[i]}, {got.Cb[j], m.Cb[i]}, {got.Cr[j], m.Cr[i]}} {
+					if d := int(v[0]) - int(v[1]); d < -6 || d > 6 {
+						t.Fatalf("%v: plane %d at %d,%d is %d, want %d", size, c, x, y, v[0], v[1])
+					}
+				}
+			}
+		}
+	}
+}
+
 func FuzzAppend(f *testing.F) {
 	f.Add(uint16(3), uint16(5), 85, uint64(1), 0, false)
 	f.Add(uint16(17), uint16(16), 100, uint64(1), 256, true)
