@@ -18,16 +18,20 @@ const (
 
 // A profile converts the colours of a picture to sRGB. The zero profile is sRGB and changes nothing.
 type profile struct {
-	rgb  *toSRGB    // converts RGB
-	grey *[256]byte // converts grey
-	keep []byte     // ICC profile that cannot be converted here; the thumbnail carries it
+	rgb   *toSRGB    // converts RGB
+	table *lut       // converts RGB too
+	grey  *[256]byte // converts grey
+	keep  []byte     // ICC profile that cannot be converted here; the thumbnail carries it
 }
 
-func (p profile) converts() bool { return p.rgb != nil }
+func (p profile) converts() bool { return p.rgb != nil || p.table != nil }
 
 func (p profile) convert(pix []byte) {
-	if p.rgb != nil {
+	switch {
+	case p.rgb != nil:
 		p.rgb.convert(pix)
+	case p.table != nil:
+		p.table.convert(pix, nil)
 	}
 }
 
@@ -37,6 +41,9 @@ func (h *header) profile(k kind) profile {
 	case typePNG:
 		return h.pngProfile(k)
 	case typeJPEG:
+		if h.jpeg.N == 4 {
+			return profile{} // applied before, see inkTable
+		}
 		if h.icc != nil {
 			if p, ok := readProfile(jpegICC(h.data), k); ok {
 				return p
@@ -67,6 +74,9 @@ func readProfile(icc []byte, k kind) (p profile, ok bool) {
 				return p, true
 			}
 			return profile{rgb: c}, true
+		}
+		if t, ok := readLUT(icc, 3); ok {
+			return profile{table: t}, true
 		}
 		if len(icc) <= maxCarried && tag(icc, "A2B0") != nil {
 			return profile{keep: icc}, true
@@ -150,15 +160,16 @@ func sampledCurve(table []byte) func(x float64) float64 {
 	}
 }
 
+// parameterCounts are the numbers of parameters of the types of parametric curves.
+var parameterCounts = [...]int{1, 3, 4, 5, 7}
+
 // parametricCurve returns a function of the given type, or nil if there is no such type or the data is short.
 func parametricCurve(kind int, data []byte) func(x float64) float64 {
-	// Parameters g a b c d e f, of which each function type has the first few.
-	counts := [...]int{1, 3, 4, 5, 7}
-	if kind >= len(counts) || len(data) < 4*counts[kind] {
+	if kind >= len(parameterCounts) || len(data) < 4*parameterCounts[kind] {
 		return nil
 	}
-	p := [7]float64{0, 1}
-	for i := range counts[kind] {
+	p := [7]float64{0, 1} // g a b c d e f
+	for i := range parameterCounts[kind] {
 		p[i] = fixed(data[4*i:])
 	}
 	switch kind {

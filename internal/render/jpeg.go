@@ -158,7 +158,7 @@ func (ws *workspace) decodeJPEG(ctx context.Context, h header, o jpegdec.Options
 		src.kind = grey
 	case jpegdec.YCbCr:
 	default:
-		return interleave(img), nil
+		return interleave(img, h.inkTable(img.N)), nil
 	}
 	for i, p := range img.Planes[:img.N] {
 		src.planes[i] = plane{
@@ -169,9 +169,25 @@ func (ws *workspace) decodeJPEG(ctx context.Context, h header, o jpegdec.Options
 	return src, nil
 }
 
+// inkTable returns the table of the embedded profile of a CMYK picture, or nil if there is none.
+func (h *header) inkTable(components int) *lut {
+	if components != 4 || h.icc == nil {
+		return nil
+	}
+	icc := jpegICC(h.data)
+	if len(icc) < iccHeader+4 || string(icc[16:20]) != "CMYK" || string(icc[36:40]) != "acsp" {
+		return nil
+	}
+	table, ok := readLUT(icc, 4)
+	if !ok {
+		return nil
+	}
+	return table
+}
+
 // interleave converts a picture in RGB, CMYK or YCCK to opaque RGBA. CMYK has to be converted before it is scaled, since
-// inks do not add up. All three are too rare for a faster path.
-func interleave(img *jpegdec.Image) raster {
+// inks do not add up. table is the profile of CMYK, or nil. All three are too rare for a faster path.
+func interleave(img *jpegdec.Image, table *lut) raster {
 	// The plane with the most samples sets the size. Samples of smaller planes are repeated.
 	var lead jpegdec.Plane
 	for _, p := range img.Planes[:img.N] {
@@ -202,8 +218,14 @@ func interleave(img *jpegdec.Image) raster {
 				row[4*x], row[4*x+1], row[4*x+2], row[4*x+3] = line[0][x], line[1][x], line[2][x], 255
 			}
 		}
-		if img.N == 4 {
-			ink(row, line[3], img.Model == jpegdec.YCCK, !img.Adobe)
+		if img.N < 4 {
+			continue
+		}
+		toInk(row, line[3], img)
+		if table != nil {
+			table.convert(row, line[3])
+		} else {
+			mixInk(row, line[3])
 		}
 	}
 	return raster{kind: rgba, planes: [3]plane{dst}}
@@ -212,20 +234,29 @@ func interleave(img *jpegdec.Image) raster {
 // scaled returns i*n/m.
 func scaled(i, n, m int) int { return int(int64(i) * int64(n) / int64(m)) }
 
-// ink converts a row of C, M and Y, or of their complements, and its K to RGB. Adobe's programs store all of them inverted,
-// so that they mean light, and other programs follow. A file without an Adobe marker (straight) stores amounts of ink.
-func ink(row, black []byte, complements, straight bool) {
-	for x, k := range black {
-		p := row[4*x:][:3]
-		k := uint32(k)
-		if straight {
-			k = 255 - k
+// toInk converts a row of C, M and Y, or of their complements, and its K to amounts of ink. Adobe's programs store all of
+// them inverted, so that they mean light, and other programs follow. A file without an Adobe marker stores ink.
+func toInk(row, black []byte, img *jpegdec.Image) {
+	complements := img.Model == jpegdec.YCCK
+	for x := range black {
+		if img.Adobe {
+			black[x] = 255 - black[x]
 		}
-		for c, v := range p {
-			if complements != straight {
-				v = 255 - v
-			}
-			p[c] = byte((uint32(v)*k + 127) / 255)
+		if complements == img.Adobe {
+			continue
+		}
+		for c, v := range row[4*x:][:3] {
+			row[4*x+c] = 255 - v
+		}
+	}
+}
+
+// mixInk converts a row of amounts of ink to RGB, as if inks were perfect.
+func mixInk(row, black []byte) {
+	for x, k := range black {
+		light := uint32(255 - k)
+		for c, v := range row[4*x:][:3] {
+			row[4*x+c] = byte((uint32(255-v)*light + 127) / 255)
 		}
 	}
 }
