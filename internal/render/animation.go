@@ -24,7 +24,7 @@ type frame struct {
 
 // newCanvas returns a transparent RGBA plane.
 func newCanvas(width, height int) plane {
-	return whole(make([]byte, 4*width*height), 4*width, width, height, 4)
+	return newPlane(make([]byte, 4*width*height), 4*width, width, height, 4)
 }
 
 // firstVisible draws the frames of an animation to the canvas one after another, and stops after the first one that makes

@@ -18,7 +18,8 @@ type dib struct {
 	palette       []byte
 	entrySize     int // bytes of a palette entry: blue, green, red and perhaps a reserved byte
 	pixels        []byte
-	icon          bool // a mask of transparent pixels follows the pixels
+	icc           []byte // embedded colour profile
+	icon          bool   // a mask of transparent pixels follows the pixels
 }
 
 // A dibEncoding tells how pixels are stored. Its values do not equal those in files, since OS/2 and Windows differ.
@@ -74,6 +75,7 @@ func (h *header) readBMP(data []byte) (embedded []byte, err error) {
 func (h *header) setDIB(d dib) {
 	h.dib = d
 	h.width, h.height = d.width, d.height
+	h.icc = d.icc
 	h.memory = 4*h.pixels() + 64<<10
 }
 
@@ -96,6 +98,9 @@ func readDIB(data []byte, pixels int64) (d dib, err error) {
 		return d, err
 	}
 	d.setMasks(data[:size], compression)
+	if size == dibV5 {
+		d.icc = embeddedProfile(data)
+	}
 
 	// The palette may be shorter than the header says.
 	palette := len(data) - len(tables)
@@ -114,6 +119,16 @@ func readDIB(data []byte, pixels int64) (d dib, err error) {
 	d.palette, d.pixels = tables[:length], data[pixels:]
 	d.sniffEmbedded(compression)
 	return d, nil
+}
+
+// embeddedProfile returns the colour profile of a bitmap with a V5 header, or nil.
+func embeddedProfile(data []byte) []byte {
+	const embedded = 0x4d424544 // "MBED"
+	at, size := int64(binary.LittleEndian.Uint32(data[112:])), int64(binary.LittleEndian.Uint32(data[116:]))
+	if binary.LittleEndian.Uint32(data[56:]) != embedded || size > maxProfile || at+size > int64(len(data)) {
+		return nil
+	}
+	return data[at : at+size]
 }
 
 // readInfo reads the dimensions and the number of bits from an information header.
@@ -251,7 +266,9 @@ func decodeDIB(ctx context.Context, d *dib) (raster, error) {
 	} else if d.masks[3] != 0 {
 		setOpaqueIfClear(canvas.pix)
 	}
-	multiply(canvas.pix)
+	if d.masks[3] != 0 {
+		multiply(canvas.pix)
+	}
 	return raster{kind: rgba, planes: [3]plane{canvas}}, nil
 }
 
@@ -372,79 +389,98 @@ func setOpaqueIfClear(pix []byte) {
 	}
 }
 
-// A rlePen is the position at which run-length encoded pixels are drawn. Pixels beyond the bitmap are dropped.
-type rlePen struct {
-	d      *dib
+// A rleDecoder draws the pixels of RLE4, RLE8 or RLE24. Pixels beyond the bitmap are dropped.
+type rleDecoder struct {
+	*dib
 	canvas plane
-	x, y   int
-}
-
-func (p *rlePen) draw(c [4]byte) {
-	if p.x < p.d.width && p.y < p.d.height {
-		*(*[4]byte)(p.d.row(p.canvas, p.y)[4*p.x:]) = c
-		p.x++
-	}
+	table  *[256][4]byte
+	x, y   int // of the next pixel
 }
 
 // decodeRLE decodes RLE4, RLE8 and RLE24. Pixels that are not drawn are transparent.
 func (d *dib) decodeRLE(ctx context.Context, canvas plane) error {
-	table := d.table()
-	colour := func(b []byte, i int) [4]byte { // of pixel i in encoded data
-		switch d.bits {
-		case 4:
-			return table[b[i/2]>>(4*(1-i&1))&15]
-		case 8:
-			return table[b[i]]
-		}
-		return [4]byte{b[3*i+2], b[3*i+1], b[3*i], 255}
-	}
-	pixelBytes := func(n int) int { return (n*d.bits + 7) / 8 }
-	pen := rlePen{d: d, canvas: canvas}
-	for in, steps := d.pixels, 0; len(in) >= 2 && pen.y < d.height; steps++ {
+	r := rleDecoder{dib: d, canvas: canvas, table: d.table()}
+	in := d.pixels
+	for steps := 0; len(in) >= 2 && r.y < d.height; steps++ {
 		if steps%1024 == 0 {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
 		}
 		count, code := int(in[0]), int(in[1])
-		if count > 0 { // the same one or two pixels count times
-			length := max(1, pixelBytes(1))
-			if len(in) < 1+length {
-				break
-			}
-			for i := range count {
-				if d.bits == 4 {
-					i &= 1
-				} else {
-					i = 0
-				}
-				pen.draw(colour(in[1:], i))
-			}
-			in = in[1+length:]
-			continue
-		}
-		in = in[2:]
-		switch code {
-		case 0: // end of line
-			pen.x, pen.y = 0, pen.y+1
-		case 1: // end of bitmap
-			return nil
-		case 2: // move
-			if len(in) < 2 {
-				return nil
-			}
-			pen.x, pen.y = min(pen.x+int(in[0]), d.width), pen.y+int(in[1])
-			in = in[2:]
-		default: // pixels as they are, padded to 2 bytes
-			n := pixelBytes(code)
-			if len(in) < n {
-				return nil
-			}
-			for i := range code {
-				pen.draw(colour(in, i))
-			}
-			in = in[min(n+n&1, len(in)):]
+		switch {
+		case count > 0:
+			in = r.run(count, in[1:])
+		case code > 2:
+			in = r.literal(code, in[2:])
+		default:
+			in = r.escape(code, in[2:])
 		}
 	}
 	return nil
+}
+
+// run draws a pixel, or the two of a byte in turn, count times. It returns the data behind it.
+func (r *rleDecoder) run(count int, in []byte) []byte {
+	length := r.size(1)
+	if len(in) < length {
+		return nil
+	}
+	for i := range count {
+		if r.bits == 4 {
+			r.draw(r.colour(in, i&1))
+		} else {
+			r.draw(r.colour(in, 0))
+		}
+	}
+	return in[length:]
+}
+
+// literal draws count pixels that are not encoded, and are padded to 2 bytes.
+func (r *rleDecoder) literal(count int, in []byte) []byte {
+	length := r.size(count)
+	if len(in) < length {
+		return nil
+	}
+	for i := range count {
+		r.draw(r.colour(in, i))
+	}
+	return in[min(length+length&1, len(in)):]
+}
+
+// escape executes a code that draws nothing.
+func (r *rleDecoder) escape(code int, in []byte) []byte {
+	switch code {
+	case 0: // end of line
+		r.x, r.y = 0, r.y+1
+		return in
+	case 2: // move
+		if len(in) >= 2 {
+			r.x, r.y = min(r.x+int(in[0]), r.width), r.y+int(in[1])
+			return in[2:]
+		}
+	}
+	return nil // end of bitmap
+}
+
+// size returns the bytes of n pixels.
+func (r *rleDecoder) size(n int) int { return (n*r.bits + 7) / 8 }
+
+// colour returns the colour of pixel i in data.
+func (r *rleDecoder) colour(data []byte, i int) [4]byte {
+	switch r.bits {
+	case 4:
+		return r.table[data[i/2]>>(4*(1-i&1))&15]
+	case 8:
+		return r.table[data[i]]
+	}
+	return [4]byte{data[3*i+2], data[3*i+1], data[3*i], 255}
+}
+
+// draw draws a pixel and moves to the next one.
+func (r *rleDecoder) draw(c [4]byte) {
+	if r.x < r.width && r.y < r.height {
+		*(*[4]byte)(r.row(r.canvas, r.y)[4*r.x:]) = c
+		r.x++
+	}
 }

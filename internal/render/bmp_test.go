@@ -228,6 +228,24 @@ func TestBMPOfOneBit(t *testing.T) {
 	near(t, "right", m.At(40, 15), quarterColours[1], 0)
 }
 
+// The colour profile in a BMP is applied.
+func TestBMPProfile(t *testing.T) {
+	b := bitmap{width: 8, height: 8, header: 124, bits: 24, pixels: bytes.Repeat([]byte{35, 51, 234}, 64)}
+	data := b.bmp()
+	icc := displayP3()
+	copy(data[14+56:], "DEBM")
+	binary.LittleEndian.PutUint32(data[14+112:], uint32(len(data)-14))
+	binary.LittleEndian.PutUint32(data[14+116:], uint32(len(icc)))
+	data = append(data, icc...)
+	for _, o := range []Options{{PNG: true}, {Quality: 95}} {
+		img, err := Make(context.Background(), data, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		near(t, fmt.Sprintf("%+v", o), decodeThumb(t, img).At(4, 4), color.NRGBA{255, 0, 0, 255}, 4)
+	}
+}
+
 // An OS/2 bitmap array is shown by its first bitmap, whose offset counts from the start of the file.
 func TestBMPArray(t *testing.T) {
 	data := bitmap{width: 40, height: 30, header: 40, bits: 8}.bmp()

@@ -103,10 +103,10 @@ func rasterOf(img image.Image) raster {
 	w, h := img.Bounds().Dx(), img.Bounds().Dy()
 	switch m := img.(type) {
 	case *image.Gray:
-		return raster{kind: grey, planes: [3]plane{whole(m.Pix, m.Stride, w, h, 1)}}
+		return raster{kind: grey, planes: [3]plane{newPlane(m.Pix, m.Stride, w, h, 1)}}
 	case *image.Gray16:
 		narrow(m.Pix)
-		return raster{kind: grey, planes: [3]plane{whole(m.Pix, m.Stride/2, w, h, 1)}}
+		return raster{kind: grey, planes: [3]plane{newPlane(m.Pix, m.Stride/2, w, h, 1)}}
 	case *image.RGBA:
 		return rgbaRaster(m.Pix, m.Stride, w, h)
 	case *image.NRGBA:
@@ -125,12 +125,12 @@ func rasterOf(img image.Image) raster {
 	return compose(img, image.Point{}, w, h)
 }
 
-func whole(pix []byte, stride, w, h, chans int) plane {
+func newPlane(pix []byte, stride, w, h, chans int) plane {
 	return plane{pix: pix, stride: stride, width: w, height: h, chans: chans, pitchX: 1, pitchY: 1}
 }
 
 func rgbaRaster(pix []byte, stride, w, h int) raster {
-	return raster{kind: rgba, planes: [3]plane{whole(pix, stride, w, h, 4)}}
+	return raster{kind: rgba, planes: [3]plane{newPlane(pix, stride, w, h, 4)}}
 }
 
 // narrow packs the high bytes of 16-bit samples. Rounding would gain nothing, since 0xffff becomes 0xff anyway.

@@ -3,6 +3,7 @@ package render
 import (
 	"context"
 	"image"
+	"image/color"
 	"os"
 	"path/filepath"
 	"testing"
@@ -26,6 +27,16 @@ func FuzzMake(f *testing.F) {
 	f.Add(interlacedPNG(m), uint16(20), byte(2))
 	f.Add(embed(f, "jpeg", withEXIF(f, "jpeg", encodeAs(f, "jpeg", m), 6), displayP3()), uint16(20), byte(3))
 	f.Add(embed(f, "png", withEXIF(f, "png", encodeAs(f, "png", m), 6), displayP3()), uint16(20), byte(3))
+	still := []apngFrame{{m: uniform(40, 20, color.NRGBA{A: 255}), dispose: 2}, {m: half(quarterColours[0], quarterColours[1]), blend: 1}}
+	for i, data := range [][]byte{
+		applePNG(m), animatedPNG(40, 20, nil, still), animatedWebP(40, 20, webpFrame{w: 40, h: 20}, webpFrame{w: 9, h: 9, c: quarterColours[2]}),
+		buildGIF(40, 20, solid(image.Rect(0, 0, 40, 20), 0), solid(image.Rect(3, 4, 50, 60), 1)),
+		bitmap{width: 40, height: 30, header: 12, bits: 4}.bmp(), bitmap{width: 40, height: 30, header: 124, bits: 32, compression: 3, masks: []uint32{0xff, 0xff00, 0xff0000, 0xff000000}, alpha: 9}.bmp(),
+		buildICO(1, iconImage(bitmap{width: 40, height: 30, header: 40, bits: 4}, false), encodeAs(f, "png", m)),
+		embed(f, "jpeg", readTestdata(f, "cmyk.jpg"), cmykProfile(lut16())),
+	} {
+		f.Add(data, uint16(30), byte(i))
+	}
 	f.Fuzz(func(t *testing.T, data []byte, size uint16, flags byte) {
 		o := Options{Size: int(size % 600), MaxEdge: 500, PNG: flags&1 != 0, Cover: flags&2 != 0, Quality: 85}
 		cost, err := Cost(data, o)
@@ -65,8 +76,8 @@ func FuzzICC(f *testing.F) {
 		readProfile(icc, grey)
 		p, _ := readProfile(icc, rgba)
 		p.convert(image.NewNRGBA(image.Rect(0, 0, 3, 3)).Pix)
-		if len(p.keep) > maxCarried {
-			t.Error(len(p.keep))
+		if len(p.carried) > maxCarried {
+			t.Error(len(p.carried))
 		}
 		inflateICC(icc)
 	})

@@ -18,7 +18,7 @@ type grid struct {
 // hashJPEG returns the hash of a grey plane, or of luma and chroma. Only the means are converted to RGB.
 func (ws *workspace) hashJPEG(p [3]plane) []byte {
 	m := &ws.grid
-	m.cols, m.rows = cells(p[0].width), cells(p[0].height)
+	m.cols, m.rows = cellCount(p[0].width), cellCount(p[0].height)
 	n := m.cols * m.rows
 	var small [3]plane
 	for i := range p {
@@ -41,7 +41,7 @@ func (ws *workspace) hashPNG(p pixels) []byte {
 	if p.grey {
 		return ws.hashJPEG([3]plane{p.plane})
 	}
-	m.cols, m.rows = cells(p.width), cells(p.height)
+	m.cols, m.rows = cellCount(p.width), cellCount(p.height)
 	if p.opaque {
 		m.average(m.rgba[:], p.plane)
 	} else {
@@ -50,17 +50,17 @@ func (ws *workspace) hashPNG(p pixels) []byte {
 	return thumbhash.Encode(m.rgba[:], m.cols, m.rows, p.width, p.height)
 }
 
-// cells returns the number of cells, at most thumbhash.Edge, for n samples. It is chosen so that all cells have nearly the
+// cellCount returns the number of cells, at most thumbhash.Edge, for n samples. It is chosen so that all cells have nearly the
 // same size, which the transform assumes.
-func cells(n int) int {
+func cellCount(n int) int {
 	size := (n + thumbhash.Edge - 1) / thumbhash.Edge
 	return (n + size/2) / size
 }
 
-// cell returns the range of samples of cell i, if n samples are divided into parts cells. The range is never empty, even
+// cellRange returns the range of samples of cell i, if n samples are divided into parts cells. The range is never empty, even
 // if chroma has fewer samples than cells.
-func cell(i, parts, n int) (from, to int) {
-	from, to = scaled(i, n, parts), scaled(i+1, n, parts)
+func cellRange(i, parts, n int) (from, to int) {
+	from, to = mulDiv(i, n, parts), mulDiv(i+1, n, parts)
 	return from, max(to, from+1)
 }
 
@@ -70,7 +70,7 @@ func (m *grid) average(dst []byte, p plane) {
 	m.sums = grow(m.sums, 2*((length+7)/8))
 	m.columns = grow(m.columns, 4*len(m.sums))
 	for row := range m.rows {
-		top, bottom := cell(row, m.rows, p.height)
+		top, bottom := cellRange(row, m.rows, p.height)
 		step := (bottom - top + 255) / 256 // skips rows of a high cell, to keep the sums within 16 bits
 		high := 0
 		clear(m.sums)
@@ -80,7 +80,7 @@ func (m *grid) average(dst []byte, p plane) {
 		}
 		m.unpack()
 		for col := range m.cols {
-			left, right := cell(col, m.cols, p.width)
+			left, right := cellRange(col, m.cols, p.width)
 			n := uint64(high) * uint64(right-left)
 			columns := m.columns[left*p.chans : right*p.chans]
 			if p.chans == 1 {
@@ -134,9 +134,9 @@ func (m *grid) unpack() {
 // averageAlpha is average for RGBA that is not premultiplied. It weighs each colour by its alpha.
 func (m *grid) averageAlpha(dst []byte, p plane) {
 	for row := range m.rows {
-		top, bottom := cell(row, m.rows, p.height)
+		top, bottom := cellRange(row, m.rows, p.height)
 		for col := range m.cols {
-			left, right := cell(col, m.cols, p.width)
+			left, right := cellRange(col, m.cols, p.width)
 			var r, g, b, a uint64
 			for y := top; y < bottom; y++ {
 				for s := p.pix[y*p.stride+4*left:][:4*(right-left)]; len(s) >= 4; s = s[4:] {

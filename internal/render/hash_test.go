@@ -101,7 +101,7 @@ func TestGridAverage(t *testing.T) {
 		for _, chans := range []int{1, 4} {
 			p := plane{stride: size.X*chans + 3, width: size.X, height: size.Y, chans: chans}
 			p.pix = bytes.Repeat([]byte{255}, p.stride*size.Y-3)
-			m := grid{cols: cells(size.X), rows: cells(size.Y)}
+			m := grid{cols: cellCount(size.X), rows: cellCount(size.Y)}
 			m.average(m.rgba[:], p)
 			if n := m.cols * m.rows * chans; bytes.Count(m.rgba[:n], []byte{255}) != n {
 				t.Errorf("%v, %d channels: %v", size, chans, m.rgba[:n])

@@ -18,10 +18,10 @@ const (
 
 // A profile converts the colours of a picture to sRGB. The zero profile is sRGB and changes nothing.
 type profile struct {
-	rgb   *toSRGB    // converts RGB
-	table *lut       // converts RGB too
-	grey  *[256]byte // converts grey
-	keep  []byte     // ICC profile that cannot be converted here; the thumbnail carries it
+	rgb     *toSRGB    // converts RGB
+	table   *lut       // converts RGB too
+	grey    *[256]byte // converts grey
+	carried []byte     // ICC profile that cannot be converted here; the thumbnail carries it
 }
 
 func (p profile) converts() bool { return p.rgb != nil || p.table != nil }
@@ -79,7 +79,7 @@ func readProfile(icc []byte, k kind) (p profile, ok bool) {
 			return profile{table: t}, true
 		}
 		if len(icc) <= maxCarried && tag(icc, "A2B0") != nil {
-			return profile{keep: icc}, true
+			return profile{carried: icc}, true
 		}
 	}
 	return p, false

@@ -205,9 +205,9 @@ func interleave(img *jpegdec.Image, table *lut) raster {
 	}
 	for y := range lead.H {
 		for i, p := range img.Planes[:img.N] {
-			row := p.Pix[scaled(y, p.H, lead.H)*p.Stride:][:p.W]
+			row := p.Pix[mulDiv(y, p.H, lead.H)*p.Stride:][:p.W]
 			for x := range line[i] {
-				line[i][x] = row[scaled(x, p.W, lead.W)]
+				line[i][x] = row[mulDiv(x, p.W, lead.W)]
 			}
 		}
 		row := dst.pix[y*dst.stride:][:dst.stride]
@@ -231,8 +231,8 @@ func interleave(img *jpegdec.Image, table *lut) raster {
 	return raster{kind: rgba, planes: [3]plane{dst}}
 }
 
-// scaled returns i*n/m.
-func scaled(i, n, m int) int { return int(int64(i) * int64(n) / int64(m)) }
+// mulDiv returns i*n/m.
+func mulDiv(i, n, m int) int { return int(int64(i) * int64(n) / int64(m)) }
 
 // toInk converts a row of C, M and Y, or of their complements, and its K to amounts of ink. Adobe's programs store all of
 // them inverted, so that they mean light, and other programs follow. A file without an Adobe marker stores ink.

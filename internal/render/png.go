@@ -103,18 +103,24 @@ func (h *header) readPNG(data []byte) error {
 		p.frames = nil
 	}
 	h.grey = p.colour == pngGrey && p.transparency == nil && p.frames == nil
+	h.memory = h.pngMemory()
+	return nil
+}
+
+// pngMemory returns an upper bound of the bytes that decoding a PNG takes.
+func (h *header) pngMemory() int64 {
 	size := int64(4)
 	if h.grey {
 		size = 1
 	}
-	h.memory = size*h.pixels() + 4*8*int64(h.width) + 96<<10
-	if p.frames != nil {
-		h.memory += 2*4*h.pixels() + 64<<10 // the canvas and a copy of it for disposePrevious
+	memory := size*h.pixels() + 4*8*int64(h.width) + 96<<10
+	if h.png.frames != nil {
+		memory += 2*4*h.pixels() + 64<<10 // a frame, and a copy of the canvas for disposePrevious
 	}
 	if h.icc != nil {
-		h.memory += inflateLimit(h.icc) + 64<<10
+		memory += inflateLimit(h.icc) + 64<<10
 	}
-	return nil
+	return memory
 }
 
 func (h *header) readIHDR(c pngChunk) error {
@@ -266,7 +272,7 @@ func (d *pngDecoder) decode(ctx context.Context, file []byte, width, height int)
 		chans = 1
 	}
 	d.pix = grow(d.pix, chans*width*height)
-	dst := whole(d.pix, chans*width, width, height, chans)
+	dst := newPlane(d.pix, chans*width, width, height, chans)
 	d.setTable()
 	in := &pngData{ctx: ctx, file: file}
 	z, err := d.inflater(in)

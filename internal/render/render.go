@@ -92,13 +92,13 @@ func Make(ctx context.Context, data []byte, o Options) (img Image, err error) {
 		out.ContentType = "image/png"
 		p := ws.nrgba(src, g, profile)
 		out.ThumbHash = ws.hashPNG(p)
-		out.Data, err = ws.encodePNG(p, profile.keep)
+		out.Data, err = ws.encodePNG(p, profile.carried)
 	case src.kind == grey:
 		out.Data, out.ThumbHash = ws.encodeJPEG([3]plane{ws.grey(src, g, profile)}, o.Quality, nil)
 	case src.kind == ycc && !profile.converts():
-		out.Data, out.ThumbHash = ws.encodeJPEG(ws.ycbcr(src, g), o.Quality, profile.keep)
+		out.Data, out.ThumbHash = ws.encodeJPEG(ws.ycbcr(src, g), o.Quality, profile.carried)
 	default:
-		out.Data, out.ThumbHash = ws.encodeJPEG(ws.flatten(ws.nrgba(src, g, profile), g.fullChroma), o.Quality, profile.keep)
+		out.Data, out.ThumbHash = ws.encodeJPEG(ws.flatten(ws.nrgba(src, g, profile), g.fullChroma), o.Quality, profile.carried)
 	}
 	if err != nil {
 		return Image{}, err

@@ -29,7 +29,7 @@ type axis struct {
 	first   []int32
 	weights []int16 // of all results in one slice, in the order of the inner loop
 	taps    int
-	both    []int64   // weights of two results, see pair
+	both    []int64   // weights of two results, see pairWeights
 	scratch []float64 // weights of one result
 }
 
@@ -127,7 +127,7 @@ func lanczos3Exact(x float64) float64 {
 // overwrite src.
 func (ws *workspace) scale(dst, src plane, x, y span) {
 	x, y = x.on(src.left, src.pitchX), y.on(src.top, src.pitchY)
-	src, x, y = src.average(x, y)
+	src, x, y = src.averageSquares(x, y)
 	ws.x.set(x, src.width)
 	ws.y.set(y, src.height)
 	ws.rows = grow(ws.rows, src.width*src.chans)
@@ -150,7 +150,7 @@ func (ws *workspace) scale(dst, src plane, x, y span) {
 // The two rows also share their multiplications: the sum of sample * (a + b<<32) over the taps is exactly A + B<<32,
 // whatever the signs, if A and B fit 32 bits. Sums of 8-bit samples with 14-bit weights do.
 func (ws *workspace) vertical(src plane, top, bottom int) {
-	first, weights := ws.y.pair(top, bottom)
+	first, weights := ws.y.pairWeights(top, bottom)
 	pix := src.pix[first*src.stride:]
 	n := len(ws.rows)
 	stride := src.stride
@@ -160,7 +160,7 @@ func (ws *workspace) vertical(src plane, top, bottom int) {
 			for k, w := range weights {
 				sum += int64(pix[k*stride+x]) * w
 			}
-			ws.rows[x] = round(sum)
+			ws.rows[x] = roundSums(sum)
 		}
 		return
 	}
@@ -168,7 +168,7 @@ func (ws *workspace) vertical(src plane, top, bottom int) {
 		x = min(x, n-4) // the last four may overlap those before
 		s0, s1, s2, s3 := columns(pix[x:], stride, weights)
 		r := ws.rows[x:][:4]
-		r[0], r[1], r[2], r[3] = round(s0), round(s1), round(s2), round(s3)
+		r[0], r[1], r[2], r[3] = roundSums(s0), roundSums(s1), roundSums(s2), roundSums(s3)
 		if x == n-4 {
 			return
 		}
@@ -192,8 +192,8 @@ func columns(pix []byte, stride int, weights []int64) (s0, s1, s2, s3 int64) {
 	return s0, s1, s2, s3
 }
 
-// pair returns the weights of results i and j combined, with those of j in the high half, and the first sample of both.
-func (a *axis) pair(i, j int) (first int, weights []int64) {
+// pairWeights returns the weights of results i and j combined, with those of j in the high half, and the first sample of both.
+func (a *axis) pairWeights(i, j int) (first int, weights []int64) {
 	first = int(min(a.first[i], a.first[j]))
 	a.both = grow(a.both, int(max(a.first[i], a.first[j]))-first+a.taps)
 	clear(a.both)
@@ -206,16 +206,16 @@ func (a *axis) pair(i, j int) (first int, weights []int64) {
 	return first, a.both
 }
 
-// halves splits a pair of sums into its low and high half.
-func halves(sum int64) (low, high int32) {
+// splitSums splits a pair of sums into its low and high half.
+func splitSums(sum int64) (low, high int32) {
 	low = int32(sum)
 	return low, int32((sum - int64(low)) >> 32)
 }
 
-// round rounds both sums of a pair to the precision between the passes.
-func round(sum int64) int64 {
+// roundSums rounds both sums of a pair to the precision between the passes.
+func roundSums(sum int64) int64 {
 	const shift = weightBits - extraBits
-	low, high := halves(sum)
+	low, high := splitSums(sum)
 	return int64((low+1<<(shift-1))>>shift) + int64((high+1<<(shift-1))>>shift)<<32
 }
 
@@ -230,7 +230,7 @@ func (ws *workspace) horizontal1(rowA, rowB []byte, n int) {
 		for k, w := range weights {
 			sum += rows[k] * int64(w)
 		}
-		rowA[i], rowB[i] = samples(sum)
+		rowA[i], rowB[i] = roundSamples(sum)
 	}
 }
 
@@ -250,16 +250,16 @@ func (ws *workspace) horizontal4(rowA, rowB []byte, n int) {
 			rows = rows[4:]
 		}
 		a, b := rowA[4*i:][:4], rowB[4*i:][:4]
-		a[0], b[0] = samples(s0)
-		a[1], b[1] = samples(s1)
-		a[2], b[2] = samples(s2)
-		a[3], b[3] = samples(s3)
+		a[0], b[0] = roundSamples(s0)
+		a[1], b[1] = roundSamples(s1)
+		a[2], b[2] = roundSamples(s2)
+		a[3], b[3] = roundSamples(s3)
 	}
 }
 
-// average replaces squares of samples by their mean, in place, if there are many samples for each result. The filter
+// averageSquares replaces squares of samples by their mean, in place, if there are many samples for each result. The filter
 // would spend much more time for nearly the same result.
-func (p plane) average(x, y span) (plane, span, span) {
+func (p plane) averageSquares(x, y span) (plane, span, span) {
 	const enough = 3 // samples per result and dimension that the filter needs to look better than a mean
 	n := int(min(math.Abs(x.step), math.Abs(y.step)) / enough)
 	n = min(n, 16) // keeps the sums within 16 bits
@@ -313,10 +313,10 @@ func mean4(to *[4]byte, pix []byte, stride, wide, high int, inverse uint32) {
 	to[3] = byte((b>>16*inverse + 1<<23) >> 24)
 }
 
-// samples rounds a pair of sums to two samples.
-func samples(sum int64) (a, b byte) {
+// roundSamples rounds a pair of sums to two samples.
+func roundSamples(sum int64) (a, b byte) {
 	const shift = weightBits + extraBits
-	low, high := halves(sum)
+	low, high := splitSums(sum)
 	return clamp((low + 1<<(shift-1)) >> shift), clamp((high + 1<<(shift-1)) >> shift)
 }
 

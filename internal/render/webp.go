@@ -214,9 +214,9 @@ func (m *webpImage) file(ctx context.Context) io.Reader {
 // videoRaster returns the decoded image of a lossy WebP, which has video levels, as a raster.
 func videoRaster(m *image.YCbCr) raster {
 	w, h := m.Rect.Dx(), m.Rect.Dy()
-	src := raster{kind: ycc, video: true, planes: [3]plane{whole(m.Y, m.YStride, w, h, 1)}}
+	src := raster{kind: ycc, video: true, planes: [3]plane{newPlane(m.Y, m.YStride, w, h, 1)}}
 	for i, pix := range [][]byte{m.Cb, m.Cr} {
-		p := whole(pix, m.CStride, (w+1)/2, (h+1)/2, 1)
+		p := newPlane(pix, m.CStride, (w+1)/2, (h+1)/2, 1)
 		p.pitchX, p.pitchY = 2, 2
 		src.planes[1+i] = p
 	}

@@ -35,7 +35,7 @@ func (w *bitWriter) block(s source, left, top int, q *quantiser, codes *codeTabl
 	if left+8 <= s.width && top+8 <= s.height {
 		forward(&w.coefs, s.pix[top*s.stride+left:], s.stride)
 	} else {
-		s.edge(&w.edge, left, top)
+		s.copyEdge(&w.edge, left, top)
 		forward(&w.coefs, w.edge[:], 8)
 	}
 

@@ -142,8 +142,8 @@ type source struct {
 	width, height int
 }
 
-// edge copies a block that extends beyond the plane. It repeats the last row and column, which costs the fewest bits.
-func (s source) edge(to *[64]byte, left, top int) {
+// copyEdge copies a block that extends beyond the plane. It repeats the last row and column, which costs the fewest bits.
+func (s source) copyEdge(to *[64]byte, left, top int) {
 	for y := range 8 {
 		row := s.pix[min(top+y, s.height-1)*s.stride:][:s.width]
 		for x := range 8 {
