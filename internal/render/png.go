@@ -206,6 +206,9 @@ func decodePNG(ctx context.Context, h *header) (raster, error) {
 		return raster{}, corrupt("PNG without image data")
 	}
 	d := pngDecoder{pngHeader: p, grey: h.grey}
+	if h.isLinear16() {
+		d.encode = linearTable(p.gamma)
+	}
 	still, err := d.decode(ctx, p.data, h.width, h.height)
 	if err != nil {
 		return raster{}, err
@@ -251,8 +254,9 @@ func (h *header) drawFirstVisible(ctx context.Context, d *pngDecoder, still plan
 // A pngDecoder decodes images with the header of one PNG file.
 type pngDecoder struct {
 	*pngHeader
-	grey    bool         // decode to a grey plane; otherwise to premultiplied RGBA
-	table   [256][4]byte // colours of samples of at most 8 bits
+	grey    bool                   // decode to a grey plane; otherwise to premultiplied RGBA
+	table   [256][4]byte           // colours of samples of at most 8 bits
+	encode  *[1 << linearBits]byte // samples of sRGB for the high bits of samples in linear light, or nil
 	pix     []byte
 	inflate io.ReadCloser
 	rows    [2][]byte // filtered: the current and the previous one
@@ -469,9 +473,6 @@ func (d *pngDecoder) setTable() {
 			if i < len(d.palette)/3 {
 				copy(c[:], d.palette[3*i:][:3])
 			}
-			if d.apple {
-				c[0], c[2] = c[2], c[0]
-			}
 			if i < len(d.transparency) {
 				c[3] = d.transparency[i]
 				multiply(c[:])
@@ -544,9 +545,12 @@ func (d *pngDecoder) convertRGB(to, row []byte) {
 	}
 }
 
-// convert16 converts a row of 16-bit samples. It takes their high bytes.
+// convert16 converts a row of 16-bit samples. It takes their high bytes, unless the samples are linear light.
 func (d *pngDecoder) convert16(to, row []byte) {
 	samples := d.bitsPerPixel() / 16
+	if d.encode != nil {
+		d.encodeLinear(row, samples)
+	}
 	if d.grey {
 		for i := range to {
 			to[i] = row[2*i]
@@ -566,6 +570,15 @@ func (d *pngDecoder) convert16(to, row []byte) {
 			to[3] = 0
 		}
 		multiply(to[:4])
+	}
+}
+
+// encodeLinear replaces the high bytes of samples in linear light by samples of sRGB, and leaves alpha alone.
+func (d *pngDecoder) encodeLinear(row []byte, samples int) {
+	for i := 0; 2*i+2 <= len(row); i++ {
+		if isAlpha := samples&1 == 0 && i%samples == samples-1; !isAlpha {
+			row[2*i] = d.encode[binary.BigEndian.Uint16(row[2*i:])>>(16-linearBits)]
+		}
 	}
 }
 

@@ -274,11 +274,38 @@ func (h *header) pngProfile(k kind) profile {
 		return profile{}
 	}
 	transfer, hasGamma := pngGamma(p.gamma)
+	if h.isLinear16() {
+		transfer = srgbToLinear
+	}
 	primaries, hasPrimaries := pngPrimaries(p.primaries)
 	if !hasGamma && !hasPrimaries {
 		return h.adobeProfile(k)
 	}
 	return makeProfile(primaries, transfer, false, k)
+}
+
+// linearBits is the number of high bits of a sample in linear light that are enough for 8 bits of sRGB: the darkest step is
+// less than one.
+const linearBits = 12
+
+// isLinear16 reports whether a PNG has 16-bit samples that are nearly linear light. If only their high bytes were kept,
+// dark tones would show bands. So the decoder encodes them as in sRGB.
+func (h *header) isLinear16() bool {
+	p := &h.png
+	return p.depth == 16 && len(p.gamma) >= 4 && binary.BigEndian.Uint32(p.gamma) > 60000 && h.icc == nil && !p.srgb && p.cicp == nil &&
+		p.transparency == nil // which the samples are compared with
+}
+
+// linearTable returns a table from the high bits of samples to samples of sRGB.
+func linearTable(gamma []byte) *[1 << linearBits]byte {
+	transfer, _ := pngGamma(gamma)
+	out := encodeTable()
+	t := new([1 << linearBits]byte)
+	for i := range t {
+		y := transfer((float64(i) + 0.5) / (1 << linearBits))
+		t[i] = out[int(max(0, min(y, 1))*(encodeSteps-1)+0.5)]
+	}
+	return t
 }
 
 // pngGamma returns the transfer function of a gAMA chunk, or that of sRGB.

@@ -132,6 +132,37 @@ func TestPNGColourChunks(t *testing.T) {
 	}
 }
 
+// Dark tones of 16-bit samples in linear light are kept apart.
+func TestLinearPNGOf16Bits(t *testing.T) {
+	for _, colour := range []byte{0, 2, 4, 6} {
+		samples := [7]int{1, 0, 3, 1, 2, 0, 4}[colour]
+		m := pngImage{width: 64, height: 1, depth: 16, colour: colour, before: gamaChunk(100000), raw: []byte{0}}
+		for x := range 64 {
+			for i := range samples {
+				if samples&1 == 0 && i == samples-1 {
+					m.raw = append(m.raw, 0xff, 0xff)
+				} else {
+					m.raw = binary.BigEndian.AppendUint16(m.raw, uint16(16*x))
+				}
+			}
+		}
+		img, err := Make(context.Background(), m.encode(), Options{PNG: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := decodeThumb(t, img)
+		for x := range 64 {
+			linear := 16 * float64(x) / 65535
+			v := 12.92 * linear
+			if linear > 0.0031308 {
+				v = 1.055*math.Pow(linear, 1/2.4) - 0.055
+			}
+			want := uint8(255*v + 0.5)
+			near(t, fmt.Sprintf("colour type %d at %d", colour, x), got.At(x, 0), color.NRGBA{want, want, want, 255}, 1)
+		}
+	}
+}
+
 // exifColourSpace returns EXIF data with a colour space and an interoperability index, each if it is not zero.
 func exifColourSpace(space uint16, index string) []byte {
 	b := []byte("II*\x00\x08\x00\x00\x00")
