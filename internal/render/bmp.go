@@ -105,13 +105,18 @@ func readDIB(data []byte, pixels int64) (d dib, err error) {
 	// The palette may be shorter than the header says.
 	palette := len(data) - len(tables)
 	length := 0
-	if d.bits <= 8 {
+	if d.bits >= 1 && d.bits <= 8 {
 		if colours == 0 || colours > 256 {
 			colours = 1 << d.bits
 		}
 		length = min(int(colours)*d.entrySize, len(tables))
 	}
-	if pixels >= int64(palette) && pixels <= int64(len(data)) {
+	// An offset that leaves no room for a palette that must be there is wrong.
+	first := int64(palette)
+	if length > 0 {
+		first++
+	}
+	if pixels >= first && pixels <= int64(len(data)) {
 		length = min(length, int(pixels)-palette)
 	} else {
 		pixels = int64(palette + length)

@@ -228,6 +228,13 @@ func TestBMPOfOneBit(t *testing.T) {
 	near(t, "right", m.At(40, 15), quarterColours[1], 0)
 }
 
+// Some programs write the offset of the palette instead of that of the pixels.
+func TestBMPOffsetOfPalette(t *testing.T) {
+	data := bitmap{width: 40, height: 30, header: 40, bits: 8, colours: 4}.bmp()
+	binary.LittleEndian.PutUint32(data[10:], 14+40)
+	checkQuarters(t, data, 255, 4)
+}
+
 // The colour profile in a BMP is applied.
 func TestBMPProfile(t *testing.T) {
 	b := bitmap{width: 8, height: 8, header: 124, bits: 24, pixels: bytes.Repeat([]byte{35, 51, 234}, 64)}

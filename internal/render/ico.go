@@ -69,8 +69,8 @@ func readIcon(data, entry []byte) (m icon, err error) {
 		return m, corrupt("icon with an embedded picture")
 	}
 	d.icon = true
-	// The height counts the pixels and the mask, except in files of some programs.
-	if height := int(entry[1]); d.height != height || height == 0 {
+	// The height counts the rows of pixels and of the mask, except in files of some programs.
+	if int(entry[1]) != d.height || int64(len(d.pixels)) < d.stride()*int64(d.height) {
 		d.height /= 2
 	}
 	if d.height == 0 {

@@ -82,6 +82,18 @@ func TestICO(t *testing.T) {
 	}
 }
 
+// Some programs do not double the height in the bitmap header, and others double it in the directory too.
+func TestICOHeight(t *testing.T) {
+	b := bitmap{width: 48, height: 48, header: 40, bits: 24}
+	image, _ := b.dib()
+	data := buildICO(1, image)
+	data[7] = 48
+	checkQuarters(t, data, 255, 6)
+	data = buildICO(1, iconImage(b, false))
+	data[7] = 96
+	checkQuarters(t, data, 255, 6)
+}
+
 // Pixels whose bit in the mask is set are transparent.
 func TestICOMask(t *testing.T) {
 	for _, bits := range []int{1, 4, 8, 16, 24, 32} {
