@@ -3,7 +3,7 @@ package render
 import "image"
 
 // maxFrames is the most frames of an animation that are read to find one to show. It bounds the time for an animation in
-// which all of them are blank.
+// which none shows anything.
 const maxFrames = 64
 
 // A disposal tells what happens to the area of a frame before the next frame is drawn.
@@ -27,61 +27,113 @@ func newCanvas(width, height int) plane {
 	return newPlane(make([]byte, 4*width*height), 4*width, width, height, 4)
 }
 
-// firstVisible draws the frames of an animation to the canvas one after another, and stops after the first one that makes
-// the canvas show something: more than one colour. If there is no such frame, the canvas gets the first colour that is not
-// transparent. draw draws one frame. If it fails for a later frame than the first, that ends the animation.
-func firstVisible(canvas plane, frames []frame, draw func(i int) error) error {
-	var colour [4]byte // of the first blank frame that is not transparent
-	var previous []byte
-	for i, f := range frames {
+// An animation draws frames to a transparent canvas.
+type animation struct {
+	canvas   plane
+	frames   []frame
+	draw     func(i int) error // draws one frame
+	previous []byte            // copy of the canvas for disposePrevious
+}
+
+// firstVisible draws the frames one after another, and stops after the first one that makes the canvas show something. If
+// there is no such frame, the canvas shows the first of those that come nearest to it. An error of a later frame than the
+// first one ends the animation.
+func (a *animation) firstVisible() error {
+	best, bestSeen := 0, showsNothing
+	last, err := a.drawUntil(func(i int) bool {
+		seen := a.canvas.seen()
+		if seen > bestSeen {
+			best, bestSeen = i, seen
+		}
+		return seen == showsPicture
+	})
+	if err != nil || last == best {
+		return err
+	}
+	a.canvas.fill(image.Rect(0, 0, a.canvas.width, a.canvas.height), [4]byte{})
+	_, err = a.drawUntil(func(i int) bool { return i == best })
+	return err
+}
+
+// drawUntil draws frames until done returns true for one, and returns the number of the last one.
+func (a *animation) drawUntil(done func(i int) bool) (last int, err error) {
+	for i, f := range a.frames {
 		if f.dispose == disposePrevious {
-			previous = append(previous[:0], canvas.pix...)
+			a.previous = append(a.previous[:0], a.canvas.pix...)
 		}
-		if err := draw(i); err != nil {
-			if i == 0 {
-				return err
+		if err := a.draw(i); err != nil {
+			if i > 0 {
+				err = nil
 			}
-			break
+			return i, err
 		}
-		if len(frames) == 1 {
-			return nil
-		}
-		c, blank := canvas.blank()
-		if !blank {
-			return nil
-		}
-		if colour[3] == 0 {
-			colour = c
+		if done(i) || i == len(a.frames)-1 {
+			return i, nil
 		}
 		switch f.dispose {
 		case disposeClear:
-			canvas.fill(f.rect, [4]byte{})
+			a.canvas.fill(f.rect, [4]byte{})
 		case disposePrevious:
-			copy(canvas.pix, previous)
+			copy(a.canvas.pix, a.previous)
 		}
 	}
-	canvas.fill(image.Rect(0, 0, canvas.width, canvas.height), colour)
-	return nil
+	return 0, nil
 }
 
-// blank reports whether all pixels of an RGBA plane have nearly the same colour, and returns that of the first pixel.
-func (p plane) blank() (colour [4]byte, blank bool) {
-	const tolerance = 4 // for frames in a lossy format
-	colour = [4]byte(p.pix)
+// A seen tells how much there is to see of a frame.
+type seen uint8
+
+const (
+	showsNothing seen = iota // all is transparent
+	showsColour              // all has one colour
+	showsShape               // all is white or transparent
+	showsPicture
+)
+
+// seen tells how much there is to see of an RGBA plane.
+func (p plane) seen() seen {
+	first := [4]byte(p.pix)
+	uniform := true
 	for y := range p.height {
 		row := p.pix[y*p.stride:][:4*p.width]
 		for ; len(row) >= 4; row = row[4:] {
-			if [4]byte(row) == colour {
+			pixel := [4]byte(row)
+			if pixel == first {
 				continue
 			}
-			for c, v := range row[:4] {
-				if d := int(v) - int(colour[c]); d < -tolerance || d > tolerance {
-					return colour, false
-				}
+			uniform = uniform && similar(pixel, first)
+			if !similar(onWhitePixel(pixel), onWhitePixel(first)) {
+				return showsPicture
 			}
 		}
 	}
-	return colour, true
+	switch {
+	case !uniform:
+		return showsShape
+	case first[3] > 0:
+		return showsColour
+	}
+	return showsNothing
+}
+
+// similar reports whether two colours differ by no more than a lossy format makes of one colour.
+func similar(a, b [4]byte) bool {
+	const tolerance = 4
+	for c := range a {
+		if d := int(a[c]) - int(b[c]); d < -tolerance || d > tolerance {
+			return false
+		}
+	}
+	return true
+}
+
+// onWhitePixel composes a premultiplied pixel with a white background.
+func onWhitePixel(p [4]byte) [4]byte {
+	for c := range 3 {
+		p[c] += 255 - p[3]
+	}
+	p[3] = 255
+	return p
 }
 
 // fill fills the part of an RGBA plane that is within r.

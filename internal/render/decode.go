@@ -125,10 +125,12 @@ func rasterOf(img image.Image) raster {
 	return compose(img, image.Point{}, w, h)
 }
 
+// newPlane returns a plane of a whole picture.
 func newPlane(pix []byte, stride, w, h, chans int) plane {
 	return plane{pix: pix, stride: stride, width: w, height: h, chans: chans, pitchX: 1, pitchY: 1}
 }
 
+// rgbaRaster returns a raster of premultiplied RGBA.
 func rgbaRaster(pix []byte, stride, w, h int) raster {
 	return raster{kind: rgba, planes: [3]plane{newPlane(pix, stride, w, h, 4)}}
 }

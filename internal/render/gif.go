@@ -177,9 +177,11 @@ func (r *gifData) ReadByte() (byte, error) {
 func decodeGIF(ctx context.Context, h *header) (raster, error) {
 	canvas := newCanvas(h.width, h.height)
 	var z lzw.Reader
-	err := firstVisible(canvas, h.gif.frames, func(i int) error {
+	a := animation{canvas: canvas, frames: h.gif.frames}
+	a.draw = func(i int) error {
 		return h.gif.images[i].draw(ctx, &z, canvas, h.gif.frames[i].rect)
-	})
+	}
+	err := a.firstVisible()
 	if ctxErr := ctx.Err(); ctxErr != nil {
 		err = ctxErr
 	}

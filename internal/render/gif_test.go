@@ -93,7 +93,7 @@ func solid(r image.Rectangle, index byte) gifFrame {
 }
 
 func TestAnimatedGIF(t *testing.T) {
-	const black, white, red, green = 0, 1, 2, 3
+	const black, white, red, green = 0, 1, 2, 3 // indices of the palette
 	all := image.Rect(0, 0, 40, 20)
 	right := image.Rect(20, 0, 40, 20)
 	with := func(f gifFrame, dispose byte, transparent int) gifFrame {
@@ -104,6 +104,12 @@ func TestAnimatedGIF(t *testing.T) {
 	for i := range two.indices {
 		if i%40 < 20 {
 			two.indices[i] = green
+		}
+	}
+	whiteOnClear := solid(all, white)
+	for i := range whiteOnClear.indices {
+		if i%40 < 20 {
+			whiteOnClear.indices[i] = black
 		}
 	}
 	none, r, g := color.NRGBA{}, color.NRGBA{200, 0, 0, 255}, color.NRGBA{0, 200, 0, 255}
@@ -121,6 +127,8 @@ func TestAnimatedGIF(t *testing.T) {
 		"later frame leaves the canvas": {[]gifFrame{solid(all, red), solid(image.Rect(20, 5, 90, 70), green)}, [2]color.NRGBA{r, g}},
 		"later frame outside":           {[]gifFrame{solid(all, red), solid(image.Rect(90, 5, 99, 70), green), two}, [2]color.NRGBA{g, r}},
 		"all of one colour":             {[]gifFrame{with(solid(all, red), 2, red), solid(all, green), solid(all, red)}, [2]color.NRGBA{g, g}},
+		"white on transparent first":    {[]gifFrame{with(whiteOnClear, 2, black), two}, [2]color.NRGBA{g, r}},
+		"only white on transparent":     {[]gifFrame{with(solid(all, black), 2, black), with(whiteOnClear, 2, black), with(solid(all, red), 2, -1)}, [2]color.NRGBA{none, {255, 255, 255, 255}}},
 		"one frame of one colour":       {[]gifFrame{solid(all, red)}, [2]color.NRGBA{r, r}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -94,6 +94,7 @@ func isIcon(data []byte) bool {
 	return count > 0 && (reserved == 0 || reserved == 255) && int64(binary.LittleEndian.Uint32(data[18:])) >= 6+16*count
 }
 
+// corrupt returns an error that wraps [ErrCorrupt].
 func corrupt(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrCorrupt}, args...)...)
 }
@@ -201,6 +202,7 @@ func (h *header) resultCost(g layout, o Options) int64 {
 	return scaled + converted + 5*encoded
 }
 
+// readTIFF reads the first directory of a TIFF.
 func (h *header) readTIFF(data []byte) error {
 	d, ok := readDirectory(data)
 	if !ok {

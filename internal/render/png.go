@@ -63,9 +63,9 @@ func nextPNGChunk(file []byte, check bool) (c pngChunk, rest []byte, ok bool) {
 	return c, rest, true
 }
 
+// readPNG reads all chunks of a PNG except the image data.
 func (h *header) readPNG(data []byte) error {
 	p := &h.png
-	seenData := false
 	for rest := data[len(pngSignature):]; ; {
 		isData := len(rest) >= 8 && (string(rest[4:8]) == "IDAT" || string(rest[4:8]) == "fdAT")
 		c, next, ok := nextPNGChunk(rest, !isData)
@@ -80,8 +80,8 @@ func (h *header) readPNG(data []byte) error {
 				return err
 			}
 		case c.name == "IDAT":
-			if !seenData {
-				seenData, p.data = true, rest
+			if p.data == nil {
+				p.data = rest
 			}
 		case c.name == "PLTE":
 			if !c.intact {
@@ -89,7 +89,7 @@ func (h *header) readPNG(data []byte) error {
 			}
 			p.palette = c.data
 		case c.intact:
-			h.readPNGAncillary(c, next, seenData)
+			h.readPNGAncillary(c, next)
 		}
 		rest = next
 	}
@@ -123,6 +123,7 @@ func (h *header) pngMemory() int64 {
 	return memory
 }
 
+// readIHDR reads the header chunk of a PNG.
 func (h *header) readIHDR(c pngChunk) error {
 	if c.name != "IHDR" || len(c.data) < 13 {
 		return corrupt("PNG without a header")
@@ -153,11 +154,11 @@ func (h *header) readIHDR(c pngChunk) error {
 }
 
 // readPNGAncillary reads a chunk that a decoder may ignore. rest is the file behind it.
-func (h *header) readPNGAncillary(c pngChunk, rest []byte, seenData bool) {
+func (h *header) readPNGAncillary(c pngChunk, rest []byte) {
 	p := &h.png
 	switch c.name {
 	case "tRNS":
-		if !seenData && (p.colour == pngPalette || p.colour == pngGrey && len(c.data) >= 2 || p.colour == pngRGB && len(c.data) >= 6) {
+		if p.data == nil && (p.colour == pngPalette || p.colour == pngGrey && len(c.data) >= 2 || p.colour == pngRGB && len(c.data) >= 6) {
 			p.transparency = c.data
 		}
 	case "eXIf":
@@ -220,7 +221,7 @@ func decodePNG(ctx context.Context, h *header) (raster, error) {
 	if p.frames == nil {
 		return raster{kind: kind, planes: [3]plane{still}}, nil
 	}
-	if _, blank := still.blank(); blank {
+	if still.seen() < showsPicture {
 		if err := h.drawFirstVisible(ctx, &d, still); err != nil {
 			return raster{}, err
 		}
@@ -228,13 +229,14 @@ func decodePNG(ctx context.Context, h *header) (raster, error) {
 	return raster{kind: kind, planes: [3]plane{still}}, nil
 }
 
-// drawFirstVisible replaces a blank still image by the first frame that shows something.
+// drawFirstVisible replaces the still image, in which there is little to see, by the first frame that shows something.
 func (h *header) drawFirstVisible(ctx context.Context, d *pngDecoder, still plane) error {
 	area := image.Rect(0, 0, h.width, h.height)
-	colour, _ := still.blank()
-	d.pix = nil // still needs it
+	seen := still.seen()
+	d.pix = nil // still uses it
 	still.fill(area, [4]byte{})
-	err := firstVisible(still, h.png.frames, func(i int) error {
+	a := animation{canvas: still, frames: h.png.frames}
+	a.draw = func(i int) error {
 		r := h.png.frames[i].rect
 		if !r.In(area) {
 			return corrupt("PNG frame %v outside the picture of %d x %d", r, h.width, h.height)
@@ -244,11 +246,13 @@ func (h *header) drawFirstVisible(ctx context.Context, d *pngDecoder, still plan
 			still.drawAt(m, r.Min, h.png.frames[i].replace)
 		}
 		return err
-	})
-	if c, blank := still.blank(); err != nil || blank && c[3] == 0 {
-		still.fill(area, colour)
 	}
-	return ctx.Err()
+	err := a.firstVisible()
+	if err != nil || still.seen() <= seen {
+		d.pix = still.pix
+		_, err = d.decode(ctx, h.png.data, h.width, h.height)
+	}
+	return err
 }
 
 // A pngDecoder decodes images with the header of one PNG file.

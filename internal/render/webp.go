@@ -168,7 +168,8 @@ func decodeWebP(ctx context.Context, h *header) (raster, error) {
 		return compose(m, r.Min, h.width, h.height), nil
 	}
 	canvas := newCanvas(h.width, h.height)
-	err := firstVisible(canvas, w.frames, func(i int) error {
+	a := animation{canvas: canvas, frames: w.frames}
+	a.draw = func(i int) error {
 		m, err := webp.Decode(w.images[i].file(ctx))
 		if err != nil {
 			return corrupt("%w", err)
@@ -176,8 +177,8 @@ func decodeWebP(ctx context.Context, h *header) (raster, error) {
 		src := compose(m, image.Point{}, m.Bounds().Dx(), m.Bounds().Dy())
 		canvas.drawAt(src.planes[0], w.frames[i].rect.Min, w.frames[i].replace)
 		return nil
-	})
-	return raster{kind: rgba, planes: [3]plane{canvas}}, err
+	}
+	return raster{kind: rgba, planes: [3]plane{canvas}}, a.firstVisible()
 }
 
 // file returns the frame as a WebP file of its own. The decoder of golang.org/x/image expects an extended header if there
