@@ -36,6 +36,7 @@ func TestCostBoundsAllocation(t *testing.T) {
 	}
 	encode := func(format string, m image.Image) []byte { return encodeAs(t, format, m) }
 	blank := image.NewNRGBA(src.Rect)
+	white := uniform(w, h, color.NRGBA{255, 255, 255, 255})
 	blankGIF := solid(src.Rect, 1)
 	blankGIF.dispose = 3
 	var stripped bytes.Buffer
@@ -57,6 +58,8 @@ func TestCostBoundsAllocation(t *testing.T) {
 		"png cut":        encode("png", src)[:w*h*3],
 		"gif":            encode("gif", paletted),
 		"gif animated":   buildGIF(w, h, blankGIF, blankGIF, blankGIF, solid(image.Rect(3, 3, 9, 9), 3)),
+		"gif blank":      buildGIF(w, h, blankGIF, solid(src.Rect, 2), blankGIF, blankGIF),
+		"png blank":      animatedPNG(w, h, nil, []apngFrame{{m: blank, dispose: 2}, {m: white, dispose: 2}, {m: blank, dispose: 2}}),
 		"bmp":            encode("bmp", opaque),
 		"bmp paletted":   encode("bmp", paletted),
 		"bmp rle":        bitmap{width: w, height: h, header: 40, bits: 8, compression: 1, pixels: make([]byte, 9)}.bmp(),
