@@ -188,8 +188,8 @@ func decodeGIF(ctx context.Context, h *header) (raster, error) {
 	return raster{kind: rgba, planes: [3]plane{canvas}}, err
 }
 
-// draw draws the image on a part of the canvas, which may extend beyond it. If the file ends early it draws what there is,
-// and fails if that is less than half of the image.
+// draw draws the image to the rectangle r of the canvas, of which only a part may be on the canvas. If the file ends early,
+// it draws the rows that are in the file. It fails if those are too few to recognise the picture.
 func (m *gifImage) draw(ctx context.Context, z *lzw.Reader, canvas plane, r image.Rectangle) error {
 	if m.codeSize < 2 || m.codeSize > 8 {
 		return corrupt("GIF with a code size of %d", m.codeSize)
@@ -249,8 +249,8 @@ func gifRow(i, height int) int {
 	return height - 1
 }
 
-// fillGIFRows fills the rows that are missing from an interlaced image, of which only the first n stored rows are there,
-// with the nearest row above that a coarser pass has.
+// fillGIFRows fills the missing rows of an interlaced image, of which only the first n stored rows are in the file. Each
+// becomes a copy of the nearest row above that a coarser pass has.
 func fillGIFRows(canvas plane, r image.Rectangle, n int) {
 	stored := make([]bool, r.Dy())
 	for i := range n {

@@ -173,7 +173,7 @@ func TestGIFManyBlankFrames(t *testing.T) {
 	near(t, "left", decodeThumb(t, img).At(10, 10), color.NRGBA{0, 0, 0, 255}, 0)
 }
 
-// A GIF that ends early shows what there is, if that is most of the picture.
+// A GIF that ends early is decoded as far as it goes, unless most of it is missing.
 func TestCutGIF(t *testing.T) {
 	f := solid(image.Rect(0, 0, 64, 64), 0)
 	r := rand.New(rand.NewPCG(1, 2))

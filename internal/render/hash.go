@@ -50,15 +50,15 @@ func (ws *workspace) hashPNG(p pixels) []byte {
 	return thumbhash.Encode(m.rgba[:], m.cols, m.rows, p.width, p.height)
 }
 
-// cellCount returns the number of cells, at most thumbhash.Edge, for n samples. It is chosen so that all cells have nearly the
-// same size, which the transform assumes.
+// cellCount returns the number of cells, at most thumbhash.Edge, for n samples. All cells then have nearly the same size,
+// which the transform assumes.
 func cellCount(n int) int {
 	size := (n + thumbhash.Edge - 1) / thumbhash.Edge
 	return (n + size/2) / size
 }
 
-// cellRange returns the range of samples of cell i, if n samples are divided into parts cells. The range is never empty, even
-// if chroma has fewer samples than cells.
+// cellRange returns the range of samples of cell i, if n samples are divided into parts cells. The range is never empty,
+// even if chroma has fewer samples than cells.
 func cellRange(i, parts, n int) (from, to int) {
 	from, to = mulDiv(i, n, parts), mulDiv(i+1, n, parts)
 	return from, max(to, from+1)

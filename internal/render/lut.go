@@ -6,8 +6,8 @@ import (
 )
 
 // A lut converts CMYK or RGB samples to sRGB by the tables of an ICC profile (ICC.1:2022, 10.10 to 10.12), relative
-// colorimetric with black point compensation. It goes from samples over input curves, a grid of nodes, between which it
-// interpolates, and output curves to the profile connection space, and from there to sRGB.
+// colorimetric with black point compensation. Samples pass through input curves, a grid of nodes with interpolation, and
+// output curves. The result is in the profile connection space and is converted from there to sRGB.
 type lut struct {
 	inputs   int                 // 3 or 4
 	outputs  int                 // 3; 4 in the other direction

@@ -199,8 +199,8 @@ func readFrameControl(c []byte) (f frame, ok bool) {
 	return f, v[0] > 0 && v[1] > 0
 }
 
-// decodePNG decodes a PNG, or the first frame of an animated one that shows something. A picture of which most is missing
-// is corrupt; otherwise it shows what there is.
+// decodePNG decodes a PNG, or the first frame of an animated one that shows something. A damaged picture is decoded as far
+// as it goes, unless most of it is missing.
 func decodePNG(ctx context.Context, h *header) (raster, error) {
 	p := &h.png
 	if p.data == nil {
@@ -321,8 +321,8 @@ func (d *pngDecoder) decode(ctx context.Context, file []byte, width, height int)
 	return dst, nil
 }
 
-// inflater returns a reader of the filtered rows. The checksum of the data is not verified: what there is of a damaged
-// picture is shown.
+// inflater returns a reader of the filtered rows. The checksum of the data is not verified, since a damaged picture
+// is better than none.
 func (d *pngDecoder) inflater(in *pngData) (io.Reader, error) {
 	if !d.apple {
 		first, _ := in.ReadByte()

@@ -173,7 +173,7 @@ func TestPNGColourKey(t *testing.T) {
 	}
 }
 
-// A damaged PNG shows what there is of it, if that is most of the picture.
+// A damaged PNG is decoded as far as it goes, unless most of it is missing.
 func TestDamagedPNG(t *testing.T) {
 	m := noise(64, 64)
 	for i := range m.Pix {

@@ -192,7 +192,8 @@ func columns(pix []byte, stride int, weights []int64) (s0, s1, s2, s3 int64) {
 	return s0, s1, s2, s3
 }
 
-// pairWeights returns the weights of results i and j combined, with those of j in the high half, and the first sample of both.
+// pairWeights returns the weights of results i and j combined, with those of j in the high half, and the first sample of
+// both.
 func (a *axis) pairWeights(i, j int) (first int, weights []int64) {
 	first = int(min(a.first[i], a.first[j]))
 	a.both = grow(a.both, int(max(a.first[i], a.first[j]))-first+a.taps)

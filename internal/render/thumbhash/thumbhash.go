@@ -148,8 +148,8 @@ func cosines(table *[maxTerms][Edge]float64, n int) {
 // width returns the number of terms in row y of the triangle.
 func (c *channel) width(y int) int { return (c.nx*(c.ny-y) + c.ny - 1) / c.ny }
 
-// addRow adds row y of the samples to the terms. A wave is even or odd about the middle, so it is enough to multiply it
-// with the sum or the difference of the two halves of the row.
+// addRow adds row y of the samples to the terms. A wave is even or odd about the middle. So half of it is enough,
+// multiplied with the sum or the difference of the two halves of the row.
 func (c *channel) addRow(line []float64, y int, cosX, cosY *[maxTerms][Edge]float64) {
 	var halves [2][Edge / 2]float64
 	n := len(line) / 2
