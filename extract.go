@@ -90,7 +90,8 @@ func (bytesContent) Close() error { return nil }
 
 // Files returns a Provider for the regular files below the folder root. A path is relative to root, or absolute and inside it.
 // Nothing outside root can be reached, by "..", by a symbolic link or by a race; links are followed as long as they stay inside.
-// Errors for refused paths match [fs.ErrInvalid] or [fs.ErrNotExist].
+// Errors for refused paths match [fs.ErrInvalid] or [fs.ErrNotExist]. A path also finds a file whose name is the same text in
+// another Unicode normalization form; the exact name wins.
 //
 // Files itself opens nothing, so root may come and go, as a network share does. While root is missing, its files cannot be
 // reached, which is not the same as files that do not exist. For a share, name a folder inside it: when the share goes, its

@@ -20,7 +20,7 @@ import (
 
 // pipeline is the version of everything that turns media into a thumbnail. A stored thumbnail of another version is a miss.
 // Raise it when a change here or below makes a picture look different.
-const pipeline = 1
+const pipeline = 2
 
 // A thumbFlight identifies the work on one thumbnail.
 type thumbFlight struct {

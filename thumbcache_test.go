@@ -1257,6 +1257,7 @@ func TestArrows(t *testing.T) {
 			below := strings.HasPrefix(imp, module+room+"/") || slices.Contains(map[string][]string{
 				"internal/ffmpeg": {module + "internal/proc", module + "internal/jpegdec", module + "internal/turns"},
 				"internal/render": {module + "internal/jpegdec"},
+				"internal/rootfs": {module + "internal/canonical"},
 				"internal/store":  {module + "internal/readfile"},
 			}[room], imp)
 			switch {
