@@ -1,12 +1,12 @@
-// Package proc runs one child process that cannot hang, flood, outlive or surprise its parent.
+// Package proc runs one child process under limits of time, output and resources.
 //
-// The child gets a closed world: an absolute program, no shell, an empty environment, the root folder, and of the parent's
-// descriptors only the one that is given to it as standard input. It answers on standard output, up to a limit. When its
-// time is up, when the caller leaves, when it says too much and when it ends, what it has started is killed with it.
+// The child runs an absolute path without a shell. Its environment holds only what the caller lists, its working directory
+// is the root folder, and the only descriptor it receives is its standard input. The child and all processes that it started
+// are killed when it exits, when its timeout passes, when the context is canceled, and when it writes too much.
 //
-// On Linux it also has no network, may write no file, is under its other limits before its first instruction, and dies with
-// its parent. What of this is lost elsewhere is said at the function start in proc_unix.go, proc_windows.go and
-// proc_other.go; what Linux itself may refuse, at the one in proc_linux.go.
+// On Linux the child also has no network and cannot write files, its resource limits hold before its first instruction, and
+// the kernel kills it when the parent dies. The comments on the function start in proc_unix.go, proc_windows.go and
+// proc_other.go list what other systems lack. The one in proc_linux.go says what happens when Linux refuses a restriction.
 package proc
 
 import (
@@ -23,64 +23,65 @@ import (
 	"time"
 )
 
-// ErrOutput means that the child was killed because it wrote more than MaxOutput.
+// ErrOutput means that the child was killed because it wrote more than MaxOutput bytes to standard output.
 var ErrOutput = errors.New("too much output")
 
-var errEnough = errors.New("enough output") // how the child's context ends when Cmd.Enough has reported true
+var errEnough = errors.New("enough output") // cancels the child's context when Cmd.Enough reports true
 
 const (
 	defaultMaxOutput = 64 << 20
 	defaultMaxStderr = 4 << 10
 
-	// waitDelay is how long a pipe is waited for that something outside the child's group still holds.
+	// waitDelay is how long Run waits for the output pipes to close after the child has exited. A process that the child
+	// moved out of its process group may keep them open.
 	waitDelay = time.Second
 )
 
-// A Cmd is a program and what it may use.
+// A Cmd describes a program to run and what it may use.
 type Cmd struct {
 	Path string   // absolute
 	Args []string // without the program's name
 	Env  []string // the whole environment: nothing is inherited
 
-	// Stdin becomes descriptor 0, shared offset and all; nil is the null device. It is how a child gets at a file without
-	// knowing its name, and the only way that works everywhere: Windows hands over no other descriptor. (What the parent
-	// itself was given by its own parent, and never marked close-on-exec, is inherited as well; Go marks all it opens.)
+	// Stdin becomes descriptor 0 of the child, which shares the file offset with the parent; nil is the null device. It
+	// gives the child a file without a name. Only standard input works on every system: Windows passes no other descriptor.
+	// Descriptors that the parent inherited without close-on-exec are inherited by the child too. Go marks all that it opens.
 	Stdin *os.File
 
-	// Enough, if it is not nil, is given what has come on standard output so far whenever there is more of it. When it reports
-	// true the child is killed, and that is no error. It runs on a goroutine of its own, so it must not panic.
+	// Enough, if not nil, is called with all of standard output whenever more of it arrives. When it returns true, the child
+	// is killed and Run succeeds. It runs on a goroutine of package os/exec, so a panic in it ends the program.
 	Enough func(stdout []byte) bool
 
-	MaxOutput int64         // on standard output, beyond which the child is killed; 0 means 64 MiB
-	MaxStderr int           // how much of the end of standard error is kept; 0 means 4 KiB
-	Timeout   time.Duration // 0 means none but that of the context
+	MaxOutput int64         // bytes on standard output; a child that writes more is killed; 0 means 64 MiB
+	MaxStderr int           // bytes kept of the end of standard error; 0 means 4 KiB
+	Timeout   time.Duration // 0 means that only the context limits the time
 	Limits    Limits
 }
 
-// Limits bound what the operating system gives to the child, where it can: all of them on Linux, AddressSpace and CPU on
-// Windows, none elsewhere. Zero is no limit. A limit never raises one that is lower already.
+// Limits are resource limits of the child. All of them work on Linux, AddressSpace and CPU on Windows, and none elsewhere.
+// Zero means no limit. A limit is never raised above the one that the parent has.
 //
-// Files that the child would write and core dumps are limited to nothing, always.
+// On Linux the child can never write files or core dumps.
 type Limits struct {
 	AddressSpace uint64        // in bytes
 	CPU          time.Duration // in whole seconds, rounded up
 	OpenFiles    uint64        // descriptors
 }
 
-// A Result is what a child said.
+// A Result is the output of a child.
 type Result struct {
 	Stdout []byte
-	Stderr []byte // the end of it
+	Stderr []byte // the last MaxStderr bytes
 }
 
-// An Error says how a child failed. Its text names no path and quotes nothing the child said, so it may be shown to
-// anybody.
+// An Error describes how a child failed. Its text contains neither paths nor output of the child, so it may be shown to
+// clients.
 type Error struct {
-	// Err is why the child did not start or was killed by us: ErrOutput, the error of the context, context.DeadlineExceeded
-	// for Timeout, exec.ErrNotFound, fs.ErrPermission or another error number. It is nil if the child ended by itself.
+	// Err is why the child did not start or why Run killed it: ErrOutput, the error of the context, context.DeadlineExceeded
+	// for Timeout, exec.ErrNotFound, fs.ErrPermission or another system error. It is nil if the child exited on its own.
 	Err      error
-	ExitCode int       // -1 if it has none
-	Signal   os.Signal // that ended the child, if one did
+	ExitCode int       // -1 if the child did not exit normally
+	Signal   os.Signal // the signal that ended the child, or nil
 	Stderr   []byte    // the last 4 KiB, for logs only
 }
 
@@ -96,14 +97,14 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Run runs c to its end. It fails with an [*Error] unless the child exits with status 0; the Result is filled in either
-// case. It holds one thread of the operating system for as long as the child lives.
+// Run runs c until it has exited. It returns an [*Error] unless the child exits with status 0 or Enough returned true. The
+// Result holds the output in either case. Run occupies one operating system thread while the child runs.
 //
-// A child that hangs inside the kernel where even SIGKILL waits, as on a dead network share, is waited for beyond its
-// time: returning would hide it from whoever counts processes.
+// SIGKILL does not end a child that hangs inside the kernel, for example on a dead network share. Run then waits beyond the
+// timeout, because a caller that limits the number of processes must not start another one.
 func Run(ctx context.Context, c Cmd) (Result, error) {
 	if !filepath.IsAbs(c.Path) {
-		return Result{}, &Error{Err: fmt.Errorf("program without an absolute path: %w", fs.ErrInvalid), ExitCode: -1}
+		return Result{}, &Error{Err: fmt.Errorf("program path is not absolute: %w", fs.ErrInvalid), ExitCode: -1}
 	}
 	if c.Timeout > 0 {
 		var stop context.CancelFunc
@@ -113,28 +114,21 @@ func Run(ctx context.Context, c Cmd) (Result, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 
-	stdout := capped{left: c.MaxOutput, enough: c.Enough, cancel: cancel}
-	if stdout.left == 0 {
-		stdout.left = defaultMaxOutput
-	}
-	stderr := tail{max: c.MaxStderr}
-	if stderr.max == 0 {
-		stderr.max = defaultMaxStderr
-	}
+	out := newOutput(c, cancel)
 	newCmd := func() *exec.Cmd {
 		cmd := exec.CommandContext(ctx, c.Path, c.Args...)
-		cmd.Env = append([]string{}, c.Env...) // not nil, which would be our own
+		cmd.Env = append([]string{}, c.Env...) // nil would inherit the parent's environment
 		cmd.Dir = filepath.VolumeName(c.Path) + string(filepath.Separator)
 		if c.Stdin != nil { // a nil *os.File in the interface would not be nil
 			cmd.Stdin = c.Stdin
 		}
-		cmd.Stdout = &stdout
-		cmd.Stderr = &stderr
+		cmd.Stdout = &out.stdout
+		cmd.Stderr = &out.stderr
 		cmd.WaitDelay = waitDelay
 		return cmd
 	}
 
-	// On Linux a child dies with the thread that started it; this one must live as long as the child does.
+	// On Linux the kernel kills the child when the thread that started it exits, so this thread must outlive the child.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
@@ -146,29 +140,34 @@ func Run(ctx context.Context, c Cmd) (Result, error) {
 	err = cmd.Wait()
 	g.close(errors.Is(err, exec.ErrWaitDelay))
 
-	res := Result{Stdout: stdout.buf.Bytes(), Stderr: stderr.bytes()}
-	cause := context.Cause(ctx)
-	switch {
-	case cmd.ProcessState == nil: // somebody else in this process has reaped it
+	res := Result{Stdout: out.stdout.buf.Bytes(), Stderr: out.stderr.bytes()}
+	if cmd.ProcessState == nil { // other code in this process has reaped the child
 		return res, &Error{Err: err, ExitCode: -1, Stderr: res.Stderr}
-	case cause == ErrOutput:
-		err = ErrOutput
-	case cause == errEnough, cmd.ProcessState.Success():
-		// It was done, whatever happened after. ErrWaitDelay included: the child itself has written all it had.
-		return res, nil
-	default:
-		err = ctx.Err()
 	}
-	return res, &Error{
-		Err:      err,
-		ExitCode: cmd.ProcessState.ExitCode(),
-		Signal:   signalOf(cmd.ProcessState),
-		Stderr:   bytes.Clone(res.Stderr[max(0, len(res.Stderr)-defaultMaxStderr):]),
-	}
+	return res, exitError(ctx, cmd.ProcessState, res.Stderr)
 }
 
-// startError takes the path out of err. A program that is missing is exec.ErrNotFound and not fs.ErrNotExist, which
-// callers take to be about the file they are working on.
+// exitError returns the error of a child that has exited, or nil if it did its work.
+func exitError(ctx context.Context, state *os.ProcessState, stderr []byte) error {
+	cause := context.Cause(ctx)
+	if cause == errEnough || cause != ErrOutput && state.Success() {
+		// The child finished before anything else went wrong. Even when Wait returned ErrWaitDelay, its output is complete.
+		return nil
+	}
+	e := &Error{
+		Err:      ctx.Err(),
+		ExitCode: state.ExitCode(),
+		Signal:   signalOf(state),
+		Stderr:   bytes.Clone(stderr[max(0, len(stderr)-defaultMaxStderr):]),
+	}
+	if cause == ErrOutput {
+		e.Err = ErrOutput
+	}
+	return e
+}
+
+// startError removes the path from err. A missing program is exec.ErrNotFound rather than fs.ErrNotExist, which callers
+// would take for a statement about their media file.
 func startError(err error) error {
 	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pe.Err
@@ -182,15 +181,36 @@ func startError(err error) error {
 	return err
 }
 
-// capped keeps what is written to it, and calls cancel when that is too much or enough.
-type capped struct {
-	buf    bytes.Buffer // until Wait has returned, only the goroutine that copies the pipe may use it
-	left   int64
+// An output receives what a child writes.
+type output struct {
+	stdout cappedBuffer
+	stderr tailBuffer
+}
+
+// newOutput returns the output of c, which calls cancel when the child is to be killed.
+func newOutput(c Cmd, cancel context.CancelCauseFunc) *output {
+	o := &output{
+		stdout: cappedBuffer{left: c.MaxOutput, enough: c.Enough, cancel: cancel},
+		stderr: tailBuffer{max: c.MaxStderr},
+	}
+	if o.stdout.left == 0 {
+		o.stdout.left = defaultMaxOutput
+	}
+	if o.stderr.max == 0 {
+		o.stderr.max = defaultMaxStderr
+	}
+	return o
+}
+
+// A cappedBuffer keeps what is written to it, and calls cancel when that is too much or enough.
+type cappedBuffer struct {
+	buf    bytes.Buffer // used by the goroutine that copies the pipe until Wait has returned
+	left   int64        // bytes until too much
 	enough func(all []byte) bool
 	cancel context.CancelCauseFunc
 }
 
-func (w *capped) Write(p []byte) (int, error) {
+func (w *cappedBuffer) Write(p []byte) (int, error) {
 	if int64(len(p)) > w.left {
 		w.cancel(ErrOutput)
 		return 0, ErrOutput
@@ -204,13 +224,13 @@ func (w *capped) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// tail keeps the last max bytes that are written to it.
-type tail struct {
+// A tailBuffer keeps the last max bytes that are written to it.
+type tailBuffer struct {
 	buf []byte // at most 2*max
 	max int
 }
 
-func (w *tail) Write(p []byte) (int, error) {
+func (w *tailBuffer) Write(p []byte) (int, error) {
 	n := len(p)
 	p = p[max(0, n-w.max):]
 	if len(w.buf)+len(p) > 2*w.max {
@@ -220,4 +240,4 @@ func (w *tail) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-func (w *tail) bytes() []byte { return w.buf[max(0, len(w.buf)-w.max):] }
+func (w *tailBuffer) bytes() []byte { return w.buf[max(0, len(w.buf)-w.max):] }

@@ -10,23 +10,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// start starts a child in a process group of its own, which dies with the calling thread, has no network if the system lets
-// us take it away, and is under its limits before its first instruction.
+// start starts a child in a process group of its own. The kernel kills the child when the calling thread exits. The child
+// has no network if the system permits that, and its limits hold before its first instruction.
 //
-// Nothing in [syscall.SysProcAttr] sets limits. A shell in between ("ulimit -v N; exec") would, but it has to be there,
-// hides why the program could not be executed, and runs one of a foreign architecture as a script. So the child is started
-// as if it were to be debugged: it stops at the end of exec, gets its limits from outside, and is let go.
+// [syscall.SysProcAttr] has no field for resource limits. A shell in between ("ulimit -v N; exec") could set them, but it must
+// be installed, it hides why exec failed, and it runs a binary of another architecture as a script. So the child is started
+// under ptrace: it stops at the end of exec, its limits are set from outside, and it continues.
 //
-// Containers, security modules and debuggers may forbid any of this. What is refused is left out, down to a plain start with
-// the limits set a moment later. A failed attempt is a failed clone, which is nothing beside a process, so nothing is probed
-// or remembered.
+// Containers, security modules and debuggers may forbid namespaces or ptrace. start leaves out what is refused; at worst it
+// sets the limits just after the start. It tries again for each child, because a failed attempt costs only a failed clone.
 func start(newCmd func() *exec.Cmd, l Limits) (*exec.Cmd, *group, error) {
 	var err error
 	for _, try := range []struct{ offline, stopped bool }{{true, true}, {true, false}, {false, true}, {false, false}} {
 		cmd := newCmd()
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Ptrace: try.stopped}
 		if try.offline {
-			takeNetwork(cmd.SysProcAttr)
+			isolateNetwork(cmd.SysProcAttr)
 		}
 		g := &group{cmd: cmd}
 		cmd.Cancel = g.kill
@@ -34,9 +33,9 @@ func start(newCmd func() *exec.Cmd, l Limits) (*exec.Cmd, *group, error) {
 			continue
 		}
 		if try.stopped {
-			// Should somebody else in this process wait for any child and take the stop from us, the end of the context
-			// kills the child and wakes us.
-			wait(cmd, unix.WSTOPPED|unix.WEXITED)
+			// If other code in this process waits for any child and consumes the stop, this wait ends only when the
+			// context ends and kills the child.
+			waitWithoutReaping(cmd, unix.WSTOPPED|unix.WEXITED)
 		}
 		setLimits(cmd.Process.Pid, l)
 		if try.stopped {
@@ -47,18 +46,19 @@ func start(newCmd func() *exec.Cmd, l Limits) (*exec.Cmd, *group, error) {
 	return nil, nil, err
 }
 
-// takeNetwork puts the child into a network namespace of its own, with nothing in it. Root can do so. Anybody else needs a
-// user namespace for it. Nobody is mapped into that: the kernel goes on to let the child open what its user may open, though
-// it calls them nobody; and package syscall leaks two descriptors whenever a child with a mapping cannot be started. Root does
-// not get one: it would take away the right to open the files of others, and the child may have to open its standard input
-// again.
-func takeNetwork(a *syscall.SysProcAttr) {
+// isolateNetwork puts the child into an empty network namespace. Users other than root need a user namespace for that.
+//
+// The user namespace maps no users. The kernel still lets the child open the files that its user may open, although the child
+// sees the overflow user. Package syscall leaks two descriptors whenever a child with a mapping fails to start. Root gets no
+// user namespace: it would lose the right to open files of other users, and the child may have to reopen its standard input.
+func isolateNetwork(a *syscall.SysProcAttr) {
 	a.Cloneflags = syscall.CLONE_NEWNET
 	if os.Geteuid() != 0 {
 		a.Cloneflags |= syscall.CLONE_NEWUSER
 	}
 }
 
+// setLimits lowers the limits of a process. It ignores errors: the limits are one protection of several.
 func setLimits(pid int, l Limits) {
 	lower := func(resource int, to uint64) {
 		var r unix.Rlimit
@@ -81,16 +81,16 @@ func setLimits(pid int, l Limits) {
 	}
 }
 
-// A group is the child's process group. Its number belongs to it for as long as the child has not been reaped: killing it
-// later could hit a stranger.
+// A group is the process group of a child. The group's number is valid only until the child is reaped; after that, the
+// kernel may give it to unrelated processes.
 type group struct {
 	cmd *exec.Cmd
 
 	mu   sync.Mutex
-	over bool // the child is about to be reaped
+	over bool // the child is about to be reaped; guarded by mu
 }
 
-// kill is called by os/exec when the context of the child ends.
+// kill kills the group, unless the child is about to be reaped. Package os/exec calls it when the child's context ends.
 func (g *group) kill() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -100,9 +100,9 @@ func (g *group) kill() error {
 	return syscall.Kill(-g.cmd.Process.Pid, syscall.SIGKILL)
 }
 
-// awaitExit waits until the child has ended and kills what it has left behind, while it is still there as a zombie.
+// awaitExit waits until the child has exited. Then it kills the rest of the group while the child is still a zombie.
 func (g *group) awaitExit() {
-	wait(g.cmd, unix.WEXITED)
+	waitWithoutReaping(g.cmd, unix.WEXITED)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.over = true
@@ -111,8 +111,8 @@ func (g *group) awaitExit() {
 
 func (g *group) close(bool) {}
 
-// wait waits for the child without reaping it.
-func wait(cmd *exec.Cmd, options int) {
+// waitWithoutReaping waits for a change of the child's state and leaves the child to be reaped by cmd.Wait.
+func waitWithoutReaping(cmd *exec.Cmd, options int) {
 	for unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, options|unix.WNOWAIT, nil) == unix.EINTR {
 	}
 }

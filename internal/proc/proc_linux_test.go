@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// noChildren checks that this process has no child left, be it alive or a zombie.
-func noChildren(t *testing.T) {
+// checkNoChildren checks that this process has no children, neither running ones nor zombies.
+func checkNoChildren(t *testing.T) {
 	t.Helper()
 	if pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil); err != syscall.ECHILD {
 		t.Errorf("a child is left: %d, %v", pid, err)
@@ -44,16 +44,16 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// The child is under its limits from its first instruction: it could not even be loaded.
-func TestLimitsWithoutRace(t *testing.T) {
+// The limits hold before the child's first instruction: with this little address space no program can be loaded.
+func TestLimitsFromStart(t *testing.T) {
 	if status, _ := os.ReadFile("/proc/self/status"); !strings.Contains(string(status), "TracerPid:\t0\n") {
-		t.Skip("a debugger has taken the place")
+		t.Skip("a debugger traces this process, so it cannot trace its children")
 	}
 	c := program(t, "true")
 	c.Limits.AddressSpace = 64 << 10
 	for range 20 {
 		if _, err := Run(t.Context(), c); err == nil {
-			t.Fatal("ran without its limits; is ptrace forbidden here?")
+			t.Fatal("the child ran without its limits; is ptrace forbidden here?")
 		}
 	}
 }
@@ -73,7 +73,7 @@ func TestDescriptors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// 3 is the folder being listed. What the shell gave to this process is no business of ours.
+		// Descriptor 3 is the folder being listed. Those that this process inherited without close-on-exec do not count.
 		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); fd > 3 && (err != nil || flags&unix.FD_CLOEXEC != 0) {
 			t.Errorf("descriptor %d is open in the child", fd)
 		}
@@ -82,20 +82,21 @@ func TestDescriptors(t *testing.T) {
 
 func TestNoNetwork(t *testing.T) {
 	if exec.Command("unshare", "-n", "true").Run() != nil && exec.Command("unshare", "-rn", "true").Run() != nil {
-		t.Skip("not permitted here")
+		t.Skip("network namespaces are not permitted here")
 	}
 	res, err := Run(t.Context(), program(t, "cat", "/proc/self/net/dev"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if n := strings.Count(string(res.Stdout), ":"); n != 1 {
-		t.Errorf("more than the loopback:\n%s", res.Stdout)
+		t.Errorf("the child sees %d network interfaces, want the loopback only:\n%s", n, res.Stdout)
 	}
 }
 
-// Who is not root has no network either, where user namespaces are permitted, and can still open again what was handed over.
-func TestNobody(t *testing.T) {
-	out, err := Run(t.Context(), self("nobody"))
+// A user other than root isolates the network too if user namespaces are permitted, and its child can reopen its standard
+// input.
+func TestUnprivileged(t *testing.T) {
+	out, err := Run(t.Context(), self("unprivileged"))
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out.Stderr)
 	}
@@ -105,20 +106,20 @@ func TestNobody(t *testing.T) {
 	}
 	if n := strings.Count(devices, ":"); n != 1 {
 		if exec.Command("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "unshare", "-rn", "true").Run() != nil {
-			t.Skip("not permitted here")
+			t.Skip("user namespaces are not permitted here")
 		}
-		t.Errorf("more than the loopback:\n%s", devices)
+		t.Errorf("the child sees %d network interfaces, want the loopback only:\n%s", n, devices)
 	}
 }
 
-// nobody runs a program as somebody who is not root, and says what that says.
-func nobody() {
+// runUnprivileged runs cat as a user other than root and prints its output.
+func runUnprivileged() {
 	if os.Getuid() == 0 {
 		if err := errors.Join(syscall.Setgroups(nil), syscall.Setgid(65534), syscall.Setuid(65534)); err != nil {
 			panic(err)
 		}
 	}
-	r, w, err := os.Pipe() // no file, since the limits forbid to write one
+	r, w, err := os.Pipe() // not a file: this process may not write any, being a child of Run itself
 	if err != nil {
 		panic(err)
 	}
@@ -135,7 +136,7 @@ func nobody() {
 	os.Stdout.Write(res.Stdout)
 }
 
-// X8: the parent is killed and has no chance to do anything about its child.
+// A child dies with its parent, even when SIGKILL leaves the parent no time to clean up.
 func TestDeathWithParent(t *testing.T) {
 	b := newBeacon(t)
 	c := self("parent")
@@ -150,8 +151,8 @@ func TestDeathWithParent(t *testing.T) {
 	b.awaitGone()
 }
 
-// X9: a full table is an error of the moment, keeps its number and leaves nothing behind.
-func TestFullTable(t *testing.T) {
+// With no descriptor left, Run fails with EMFILE, leaks nothing, and works again once descriptors are free.
+func TestNoDescriptors(t *testing.T) {
 	var before unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
 		t.Fatal(err)
@@ -159,9 +160,9 @@ func TestFullTable(t *testing.T) {
 	c := self("say", "hello")
 	runtime.GC()
 	n := descriptors(t)
-	few := before
-	few.Cur = uint64(n)
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &few); err != nil {
+	lowered := before
+	lowered.Cur = uint64(n)
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &lowered); err != nil {
 		t.Fatal(err)
 	}
 	_, err := Run(t.Context(), c)
@@ -172,9 +173,9 @@ func TestFullTable(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if now := descriptors(t); now > n {
-		t.Errorf("%d descriptors left", now-n)
+		t.Errorf("%d descriptors leaked", now-n)
 	}
 	if _, err := Run(t.Context(), c); err != nil {
-		t.Error("afterwards:", err)
+		t.Error("after the limit was raised:", err)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"os/exec"
 )
 
-// start starts a child. Lost against Linux is everything but the time and output limits: only the child itself is killed.
+// start starts a child. Unlike on Linux, only the limits of time and output hold, and only the child itself is killed.
 func start(newCmd func() *exec.Cmd, _ Limits) (*exec.Cmd, *group, error) {
 	cmd := newCmd()
 	return cmd, new(group), cmd.Start()

@@ -4,6 +4,6 @@ package proc
 
 import "testing"
 
-func noChildren(*testing.T) {}
+func checkNoChildren(*testing.T) {}
 
-func nobody() {}
+func runUnprivileged() {}

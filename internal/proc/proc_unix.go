@@ -7,9 +7,9 @@ import (
 	"syscall"
 )
 
-// start starts a child in a process group of its own. Lost against Linux: there are no limits and the network stays; the
-// child outlives a parent that is killed with SIGKILL; and of what the child leaves behind, only what holds on to its output
-// is killed.
+// start starts a child in a process group of its own. Unlike on Linux, there are no resource limits, the child can use the
+// network, and it outlives a parent that is killed by SIGKILL. Processes that the child leaves behind are killed only if
+// they hold its output open.
 func start(newCmd func() *exec.Cmd, _ Limits) (*exec.Cmd, *group, error) {
 	cmd := newCmd()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -21,7 +21,7 @@ type group struct{ cmd *exec.Cmd }
 
 func (g *group) awaitExit() {}
 
-// close ends what still held the output when the child had ended; as long as it lives, the group's number is taken.
+// close kills the group if one of its processes still holds the output. While that process lives, the group's number is valid.
 func (g *group) close(held bool) {
 	if held {
 		syscall.Kill(-g.cmd.Process.Pid, syscall.SIGKILL)

@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// start starts a child and puts it into a job object, which ends with everything in it when the last handle is closed, that is
-// also when the parent dies. Lost against Linux: the child runs for a moment before it is in the job, writes to files and the
-// network are not taken away, and there is no limit on descriptors.
+// start starts a child and puts it into a job object. Windows kills all processes in the job when its last handle is closed,
+// which happens also when the parent dies. Unlike on Linux, the child runs for a moment before it is in the job, it can write
+// files and use the network, and the number of its descriptors is unlimited.
 func start(newCmd func() *exec.Cmd, l Limits) (*exec.Cmd, *group, error) {
 	job, err := windows.CreateJobObject(nil, nil)
 	if err != nil {
@@ -41,21 +41,21 @@ func start(newCmd func() *exec.Cmd, l Limits) (*exec.Cmd, *group, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{HideWindow: true, CreationFlags: windows.CREATE_NO_WINDOW}
 	cmd.Cancel = func() error {
 		windows.TerminateJobObject(job, 1)
-		return cmd.Process.Kill() // it may not be in the job yet
+		return cmd.Process.Kill() // the child may not be in the job yet
 	}
 	if err := cmd.Start(); err != nil {
 		g.close(false)
 		return nil, nil, err
 	}
 	cmd.Process.WithHandle(func(h uintptr) {
-		windows.AssignProcessToJobObject(job, windows.Handle(h)) // best effort: without it only the child itself is killed
+		windows.AssignProcessToJobObject(job, windows.Handle(h)) // best effort: outside the job only the child itself is killed
 	})
 	return cmd, g, nil
 }
 
 type group struct{ job windows.Handle }
 
-// awaitExit leaves the waiting to os/exec, which a grandchild holds up for at most waitDelay.
+// awaitExit does nothing: cmd.Wait waits for the child, and at most waitDelay for its descendants.
 func (g *group) awaitExit() {}
 
 func (g *group) close(bool) { windows.CloseHandle(g.job) }
