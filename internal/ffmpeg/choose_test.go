@@ -11,7 +11,7 @@ import (
 	"github.com/thumbcache/thumbcache/internal/jpegdec"
 )
 
-// paint returns a JPEG whose brightness at a place is what f returns.
+// paint returns a JPEG whose brightness at (x, y) is f(x, y).
 func paint(t *testing.T, f func(x, y int) float64) []byte {
 	t.Helper()
 	img := image.NewYCbCr(image.Rect(0, 0, 320, 180), image.YCbCrSubsampleRatio420)
@@ -30,7 +30,7 @@ func paint(t *testing.T, f func(x, y int) float64) []byte {
 	return b.Bytes()
 }
 
-// tiles are 20 pixels wide and high, and go over into each other within some pixels, across and down.
+// tiles returns the brightness of a pattern of tiles of 20 x 20 pixels, blurred by a number of pixels across and down.
 func tiles(across, down int) func(x, y int) float64 {
 	value := func(n int) float64 { return float64(n*37%11)*20 + 20 }
 	return func(x, y int) float64 {
@@ -44,16 +44,16 @@ func tiles(across, down int) func(x, y int) float64 {
 	}
 }
 
-func TestLook(t *testing.T) {
+func TestRate(t *testing.T) {
 	sharp := tiles(1, 1)
 	fade := func(to, part float64) func(x, y int) float64 {
 		return func(x, y int) float64 { return to + part*(sharp(x, y)-to) }
 	}
 	noise := rand.New(rand.NewPCG(1, 2))
 	for _, tt := range []struct {
-		name        string
-		f           func(x, y int) float64
-		some, clear bool
+		name          string
+		f             func(x, y int) float64
+		visible, good bool
 	}{
 		{"sharp", sharp, true, true},
 		{"with bars", func(x, y int) float64 {
@@ -80,45 +80,44 @@ func TestLook(t *testing.T) {
 			return 0
 		}, false, false},
 	} {
-		v, ok := look(paint(t, tt.f))
-		if !ok || v.some != tt.some || v.clear != tt.clear {
-			t.Errorf("%s: got %+v, %v", tt.name, v, ok)
+		r, ok := rate(paint(t, tt.f))
+		if !ok || r.visible != tt.visible || r.good != tt.good {
+			t.Errorf("%s: got %+v, %v", tt.name, r, ok)
 		}
 	}
 	whole := paint(t, sharp)
 	var large bytes.Buffer
 	jpeg.Encode(&large, image.NewGray(image.Rect(0, 0, 5000, 1)), nil)
 	for name, data := range map[string][]byte{
-		"nothing": nil, "text": []byte("text"), "cut off": whole[:len(whole)/2], "large": large.Bytes(),
+		"nothing": nil, "text": []byte("text"), "truncated": whole[:len(whole)/2], "large": large.Bytes(),
 	} {
-		if v, ok := look(data); ok || v != (view{}) {
-			t.Errorf("%s: got %+v, %v", name, v, ok)
+		if r, ok := rate(data); ok || r != (rating{}) {
+			t.Errorf("%s: got %+v, %v", name, r, ok)
 		}
 	}
 	for _, size := range []image.Point{{1, 1}, {1, 50}, {50, 1}, {2, 2}, {3, 9}} {
-		lookAt(jpegdec.Plane{Pix: make([]byte, size.X*size.Y), Stride: size.X, W: size.X, H: size.Y})
+		ratePlane(jpegdec.Plane{Pix: make([]byte, size.X*size.Y), Stride: size.X, W: size.X, H: size.Y})
 	}
 }
 
-// Frames are taken out of the output whatever the pieces are that it comes in, and the first one that is about as good as any
-// is chosen.
+// The frames are found whatever the pieces in which the output arrives, and the first one near the best sharpness is chosen.
 func TestChoice(t *testing.T) {
 	sharp, other := paint(t, tiles(1, 1)), paint(t, func(x, y int) float64 { return tiles(1, 1)(x+3, y) })
 	faded := paint(t, func(x, y int) float64 { return tiles(1, 1)(x, y) / 2 })
 	blurred, black := paint(t, tiles(9, 9)), paint(t, func(x, y int) float64 { return 0 })
 	junk := append([]byte("junk"), jpegEnd...)
 	for _, tt := range []struct {
-		name        string
-		frames      [][]byte
-		clearWillDo bool
-		wanted      int
-		used        int // frames, if that is enough; 0 if it is not
-		best        []byte
+		name       string
+		frames     [][]byte
+		stopAtGood bool
+		wanted     int
+		used       int // frames after which collect reports true, or 0 if it never does
+		best       []byte
 	}{
 		{"nothing", nil, true, 5, 0, nil},
 		{"no frames", [][]byte{junk, junk}, true, 5, 0, nil},
-		{"a clear one", [][]byte{sharp, other}, true, 5, 1, sharp},
-		{"a clear one after others", [][]byte{black, junk, faded, blurred, other, sharp}, true, 5, 5, other},
+		{"a good one", [][]byte{sharp, other}, true, 5, 1, sharp},
+		{"a good one after others", [][]byte{black, junk, faded, blurred, other, sharp}, true, 5, 5, other},
 		{"enough", [][]byte{blurred, black, faded, blurred, sharp}, true, 3, 4, faded},
 		{"all", [][]byte{faded, blurred, sharp, other}, false, 5, 0, sharp},
 		{"one is black", [][]byte{black}, true, 5, 0, black},
@@ -127,7 +126,7 @@ func TestChoice(t *testing.T) {
 		all := bytes.Join(tt.frames, nil)
 		for _, step := range []int{1 << 20, 1000, 7} {
 			var c choice
-			enough := c.collect(tt.clearWillDo, tt.wanted)
+			enough := c.collect(tt.stopAtGood, tt.wanted)
 			used := 0
 			for n := step; n < len(all)+step; n += step {
 				if enough(all[:min(n, len(all))]) {
@@ -146,7 +145,7 @@ func TestChoice(t *testing.T) {
 	}
 }
 
-func BenchmarkLook(b *testing.B) {
+func BenchmarkRate(b *testing.B) {
 	var buf bytes.Buffer
 	img := image.NewRGBA(image.Rect(0, 0, 1280, 720))
 	for y := range 720 {
@@ -157,6 +156,6 @@ func BenchmarkLook(b *testing.B) {
 	}
 	jpeg.Encode(&buf, img, &jpeg.Options{Quality: 95})
 	for b.Loop() {
-		look(buf.Bytes())
+		rate(buf.Bytes())
 	}
 }

@@ -12,19 +12,19 @@ import (
 	"syscall"
 )
 
-// maxSpool bounds the temporary file for content that is no file of its own. At most twice Tool.Processes of them are there at
-// a time: as many being used, and as many being written or waiting.
+// maxSpool is the size limit in bytes of a temporary file, which holds content that is not a file. At most 2*Tool.Processes of
+// them exist at a time: half of them in use, half being written or waiting for a process slot.
 const maxSpool = 2 << 30
 
-// An input is an open file that nobody else shares the offset of.
+// An input is an open file whose offset only its job uses.
 type input struct {
 	*os.File
 	size int64
-	name string // to be removed when it is closed; "" if it is gone already or not ours
+	name string // of a temporary file to remove on close, or ""
 
-	damaged bool // it is a picture that nobody else could decode, mended
+	damaged bool // the picture is of a format that Go decodes, and Go failed
 
-	releaseSpool func() // lets the next content be spooled; may be called again
+	releaseSpool func() // gives back the slot for a temporary file; may be called more than once
 }
 
 func (in *input) close() {
@@ -35,19 +35,19 @@ func (in *input) close() {
 	}
 }
 
-// open makes an input of r: another descriptor of the same file if it is one, else a temporary file with what is in it.
+// open returns an input with the content of r: a new descriptor if r is a file, else a temporary file.
 func (t *Tool) open(ctx context.Context, r io.ReaderAt, size int64, by Caller) (*input, error) {
 	if f, ok := r.(*os.File); ok {
 		in, err := reopen(f)
-		switch mayNot := errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) || err == errNotSame; {
+		switch refused := errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) || err == errReplaced; {
 		case err == nil:
 			return in, nil
-		case !mayNot || size > maxSpool: // too many open files, say
-			return nil, inputError("opening once more", err)
+		case !refused || size > maxSpool: // for example too many open files
+			return nil, inputError("reopening", err)
 		}
 	}
 	if size > maxSpool {
-		return nil, fmt.Errorf("%w: %d bytes that are no file", ErrUnsupported, size)
+		return nil, fmt.Errorf("%w: %d bytes that are not a file", ErrUnsupported, size)
 	}
 	release, err := by.wait(ctx, t.spools)
 	if err != nil {
@@ -62,10 +62,10 @@ func (t *Tool) open(ctx context.Context, r io.ReaderAt, size int64, by Caller) (
 	return in, nil
 }
 
-// errNotSame says that the name of a file does not mean it any more.
-var errNotSame = errors.New("not the same file any more")
+// errReplaced means that the name of an open file now belongs to another file.
+var errReplaced = errors.New("the file has been replaced")
 
-// reopen opens the regular file f once more.
+// reopen opens the regular file f a second time, so that the input has its own offset.
 func reopen(f *os.File) (*input, error) {
 	conn, err := f.SyscallConn()
 	if err != nil {
@@ -76,9 +76,9 @@ func reopen(f *os.File) (*input, error) {
 	err = conn.Control(func(fd uintptr) {
 		name := f.Name()
 		if runtime.GOOS == "linux" {
-			name = fmt.Sprintf("/proc/self/fd/%d", fd) // the file itself, whatever its name means by now
+			name = fmt.Sprintf("/proc/self/fd/%d", fd) // the same file, even if it has been renamed
 		}
-		g, openErr = os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // O_NONBLOCK: the name may be that of a FIFO now
+		g, openErr = os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // O_NONBLOCK: the name may now belong to a FIFO
 	})
 	if err := errors.Join(err, openErr); err != nil {
 		return nil, err
@@ -86,7 +86,7 @@ func reopen(f *os.File) (*input, error) {
 	was, err := f.Stat()
 	is, err2 := g.Stat()
 	if err = errors.Join(err, err2); err == nil && (!is.Mode().IsRegular() || !os.SameFile(was, is)) {
-		err = errNotSame
+		err = errReplaced
 	}
 	if err != nil {
 		g.Close()
@@ -95,6 +95,7 @@ func reopen(f *os.File) (*input, error) {
 	return &input{File: g, size: is.Size(), releaseSpool: func() {}}, nil
 }
 
+// spool copies r to a temporary file.
 func spool(ctx context.Context, r io.ReaderAt, size int64) (*input, error) {
 	f, err := os.CreateTemp("", "thumbcache-*")
 	if err != nil {
@@ -102,10 +103,10 @@ func spool(ctx context.Context, r io.ReaderAt, size int64) (*input, error) {
 	}
 	in := &input{File: f, releaseSpool: func() {}}
 	if os.Remove(f.Name()) != nil {
-		in.name = f.Name() // Windows keeps the name of an open file
+		in.name = f.Name() // Windows cannot remove an open file
 	}
 	for in.size < size && err == nil {
-		// In steps, so that slow content does not hold up a caller who has left.
+		// Copy in steps, so that cancellation works while slow content is read.
 		if err = ctx.Err(); err != nil {
 			break
 		}
@@ -113,7 +114,7 @@ func spool(ctx context.Context, r io.ReaderAt, size int64) (*input, error) {
 		n, err = io.Copy(f, io.NewSectionReader(r, in.size, min(size-in.size, 1<<20)))
 		in.size += n
 		if n == 0 && err == nil {
-			err = io.ErrUnexpectedEOF // shorter than promised: half of something is nothing to judge by
+			err = io.ErrUnexpectedEOF // r is shorter than size: a part of the media allows no verdict
 		}
 	}
 	if err != nil {
@@ -123,7 +124,7 @@ func spool(ctx context.Context, r io.ReaderAt, size int64) (*input, error) {
 	return in, nil
 }
 
-// inputError takes out of err the name of the file, and that it does not exist, which would seem to be said of the media.
+// inputError returns err without the file name. It hides fs.ErrNotExist, which callers would take for a missing media file.
 func inputError(doing string, err error) error {
 	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pe.Err
@@ -134,7 +135,7 @@ func inputError(doing string, err error) error {
 	return fmt.Errorf("ffmpeg: %s: %w", doing, err)
 }
 
-// isStill tells by the first bytes of r whether it is a still picture and not a film.
+// isStill reports whether r is a still picture, judging by its first bytes.
 func isStill(r io.ReaderAt) bool {
 	head := make([]byte, 32)
 	n, _ := r.ReadAt(head, 0)

@@ -19,8 +19,8 @@ const (
 	pngEnd    = "\x00\x00\x00\x00IEND\xaeB`\x82"
 )
 
-// demuxerOf tells by its first bytes whether data is a picture of a kind that Go can decode, and returns what ffmpeg calls the
-// kind. It is told to ffmpeg, which does not take what is damaged for what it is.
+// demuxerOf returns the name of ffmpeg's demuxer for the format of a picture, or "" if data does not begin with the magic of a
+// format that Go decodes too. ffmpeg needs the name, because it does not recognize the format of some damaged pictures.
 func demuxerOf(data []byte) string {
 	for _, kind := range []struct{ magic, demuxer string }{
 		{jpegMagic, "jpeg_pipe"}, {pngMagic, "png_pipe"}, {"GIF8", "gif"},
@@ -39,10 +39,10 @@ func demuxerOf(data []byte) string {
 	return ""
 }
 
-// bmpHeaders are the lengths of the second header of a BMP. Its magic is two letters that a text may begin with.
+// bmpHeaders are the possible sizes of the second header of a BMP. They tell it from a text that begins with the magic "BM".
 var bmpHeaders = []uint32{12, 16, 40, 52, 56, 64, 108, 124}
 
-// openPicture makes an input of a picture that may have been cut off, so that ffmpeg decodes what there is of it.
+// openPicture returns an input with a picture that may be truncated, in a form of which ffmpeg decodes as much as possible.
 func openPicture(ctx context.Context, data []byte) (*input, error) {
 	known := demuxerOf(data) != ""
 	data = mendPNG(data)
@@ -50,8 +50,8 @@ func openPicture(ctx context.Context, data []byte) (*input, error) {
 	if err != nil || !known {
 		return in, err
 	}
-	// Most decoders refuse data that is shorter than announced, but go on for as long as they can in data that makes no sense.
-	// So it is made longer, by a hole in the temporary file.
+	// Most decoders refuse data that is shorter than its header says, but go on in data that makes no sense. So zeros are
+	// appended, as a hole in the temporary file.
 	if err := in.Truncate(5 * in.size); err != nil {
 		in.close()
 		return nil, inputError("spooling", err)
@@ -60,12 +60,12 @@ func openPicture(ctx context.Context, data []byte) (*input, error) {
 	return in, nil
 }
 
-// mendPNG makes an end where a PNG has been cut off.
+// mendPNG completes the last chunk of a truncated PNG and appends an end chunk.
 func mendPNG(data []byte) []byte {
 	if !bytes.HasPrefix(data, []byte(pngMagic)) {
 		return data
 	}
-	whole := data[:len(pngMagic)] // the chunks that are
+	whole := data[:len(pngMagic)] // the magic and the complete chunks
 	for {
 		rest := data[len(whole):]
 		if len(rest) < 12 {
@@ -75,7 +75,7 @@ func mendPNG(data []byte) []byte {
 		if string(rest[4:8]) == "IEND" {
 			return data
 		}
-		if n > int64(len(rest)) { // ffmpeg does not look at the checksum, for which the last 4 bytes will do
+		if n > int64(len(rest)) { // the last 4 bytes serve as the checksum, which ffmpeg ignores
 			whole = binary.BigEndian.AppendUint32(slices.Clip(whole), uint32(len(rest)-12))
 			return append(append(whole, rest[4:]...), pngEnd...)
 		}
@@ -83,7 +83,7 @@ func mendPNG(data []byte) []byte {
 	}
 }
 
-// still decodes a picture that Go cannot, or not any more.
+// still returns a picture that Go cannot decode, as described at Decode.
 func (j *job) still(ctx context.Context) ([]byte, error) {
 	head := make([]byte, 128<<10)
 	n, _ := j.in.ReadAt(head, 0)
@@ -91,66 +91,67 @@ func (j *job) still(ctx context.Context) ([]byte, error) {
 	demuxer := demuxerOf(head)
 	var options []string
 	if demuxer != "" {
-		// Some versions of ffmpeg apply the orientation in EXIF data, and all of them lose it. So it is kept for the caller.
+		// Some versions of ffmpeg apply the orientation in EXIF data, and all of them drop the data. So the orientation is left
+		// to the caller, who gets the EXIF data.
 		options = []string{"-noautorotate", "-f", demuxer}
 	}
-	first := ""
-	if demuxer == "jpeg_pipe" && j.build.filters["lutyuv"] {
-		first = "lutyuv=u='if(val,val,128)':v='if(val,val,128)'," // what is missing is black then, and not green
+	var fill string
+	if demuxer == "jpeg_pipe" && j.program.filters["lutyuv"] {
+		fill = "lutyuv=u='if(val,val,128)':v='if(val,val,128)'," // makes missing parts black instead of green
 	}
-	take := func(filter string) (proc.Result, error) {
-		args := append(j.input(options...), "-map", "0:v:0", "-vf", first+filter+",format=rgb24|rgba|gray|ya8")
-		return j.run(ctx, append(args, output("png", 1)...)...)
+	decode := func(filters string) (proc.Result, error) {
+		args := append(j.inputArgs(options...), "-map", "0:v:0", "-vf", fill+filters+",format=rgb24|rgba|gray|ya8")
+		return j.run(ctx, append(args, outputArgs("png", 1)...)...)
 	}
-	res, err := take(scale(maxStill))
+	res, err := decode(scaleFilter(maxStill))
 	if err != nil {
 		return nil, err
 	}
 	m := parse(res.Stderr)
-	if m.film != nil && m.film.hdr && j.build.tonemaps() {
-		if res, err = take(scale(maxStill) + "," + tonemap); err != nil {
+	if m.video != nil && m.video.hdr && j.program.canToneMap() {
+		if res, err = decode(scaleFilter(maxStill) + "," + toneMapFilters); err != nil {
 			return nil, err
 		}
 	}
 	if !isWhole(res.Stdout) {
 		return nil, stillVerdict(res, m, demuxer != "")
 	}
-	if bytes.Contains(res.Stderr, []byte("Tile Grid")) { // a grid of tiles comes out as one of them
-		return nil, &Error{ErrUnsupported, last(res.Stderr)}
+	if bytes.Contains(res.Stderr, []byte("Tile Grid")) { // ffmpeg outputs only one of the tiles
+		return nil, &Error{ErrUnsupported, stderrTail(res.Stderr)}
 	}
-	if j.in.damaged && isEmpty(res.Stdout) { // only its size is left
-		return nil, &Error{ErrCorrupt, last(res.Stderr)}
+	if j.in.damaged && isEmpty(res.Stdout) { // nothing but the header was intact
+		return nil, &Error{ErrCorrupt, stderrTail(res.Stderr)}
 	}
 	return withEXIF(res.Stdout, exif(head)), nil
 }
 
-// stillVerdict says why a picture did not come out. One that does not even look like a picture to ffmpeg is corrupt if it
-// is of a kind that every ffmpeg knows, and else of a kind that this one does not know.
-func stillVerdict(res proc.Result, m media, known bool) error {
+// stillVerdict returns the reason why ffmpeg did not decode a picture. A picture that ffmpeg does not recognize is corrupt if
+// every ffmpeg knows its format; otherwise this ffmpeg does not know the format.
+func stillVerdict(res proc.Result, m media, knownFormat bool) error {
 	err := verdict(res)
 	switch {
-	case errors.Is(err, ErrCorrupt), errors.Is(err, ErrNoPicture), errors.Is(err, ErrUnsupported) && !beyond.Match(res.Stderr):
-		if known || m.film != nil && !errors.Is(err, ErrUnsupported) {
-			return &Error{ErrCorrupt, last(res.Stderr)}
+	case errors.Is(err, ErrCorrupt), errors.Is(err, ErrNoPicture), errors.Is(err, ErrUnsupported) && !notSupported.Match(res.Stderr):
+		if knownFormat || m.video != nil && !errors.Is(err, ErrUnsupported) {
+			return &Error{ErrCorrupt, stderrTail(res.Stderr)}
 		}
-		return &Error{ErrUnsupported, last(res.Stderr)}
+		return &Error{ErrUnsupported, stderrTail(res.Stderr)}
 	}
 	return err
 }
 
-// isWhole reports whether data is a PNG that has not been cut off.
+// isWhole reports whether data is a PNG that is not truncated.
 func isWhole(data []byte) bool {
 	return bytes.HasPrefix(data, []byte(pngMagic)) && bytes.HasSuffix(data, []byte(pngEnd))
 }
 
-// isEmpty reports whether a PNG shows next to nothing: it takes less than a quarter of a bit for a pixel. One of a single colour
-// takes a tenth, what decoders make of zeros a fifth, a photograph that ends after a tenth of its lines a half.
+// isEmpty reports whether a PNG shows next to nothing, that is, has less than a quarter of a bit per pixel. A single colour
+// takes a tenth of a bit, the result of decoding zeros a fifth, and a photograph that is truncated to a tenth a half.
 func isEmpty(data []byte) bool {
 	cfg, err := png.DecodeConfig(bytes.NewReader(data))
 	return err != nil || int64(len(data)) < 256+int64(cfg.Width)*int64(cfg.Height)/32
 }
 
-// exif returns the EXIF data of a JPEG that begins with head, or nil.
+// exif returns the EXIF data of the JPEG that begins with head, or nil.
 func exif(head []byte) []byte {
 	const name = "Exif\x00\x00"
 	i := bytes.Index(head, []byte(name))
@@ -165,9 +166,9 @@ func exif(head []byte) []byte {
 	return segment[2+len(name) : n]
 }
 
-// withEXIF returns a PNG with EXIF data.
+// withEXIF returns the PNG data with an added chunk of EXIF data.
 func withEXIF(data, exif []byte) []byte {
-	const header = len(pngMagic) + 8 + 13 + 4 // the first chunk is always the same one
+	const header = len(pngMagic) + 8 + 13 + 4 // the magic and the first chunk, IHDR
 	if len(exif) == 0 || len(data) < header {
 		return data
 	}

@@ -2,7 +2,6 @@ package ffmpeg
 
 import (
 	"bytes"
-	"os"
 	"reflect"
 	"testing"
 )
@@ -31,42 +30,39 @@ Output #0, image2pipe, to 'pipe:1':
 `
 	got := parse([]byte(listing))
 	want := media{
-		opened: true,
-		length: 3723.5,
-		film:   &stream{index: "1", codec: "hevc", interlaced: true, hdr: true},
-		cover:  &stream{index: "3", codec: "mjpeg", attached: true, front: true},
+		opened:   true,
+		duration: 3723.5,
+		video:    &stream{index: "1", codec: "hevc", interlaced: true, hdr: true},
+		cover:    &stream{index: "3", codec: "mjpeg", attached: true, front: true},
 	}
 	if !reflect.DeepEqual(got, want) {
-		t.Errorf("got %+v %+v %+v", got, got.film, got.cover)
+		t.Errorf("got %+v %+v %+v", got, got.video, got.cover)
 	}
 	if got := parse([]byte("fd:: Invalid data found when processing input\n")); got != (media{}) {
 		t.Errorf("got %+v", got)
 	}
 }
 
-func TestLength(t *testing.T) {
-	dir := t.TempDir()
-	makePlain(t, dir)
+func TestDuration(t *testing.T) {
+	t.Parallel()
+	dir, plain := t.TempDir(), plainVideo(t)
 	for _, tt := range []struct {
 		name string
 		args []string
 	}{
-		{"film.mp4", []string{"-i", "plain.mp4", "-c", "copy"}},
-		{"film.mov", []string{"-i", "plain.mp4", "-c", "copy", "-movflags", "+faststart"}},
-		{"film.mkv", []string{"-i", "plain.mp4", "-c", "copy"}},
-		{"film.avi", []string{"-i", "plain.mp4", "-c:v", "mpeg4"}},
+		{"video.mp4", []string{"-i", plain, "-c", "copy"}},
+		{"video.mov", []string{"-i", plain, "-c", "copy", "-movflags", "+faststart"}},
+		{"video.mkv", []string{"-i", plain, "-c", "copy"}},
+		{"video.avi", []string{"-i", plain, "-c:v", "mpeg4"}},
 	} {
-		data, err := os.ReadFile(makeFile(t, dir, tt.name, tt.args...))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := length(bytes.NewReader(data), int64(len(data))); got < 2.9 || got > 3.1 {
+		data := readFile(t, makeFile(t, dir, tt.name, tt.args...))
+		if got := duration(bytes.NewReader(data), int64(len(data))); got < 2.9 || got > 3.1 {
 			t.Errorf("%s: got %v, want 3", tt.name, got)
 		}
 	}
 }
 
-func FuzzLength(f *testing.F) {
+func FuzzDuration(f *testing.F) {
 	f.Add([]byte("\x00\x00\x00\x10ftypisom\x00\x00\x00\x00\x00\x00\x00\x80moov\x00\x00\x00\x6cmvhd" +
 		"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x03\xe8\x00\x00\x0b\xb8pad pad pad pad pad pad pad pad"))
 	f.Add([]byte("\x1a\x45\xdf\xa3\x80\x18\x53\x80\x67\x01\xff\xff\xff\xff\xff\xff\xff\x15\x49\xa9\x66\x90" +
@@ -74,7 +70,7 @@ func FuzzLength(f *testing.F) {
 	f.Add([]byte("RIFF\x00\x00\x00\x00AVI LIST\x00\x00\x00\x00hdrlavih\x38\x00\x00\x00\x40\x9c\x00\x00" +
 		"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x4b\x00\x00\x00pad pad"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if got := length(bytes.NewReader(data), int64(len(data))); !(got >= 0 && got < 1e6) {
+		if got := duration(bytes.NewReader(data), int64(len(data))); !(got >= 0 && got < 1e6) {
 			t.Errorf("got %v", got)
 		}
 	})

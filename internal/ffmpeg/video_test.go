@@ -18,37 +18,38 @@ import (
 	"golang.org/x/image/math/fixed"
 )
 
-// A clip is a film and what its picture has to be like.
+// A clip is a video and the properties of its picture.
 type clip struct {
 	name  string
-	args  []string // of ffmpeg; scene.mp4 is 6 seconds with a key frame in each
-	w, h  int
+	args  []string // for ffmpeg; scene.mp4 lasts 6 seconds with a key frame in each
+	w, h  int      // 0 if there is no picture
 	check func(*testing.T, image.Image)
 }
 
 var x264 = []string{"-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"}
 
-// filtered is the scene with filters, a key frame every second, and more arguments.
+// filtered returns the arguments for scene.mp4 with filters, a key frame every second, and more arguments.
 func filtered(filters string, args ...string) []string {
 	return append(append(append([]string{"-i", "scene.mp4", "-vf", filters}, x264...), "-g", "25", "-sc_threshold", "0"), args...)
 }
 
 var oneKey = []string{"-g", "1000"}
 
-// halves is a film that is red on the left and blue on the right.
+// halves are the arguments for a video that is red on the left and blue on the right.
 var halves = append([]string{"-f", "lavfi", "-i", "color=red:s=160x180:r=25:d=3,noise=alls=40", "-f", "lavfi", "-i",
 	"color=blue:s=160x180:r=25:d=3,noise=alls=40", "-filter_complex", "hstack"}, x264...)
 
-// bars are colours that any screen can show, none of them at its brightest, as they are to be seen in every film of them.
+// bars are the colours of bars.png. Every screen can show them, and none is at full brightness.
 var bars = []color.RGBA{{180, 180, 180, 255}, {180, 40, 40, 255}, {40, 150, 40, 255}, {40, 40, 180, 255}, {20, 20, 20, 255}}
 
-var barFilm = []string{"-i", "bars.png", "-t", "2", "-r", "25"}
+var barVideo = []string{"-i", "bars.png", "-t", "2", "-r", "25"}
 
-// toHDR returns the filters that make HDR of a still picture.
+// toHDR returns the filters that convert an SDR picture to HDR.
 func toHDR(transfer string) string {
 	return "format=gbrp,zscale=tin=iec61966-2-1:pin=bt709:min=gbr:t=" + transfer + ":p=2020:m=2020_ncl:r=tv:npl=203,format=yuv420p10le"
 }
 
+// hdr returns the arguments for an HDR video of bars.png.
 func hdr(transfer string) []string {
 	return []string{"-i", "bars.png", "-vf", "loop=50:1," + toHDR(transfer), "-frames:v", "30", "-c:v", "libx265", "-preset", "ultrafast",
 		"-x265-params", "log-level=error:colorprim=bt2020:colormatrix=bt2020nc:transfer=" + transfer}
@@ -68,11 +69,35 @@ func makeBars(t *testing.T, dir string) {
 	}
 }
 
+// clips are the videos of every run, moreClips those that THUMBCACHE_FULL=1 adds.
 var clips = []clip{
 	{"scene.mkv", []string{"-i", "scene.mp4", "-c", "copy"}, 480, 270, nil},
+	{"scene.ts", []string{"-i", "scene.mp4", "-c", "copy"}, 480, 270, nil},
+	{"fade from black.mp4", filtered("fade=in:0:100"), 480, 270, isBright},
+	{"black for long, one key.mp4", append([]string{"-stream_loop", "1"}, filtered("drawbox=t=fill:c=black:enable='lt(t,8.8)'", oneKey...)...),
+		480, 270, isBright},
+	{"blurred start, one key.mp4", filtered("gblur=6:enable='lt(t,2)'", oneKey...), 480, 270, isSharp},
+	{"black.mp4", filtered("drawbox=t=fill:c=black", "-t", "2"), 480, 270, nil},
+	{"rotated by 90.mp4", halves, 180, 320, redAt(image.Pt(90, 40), image.Pt(90, 280))},
+	{"anamorphic.mp4", filtered("scale=240:270,setsar=2"), 480, 270, nil},
+	{"interlaced.mp4", []string{"-i", "scene.mp4", "-vf", "scale=480:272,setsar=1,scroll=h=0.05,tinterlace=interleave_top,format=yuv420p", "-flags", "+ildct+ilme",
+		"-c:v", "libx264", "-x264opts", "tff=1", "-g", "25", "-qp", "5"}, 480, 272, isDeinterlaced},
+	{"PQ.mp4", hdr("smpte2084"), 400, 100, isBars},
+	{"bt709.mp4", append(append([]string{"-loop", "1"}, barVideo...), append(x264, "-vf", "scale=out_color_matrix=bt709",
+		"-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709")...), 400, 100, isBars},
+	{"full range.mp4", append(append([]string{"-loop", "1"}, barVideo...), append(x264, "-vf", "scale=out_range=full:out_color_matrix=bt601",
+		"-color_range", "pc", "-colorspace", "smpte170m")...), 400, 100, isBars},
+	{"long sound.mp4", append([]string{"-f", "lavfi", "-i", "sine=d=60"}, filtered("null", "-frames:v", "50")...), 480, 270, nil},
+	{"odd.mkv", []string{"-i", "scene.mp4", "-frames:v", "30", "-vf", "scale=161:91", "-c:v", "ffv1"}, 161, 91, isSharp},
+	{"tiny.mkv", []string{"-i", "scene.mp4", "-frames:v", "30", "-vf", "scale=1:1", "-c:v", "ffv1"}, 1, 1, nil},
+	{"cover.mp4", []string{"-i", "scene.mp4", "-i", "bars.png", "-map", "0", "-map", "1", "-c", "copy", "-disposition:v:1",
+		"attached_pic"}, 400, 100, isBars},
+	{"sound.mp4", []string{"-f", "lavfi", "-i", "sine=d=2"}, 0, 0, nil},
+}
+
+var moreClips = []clip{
 	{"faststart.mp4", []string{"-i", "scene.mp4", "-c", "copy", "-movflags", "+faststart"}, 480, 270, nil},
 	{"fragmented.mp4", []string{"-i", "scene.mp4", "-c", "copy", "-movflags", "empty_moov+frag_keyframe"}, 480, 270, nil},
-	{"scene.ts", []string{"-i", "scene.mp4", "-c", "copy"}, 480, 270, nil},
 	{"scene.flv", []string{"-i", "scene.mp4", "-c", "copy"}, 480, 270, nil},
 	{"scene.avi", []string{"-i", "scene.mp4", "-c:v", "mpeg4", "-q:v", "2"}, 480, 270, nil},
 	{"scene.mpg", []string{"-i", "scene.mp4", "-c:v", "mpeg2video", "-q:v", "2"}, 480, 270, nil},
@@ -82,55 +107,32 @@ var clips = []clip{
 	{"scene.y4m", []string{"-i", "scene.mp4", "-t", "1"}, 480, 270, nil},
 	{"scene.mjpeg", []string{"-i", "scene.mp4", "-t", "1", "-q:v", "2"}, 480, 270, nil},
 	{"all key frames.avi", []string{"-i", "scene.mp4", "-c:v", "mjpeg", "-q:v", "2", "-vf", "fade=in:0:50"}, 480, 270, isBright},
-
-	{"fade from black.mp4", filtered("fade=in:0:100"), 480, 270, isBright},
 	{"fade from black, one key.mp4", filtered("fade=in:0:75", oneKey...), 480, 270, isBright},
 	{"fade from white.mp4", filtered("fade=in:0:100:color=white"), 480, 270, isBright},
 	{"fade from white, one key.mp4", filtered("fade=in:0:75:color=white", oneKey...), 480, 270, isBright},
 	{"black start.mp4", filtered("drawbox=t=fill:c=black:enable='lt(t,2)'"), 480, 270, isBright},
 	{"black start, one key.mp4", filtered("drawbox=t=fill:c=black:enable='lt(t,2)'", oneKey...), 480, 270, isBright},
-	{"black for long, one key.mp4", append([]string{"-stream_loop", "1"}, filtered("drawbox=t=fill:c=black:enable='lt(t,8.8)'", oneKey...)...),
-		480, 270, isBright},
 	{"white start.mp4", filtered("drawbox=t=fill:c=white:enable='lt(t,2)'"), 480, 270, isBright},
 	{"title first.mp4", filtered("drawbox=t=fill:c=black:enable='lt(t,2)',drawbox=180:125:120:20:t=4:c=white:enable='lt(t,2)'"),
 		480, 270, isBright},
 	{"blurred start.mp4", filtered("gblur=6:enable='lt(t,2)'"), 480, 270, isSharp},
-	{"blurred start, one key.mp4", filtered("gblur=6:enable='lt(t,2)'", oneKey...), 480, 270, isSharp},
 	{"whip pan.mp4", filtered("avgblur=30:sizeY=1:enable='lt(t,2)'"), 480, 270, isSharp},
 	{"bars above and below.mp4", filtered("fade=in:0:100:color=white,pad=480:360:0:45"), 480, 360, isBright},
 	{"night.mp4", filtered("lutyuv=y='16+(val-16)*0.3',fade=in:0:30"), 480, 270, nil},
-	{"black.mp4", filtered("drawbox=t=fill:c=black", "-t", "2"), 480, 270, nil},
 	{"blurred.mp4", filtered("gblur=6", "-t", "2"), 480, 270, nil},
-
-	{"rotated by 90.mp4", halves, 180, 320, redAt(image.Pt(90, 40), image.Pt(90, 280))},
 	{"rotated by 180.mp4", halves, 320, 180, redAt(image.Pt(280, 90), image.Pt(40, 90))},
 	{"rotated by 270.mp4", halves, 180, 320, redAt(image.Pt(90, 280), image.Pt(90, 40))},
-	{"anamorphic.mp4", filtered("scale=240:270,setsar=2"), 480, 270, nil},
 	{"anamorphic, rotated by 90.mp4", filtered("scale=240:270,setsar=2"), 270, 480, nil},
-	{"interlaced.mp4", []string{"-i", "scene.mp4", "-vf", "scale=480:272,setsar=1,scroll=h=0.05,tinterlace=interleave_top,format=yuv420p", "-flags", "+ildct+ilme",
-		"-c:v", "libx264", "-x264opts", "tff=1", "-g", "25", "-qp", "5"}, 480, 272, isUncombed},
-	{"PQ.mp4", hdr("smpte2084"), 400, 100, isBars},
 	{"HLG.mp4", hdr("arib-std-b67"), 400, 100, isBars},
-	{"bt709.mp4", append(append([]string{"-loop", "1"}, barFilm...), append(x264, "-vf", "scale=out_color_matrix=bt709",
-		"-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709")...), 400, 100, isBars},
-	{"full range.mp4", append(append([]string{"-loop", "1"}, barFilm...), append(x264, "-vf", "scale=out_range=full:out_color_matrix=bt601",
-		"-color_range", "pc", "-colorspace", "smpte170m")...), 400, 100, isBars},
-
 	{"one frame.mp4", filtered("null", "-frames:v", "1"), 480, 270, isSharp},
 	{"short.mp4", filtered("null", "-t", "0.4"), 480, 270, isSharp},
-	{"still.mp4", append(append([]string{"-loop", "1"}, barFilm...), x264...), 400, 100, isBars},
-	{"long sound.mp4", append([]string{"-f", "lavfi", "-i", "sine=d=60"}, filtered("null", "-frames:v", "50")...), 480, 270, nil},
+	{"still.mp4", append(append([]string{"-loop", "1"}, barVideo...), x264...), 400, 100, isBars},
 	{"vertical.mp4", filtered("crop=150:270"), 150, 270, nil},
 	{"wide.mp4", filtered("scale=2400:40,setsar=1"), 1280, 21, nil},
 	{"large.mp4", filtered("scale=2560:1440", "-frames:v", "3"), 1280, 720, nil},
-	{"odd.mkv", []string{"-i", "scene.mp4", "-frames:v", "30", "-vf", "scale=161:91", "-c:v", "ffv1"}, 161, 91, isSharp},
-	{"tiny.mkv", []string{"-i", "scene.mp4", "-frames:v", "30", "-vf", "scale=1:1", "-c:v", "ffv1"}, 1, 1, nil},
-	{"cover.mp4", []string{"-i", "scene.mp4", "-i", "bars.png", "-map", "0", "-map", "1", "-c", "copy", "-disposition:v:1",
-		"attached_pic"}, 400, 100, isBars},
-	{"sound.mp4", []string{"-f", "lavfi", "-i", "sine=d=2"}, 0, 0, nil},
 }
 
-// rotations are what to write into the header of the films with these names.
+// rotations are the matrices to write into the headers of the videos with these names.
 var rotations = map[string][4]int32{
 	"rotated by 90.mp4":             {0, 1, -1, 0},
 	"anamorphic, rotated by 90.mp4": {0, 1, -1, 0},
@@ -138,47 +140,59 @@ var rotations = map[string][4]int32{
 	"rotated by 270.mp4":            {0, -1, 1, 0},
 }
 
-// TestSheet takes the picture of many kinds of films. If THUMBCACHE_SHEET is the name of a file, it gets all of them, to be
-// looked at.
-func TestSheet(t *testing.T) {
+// TestKindsOfVideo extracts a picture from many kinds of videos, with THUMBCACHE_FULL=1 from all of them. If THUMBCACHE_SHEET
+// names a file, the test writes an overview of the pictures to it.
+func TestKindsOfVideo(t *testing.T) {
+	clips := clips
+	if full || os.Getenv("THUMBCACHE_SHEET") != "" {
+		clips = slices.Concat(clips, moreClips)
+	}
 	dir := t.TempDir()
 	makeFile(t, dir, "scene.mp4", "-f", "lavfi", "-i", "mandelbrot=s=480x270:r=25", "-t", "6", "-c:v", "libx264", "-preset", "ultrafast",
 		"-g", "25", "-sc_threshold", "0", "-qp", "8", "-pix_fmt", "yuv420p")
 	makeBars(t, dir)
 	pictures := make([]image.Image, len(clips))
-	for i, c := range clips {
-		t.Run(c.name, func(t *testing.T) {
-			path := makeFile(t, dir, c.name, c.args...)
-			if m, ok := rotations[c.name]; ok {
-				rotate(t, path, m)
-			}
-			data, err := extract(t, system, path)
-			if c.w == 0 {
-				if !errors.Is(err, ErrNoPicture) {
-					t.Errorf("got %v", err)
-				}
-				return
-			}
-			if err != nil {
-				e, _ := errors.AsType[*Error](err)
-				t.Fatalf("%v\n%+v", err, e)
-			}
-			img := decode(t, data)
-			pictures[i] = img
-			if got := img.Bounds().Size(); got != image.Pt(c.w, c.h) {
-				t.Errorf("got %v", got)
-			}
-			if c.check != nil {
-				c.check(t, img)
-			}
-		})
-	}
+	t.Run("clips", func(t *testing.T) {
+		for i, c := range clips {
+			t.Run(c.name, func(t *testing.T) {
+				t.Parallel()
+				pictures[i] = testClip(t, dir, c)
+			})
+		}
+	})
 	if name := os.Getenv("THUMBCACHE_SHEET"); name != "" {
-		writeSheet(t, name, pictures)
+		writeSheet(t, name, clips, pictures)
 	}
 }
 
-// rotate writes the matrix of the first track of the film at path.
+// testClip makes the clip, extracts its picture and checks that.
+func testClip(t *testing.T, dir string, c clip) image.Image {
+	path := makeFile(t, dir, c.name, c.args...)
+	if m, ok := rotations[c.name]; ok {
+		rotate(t, path, m)
+	}
+	data, err := extract(t, system, path)
+	if c.w == 0 {
+		if !errors.Is(err, ErrNoPicture) {
+			t.Errorf("got %v", err)
+		}
+		return nil
+	}
+	if err != nil {
+		e, _ := errors.AsType[*Error](err)
+		t.Fatalf("%v\n%+v", err, e)
+	}
+	img := decode(t, data)
+	if got := img.Bounds().Size(); got != image.Pt(c.w, c.h) {
+		t.Errorf("got %v, want %d x %d", got, c.w, c.h)
+	}
+	if c.check != nil {
+		c.check(t, img)
+	}
+	return img
+}
+
+// rotate writes the matrix of the first track of the video at path.
 func rotate(t *testing.T, path string, m [4]int32) {
 	t.Helper()
 	data, err := os.ReadFile(path)
@@ -194,7 +208,8 @@ func rotate(t *testing.T, path string, m [4]int32) {
 	}
 }
 
-func writeSheet(t *testing.T, name string, pictures []image.Image) {
+// writeSheet writes a PNG with all pictures and their names to a file.
+func writeSheet(t *testing.T, name string, clips []clip, pictures []image.Image) {
 	t.Helper()
 	const w, h, columns = 240, 170, 6
 	sheet := image.NewRGBA(image.Rect(0, 0, w*columns, h*((len(pictures)+columns-1)/columns)))
@@ -228,7 +243,7 @@ func grey(img image.Image, x, y int) int {
 	return int(color.GrayModel.Convert(img.At(x, y)).(color.Gray).Y)
 }
 
-// isBright checks that a good part of the middle is dark, and another one bright: it is no fade and nothing empty.
+// isBright checks that parts of the middle are dark and others bright, which excludes fades and empty frames.
 func isBright(t *testing.T, img image.Image) {
 	t.Helper()
 	var list []int
@@ -240,11 +255,11 @@ func isBright(t *testing.T, img image.Image) {
 	}
 	slices.Sort(list)
 	if dark, bright := list[len(list)/8], list[len(list)*7/8]; dark > 100 || bright < 130 {
-		t.Errorf("the middle is from %d to %d", dark, bright)
+		t.Errorf("the brightness of the middle is between %d and %d", dark, bright)
 	}
 }
 
-// isSharp checks that some neighbouring pixels are quite different, in either direction.
+// isSharp checks that some neighbouring pixels differ much, in both directions.
 func isSharp(t *testing.T, img image.Image) {
 	t.Helper()
 	across, down := 0, 0
@@ -260,12 +275,12 @@ func isSharp(t *testing.T, img image.Image) {
 		}
 	}
 	if n := size.X * size.Y / 500; across < n || down < n {
-		t.Errorf("of %v only %d and %d pixels are sharp", size, across, down)
+		t.Errorf("%v pixels have only %d steep edges across and %d down", size, across, down)
 	}
 }
 
-// isUncombed checks that a line is more like the next one than like the one after that.
-func isUncombed(t *testing.T, img image.Image) {
+// isDeinterlaced checks that lines resemble the next line more than the one after it.
+func isDeinterlaced(t *testing.T, img image.Image) {
 	t.Helper()
 	next, afterNext := 0, 0
 	size := img.Bounds().Size()
@@ -277,11 +292,11 @@ func isUncombed(t *testing.T, img image.Image) {
 		}
 	}
 	if next >= afterNext {
-		t.Errorf("differences of %d to the next line, of %d to the one after it", next, afterNext)
+		t.Errorf("the next lines differ by %d, those after them by %d", next, afterNext)
 	}
 }
 
-// redAt returns a check that one place is red and the other one is blue.
+// redAt returns a check that one pixel is red and another one is blue.
 func redAt(red, blue image.Point) func(*testing.T, image.Image) {
 	return func(t *testing.T, img image.Image) {
 		t.Helper()
@@ -294,14 +309,14 @@ func redAt(red, blue image.Point) func(*testing.T, image.Image) {
 	}
 }
 
-// isBars checks that the colours are what they were.
+// isBars checks that the picture has the colours of bars.png.
 func isBars(t *testing.T, img image.Image) {
 	t.Helper()
 	for i, want := range bars {
 		got := color.RGBAModel.Convert(img.At(i*80+40, 50)).(color.RGBA)
 		for _, d := range []int{int(got.R) - int(want.R), int(got.G) - int(want.G), int(got.B) - int(want.B)} {
 			if max(d, -d) > 12 {
-				t.Errorf("%v has become %v", want, got)
+				t.Errorf("got %v, want %v", got, want)
 				break
 			}
 		}

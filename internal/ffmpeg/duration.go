@@ -7,9 +7,9 @@ import (
 	"math/bits"
 )
 
-// length returns how many seconds the film in r lasts, or 0 if that is not known without asking ffmpeg. It knows MP4,
-// Matroska and AVI, which is nearly every film, and spares a process for each.
-func length(r io.ReaderAt, size int64) float64 {
+// duration returns the duration in seconds of the video in r, or 0 if only ffmpeg can tell. It reads MP4, Matroska and AVI,
+// which are nearly all videos, and so saves a process for each.
+func duration(r io.ReaderAt, size int64) float64 {
 	var head [56]byte
 	if _, err := r.ReadAt(head[:], 0); err != nil {
 		return 0
@@ -19,20 +19,21 @@ func length(r io.ReaderAt, size int64) float64 {
 	case string(head[:4]) == "RIFF" && string(head[8:16]) == "AVI LIST" && string(head[24:28]) == "avih":
 		n = float64(binary.LittleEndian.Uint32(head[32:])) / 1e6 * float64(binary.LittleEndian.Uint32(head[48:]))
 	case binary.BigEndian.Uint32(head[:]) == idEBML:
-		n = matroskaLength(r, size)
+		n = matroskaDuration(r, size)
 	default:
-		n = mp4Length(r, size)
+		n = mp4Duration(r, size)
 	}
-	if !(n > 0 && n < 1e6) { // which leaves out NaN, too
+	if !(n > 0 && n < 1e6) { // NaN fails this too
 		return 0
 	}
 	return n
 }
 
-// maxElements bounds the walk through a file. Films have the elements in question among their first dozen.
+// maxElements limits how many elements of a file are read. The wanted ones are among the first dozen of real videos.
 const maxElements = 1000
 
-func mp4Length(r io.ReaderAt, size int64) float64 {
+// mp4Duration returns the duration in the movie header, as ISO/IEC 14496-12 specifies, or 0.
+func mp4Duration(r io.ReaderAt, size int64) float64 {
 	pos, end := int64(0), size
 	for range maxElements {
 		var b [16]byte
@@ -56,17 +57,17 @@ func mp4Length(r io.ReaderAt, size int64) float64 {
 				return 0
 			}
 			if v[0] == 1 {
-				return ratio(binary.BigEndian.Uint64(v[24:]), binary.BigEndian.Uint32(v[20:]))
+				return seconds(binary.BigEndian.Uint64(v[24:]), binary.BigEndian.Uint32(v[20:]))
 			}
-			return ratio(uint64(binary.BigEndian.Uint32(v[16:])), binary.BigEndian.Uint32(v[12:]))
+			return seconds(uint64(binary.BigEndian.Uint32(v[16:])), binary.BigEndian.Uint32(v[12:]))
 		}
 		pos += n
 	}
 	return 0
 }
 
-// ratio is a duration in units of a second; the largest number means that it is not known.
-func ratio(n uint64, scale uint32) float64 {
+// seconds returns a duration of n units, of which a second has scale. The largest number means an unknown duration.
+func seconds(n uint64, scale uint32) float64 {
 	if n == math.MaxUint32 || n == math.MaxUint64 || scale == 0 {
 		return 0
 	}
@@ -82,9 +83,10 @@ const (
 	idCluster  = 0x1f43b675
 )
 
-func matroskaLength(r io.ReaderAt, size int64) float64 {
+// matroskaDuration returns the duration in the segment information, as RFC 9559 specifies, or 0.
+func matroskaDuration(r io.ReaderAt, size int64) float64 {
 	pos, end := int64(0), size
-	scale := 1e6 // nanoseconds in a unit
+	scale := 1e6 // nanoseconds per unit
 	for range maxElements {
 		var b [12]byte
 		n, _ := r.ReadAt(b[:], pos)
@@ -96,7 +98,7 @@ func matroskaLength(r io.ReaderAt, size int64) float64 {
 		start := pos + int64(idLen+bodyLen)
 		switch id {
 		case idSegment, idInfo:
-			pos = start // go into it; it may be of unknown size
+			pos = start // continue inside it; its size may be unknown
 			continue
 		case idCluster:
 			return 0
@@ -128,8 +130,8 @@ func matroskaLength(r io.ReaderAt, size int64) float64 {
 	return 0
 }
 
-// vint reads a number of EBML at the beginning of b, without the bit that marks its length if it is a value. The length is
-// 0 if it is not there.
+// vint reads the variable-length integer of EBML (RFC 8794) at the start of b, and returns its length in bytes, or 0 if b is
+// too short. A value is returned without the bit that marks its length; an element ID includes that bit.
 func vint(b []byte, value bool) (v uint64, n int) {
 	if len(b) == 0 {
 		return 0, 0
