@@ -49,7 +49,7 @@ func outputArgs(codec string, n int) []string {
 
 // coverArgs returns the arguments that output the attached picture s.
 func (j *job) coverArgs(s *stream) []string {
-	args := append(j.inputArgs(), "-map", "0:"+s.index)
+	args := append(j.inputArgs(), "-map", "0:"+strconv.Itoa(s.index))
 	switch s.codec {
 	case "mjpeg", "png", "gif", "webp", "bmp", "tiff":
 		return append(args, outputArgs("copy", 1)...)
@@ -74,7 +74,11 @@ func (j *job) frameArgs(p pass, m media) []string {
 		options = append(options, "-t", strconv.FormatFloat(p.window, 'f', 3, 64))
 		n = int(p.window/p.interval) + 1
 	}
-	args := append(j.inputArgs(options...), "-map", "0:V:0", "-vf", j.frameFilters(p, m))
+	video := "0:V:0" // the first one that is not an attached picture
+	if m.video != nil {
+		video = "0:" + strconv.Itoa(m.video.index)
+	}
+	args := append(j.inputArgs(options...), "-map", video, "-vf", j.frameFilters(p, m))
 	// Output each frame whatever its time: the key frame before the wanted position has a negative one.
 	if j.program.hasFD {
 		args = append(args, "-fps_mode", "passthrough")

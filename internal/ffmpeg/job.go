@@ -104,8 +104,8 @@ func (j *job) picture(ctx context.Context) ([]byte, error) {
 		m.duration = seconds
 		switch {
 		case m.cover != nil:
-		case m.needsFilters():
-			c = choice{} // its frames lack the filters
+		case m.needsFilters() || m.video != m.first:
+			c = choice{} // its frames lack the filters or are of another stream
 		case done:
 			return c.best(), nil
 		default:

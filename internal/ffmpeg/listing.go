@@ -3,6 +3,7 @@ package ffmpeg
 import (
 	"bytes"
 	"errors"
+	"path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -15,27 +16,33 @@ import (
 type media struct {
 	opened   bool
 	duration float64 // in seconds; 0 if unknown
-	video    *stream // the first video stream that is not an attached picture
-	cover    *stream // the attached picture that is marked as the front cover, else the first one
+	first    *stream // the video stream that comes first, which ffmpeg calls 0:V:0
+	video    *stream // the video stream to take frames of
+	cover    *stream // the attached picture to prefer to a frame
 }
 
 // needsFilters reports whether frames of the video look wrong without filters.
 func (m media) needsFilters() bool { return m.video != nil && (m.video.interlaced || m.video.hdr) }
 
+// A stream is a video stream or an attached picture.
 type stream struct {
-	index      string
+	index      int
 	codec      string
+	pixels     int64 // in a frame
+	preferred  bool  // ffmpeg calls it the default
 	attached   bool
-	front      bool
+	thumbnails bool // an attached stream of small preview pictures
+	rank       int  // of an attached picture, from its tags
 	interlaced bool
 	hdr        bool
 }
 
 var (
 	// Tags cannot imitate a stream: they are indented further, or have a space before the colon.
-	streamLine   = regexp.MustCompile(`^ {2,4}Stream #0:(\d+)[^ ]*: Video: (\w+)(.*)`)
+	streamLine   = regexp.MustCompile(`^ {2,4}Stream #0:(\d{1,6})[^ ]*: Video: (\w+)(.*)`)
+	frameSize    = regexp.MustCompile(`, (\d{1,6})x(\d{1,6})(?:[ ,]|$)`)
 	durationLine = regexp.MustCompile(`^  Duration: (\d+):(\d\d):(\d\d\.\d+)`)
-	frontLine    = regexp.MustCompile(`^ +(comment +: Cover \(front\)|filename +: (?i:cover|front)\.)`)
+	coverTag     = regexp.MustCompile(`^ +(comment|filename) +: (.*)`)
 )
 
 // parse reads the listing of the input in ffmpeg's messages.
@@ -43,7 +50,7 @@ func parse(stderr []byte) media {
 	var m media
 	_, list, opened := bytes.Cut(append([]byte("\n"), stderr...), []byte("\nInput #0, "))
 	m.opened = opened
-	var cur *stream
+	var streams []*stream
 	for line := range strings.Lines(string(list)) {
 		line = strings.TrimRight(line, "\r\n")
 		if strings.HasPrefix(line, "Stream mapping:") || strings.HasPrefix(line, "Output #") {
@@ -56,26 +63,95 @@ func parse(stderr []byte) media {
 			m.duration = hours*3600 + minutes*60 + seconds
 		}
 		if s := streamLine.FindStringSubmatch(line); s != nil {
-			cur = &stream{
-				index:      s[1],
-				codec:      s[2],
-				attached:   strings.Contains(s[3], "(attached pic)"),
-				interlaced: strings.Contains(s[3], " first"), // "top first", "bottom coded first (swapped)" and so on
-				hdr:        strings.Contains(s[3], "smpte2084") || strings.Contains(s[3], "arib-std-b67"),
-			}
-			if !cur.attached && m.video == nil {
-				m.video = cur
-			}
-			if cur.attached && m.cover == nil {
-				m.cover = cur
-			}
-		}
-		if cur != nil && cur.attached && !m.cover.front && frontLine.MatchString(line) {
-			cur.front = true
-			m.cover = cur
+			streams = append(streams, newStream(s[1], s[2], s[3]))
+		} else if tag := coverTag.FindStringSubmatch(line); tag != nil && len(streams) > 0 && streams[len(streams)-1].attached {
+			streams[len(streams)-1].addTag(tag[1], tag[2])
 		}
 	}
+	m.choose(streams)
 	return m
+}
+
+// newStream returns a stream from the parts of its line.
+func newStream(index, codec, rest string) *stream {
+	s := &stream{
+		codec:      codec,
+		preferred:  strings.Contains(rest, "(default)"),
+		attached:   strings.Contains(rest, "(attached pic)"),
+		thumbnails: strings.Contains(rest, "(timed thumbnails)"),
+		interlaced: strings.Contains(rest, " first"), // "top first", "bottom coded first (swapped)" and so on
+		hdr:        strings.Contains(rest, "smpte2084") || strings.Contains(rest, "arib-std-b67"),
+	}
+	s.index, _ = strconv.Atoi(index)
+	if size := frameSize.FindStringSubmatch(rest); size != nil {
+		w, _ := strconv.ParseInt(size[1], 10, 64)
+		h, _ := strconv.ParseInt(size[2], 10, 64)
+		s.pixels = w * h
+	}
+	return s
+}
+
+// choose chooses the video and the cover. A video that is marked as the default comes before others, and the larger one before
+// the smaller.
+func (m *media) choose(streams []*stream) {
+	better := func(a, b *stream) bool {
+		if a.preferred != b.preferred && a.pixels > 0 && b.pixels > 0 {
+			return a.preferred
+		}
+		return a.pixels > b.pixels
+	}
+	for _, s := range streams {
+		switch {
+		case s.attached && s.thumbnails:
+		case s.attached:
+			if m.cover == nil || s.rank > m.cover.rank {
+				m.cover = s
+			}
+		default:
+			if m.first == nil || s.index < m.first.index { // programs may be listed in another order
+				m.first = s
+			}
+			if m.video == nil || better(s, m.video) {
+				m.video = s
+			}
+		}
+	}
+	if m.cover != nil && m.cover.rank == rankScene && m.video != nil {
+		m.cover = nil
+	}
+}
+
+// Ranks of attached pictures. Those with a name in coverNames are between them.
+const (
+	rankScene   = -1 // a picture of the content, which is never better than a frame
+	rankUnknown = 0
+	rankFront   = 1000 // marked as the front cover
+)
+
+// coverNames are the names of cover files without extension, the best one last. The Matroska specification (RFC 9559) defines
+// "cover" and its variants. The others are in common use.
+var coverNames = []string{"small_cover_land", "cover_land", "small_cover", "front", "folder", "poster", "cover"}
+
+// sceneNames are the beginnings of names of files that are not covers.
+var sceneNames = []string{"fanart", "backdrop", "screenshot"}
+
+// addTag sets the rank of an attached picture from one of its tags.
+func (s *stream) addTag(key, value string) {
+	if key == "comment" {
+		if value == "Cover (front)" { // ffmpeg's name for the picture type in ID3 and FLAC
+			s.rank = rankFront
+		}
+		return
+	}
+	name := strings.ToLower(strings.TrimSuffix(value, path.Ext(value)))
+	for _, scene := range sceneNames {
+		if s.rank == rankUnknown && strings.HasPrefix(name, scene) {
+			s.rank = rankScene
+		}
+	}
+	if i := slices.Index(coverNames, name); i >= 0 {
+		s.rank = max(s.rank, 1+i)
+	}
 }
 
 // message returns an expression that matches one of several messages of ffmpeg. Messages start at the beginning of a line,

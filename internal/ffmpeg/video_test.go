@@ -93,6 +93,8 @@ var clips = []clip{
 	{"cover.mp4", []string{"-i", "scene.mp4", "-i", "bars.png", "-map", "0", "-map", "1", "-c", "copy", "-disposition:v:1",
 		"attached_pic"}, 400, 100, isBars},
 	{"sound.mp4", []string{"-f", "lavfi", "-i", "sine=d=2"}, 0, 0, nil},
+	{"small video first.mkv", []string{"-i", "scene.mp4", "-f", "lavfi", "-i", "color=yellow:s=160x90:r=25:d=3", "-map", "1", "-map", "0",
+		"-c:v:0", "mjpeg", "-c:v:1", "copy", "-disposition:v:0", "0", "-disposition:v:1", "default"}, 480, 270, isSharp},
 }
 
 var moreClips = []clip{
