@@ -69,11 +69,8 @@ func (j *job) frameArgs(p pass, m media) []string {
 		}
 		options = append(options, "-ss", strconv.FormatFloat(at, 'f', 3, 64))
 	}
-	n := 1
-	if p.window > 0 {
-		options = append(options, "-t", strconv.FormatFloat(p.window, 'f', 3, 64))
-		n = int(p.window/p.interval) + 1
-	}
+	options = append(options, "-t", strconv.FormatFloat(p.window, 'f', 3, 64))
+	n := int(p.window/p.interval) + 1
 	video := "0:V:0" // the first one that is not an attached picture
 	if m.video != nil {
 		video = "0:" + strconv.Itoa(m.video.index)
@@ -96,9 +93,7 @@ func (j *job) frameFilters(p pass, m media) string {
 			filters = append(filters, name+options)
 		}
 	}
-	if p.interval > 0 {
-		add("select", fmt.Sprintf("='isnan(prev_selected_t)+gte(t-prev_selected_t,%g)'", p.interval))
-	}
+	add("select", fmt.Sprintf("='isnan(prev_selected_t)+gte(t-prev_selected_t,%g)'", p.interval))
 	if m.video != nil && m.video.interlaced {
 		add("yadif", "")
 	}

@@ -88,3 +88,39 @@ func TestSharedVideos(t *testing.T) {
 		}
 	}
 }
+
+// Every file of the corpus yields a picture or a permanent error with at most three processes. By default only a quarter of the
+// videos is tested.
+func TestSharedCorpus(t *testing.T) {
+	t.Parallel()
+	folders := []string{"mp4", "mkv", "webm", "m4v", "3gp"}
+	if full {
+		folders = []string{"*"}
+	}
+	var paths []string
+	for _, folder := range folders {
+		list, _ := filepath.Glob(filepath.Join(shared, "corpus", folder, "*"))
+		paths = append(paths, list...)
+	}
+	if len(paths) == 0 {
+		t.Skip("the folder of the shared corpus does not exist")
+	}
+	for i, path := range paths {
+		if !full && i%4 != 0 {
+			continue
+		}
+		if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
+			continue
+		}
+		data, n, err := extractCounted(t, path)
+		switch {
+		case n > 3:
+			t.Errorf("%s: %d processes", path, n)
+		case err == nil:
+			decode(t, data)
+		case !isPermanent(err):
+			t.Errorf("%s: %v", path, err)
+		}
+		t.Logf("%d processes, %d bytes, %v: %s", n, len(data), err, filepath.Base(path))
+	}
+}

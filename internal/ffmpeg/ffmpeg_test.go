@@ -100,6 +100,41 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
+// A video that cannot be decoded costs few processes.
+func TestGiveUp(t *testing.T) {
+	t.Parallel()
+	dir, path := t.TempDir(), plainVideo(t)
+	plain := readFile(t, path)
+	mdat, moov := bytes.Index(plain, []byte("mdat")), bytes.Index(plain, []byte("moov"))
+	blank := bytes.Clone(plain)
+	clear(blank[mdat+4 : moov-4])
+	stream := readFile(t, makeFile(t, dir, "plain.ts", "-i", path, "-c", "copy"))
+	for n := 188; n+188 <= len(stream); n += 188 { // blanks the packets of the video, which has ID 0x100
+		if stream[n+1]&0x1f == 1 && stream[n+2] == 0 {
+			clear(stream[n+32 : n+188])
+		}
+	}
+	for _, tt := range []struct {
+		name string
+		data []byte
+		most int // processes
+	}{
+		{"unknown codec.mp4", bytes.ReplaceAll(plain, []byte("avc1"), []byte("none")), 1},
+		{"blank.mp4", blank, 2},
+		{"truncated.mp4", plain[:moov-4], 1},
+		{"blank.ts", stream, 3},
+	} {
+		name := filepath.Join(dir, tt.name)
+		if err := os.WriteFile(name, tt.data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, n, err := extractCounted(t, name); !isPermanent(err) || n > tt.most {
+			e, _ := errors.AsType[*Error](err)
+			t.Errorf("%s: %d processes, want at most %d; got %v\n%s", tt.name, n, tt.most, err, e.Stderr)
+		}
+	}
+}
+
 // A file that is a list of other media is refused, whatever its name, and nothing that it names is opened.
 func TestPlaylists(t *testing.T) {
 	t.Parallel()

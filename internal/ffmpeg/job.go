@@ -51,107 +51,119 @@ func (j *job) runUntil(ctx context.Context, enough func(output []byte) bool, arg
 	return res, nil
 }
 
-// A pass is one way to take frames of a video. It costs one process.
-type pass struct {
-	seek      bool    // start at the key frame before the wanted position, which may be far away
-	exactSeek bool    // start exactly at the wanted position
-	keyFrames bool    // take key frames only, and stop at the first good one
-	interval  float64 // seconds of video between frames
-	window    float64 // seconds of video to search; 0 means no limit
-	most      int     // stop after this many visible frames; 0 means after one frame, even if it is not visible
-	enough    int     // with fewer visible frames than this, the next pass follows
-}
-
-// passes are made in order until there is a frame to choose. The first one is cheap and is enough for nearly every video. The
-// second is for short clips whose only key frame is black, blurred or in a fade. The third is for videos that are black for a
-// long time. The last two accept any frame; the very last starts at the beginning, since the video may end long before the
-// audio.
-var passes = []pass{
-	{seek: true, keyFrames: true, interval: 1, window: 40, most: 5, enough: 3},
-	{seek: true, interval: 0.5, window: 8, most: 8, enough: 1},
-	{exactSeek: true, interval: 0.5, window: 8, most: 1, enough: 1},
-	{seek: true},
-	{},
-}
-
-// takeFrames adds the frames of a pass to c, and reports whether no other pass is needed.
-func (j *job) takeFrames(ctx context.Context, p pass, m media, c *choice) (res proc.Result, done bool, err error) {
-	res, err = j.runUntil(ctx, c.collect(p.keyFrames, max(1, p.most)), j.frameArgs(p, m)...)
-	if err != nil && ctx.Err() == nil && (c.visible > 0 || p.exactSeek && len(c.frames) > 0) {
-		return res, true, nil // there was no time to find a better frame
-	}
-	return res, c.good || len(c.frames) > 0 && c.visible >= p.enough, err
-}
-
 // picture returns the best picture in the media, as described at Extract.
 func (j *job) picture(ctx context.Context) ([]byte, error) {
 	if isStill(j.in) {
 		return j.still(ctx)
 	}
-	var (
-		res  proc.Result
-		m    media
-		c    choice
-		err  error
-		rest = passes
-	)
-	if seconds := duration(j.in, j.in.size); seconds > 0 {
-		var done bool
-		if res, done, err = j.takeFrames(ctx, passes[0], media{duration: seconds}, &c); err != nil {
-			return nil, err
-		}
-		m = parse(res.Stderr)
-		m.duration = seconds
-		switch {
-		case m.cover != nil:
-		case m.needsFilters() || m.video != m.first:
-			c = choice{} // its frames lack the filters or are of another stream
-		case done:
-			return c.best(), nil
-		default:
-			rest = passes[1:]
-		}
-	} else {
-		// Without an output, ffmpeg lists the streams.
-		if res, err = j.run(ctx, j.inputArgs()...); err != nil {
-			return nil, err
-		}
-		m = parse(res.Stderr)
+	s := search{job: j, rest: passes}
+	if err := s.begin(ctx); err != nil {
+		return nil, err
 	}
-	if m.cover != nil {
-		cover, err := j.run(ctx, j.coverArgs(m.cover)...)
+	if s.media.cover != nil {
+		cover, err := j.run(ctx, j.coverArgs(s.media.cover)...)
 		if err != nil {
 			return nil, err
 		}
 		if demuxerOf(cover.Stdout) != "" {
 			return cover.Stdout, nil
 		}
-		c = choice{}
 	}
-	if m.video == nil {
-		return nil, verdict(res)
+	if s.media.video == nil {
+		return nil, verdict(s.last)
 	}
-	return j.frame(ctx, rest, m, &c, res)
+	return s.frame(ctx)
 }
 
-// frame returns the best frame of the video m. It makes the given passes until one of them has found a good frame. The frames in c
-// and the result last are those of the passes before.
-func (j *job) frame(ctx context.Context, passes []pass, m media, c *choice, last proc.Result) ([]byte, error) {
-	for _, p := range passes {
-		if p.most == 0 && len(c.frames) > 0 {
-			break
+// A pass is one way to take frames of a video. It costs one process.
+type pass struct {
+	seek      bool    // start at the key frame before the wanted position, which may be far away
+	exactSeek bool    // start exactly at the wanted position
+	keyFrames bool    // take key frames only, and stop at the first good one
+	interval  float64 // seconds of video between frames
+	window    float64 // seconds of video to search
+	most      int     // stop after this many visible frames
+	enough    int     // with fewer visible frames than this, the next pass follows; 0 means that any frame is enough
+}
+
+// passes are made in order until there is a frame to choose. The first one is cheap and is enough for nearly every video. The
+// second is for short clips whose only key frame is black, blurred or in a fade. The third is for videos that are black for a
+// long time.
+var passes = []pass{
+	{seek: true, keyFrames: true, interval: 1, window: 40, most: 5, enough: 3},
+	{seek: true, interval: 0.5, window: 8, most: 8, enough: 1},
+	{exactSeek: true, interval: 0.5, window: 8, most: 1},
+}
+
+// lastPass follows a pass without any frames and accepts any frame. It starts at the beginning, since the video may be damaged
+// later or may end long before the audio.
+var lastPass = pass{interval: 0.5, window: 8, most: 3}
+
+// A search is a series of passes over a video.
+type search struct {
+	*job
+	media  media
+	choice choice
+	rest   []pass      // passes still to make
+	last   proc.Result // of the pass before
+	done   bool        // the choice has a good frame
+	empty  bool        // the last pass found no frame
+}
+
+// begin lists the streams. If the duration is known, it makes the first pass with the same process.
+func (s *search) begin(ctx context.Context) (err error) {
+	seconds := duration(s.in, s.in.size)
+	if seconds == 0 {
+		s.last, err = s.run(ctx, s.inputArgs()...) // without an output, ffmpeg only lists the streams
+		s.media = parse(s.last.Stderr)
+		return err
+	}
+	s.media.duration = seconds
+	if err := s.pass(ctx, s.rest[0]); err != nil {
+		return err
+	}
+	m := parse(s.last.Stderr)
+	m.duration = seconds
+	s.media = m
+	if m.video != m.first || m.needsFilters() && !s.empty {
+		s.choice, s.done, s.empty = choice{}, false, false // the frames are of another stream or lack the filters
+	} else {
+		s.rest = s.rest[1:]
+	}
+	return nil
+}
+
+// frame makes passes until one finds a good frame, and returns the best frame. It gives up early if there are no frames at all.
+func (s *search) frame(ctx context.Context) ([]byte, error) {
+	for ; !s.done && !s.empty && len(s.rest) > 0; s.rest = s.rest[1:] {
+		p := s.rest[0]
+		if p.exactSeek && s.media.duration <= p.window {
+			continue // the pass before has covered the whole video
 		}
-		res, done, err := j.takeFrames(ctx, p, m, c)
-		if err != nil {
+		if err := s.pass(ctx, p); err != nil {
 			return nil, err
 		}
-		if done {
-			return c.best(), nil
-		}
-		last = res
 	}
-	if best := c.best(); best != nil {
+	if s.empty && !isHopeless(s.last.Stderr) {
+		if err := s.pass(ctx, lastPass); err != nil {
+			return nil, err
+		}
+	}
+	if best := s.choice.best(); best != nil {
 		return best, nil
 	}
-	return nil, verdict(last)
+	return nil, verdict(s.last)
+}
+
+// pass makes one pass.
+func (s *search) pass(ctx context.Context, p pass) error {
+	c := &s.choice
+	res, err := s.runUntil(ctx, c.collect(p.keyFrames, p.most), s.frameArgs(p, s.media)...)
+	s.empty = len(c.frames) == 0
+	if err != nil && ctx.Err() == nil && (c.visible > 0 || p.enough == 0 && !s.empty) {
+		s.done = true // there was no time to find a better frame
+		return nil
+	}
+	s.last, s.done = res, c.good || !s.empty && c.visible >= p.enough
+	return err
 }

@@ -172,6 +172,11 @@ var (
 	demuxerMessage = regexp.MustCompile(`(?m)^\[(\w+)[\w,]* @ `)
 )
 
+// isHopeless reports whether the messages of a process without a picture say that another attempt would fail too.
+func isHopeless(stderr []byte) bool {
+	return readFailed.Match(stderr) || optionFailed.Match(stderr) || notSupported.Match(stderr)
+}
+
 // verdict returns the reason why a process that exited on its own produced no picture.
 func verdict(res proc.Result) error {
 	m := parse(res.Stderr)
