@@ -94,8 +94,7 @@ func TestVerdicts(t *testing.T) {
 	} {
 		_, err := system.Extract(t.Context(), bytes.NewReader(tt.data), int64(len(tt.data)), Caller{})
 		if !errors.Is(err, tt.want) {
-			e, _ := errors.AsType[*Error](err)
-			t.Errorf("%s: got %v\n%+v", tt.name, err, e)
+			t.Errorf("%s: got %v\n%s", tt.name, err, messages(err))
 		}
 	}
 }
@@ -129,8 +128,7 @@ func TestGiveUp(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, n, err := extractCounted(t, name); !isPermanent(err) || n > tt.most {
-			e, _ := errors.AsType[*Error](err)
-			t.Errorf("%s: %d processes, want at most %d; got %v\n%s", tt.name, n, tt.most, err, e.Stderr)
+			t.Errorf("%s: %d processes, want at most %d; got %v\n%s", tt.name, n, tt.most, err, messages(err))
 		}
 	}
 }

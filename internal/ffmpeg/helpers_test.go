@@ -201,6 +201,14 @@ func extractSomeBy(ctx context.Context, tool *Tool, by Caller) ([]byte, error) {
 	return tool.Extract(ctx, bytes.NewReader(someMedia), int64(len(someMedia)), by)
 }
 
+// messages returns what ffmpeg said, if err is an *Error.
+func messages(err error) string {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return string(e.Stderr)
+	}
+	return ""
+}
+
 // isPermanent reports whether err says that the media itself is the cause.
 func isPermanent(err error) bool {
 	return errors.Is(err, ErrNoPicture) || errors.Is(err, ErrUnsupported) || errors.Is(err, ErrCorrupt)

@@ -2,12 +2,14 @@ package ffmpeg
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -140,24 +142,50 @@ func isStill(r io.ReaderAt) bool {
 	head := make([]byte, 32)
 	n, _ := r.ReadAt(head, 0)
 	head = head[:n]
-	if demuxerOf(head) != "" {
+	if demuxerOf(head) != "" || isIcon(head) {
 		return true
 	}
 	for _, magic := range []string{
 		"\xff\x0a", "\x00\x00\x00\x0cJXL ", // JPEG XL
 		"\x00\x00\x00\x0cjP  ", "\xff\x4f\xff\x51", // JPEG 2000
-		"qoif", "8BPS",
+		"qoif", "8BPS", "\x76\x2f\x31\x01", // QOI, Photoshop, OpenEXR
 	} {
 		if strings.HasPrefix(string(head), magic) {
 			return true
 		}
 	}
-	if n < 12 || string(head[4:8]) != "ftyp" {
+	if n >= 3 && head[0] == 'P' && '1' <= head[1] && head[1] <= '7' && strings.IndexByte(" \t\r\n#", head[2]) >= 0 {
+		return true // PBM, PGM, PPM and PAM
+	}
+	return n >= 12 && string(head[4:8]) == "ftyp" && slices.Contains(stillBrands, string(head[8:12]))
+}
+
+// stillBrands are the brands of HEIF (ISO/IEC 23008-12) and AVIF files, which are pictures or short sequences of them.
+var stillBrands = []string{
+	"avif", "avis", "heic", "heix", "heim", "heis", "hevc", "hevx", "hevm", "hevs", "mif1", "mif2", "msf1", "avci", "avcs", "jpeg", "jpgs",
+}
+
+// isIcon reports whether head begins an ICO file. Its magic also occurs in MPEG streams, so the first entry is checked too.
+func isIcon(head []byte) bool {
+	if len(head) < 22 || string(head[:4]) != "\x00\x00\x01\x00" {
 		return false
 	}
-	switch string(head[8:12]) {
-	case "avif", "avis", "heic", "heix", "hevc", "heim", "heis", "mif1", "msf1":
-		return true
+	entries := uint32(binary.LittleEndian.Uint16(head[4:]))
+	size, offset := binary.LittleEndian.Uint32(head[14:]), binary.LittleEndian.Uint32(head[18:])
+	planes, bits := binary.LittleEndian.Uint16(head[10:]), binary.LittleEndian.Uint16(head[12:])
+	return entries > 0 && head[9] == 0 && planes <= 1 && bits <= 32 && size > 0 && offset >= 6+16*entries
+}
+
+// largestIcon returns the index of the largest picture in an ICO file, of which head is the start. Of several it prefers the
+// one with the most colours.
+func largestIcon(head []byte) int {
+	best, bestSize := 0, -1
+	for i := range min(int(binary.LittleEndian.Uint16(head[4:])), (len(head)-6)/16) {
+		entry := head[6+16*i:]
+		width := (int(entry[0])+255)%256 + 1 // 0 means 256
+		if size := width<<16 + int(binary.LittleEndian.Uint16(entry[6:])); size > bestSize {
+			best, bestSize = i, size
+		}
 	}
-	return false
+	return best
 }

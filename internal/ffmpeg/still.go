@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"image/png"
 	"slices"
@@ -95,12 +96,16 @@ func (j *job) still(ctx context.Context) ([]byte, error) {
 		// to the caller, who gets the EXIF data.
 		options = []string{"-noautorotate", "-f", demuxer}
 	}
+	picture := "0:v:0"
+	if isIcon(head) {
+		picture = fmt.Sprintf("0:v:%d", largestIcon(head))
+	}
 	var fill string
 	if demuxer == "jpeg_pipe" && j.program.filters["lutyuv"] {
 		fill = "lutyuv=u='if(val,val,128)':v='if(val,val,128)'," // makes missing parts black instead of green
 	}
 	decode := func(filters string) (proc.Result, error) {
-		args := append(j.inputArgs(options...), "-map", "0:v:0", "-vf", fill+filters+",format=rgb24|rgba|gray|ya8")
+		args := append(j.inputArgs(options...), "-map", picture, "-vf", fill+filters+",format=rgb24|rgba|gray|ya8")
 		return j.run(ctx, append(args, outputArgs("png", 1)...)...)
 	}
 	res, err := decode(scaleFilter(maxStill))

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"hash/crc32"
 	"image"
+	"image/color"
+	"image/png"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,8 +31,7 @@ func TestStills(t *testing.T) {
 			t.Parallel()
 			data, err := decodeFile(t, dir, name, "-i", "cover.png")
 			if err != nil {
-				e, _ := errors.AsType[*Error](err)
-				t.Fatalf("%v\n%+v", err, e)
+				t.Fatalf("%v\n%s", err, messages(err))
 			}
 			img := decode(t, data)
 			if got := img.Bounds().Size(); got != image.Pt(120, 100) {
@@ -70,6 +71,91 @@ func TestStills(t *testing.T) {
 			t.Errorf("got alpha %d", a>>8)
 		}
 	})
+}
+
+// A picture costs one process, whatever its format, and is never taken for a video.
+func TestOneProcessPerStill(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	makeCover(t, dir, "cover.png", "testsrc")
+	for name, args := range map[string][]string{
+		"still.avif": {"-c:v", "libaom-av1", "-cpu-used", "8"}, "still.jxl": nil, "still.jp2": nil, "still.j2k": nil, "still.qoi": nil,
+		"still.exr": nil, "still.ppm": nil, "still.pgm": nil, "still.tiff": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			data, n, err := extractCounted(t, makeFile(t, dir, name, append([]string{"-i", "cover.png"}, args...)...))
+			if err != nil || n != 1 {
+				t.Fatalf("%d processes, %v\n%s", n, err, messages(err))
+			}
+			if !isWhole(data) {
+				t.Error("the picture is not a PNG, so it was taken for a frame")
+			}
+		})
+	}
+}
+
+// The largest picture of an icon is decoded, including its transparency.
+func TestIcon(t *testing.T) {
+	t.Parallel()
+	red, green := color.NRGBA{255, 0, 0, 128}, color.NRGBA{0, 255, 0, 128}
+	path := filepath.Join(t.TempDir(), "icon")
+	if err := os.WriteFile(path, icon(plainPNG(16, red), plainPNG(256, green), plainPNG(48, red)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	data, n, err := extractCounted(t, path)
+	if err != nil || n != 1 {
+		t.Fatalf("%d processes, %v", n, err)
+	}
+	img := decode(t, data)
+	if size := img.Bounds().Size(); size != image.Pt(256, 256) {
+		t.Errorf("got %v", size)
+	}
+	if got := color.NRGBAModel.Convert(img.At(9, 9)).(color.NRGBA); got.G < 250 || got.A < 120 || got.A > 135 {
+		t.Errorf("got %v", got)
+	}
+}
+
+// plainPNG returns a square picture of one colour.
+func plainPNG(size int, c color.NRGBA) []byte {
+	img := image.NewNRGBA(image.Rect(0, 0, size, size))
+	for i := range size * size {
+		copy(img.Pix[4*i:], []byte{c.R, c.G, c.B, c.A})
+	}
+	var b bytes.Buffer
+	png.Encode(&b, img)
+	return b.Bytes()
+}
+
+// icon returns an ICO file of square PNG pictures.
+func icon(pictures ...[]byte) []byte {
+	file := []byte{0, 0, 1, 0, byte(len(pictures)), 0}
+	offset := len(file) + 16*len(pictures)
+	for _, p := range pictures {
+		size := p[len(pngMagic)+8+3] // the last byte of the width in IHDR, in which 256 is 0
+		file = append(file, size, size, 0, 0, 1, 0, 32, 0)
+		file = binary.LittleEndian.AppendUint32(file, uint32(len(p)))
+		file = binary.LittleEndian.AppendUint32(file, uint32(offset))
+		offset += len(p)
+	}
+	return append(file, bytes.Join(pictures, nil)...)
+}
+
+func TestIsStill(t *testing.T) {
+	for data, want := range map[string]bool{
+		"\x00\x00\x01\x00\x01\x00\x10\x10\x00\x00\x01\x00\x20\x00\x68\x04\x00\x00\x16\x00\x00\x00": true,
+		"\x00\x00\x01\x00\x10\x16\xff\xf8\x00\x00\x01\xb8\x00\x08\x00\x40\x00\x00\x01\x00\x00\x0f": false, // MPEG video
+		"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00":                                                 true,
+		"\x00\x00\x00\x18ftypisom\x00\x00\x00\x00":                                                 false,
+		"P6\n1 1 255\n": true,
+		"PK\x03\x04":    false,
+		"P6":            false,
+		"":              false,
+	} {
+		if got := isStill(strings.NewReader(data)); got != want {
+			t.Errorf("%q: got %v", data, got)
+		}
+	}
 }
 
 // A picture of one colour is not taken for a damaged one.
@@ -116,8 +202,7 @@ func TestTruncated(t *testing.T) {
 			data := readFile(t, makeFile(t, dir, tt.name, append([]string{"-i", "whole.png"}, tt.args...)...))
 			got, err := system.Decode(t.Context(), data[:len(data)/2], Caller{})
 			if err != nil {
-				e, _ := errors.AsType[*Error](err)
-				t.Fatalf("%v\n%+v", err, e)
+				t.Fatalf("%v\n%s", err, messages(err))
 			}
 			img := decode(t, got)
 			if img.Bounds() != whole.Bounds() {

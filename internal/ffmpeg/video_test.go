@@ -181,8 +181,7 @@ func testClip(t *testing.T, dir string, c clip) image.Image {
 		return nil
 	}
 	if err != nil {
-		e, _ := errors.AsType[*Error](err)
-		t.Fatalf("%v\n%+v", err, e)
+		t.Fatalf("%v\n%s", err, messages(err))
 	}
 	img := decode(t, data)
 	if got := img.Bounds().Size(); got != image.Pt(c.w, c.h) {
