@@ -24,7 +24,8 @@ type input struct {
 	size int64
 	name string // of a temporary file to remove on close, or ""
 
-	damaged bool // the picture is of a format that Go decodes, and Go failed
+	suspect bool // a picture of a format that Go decodes, which Go failed to decode
+	padded  bool // zeros have been appended to it
 
 	releaseSpool func() // gives back the slot for a temporary file; may be called more than once
 }

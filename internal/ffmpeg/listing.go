@@ -172,6 +172,10 @@ var (
 	demuxerMessage = regexp.MustCompile(`(?m)^\[(\w+)[\w,]* @ `)
 )
 
+// damageReported matches messages of decoders that have lost a part of a picture. Messages about whole pictures, such as "Image too
+// wide" for a GIF, do not match.
+var damageReported = message(`@ 0x\w+\] .*(?i:error|invalid|corrupt|overread|damaged|missing|not enough|failed|premature|incomplete)`)
+
 // isHopeless reports whether the messages of a process without a picture say that another attempt would fail too.
 func isHopeless(stderr []byte) bool {
 	return readFailed.Match(stderr) || optionFailed.Match(stderr) || notSupported.Match(stderr)

@@ -45,20 +45,31 @@ var bmpHeaders = []uint32{12, 16, 40, 52, 56, 64, 108, 124}
 
 // openPicture returns an input with a picture that may be truncated, in a form of which ffmpeg decodes as much as possible.
 func openPicture(ctx context.Context, data []byte) (*input, error) {
-	known := demuxerOf(data) != ""
+	knownFormat := demuxerOf(data) != ""
+	complete := isComplete(data)
 	data = mendPNG(data)
 	in, err := spool(ctx, bytes.NewReader(data), int64(len(data)))
-	if err != nil || !known {
+	if err != nil || !knownFormat {
 		return in, err
 	}
-	// Most decoders refuse data that is shorter than its header says, but go on in data that makes no sense. So zeros are
-	// appended, as a hole in the temporary file.
-	if err := in.Truncate(5 * in.size); err != nil {
-		in.close()
-		return nil, inputError("spooling", err)
+	in.suspect = true
+	if !complete {
+		if err := in.pad(); err != nil {
+			in.close()
+			return nil, err
+		}
 	}
-	in.damaged = true
 	return in, nil
+}
+
+// pad appends zeros to a truncated picture, as a hole in the temporary file. Most decoders refuse data that is shorter than its
+// header says, but go on in data that makes no sense.
+func (in *input) pad() error {
+	if err := in.Truncate(5 * in.size); err != nil {
+		return inputError("padding", err)
+	}
+	in.padded = true
+	return nil
 }
 
 // mendPNG completes the last chunk of a truncated PNG and appends an end chunk.
@@ -89,6 +100,33 @@ func (j *job) still(ctx context.Context) ([]byte, error) {
 	head := make([]byte, 128<<10)
 	n, _ := j.in.ReadAt(head, 0)
 	head = head[:n]
+	res, m, err := j.decodeStill(ctx, head)
+	if err != nil {
+		return nil, err
+	}
+	if j.in.suspect && !j.in.padded && (!isWhole(res.Stdout) || damageReported.Match(res.Stderr)) {
+		// The end is not missing, but something else is wrong. More may be decoded with padding.
+		if err := j.in.pad(); err != nil {
+			return nil, err
+		}
+		if res, m, err = j.decodeStill(ctx, head); err != nil {
+			return nil, err
+		}
+	}
+	if !isWhole(res.Stdout) {
+		return nil, stillVerdict(res, m, demuxerOf(head) != "")
+	}
+	if bytes.Contains(res.Stderr, []byte("Tile Grid")) { // ffmpeg outputs only one of the tiles
+		return nil, &Error{ErrUnsupported, stderrTail(res.Stderr)}
+	}
+	if j.in.padded && isEmpty(res.Stdout) { // nothing but the header was intact
+		return nil, &Error{ErrCorrupt, stderrTail(res.Stderr)}
+	}
+	return withEXIF(res.Stdout, exif(head)), nil
+}
+
+// decodeStill runs ffmpeg to decode a picture that begins with head.
+func (j *job) decodeStill(ctx context.Context, head []byte) (proc.Result, media, error) {
 	demuxer := demuxerOf(head)
 	var options []string
 	if demuxer != "" {
@@ -101,33 +139,19 @@ func (j *job) still(ctx context.Context) ([]byte, error) {
 		picture = fmt.Sprintf("0:v:%d", largestIcon(head))
 	}
 	var fill string
-	if demuxer == "jpeg_pipe" && j.program.filters["lutyuv"] {
+	if demuxer == "jpeg_pipe" && j.in.padded && j.program.filters["lutyuv"] {
 		fill = "lutyuv=u='if(val,val,128)':v='if(val,val,128)'," // makes missing parts black instead of green
 	}
-	decode := func(filters string) (proc.Result, error) {
+	run := func(filters string) (proc.Result, error) {
 		args := append(j.inputArgs(options...), "-map", picture, "-vf", fill+filters+",format=rgb24|rgba|gray|ya8")
 		return j.run(ctx, append(args, outputArgs("png", 1)...)...)
 	}
-	res, err := decode(scaleFilter(maxStill))
-	if err != nil {
-		return nil, err
-	}
+	res, err := run(scaleFilter(maxStill))
 	m := parse(res.Stderr)
-	if m.video != nil && m.video.hdr && j.program.canToneMap() {
-		if res, err = decode(scaleFilter(maxStill) + "," + toneMapFilters); err != nil {
-			return nil, err
-		}
+	if err == nil && m.video != nil && m.video.hdr && j.program.canToneMap() {
+		res, err = run(scaleFilter(maxStill) + "," + toneMapFilters)
 	}
-	if !isWhole(res.Stdout) {
-		return nil, stillVerdict(res, m, demuxer != "")
-	}
-	if bytes.Contains(res.Stderr, []byte("Tile Grid")) { // ffmpeg outputs only one of the tiles
-		return nil, &Error{ErrUnsupported, stderrTail(res.Stderr)}
-	}
-	if j.in.damaged && isEmpty(res.Stdout) { // nothing but the header was intact
-		return nil, &Error{ErrCorrupt, stderrTail(res.Stderr)}
-	}
-	return withEXIF(res.Stdout, exif(head)), nil
+	return res, m, err
 }
 
 // stillVerdict returns the reason why ffmpeg did not decode a picture. A picture that ffmpeg does not recognize is corrupt if
