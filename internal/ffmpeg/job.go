@@ -149,10 +149,14 @@ func (s *search) frame(ctx context.Context) ([]byte, error) {
 			return nil, err
 		}
 	}
-	if best := s.choice.best(); best != nil {
-		return best, nil
+	best := s.choice.best()
+	if best == nil {
+		return nil, verdict(s.last)
 	}
-	return nil, verdict(s.last)
+	if v := s.media.video; v.primaries != nil && !(v.hdr && s.program.canToneMap()) { // tone mapping converts the primaries too
+		best = withProfile(best, v.primaries.profile())
+	}
+	return best, nil
 }
 
 // pass makes one pass.

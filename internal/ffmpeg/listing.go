@@ -35,11 +35,13 @@ type stream struct {
 	rank       int  // of an attached picture, from its tags
 	interlaced bool
 	hdr        bool
+	primaries  *primaries // nil means those of sRGB
 }
 
 var (
 	// Tags cannot imitate a stream: they are indented further, or have a space before the colon.
 	streamLine   = regexp.MustCompile(`^ {2,4}Stream #0:(\d{1,6})[^ ]*: Video: (\w+)(.*)`)
+	colours      = regexp.MustCompile(`[(, ][\w-]+/([\w-]+)/[\w-]+[,)]`) // matrix, primaries and transfer
 	frameSize    = regexp.MustCompile(`, (\d{1,6})x(\d{1,6})(?:[ ,]|$)`)
 	durationLine = regexp.MustCompile(`^  Duration: (\d+):(\d\d):(\d\d\.\d+)`)
 	coverTag     = regexp.MustCompile(`^ +(comment|filename) +: (.*)`)
@@ -81,6 +83,9 @@ func newStream(index, codec, rest string) *stream {
 		thumbnails: strings.Contains(rest, "(timed thumbnails)"),
 		interlaced: strings.Contains(rest, " first"), // "top first", "bottom coded first (swapped)" and so on
 		hdr:        strings.Contains(rest, "smpte2084") || strings.Contains(rest, "arib-std-b67"),
+	}
+	if c := colours.FindStringSubmatch(rest); c != nil {
+		s.primaries = widePrimaries[c[1]]
 	}
 	s.index, _ = strconv.Atoi(index)
 	if size := frameSize.FindStringSubmatch(rest); size != nil {

@@ -31,7 +31,7 @@ Output #0, image2pipe, to 'pipe:1':
   Stream #0:0(und): Video: mjpeg, yuvj420p(pc, progressive), 1280x720, q=2-31, 200 kb/s, 25 fps, 25 tbn (attached pic)
 `
 	got := parse([]byte(listing))
-	video := &stream{index: 1, codec: "hevc", pixels: 1920 * 1080, interlaced: true, hdr: true}
+	video := &stream{index: 1, codec: "hevc", pixels: 1920 * 1080, interlaced: true, hdr: true, primaries: bt2020}
 	want := media{
 		opened:   true,
 		duration: 3723.5,

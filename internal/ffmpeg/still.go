@@ -122,6 +122,7 @@ func (j *job) still(ctx context.Context) ([]byte, error) {
 	if j.in.padded && isEmpty(res.Stdout) { // nothing but the header was intact
 		return nil, &Error{ErrCorrupt, stderrTail(res.Stderr)}
 	}
+	correctGamma(res.Stdout)
 	return withEXIF(res.Stdout, exif(head)), nil
 }
 
