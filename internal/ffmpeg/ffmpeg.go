@@ -77,6 +77,10 @@ type Tool struct {
 	At        float64       // position of a frame as a fraction of the video's duration; outside (0, 1] means 0.1
 	Timeout   time.Duration // for one process; 0 or less means 20s
 
+	// TempDirs are folders for temporary files, in case os.TempDir cannot be written and, on Linux, the content is too large for
+	// memory. The first one that can be written is used.
+	TempDirs []string
+
 	once    sync.Once
 	slots   *turns.Queue
 	spools  *turns.Queue        // limits temporary files that wait for a slot, so that slow content occupies no process slot
@@ -185,7 +189,7 @@ func (t *Tool) Decode(ctx context.Context, data []byte, by Caller) ([]byte, erro
 		return nil, err
 	}
 	defer release()
-	in, err := openPicture(ctx, data)
+	in, err := openPicture(ctx, data, t.TempDirs)
 	if err != nil {
 		return nil, err
 	}

@@ -253,6 +253,49 @@ func TestSpool(t *testing.T) {
 	}
 }
 
+// Without a writable folder for temporary files, content goes to memory on Linux, then to TempDirs.
+func TestNoTempDir(t *testing.T) {
+	needFFmpeg(t)
+	plain := readFile(t, plainVideo(t))
+	missing, spare := filepath.Join(t.TempDir(), "missing"), t.TempDir()
+	unwritable := []string{missing}
+	if runtime.GOOS == "linux" {
+		unwritable = append(unwritable, "/proc", "/sys") // even root cannot write there
+	}
+	for _, dir := range unwritable {
+		t.Setenv("TMPDIR", dir)
+		t.Setenv("TMP", dir)
+		tool := &Tool{Path: system.Path, TempDirs: []string{missing, spare}}
+		data, err := tool.Extract(t.Context(), bytes.NewReader(plain), int64(len(plain)), Caller{})
+		if err != nil {
+			t.Errorf("%s: %v", dir, err)
+			continue
+		}
+		decode(t, data)
+		if _, err := tool.Decode(t.Context(), bmp(40, 30, 12), Caller{}); err != nil {
+			t.Errorf("%s: Decode: %v", dir, err)
+		}
+
+		// Large content never goes to memory.
+		in, err := createSpool(maxMemorySpool+1, tool.TempDirs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasPrefix(in.Name(), spare) {
+			t.Errorf("%s: got %s, want a file in %s", dir, in.Name(), spare)
+		}
+		in.close()
+		_, err = createSpool(maxMemorySpool+1, []string{missing})
+		if err == nil || !strings.Contains(err.Error(), "no folder for temporary files") || strings.Contains(err.Error(), dir) ||
+			isPermanent(err) || errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: got %v", dir, err)
+		}
+	}
+	if files, _ := os.ReadDir(spare); len(files) != 0 {
+		t.Errorf("temporary files leaked: %v", files)
+	}
+}
+
 // A failingReader returns an error from every call.
 type failingReader struct{ err error }
 

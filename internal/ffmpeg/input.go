@@ -18,6 +18,13 @@ import (
 // them exist at a time: half of them in use, half being written or waiting for a process slot.
 const maxSpool = 2 << 30
 
+// maxMemorySpool is the size limit in bytes of a temporary file in memory. Every picture that Go would read fits. Larger files
+// could use up the memory of a container.
+const maxMemorySpool = 64 << 20
+
+// spoolPattern is the pattern of os.CreateTemp for the names of temporary files.
+const spoolPattern = "thumbcache-*"
+
 // An input is an open file whose offset only its job uses.
 type input struct {
 	*os.File
@@ -56,7 +63,7 @@ func (t *Tool) open(ctx context.Context, r io.ReaderAt, size int64, by Caller) (
 	if err != nil {
 		return nil, err
 	}
-	in, err := spool(ctx, r, size)
+	in, err := spool(ctx, r, size, t.TempDirs)
 	if err != nil {
 		release()
 		return nil, err
@@ -98,15 +105,11 @@ func reopen(f *os.File) (*input, error) {
 	return &input{File: g, size: is.Size(), releaseSpool: func() {}}, nil
 }
 
-// spool copies r to a temporary file.
-func spool(ctx context.Context, r io.ReaderAt, size int64) (*input, error) {
-	f, err := os.CreateTemp("", "thumbcache-*")
+// spool copies r to a temporary file; see createSpool for dirs.
+func spool(ctx context.Context, r io.ReaderAt, size int64, dirs []string) (*input, error) {
+	in, err := createSpool(size, dirs)
 	if err != nil {
-		return nil, inputError("spooling", err)
-	}
-	in := &input{File: f, releaseSpool: func() {}}
-	if os.Remove(f.Name()) != nil {
-		in.name = f.Name() // Windows cannot remove an open file
+		return nil, err
 	}
 	for in.size < size && err == nil {
 		// Copy in steps, so that cancellation works while slow content is read.
@@ -114,7 +117,7 @@ func spool(ctx context.Context, r io.ReaderAt, size int64) (*input, error) {
 			break
 		}
 		var n int64
-		n, err = io.Copy(f, io.NewSectionReader(r, in.size, min(size-in.size, 1<<20)))
+		n, err = io.Copy(in.File, io.NewSectionReader(r, in.size, min(size-in.size, 1<<20)))
 		in.size += n
 		if n == 0 && err == nil {
 			err = io.ErrUnexpectedEOF // r is shorter than size: a part of the media allows no verdict
@@ -123,6 +126,28 @@ func spool(ctx context.Context, r io.ReaderAt, size int64) (*input, error) {
 	if err != nil {
 		in.close()
 		return nil, inputError("spooling", err)
+	}
+	return in, nil
+}
+
+// createSpool returns a new temporary file for size bytes. If the system's folder for temporary files cannot be written, as in
+// a container without one, it takes memory for small files, then the first of dirs that can be written.
+func createSpool(size int64, dirs []string) (*input, error) {
+	f, err := os.CreateTemp("", spoolPattern)
+	if err != nil && size <= maxMemorySpool {
+		if f, memErr := createMemoryFile(); memErr == nil {
+			return &input{File: f, releaseSpool: func() {}}, nil
+		}
+	}
+	for ; f == nil && len(dirs) > 0; dirs = dirs[1:] {
+		f, _ = os.CreateTemp(dirs[0], spoolPattern)
+	}
+	if f == nil {
+		return nil, inputError("no folder for temporary files can be written", err)
+	}
+	in := &input{File: f, releaseSpool: func() {}}
+	if os.Remove(f.Name()) != nil {
+		in.name = f.Name() // Windows cannot remove an open file
 	}
 	return in, nil
 }

@@ -44,11 +44,12 @@ func demuxerOf(data []byte) string {
 var bmpHeaders = []uint32{12, 16, 40, 52, 56, 64, 108, 124}
 
 // openPicture returns an input with a picture that may be truncated, in a form of which ffmpeg decodes as much as possible.
-func openPicture(ctx context.Context, data []byte) (*input, error) {
+// See createSpool for dirs.
+func openPicture(ctx context.Context, data []byte, dirs []string) (*input, error) {
 	knownFormat := demuxerOf(data) != ""
 	complete := isComplete(data)
 	data = mendPNG(data)
-	in, err := spool(ctx, bytes.NewReader(data), int64(len(data)))
+	in, err := spool(ctx, bytes.NewReader(data), int64(len(data)), dirs)
 	if err != nil || !knownFormat {
 		return in, err
 	}
