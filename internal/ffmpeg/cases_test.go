@@ -83,7 +83,8 @@ func TestSharedVideos(t *testing.T) {
 		}
 		img := decode(t, data)
 		c.check(t, img)
-		if got := color.RGBAModel.Convert(img.At(9, 9)).(color.RGBA); strings.Contains(c.path, "small_first") && isNear(got, color.RGBA{254, 254, 0, 255}, 40) {
+		corner := color.RGBAModel.Convert(img.At(9, 9)).(color.RGBA)
+		if yellow := (color.RGBA{254, 254, 0, 255}); strings.Contains(c.path, "small_first") && isNear(corner, yellow, 40) {
 			t.Errorf("%s: got yellow, the colour of the small stream", c.path)
 		}
 	}

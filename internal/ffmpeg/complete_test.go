@@ -94,10 +94,11 @@ func TestIsComplete(t *testing.T) {
 			}
 		}
 	}
+	zeros := func(n int) string { return strings.Repeat("\x00", n) }
 	for name, data := range map[string]string{
 		"webp":            "RIFF\x04\x00\x00\x00WEBP?",
 		"tiff":            "II*\x00",
-		"bmp of runs":     "BM" + strings.Repeat("\x00", 12) + "\x28\x00\x00\x00" + strings.Repeat("\x00", 12) + "\x01" + strings.Repeat("\x00", 40) + "\x00\x01",
+		"bmp of runs":     "BM" + zeros(12) + "\x28\x00\x00\x00" + zeros(12) + "\x01" + zeros(40) + "\x00\x01",
 		"unknown formats": "",
 	} {
 		if !isComplete([]byte(data)) {

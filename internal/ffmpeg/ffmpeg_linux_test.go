@@ -220,7 +220,8 @@ func TestProcessLimit(t *testing.T) {
 		select {
 		case <-done:
 			if most > 3 || counted.peak.Load() != 3 || counted.running.Load() != 0 {
-				t.Errorf("limit of 3: saw %d children at once, Started counted %d, and %d never ended", most, counted.peak.Load(), counted.running.Load())
+				t.Errorf("limit of 3: saw %d children at once, Started counted %d, and %d never ended",
+					most, counted.peak.Load(), counted.running.Load())
 			}
 			return
 		case <-sample.C:
@@ -242,46 +243,40 @@ func TestNoLeaks(t *testing.T) {
 	listing := "echo 'Input #0, mov, from fd:\n  Stream #0:0: Video: h264, yuv420p, 64x64' >&2\n"
 	tools := []*Tool{
 		{Path: fakeFFmpeg(t, "true")}, {Path: fakeFFmpeg(t, "kill -9 $$")}, {Path: fakeFFmpeg(t, "sleep 60"), Timeout: 10 * time.Millisecond},
-		{Path: fakeFFmpeg(t, listing+"printf '\\377\\330\\377cut off'")}, {Path: filepath.Join(temp, "missing")},
+		{Path: fakeFFmpeg(t, listing+"printf '\\377\\330\\377truncated'")}, {Path: filepath.Join(temp, "missing")},
 		{Path: fakeFFmpeg(t, "sleep 60 & exit 1")},
 	}
 	flood := &Tool{Path: fakeFFmpeg(t, "yes")}
-	runs, real := 48, 4
-	if full {
-		runs, real = 1000, 60
-	}
-	do := func(runs, real int) { // runs of fake ffmpegs and of the real one
-		var wg sync.WaitGroup
-		for i := range 4 {
-			wg.Go(func() {
-				for j := i; j < runs; j += 4 {
-					tool := tools[j%len(tools)]
-					if j%100 == 0 {
-						tool = flood
-					}
-					if j%2 == 0 {
-						extractSome(t.Context(), tool)
-					} else {
-						tool.Decode(t.Context(), someMedia, Caller{Groups: []string{"a"}})
-					}
-				}
-				for j := i; j < real; j += 4 {
-					ctx, cancel := context.WithCancel(t.Context())
-					if j%10 == 3 { // a caller cancels, probably while ffmpeg runs
-						time.AfterFunc(30*time.Millisecond, cancel)
-					}
-					if _, err := system.Extract(ctx, media, info.Size(), Caller{}); err != nil && ctx.Err() == nil {
-						t.Error(err)
-					}
-					cancel()
-				}
-			})
+	runFake := func(i int) {
+		tool := tools[i%len(tools)]
+		if i%100 == 0 {
+			tool = flood
 		}
-		wg.Wait()
+		if i%2 == 0 {
+			extractSome(t.Context(), tool)
+		} else {
+			tool.Decode(t.Context(), someMedia, Caller{Groups: []string{"a"}})
+		}
 	}
-	do(12, 4) // opens what the runtime opens only once
+	runReal := func(i int) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		if i%10 == 3 { // a caller cancels, probably while ffmpeg runs
+			time.AfterFunc(30*time.Millisecond, cancel)
+		}
+		if _, err := system.Extract(ctx, media, info.Size(), Caller{}); err != nil && ctx.Err() == nil {
+			t.Error(err)
+		}
+	}
+	fakeRuns, realRuns := 48, 4
+	if full {
+		fakeRuns, realRuns = 1000, 60
+	}
+	inParallel(12, runFake) // opens what the runtime opens only once
+	inParallel(4, runReal)
 	fds, goroutines := descriptors(t), runtime.NumGoroutine()
-	do(runs, real)
+	inParallel(fakeRuns, runFake)
+	inParallel(realRuns, runReal)
 	if now := descriptors(t); len(now) > len(fds) {
 		t.Errorf("descriptors leaked: %v before and %v after", fds, now)
 	}
@@ -292,6 +287,19 @@ func TestNoLeaks(t *testing.T) {
 	if files, _ := os.ReadDir(temp); len(files) != 0 {
 		t.Errorf("temporary files leaked: %v", files)
 	}
+}
+
+// inParallel calls f with 0 to n-1 on 4 goroutines.
+func inParallel(n int, f func(i int)) {
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			for j := i; j < n; j += 4 {
+				f(j)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // descriptors returns what the open descriptors refer to.

@@ -90,11 +90,13 @@ func TestParseCoverNames(t *testing.T) {
 	} {
 		listing := "Input #0, matroska,webm, from 'fd:':\n"
 		if tt.video {
-			listing += "  Stream #0:0: Video: vp9 (Profile 0), yuv420p(tv), 640x480 (default)\n    Metadata:\n      filename        : cover.mkv\n"
+			listing += "  Stream #0:0: Video: vp9 (Profile 0), yuv420p(tv), 640x480 (default)\n" +
+				"    Metadata:\n      filename        : cover.mkv\n"
 		}
 		names := strings.Fields(tt.names)
 		for i, name := range names {
-			listing += fmt.Sprintf("  Stream #0:%d: Video: mjpeg, 300x300 (attached pic)\n    Metadata:\n      filename        : %s\n", i+1, name)
+			listing += fmt.Sprintf("  Stream #0:%d: Video: mjpeg, 300x300 (attached pic)\n"+
+				"    Metadata:\n      filename        : %s\n", i+1, name)
 		}
 		got := ""
 		if m := parse([]byte(listing)); m.cover != nil {

@@ -242,7 +242,8 @@ func TestDamagedJPEG(t *testing.T) {
 	}
 	scan := bytes.Index(data, []byte("\xff\xda")) + 14
 	for name, tail := range map[string][]byte{
-		"nothing": nil, "few zeros": make([]byte, 20000), "zeros": make([]byte, len(data)), "text": bytes.Repeat([]byte("some text "), 1000), "end": []byte(jpegEnd),
+		"nothing": nil, "few zeros": make([]byte, 20000), "zeros": make([]byte, len(data)),
+		"text": bytes.Repeat([]byte("some text "), 1000), "end": []byte(jpegEnd),
 	} {
 		if _, err := system.Decode(t.Context(), append(data[:scan:scan], tail...), Caller{}); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s instead of the picture: got %v", name, err)
