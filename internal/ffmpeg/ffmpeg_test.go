@@ -370,6 +370,22 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
+// A frame that was found before the timeout is used if it is visible.
+func TestTimeoutWithFrame(t *testing.T) {
+	t.Parallel()
+	path := plainVideo(t)
+	frame := paint(t, tiles(9, 9)) // blurred, so that the search goes on
+	name := filepath.Join(t.TempDir(), "frame.jpg")
+	if err := os.WriteFile(name, frame, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	listing := "echo 'Input #0, mov, from fd:\n  Stream #0:0: Video: h264, yuv420p, 64x64' >&2\n"
+	data, err := extract(t, &Tool{Path: fakeFFmpeg(t, listing+"cat "+name+"; sleep 3600"), Timeout: 3 * time.Second}, path)
+	if err != nil || !bytes.Equal(data, frame) {
+		t.Errorf("got %d bytes, %v", len(data), err)
+	}
+}
+
 // The program gets no environment variable of the parent, and is never looked for in the current folder.
 func TestEnvironment(t *testing.T) {
 	t.Setenv("SECRET", "1")

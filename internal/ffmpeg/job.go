@@ -107,7 +107,7 @@ type search struct {
 	rest   []pass      // passes still to make
 	last   proc.Result // of the pass before
 	done   bool        // the choice has a good frame
-	empty  bool        // the last pass found no frame
+	empty  bool        // passes were made, and none found a frame
 }
 
 // begin lists the streams. If the duration is known, it makes the first pass with the same process.
@@ -163,11 +163,11 @@ func (s *search) frame(ctx context.Context) ([]byte, error) {
 func (s *search) pass(ctx context.Context, p pass) error {
 	c := &s.choice
 	res, err := s.runUntil(ctx, c.collect(p.keyFrames, p.most), s.frameArgs(p, s.media)...)
-	s.empty = len(c.frames) == 0
+	s.last, s.empty = res, len(c.frames) == 0
 	if err != nil && ctx.Err() == nil && (c.visible > 0 || p.enough == 0 && !s.empty) {
 		s.done = true // there was no time to find a better frame
 		return nil
 	}
-	s.last, s.done = res, c.good || !s.empty && c.visible >= p.enough
+	s.done = c.good || !s.empty && c.visible >= p.enough
 	return err
 }
