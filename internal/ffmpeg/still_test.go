@@ -9,6 +9,7 @@ import (
 	"image"
 	"image/color"
 	"image/png"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,10 +27,13 @@ func TestStills(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	makeCover(t, dir, "cover.png", "testsrc")
-	for _, name := range []string{"still.avif", "still.jxl", "still.jp2", "still.tiff", "still.bmp", "still.webp", "still.gif", "still.jpg"} {
+	for name, args := range map[string][]string{
+		"still.avif": {"-c:v", "libaom-av1", "-cpu-used", "8"}, "still.jxl": nil, "still.jp2": nil, "still.tiff": nil, "still.bmp": nil,
+		"still.webp": nil, "still.gif": nil, "still.jpg": nil,
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			data, err := decodeFile(t, dir, name, "-i", "cover.png")
+			data, err := decodeFile(t, dir, name, append([]string{"-i", "cover.png"}, args...)...)
 			if err != nil {
 				t.Fatalf("%v\n%s", err, messages(err))
 			}
@@ -78,10 +82,12 @@ func TestOneProcessPerStill(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	makeCover(t, dir, "cover.png", "testsrc")
-	for name, args := range map[string][]string{
-		"still.avif": {"-c:v", "libaom-av1", "-cpu-used", "8"}, "still.jxl": nil, "still.jp2": nil, "still.j2k": nil, "still.qoi": nil,
-		"still.exr": nil, "still.ppm": nil, "still.pgm": nil, "still.tiff": nil,
-	} {
+	kinds := map[string][]string{"still.jp2": nil, "still.exr": nil, "still.ppm": nil}
+	if full {
+		maps.Copy(kinds, map[string][]string{"still.avif": {"-c:v", "libaom-av1", "-cpu-used", "8"}, "still.jxl": nil, "still.j2k": nil,
+			"still.qoi": nil, "still.pgm": nil, "still.tiff": nil})
+	}
+	for name, args := range kinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			data, n, err := extractCounted(t, makeFile(t, dir, name, append([]string{"-i", "cover.png"}, args...)...))
