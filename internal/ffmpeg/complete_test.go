@@ -56,8 +56,11 @@ func drawings(t *testing.T) map[string][]byte {
 	if err := errors.Join(png.Encode(&p, img), jpeg.Encode(&j, img, nil), gif.Encode(&g, img, nil)); err != nil {
 		t.Fatal(err)
 	}
+	leaving := bytes.Clone(g.Bytes())
+	leaving[6], leaving[7] = 0x80, 0x01 // the width of the canvas: 384 instead of 400
 	return map[string][]byte{
-		"png": p.Bytes(), "png without end": bytes.TrimSuffix(p.Bytes(), []byte(pngEnd)), "jpeg": j.Bytes(), "gif": g.Bytes(),
+		"gif leaving its canvas": leaving,
+		"png":                    p.Bytes(), "png without end": bytes.TrimSuffix(p.Bytes(), []byte(pngEnd)), "jpeg": j.Bytes(), "gif": g.Bytes(),
 		"bmp": bmp(400, 300, 40), "bmp of OS/2": bmp(400, 300, 12),
 	}
 }

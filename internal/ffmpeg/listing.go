@@ -177,9 +177,19 @@ var (
 	demuxerMessage = regexp.MustCompile(`(?m)^\[(\w+)[\w,]* @ `)
 )
 
-// damageReported matches messages of decoders that have lost a part of a picture. Messages about whole pictures, such as "Image too
-// wide" for a GIF, do not match.
-var damageReported = message(`@ 0x\w+\] .*(?i:error|invalid|corrupt|overread|damaged|missing|not enough|failed|premature|incomplete)`)
+// damageMessage matches messages of decoders that have lost a part of a picture.
+var damageMessage = message(`@ 0x\w+\] .*(?i:error|invalid|corrupt|overread|damaged|missing|not enough|failed|premature|incomplete)`)
+
+// reportsDamage reports whether a decoder has lost a part of a picture.
+func reportsDamage(stderr []byte) bool {
+	for line := range bytes.Lines(stderr) {
+		// A GIF frame outside its canvas is truncated, which is right.
+		if damageMessage.Match(line) && !bytes.HasSuffix(bytes.TrimSpace(line), []byte("truncating.")) {
+			return true
+		}
+	}
+	return false
+}
 
 // isHopeless reports whether the messages of a process without a picture say that another attempt would fail too.
 func isHopeless(stderr []byte) bool {

@@ -105,7 +105,7 @@ func (j *job) still(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	lost := !isWhole(res.Stdout) || damageReported.Match(res.Stderr)
+	lost := !isWhole(res.Stdout) || reportsDamage(res.Stderr)
 	if lost && j.in.suspect && !j.in.padded && !isHopeless(res.Stderr) {
 		// The end is not missing, but something else is wrong. More may be decoded with padding.
 		if err := j.in.pad(); err != nil {
