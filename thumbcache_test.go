@@ -1255,7 +1255,7 @@ func TestArrows(t *testing.T) {
 			room := filepath.ToSlash(filepath.Dir(path))
 			ours := strings.HasPrefix(imp+"/", module)
 			below := strings.HasPrefix(imp, module+room+"/") || slices.Contains(map[string][]string{
-				"internal/ffmpeg": {module + "internal/proc", module + "internal/jpegdec", module + "internal/turns"},
+				"internal/ffmpeg": {module + "internal/proc", module + "internal/heif", module + "internal/jpegdec", module + "internal/turns"},
 				"internal/render": {module + "internal/jpegdec"},
 				"internal/rootfs": {module + "internal/canonical"},
 				"internal/store":  {module + "internal/readfile"},

@@ -76,13 +76,21 @@ func (j *job) frameArgs(p pass, m media) []string {
 		video = "0:" + strconv.Itoa(m.video.index)
 	}
 	args := append(j.inputArgs(options...), "-map", video, "-vf", j.frameFilters(p, m))
-	// Output each frame whatever its time: the key frame before the wanted position has a negative one.
-	if j.program.hasFD {
-		args = append(args, "-fps_mode", "passthrough")
-	} else {
-		args = append(args, "-vsync", "0") // the name of -fps_mode before version 5.1
-	}
+	args = append(args, j.passthroughArgs()...) // the key frame before the wanted position has a negative time
 	return append(args, outputArgs("mjpeg", n)...)
+}
+
+// passthroughArgs returns the arguments that output each frame whatever its time.
+func (j *job) passthroughArgs() []string {
+	if j.program.hasFD {
+		return []string{"-fps_mode", "passthrough"}
+	}
+	return []string{"-vsync", "0"} // the name of -fps_mode before version 5.1
+}
+
+// rawArgs returns the arguments for the samples of n frames on standard output.
+func rawArgs(n int) []string {
+	return []string{"-frames:v", strconv.Itoa(n), "-threads", "1", "-map_metadata", "-1", "-f", "rawvideo", "pipe:1"}
 }
 
 // frameFilters returns the filters of a pass over the video m.

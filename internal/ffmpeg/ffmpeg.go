@@ -96,6 +96,7 @@ type program struct {
 
 	hasFD   bool // has the protocol "fd", as version 6 and later do
 	filters map[string]bool
+	lacks   *sync.Map // codecs of HEIF pictures that it has no decoder for
 }
 
 func (t *Tool) init() {
@@ -122,6 +123,11 @@ type Caller struct {
 	// Idle is nil if a request waits for the picture. Otherwise it is closed as soon as one does. Idle work leaves a slot to
 	// requests.
 	Idle <-chan struct{}
+
+	// Edge is how many pixels the longest edge of the picture needs, or 0 if it needs the most. Reduced, if not nil, is called if
+	// the picture is good for Edge pixels only, because a smaller one in the file was enough.
+	Edge    int
+	Reduced func()
 
 	// Waits, if not nil, is called before waiting for a slot, and its result when the wait has ended.
 	Waits func() (done func())
@@ -169,6 +175,9 @@ func (t *Tool) Extract(ctx context.Context, r io.ReaderAt, size int64, by Caller
 	if err != nil {
 		return nil, err
 	}
+	if j.isHEIF() {
+		return j.heif(ctx, by)
+	}
 	return j.picture(ctx)
 }
 
@@ -198,6 +207,9 @@ func (t *Tool) Decode(ctx context.Context, data []byte, by Caller) ([]byte, erro
 	if err != nil {
 		return nil, err
 	}
+	if j.isHEIF() {
+		return j.heif(ctx, by)
+	}
 	return j.still(ctx)
 }
 
@@ -217,7 +229,7 @@ func (t *Tool) Build() string {
 
 // newJob returns a job for an input that has its slot.
 func (t *Tool) newJob(ctx context.Context, path string, in *input, by Caller) (*job, error) {
-	j := &job{timeout: t.Timeout, at: t.At, in: in, started: by.Started}
+	j := &job{timeout: t.Timeout, at: t.At, tempDirs: t.TempDirs, in: in, started: by.Started}
 	if err := t.probeProgram(ctx, path, j); err != nil {
 		return nil, err
 	}
@@ -258,7 +270,7 @@ func (t *Tool) probeProgram(ctx context.Context, path string, j *job) error {
 		return err
 	}
 	defer t.probe.Release(1)
-	b := program{path: path, size: info.Size(), modTime: info.ModTime(), filters: make(map[string]bool)}
+	b := program{path: path, size: info.Size(), modTime: info.ModTime(), filters: make(map[string]bool), lacks: new(sync.Map)}
 	if t.program.path == b.path && t.program.size == b.size && t.program.modTime.Equal(b.modTime) {
 		j.program = t.program
 		return nil

@@ -7,16 +7,19 @@ import (
 	"io"
 	"time"
 
+	"github.com/thumbcache/thumbcache/internal/heif"
 	"github.com/thumbcache/thumbcache/internal/proc"
 )
 
 // A job is one call of Extract or Decode that has its slot.
 type job struct {
-	program program
-	timeout time.Duration // as Tool.Timeout
-	at      float64       // as Tool.At
-	in      *input
-	started func() (done func()) // as Caller.Started
+	program   program
+	timeout   time.Duration // as Tool.Timeout
+	at        float64       // as Tool.At
+	tempDirs  []string      // as Tool.TempDirs
+	in        *input
+	maxOutput int64                // as proc.Cmd.MaxOutput
+	started   func() (done func()) // as Caller.Started
 }
 
 // run runs ffmpeg. It returns no error for an exit status other than 0; see verdict.
@@ -38,6 +41,7 @@ func (j *job) runUntil(ctx context.Context, enough func(output []byte) bool, arg
 		Env:       []string{"AV_LOG_FORCE_NOCOLOR=1", "LC_ALL=C"},
 		Stdin:     j.in.File,
 		Enough:    enough,
+		MaxOutput: j.maxOutput,
 		MaxStderr: 64 << 10, // enough for the list of streams, which comes before most messages
 		Timeout:   j.timeout,
 		Limits:    proc.Limits{AddressSpace: 2 << 30, CPU: j.timeout + time.Second, OpenFiles: 64},
@@ -153,8 +157,9 @@ func (s *search) frame(ctx context.Context) ([]byte, error) {
 	if best == nil {
 		return nil, verdict(s.last)
 	}
-	if v := s.media.video; v.primaries != nil && !(v.hdr && s.program.canToneMap()) { // tone mapping converts the primaries too
-		best = withProfile(best, v.primaries.profile())
+	if v := s.media.video; !(v.hdr && s.program.canToneMap()) { // tone mapping converts the primaries too
+		// Players show BT.709 and BT.2020 video without HDR as if it had the tone curve of sRGB.
+		best = withProfile(best, heif.ProfileOf(v.primaries, "iec61966-2-1"))
 	}
 	return best, nil
 }

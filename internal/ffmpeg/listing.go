@@ -35,13 +35,14 @@ type stream struct {
 	rank       int  // of an attached picture, from its tags
 	interlaced bool
 	hdr        bool
-	primaries  *primaries // nil means those of sRGB
+	primaries  string // ffmpeg's name of the primaries, or ""
+	transfer   string // ffmpeg's name of the transfer function, or ""
 }
 
 var (
 	// Tags cannot imitate a stream: they are indented further, or have a space before the colon.
 	streamLine   = regexp.MustCompile(`^ {2,4}Stream #0:(\d{1,6})[^ ]*: Video: (\w+)(.*)`)
-	colours      = regexp.MustCompile(`[(, ][\w-]+/([\w-]+)/[\w-]+[,)]`) // matrix, primaries and transfer
+	colours      = regexp.MustCompile(`[(, ][\w-]+/([\w-]+)/([\w-]+)[,)]`) // matrix, primaries and transfer
 	frameSize    = regexp.MustCompile(`, (\d{1,6})x(\d{1,6})(?:[ ,]|$)`)
 	durationLine = regexp.MustCompile(`^  Duration: (\d+):(\d\d):(\d\d\.\d+)`)
 	coverTag     = regexp.MustCompile(`^ +(comment|filename) +: (.*)`)
@@ -85,7 +86,7 @@ func newStream(index, codec, rest string) *stream {
 		hdr:        strings.Contains(rest, "smpte2084") || strings.Contains(rest, "arib-std-b67"),
 	}
 	if c := colours.FindStringSubmatch(rest); c != nil {
-		s.primaries = widePrimaries[c[1]]
+		s.primaries, s.transfer = c[1], c[2]
 	}
 	s.index, _ = strconv.Atoi(index)
 	if size := frameSize.FindStringSubmatch(rest); size != nil {

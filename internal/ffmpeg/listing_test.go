@@ -31,13 +31,13 @@ Output #0, image2pipe, to 'pipe:1':
   Stream #0:0(und): Video: mjpeg, yuvj420p(pc, progressive), 1280x720, q=2-31, 200 kb/s, 25 fps, 25 tbn (attached pic)
 `
 	got := parse([]byte(listing))
-	video := &stream{index: 1, codec: "hevc", pixels: 1920 * 1080, interlaced: true, hdr: true, primaries: bt2020}
+	video := &stream{index: 1, codec: "hevc", pixels: 1920 * 1080, interlaced: true, hdr: true, primaries: "bt2020", transfer: "smpte2084"}
 	want := media{
 		opened:   true,
 		duration: 3723.5,
 		first:    video,
 		video:    video,
-		cover:    &stream{index: 3, codec: "mjpeg", pixels: 120 * 100, attached: true, rank: rankFront},
+		cover:    &stream{index: 3, codec: "mjpeg", pixels: 120 * 100, attached: true, rank: rankFront, primaries: "unknown", transfer: "unknown"},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v %+v %+v", got, got.video, got.cover)

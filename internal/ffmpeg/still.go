@@ -10,6 +10,7 @@ import (
 	"image/png"
 	"slices"
 
+	"github.com/thumbcache/thumbcache/internal/heif"
 	"github.com/thumbcache/thumbcache/internal/proc"
 )
 
@@ -125,7 +126,24 @@ func (j *job) still(ctx context.Context) ([]byte, error) {
 		return nil, &Error{ErrCorrupt, stderrTail(res.Stderr)}
 	}
 	correctGamma(res.Stdout)
-	return withEXIF(res.Stdout, exif(head)), nil
+	return withPNGProfile(withChunk(res.Stdout, "eXIf", exif(head)), j.lostProfile(ctx, head, res.Stdout, m)), nil
+}
+
+// lostProfile returns the colour profile that ffmpeg does not copy to its output, or nil.
+func (j *job) lostProfile(ctx context.Context, head, output []byte, m media) []byte {
+	switch {
+	case bytes.HasPrefix(head, []byte("\x00\x00\x00\x0cjP  ")):
+		profile, _ := heif.JP2Profile(ctx, j.in, j.in.size) // without it, the picture is shown as sRGB
+		return profile
+	case isJXL(head) && m.video != nil && !m.video.hdr && !bytes.Contains(output[:min(len(output), 8<<10)], []byte("iCCP")):
+		return heif.ProfileOf(m.video.primaries, m.video.transfer)
+	}
+	return nil
+}
+
+// isJXL reports whether head begins a JPEG XL file.
+func isJXL(head []byte) bool {
+	return bytes.HasPrefix(head, []byte("\xff\x0a")) || bytes.HasPrefix(head, []byte("\x00\x00\x00\x0cJXL "))
 }
 
 // decodeStill runs ffmpeg to decode a picture that begins with head.
@@ -198,14 +216,14 @@ func exif(head []byte) []byte {
 	return segment[2+len(name) : n]
 }
 
-// withEXIF returns the PNG data with an added chunk of EXIF data.
-func withEXIF(data, exif []byte) []byte {
+// withChunk returns the PNG data with an added chunk, unless that is empty.
+func withChunk(data []byte, kind string, content []byte) []byte {
 	const header = len(pngMagic) + 8 + 13 + 4 // the magic and the first chunk, IHDR
-	if len(exif) == 0 || len(data) < header {
+	if len(content) == 0 || len(data) < header {
 		return data
 	}
-	chunk := binary.BigEndian.AppendUint32(nil, uint32(len(exif)))
-	chunk = append(append(chunk, "eXIf"...), exif...)
+	chunk := binary.BigEndian.AppendUint32(nil, uint32(len(content)))
+	chunk = append(append(chunk, kind...), content...)
 	chunk = binary.BigEndian.AppendUint32(chunk, crc32.ChecksumIEEE(chunk[4:]))
 	return slices.Insert(data, header, chunk...)
 }

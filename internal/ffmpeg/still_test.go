@@ -55,7 +55,9 @@ func TestStills(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		isBars(t, decode(t, data))
+		if !bytes.Contains(data, []byte("iCCP")) { // package render converts the colours, with the profile of package heif
+			t.Error("no profile")
+		}
 	})
 	t.Run("large", func(t *testing.T) {
 		data, err := decodeFile(t, dir, "large.bmp", "-i", "cover.png", "-vf", "scale=4000:100")
