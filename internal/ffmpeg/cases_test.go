@@ -95,7 +95,7 @@ func TestSharedVideos(t *testing.T) {
 func TestSharedCorpus(t *testing.T) {
 	t.Parallel()
 	folders := []string{"mp4", "mkv", "webm", "m4v", "3gp"}
-	if full {
+	if isFull() {
 		folders = []string{"*"}
 	}
 	var paths []string
@@ -107,7 +107,7 @@ func TestSharedCorpus(t *testing.T) {
 		t.Skip("the folder of the shared corpus does not exist")
 	}
 	for i, path := range paths {
-		if !full && i%4 != 0 {
+		if !isFull() && i%4 != 0 {
 			continue
 		}
 		if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() || info.Size() == 0 {

@@ -199,7 +199,7 @@ func TestProcessLimit(t *testing.T) {
 	}
 	var counted gauge
 	calls := 8
-	if full {
+	if isFull() {
 		calls = 40
 	}
 	var wg sync.WaitGroup
@@ -269,7 +269,7 @@ func TestNoLeaks(t *testing.T) {
 		}
 	}
 	fakeRuns, realRuns := 48, 4
-	if full {
+	if isFull() {
 		fakeRuns, realRuns = 1000, 60
 	}
 	inParallel(12, runFake) // opens what the runtime opens only once

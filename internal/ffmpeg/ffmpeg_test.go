@@ -175,7 +175,7 @@ func TestPlaylists(t *testing.T) {
 		"SDP": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
 	} {
 		names := []string{"video.mp4"} // versions of ffmpeg differ in the names that they accept
-		if full {
+		if isFull() {
 			names = append(names, "video.m3u8", "video.ts")
 		}
 		for _, name := range names {

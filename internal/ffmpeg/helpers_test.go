@@ -19,8 +19,9 @@ import (
 	"time"
 )
 
-// full reports whether THUMBCACHE_FULL=1 asks for the long series of tests.
-var full = os.Getenv("THUMBCACHE_FULL") == "1"
+// isFull reports whether THUMBCACHE_FULL=1 asks for the long series of tests. It is not a variable, because "go test" only
+// notices changes of environment variables that are read while tests run.
+func isFull() bool { return os.Getenv("THUMBCACHE_FULL") == "1" }
 
 // Some tests need a process of their own. It is this test binary, run with the name of a function in childModes.
 const childEnv = "FFMPEG_TEST_CHILD"
@@ -42,6 +43,7 @@ func TestMain(m *testing.M) {
 // needFFmpeg skips a test if there is no ffmpeg. With THUMBCACHE_REQUIRE_FFMPEG=1 the test fails instead.
 func needFFmpeg(t testing.TB) {
 	t.Helper()
+	os.Getenv("THUMBCACHE_FFMPEG") // so that "go test" notices a change of it; see system
 	if _, err := exec.LookPath("ffmpeg"); err != nil {
 		skip(t, "ffmpeg was not found")
 	}

@@ -85,7 +85,7 @@ func TestOneProcessPerStill(t *testing.T) {
 	dir := t.TempDir()
 	makeCover(t, dir, "cover.png", "testsrc")
 	kinds := map[string][]string{"still.jp2": nil, "still.exr": nil, "still.ppm": nil}
-	if full {
+	if isFull() {
 		maps.Copy(kinds, map[string][]string{"still.avif": {"-c:v", "libaom-av1", "-cpu-used", "8"}, "still.jxl": nil, "still.j2k": nil,
 			"still.qoi": nil, "still.pgm": nil, "still.tiff": nil})
 	}
@@ -172,7 +172,7 @@ func TestPlainStills(t *testing.T) {
 	dir := t.TempDir()
 	for i, ext := range []string{"png", "jpg", "gif", "bmp", "tiff", "webp"} {
 		sizes := []string{"2x2", "300x200"}
-		if !full {
+		if !isFull() {
 			sizes = sizes[i%2:][:1]
 		}
 		for _, size := range sizes {

@@ -147,7 +147,7 @@ var rotations = map[string][4]int32{
 // names a file, the test writes an overview of the pictures to it.
 func TestKindsOfVideo(t *testing.T) {
 	clips := clips
-	if full || os.Getenv("THUMBCACHE_SHEET") != "" {
+	if isFull() || os.Getenv("THUMBCACHE_SHEET") != "" {
 		clips = slices.Concat(clips, moreClips)
 	}
 	dir := t.TempDir()
