@@ -6,6 +6,7 @@ import "image"
 type canvas struct {
 	pix  []byte
 	size int // bytes of a pixel
+	inks func(pix []byte)
 
 	width, height int // of the picture
 	scale         int
@@ -28,14 +29,15 @@ func (h *Header) bandRows(scale int) int {
 	return (h.tileRows-1)/scale + 2
 }
 
-func (p *photo) newCanvas(h Header, scale int) (image.Image, *canvas) {
+func (p *photo) newCanvas(h Header, o Options) (image.Image, *canvas) {
+	scale := o.scale()
 	c := &canvas{width: p.width, height: p.height, scale: scale, across: ceilDiv(p.width, scale), size: 4}
 	var img image.Image
 	switch rect := image.Rect(0, 0, c.across, ceilDiv(p.height, scale)); {
 	case h.Gray:
 		m := image.NewGray(rect)
 		img, c.pix, c.size = m, m.Pix, 1
-	case h.CMYK:
+	case h.CMYK && o.Inks == nil:
 		m := image.NewCMYK(rect)
 		img, c.pix = m, m.Pix
 	case p.alpha == unassociated && (scale == 1 || p.guessed):
@@ -45,6 +47,9 @@ func (p *photo) newCanvas(h Header, scale int) (image.Image, *canvas) {
 		m := image.NewRGBA(rect)
 		img, c.pix = m, m.Pix
 		c.premultiply = p.alpha == unassociated
+		if h.CMYK {
+			c.inks = o.Inks
+		}
 	}
 	if scale > 1 {
 		c.rows = h.bandRows(scale)
@@ -64,6 +69,9 @@ func (c *canvas) row(x, y, n int) []byte {
 
 // done adds the pixels that the caller has written to row.
 func (c *canvas) done(x, y, n int) {
+	if c.inks != nil {
+		c.inks(c.row(x, y, n))
+	}
 	if c.scale == 1 {
 		return
 	}

@@ -13,6 +13,11 @@ type Options struct {
 	// Scale reduces the picture to 1/Scale of its width and height, rounded up. Each pixel is the mean of Scale x Scale
 	// pixels. This saves memory, but little time. 0 means 1; values above MaxScale mean MaxScale.
 	Scale int
+
+	// Inks converts pixels of cyan, magenta, yellow and black to opaque RGBA, in place. With it, Decode returns an
+	// *image.RGBA in place of an *image.CMYK. It is called before pixels are summed up for Scale, since the mean of inks is
+	// not the mean of their colours. The number of pixels varies from call to call.
+	Inks func(pix []byte)
 }
 
 // MaxScale is the largest useful [Options.Scale]. A sum of MaxScale x MaxScale samples fits 32 bits.
@@ -23,7 +28,7 @@ func (o Options) scale() int { return max(1, min(o.Scale, MaxScale)) }
 // Decode decodes the picture of a file, before its orientation is applied. The result is
 //
 //   - *image.Gray for grey,
-//   - *image.CMYK for inks, with 0 for no ink,
+//   - *image.CMYK for inks, with 0 for no ink, unless there is [Options.Inks],
 //   - *image.NRGBA for colours with unassociated alpha at full size,
 //   - *image.RGBA for everything else.
 //
@@ -47,7 +52,7 @@ func Decode(ctx context.Context, r io.ReaderAt, size int64, o Options) (image.Im
 	if h.Cost(o) > math.MaxInt {
 		return nil, unsupported("%d x %d pixels", p.width, p.height)
 	}
-	img, c := p.newCanvas(h, o.scale())
+	img, c := p.newCanvas(h, o)
 	if err := p.decode(ctx, c); err != nil {
 		return nil, err
 	}

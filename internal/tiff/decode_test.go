@@ -1063,6 +1063,54 @@ func TestScale(t *testing.T) {
 	}
 }
 
+// Inks are converted before they are reduced, since the mean of inks is another colour.
+func TestInks(t *testing.T) {
+	p := picture{w: 131, h: 97, samples: 4, bits: 8, photometric: separated, compression: compNone, blockW: 32, blockH: 16,
+		value: samplesOf(8)}
+	data := p.file(binary.LittleEndian, false)
+	calls := 0
+	inks := func(pix []byte) {
+		calls++
+		for i := 0; i < len(pix); i += 4 {
+			for k := range 3 {
+				pix[i+k] = byte(int(255-pix[i+k]) * int(255-pix[i+3]) / 255)
+			}
+			pix[i+3] = 255
+		}
+	}
+	for _, scale := range []int{1, 5} {
+		img, err := Decode(context.Background(), bytes.NewReader(data), int64(len(data)), Options{Scale: scale, Inks: inks})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, ok := img.(*image.RGBA)
+		if !ok {
+			t.Fatalf("%T", img)
+		}
+		checkPixels(t, m, func(x, y int) []float64 {
+			want := make([]float64, 4)
+			n := 0.0
+			for j := y * scale; j < min(97, (y+1)*scale); j++ {
+				for i := x * scale; i < min(131, (x+1)*scale); i++ {
+					px := []byte{byte(p.value(i, j, 0)), byte(p.value(i, j, 1)), byte(p.value(i, j, 2)), byte(p.value(i, j, 3))}
+					inks(px)
+					n++
+					for k, v := range px {
+						want[k] += float64(v)
+					}
+				}
+			}
+			for k := range want {
+				want[k] /= n
+			}
+			return want
+		})
+	}
+	if calls == 0 {
+		t.Error("no inks were converted")
+	}
+}
+
 // pixelOf returns the samples of a pixel as they are stored.
 func pixelOf(img image.Image, x, y int) (px [4]float64) {
 	var pix []byte

@@ -147,7 +147,7 @@ type Header struct {
 	Width, Height int    // before Orientation is applied
 	Orientation   int    // 1 to 8, as in EXIF
 	Gray          bool   // Decode returns *image.Gray
-	CMYK          bool   // Decode returns *image.CMYK
+	CMYK          bool   // Decode returns *image.CMYK, or calls Options.Inks
 	ICC           []byte // profile of the colours that Decode returns; nil means sRGB, or CMYK without a profile
 
 	work     int64 // bytes that decoding takes besides the result
