@@ -110,8 +110,11 @@ func FuzzDifference(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		bits, _ := p.dir.Find(tagBitsPerSample)
 		switch {
-		case p.dir.Offset != p.file.first,
+		case bits.Count != int64(p.samples), // which is the number of samples there
+			p.dir.Offset != p.file.first,
+			!p.dir.Has(tagPhotometric), // which is 0 there
 			p.bits != 8 && p.bits != 16,
 			p.format != formatUint,
 			p.planar,
