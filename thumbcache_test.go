@@ -1255,10 +1255,12 @@ func TestArrows(t *testing.T) {
 			room := filepath.ToSlash(filepath.Dir(path))
 			ours := strings.HasPrefix(imp+"/", module)
 			below := strings.HasPrefix(imp, module+room+"/") || slices.Contains(map[string][]string{
-				"internal/ffmpeg": {module + "internal/proc", module + "internal/heif", module + "internal/jpegdec", module + "internal/turns"},
-				"internal/render": {module + "internal/jpegdec"},
-				"internal/rootfs": {module + "internal/canonical"},
-				"internal/store":  {module + "internal/readfile"},
+				"internal/ffmpeg":   {module + "internal/proc", module + "internal/heif", module + "internal/jpegdec", module + "internal/turns"},
+				"internal/rawphoto": {module + "internal/tiff"},
+				"internal/render":   {module + "internal/jpegdec", module + "internal/tiff"},
+				"internal/tiff":     {module + "internal/jpegdec"},
+				"internal/rootfs":   {module + "internal/canonical"},
+				"internal/store":    {module + "internal/readfile"},
 			}[room], imp)
 			switch {
 			case ours && room != "." && !below:

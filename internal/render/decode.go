@@ -9,7 +9,7 @@ import (
 	"image/color"
 	"image/draw"
 
-	"golang.org/x/image/tiff"
+	"github.com/thumbcache/thumbcache/internal/tiff"
 )
 
 // A kind is the colour model of a raster.
@@ -73,7 +73,7 @@ func (ws *workspace) decode(ctx context.Context, h header, g layout, o Options) 
 	case typeBMP, typeICO:
 		return decodeDIB(ctx, &h.dib)
 	case typeTIFF:
-		img, err = tiff.Decode(newReader(ctx, h.data))
+		return decodeTIFF(ctx, &h, g)
 	}
 	if err != nil {
 		return raster{}, decodeError(err)
@@ -89,10 +89,38 @@ func (ws *workspace) decode(ctx context.Context, h header, g layout, o Options) 
 	return rasterOf(img), nil
 }
 
+// tiffOptions returns how a TIFF is decoded for the layout.
+func tiffOptions(g layout) tiff.Options { return tiff.Options{Scale: g.reduction()} }
+
+// decodeTIFF decodes a TIFF, reduced as far as the layout allows.
+func decodeTIFF(ctx context.Context, h *header, g layout) (raster, error) {
+	o := tiffOptions(g)
+	table := h.inkTable(4)
+	var black []byte
+	o.Inks = func(pix []byte) {
+		black = black[:0]
+		for i := 3; i < len(pix); i += 4 {
+			black = append(black, pix[i])
+			pix[i] = 255
+		}
+		if table != nil {
+			table.convert(pix, black)
+		} else {
+			mixInk(pix, black)
+		}
+	}
+	img, err := tiff.Decode(ctx, newReader(ctx, h.data), int64(len(h.data)), o)
+	if err != nil {
+		return raster{}, decodeError(err)
+	}
+	src := rasterOf(img)
+	src.planes[0].pitchX, src.planes[0].pitchY = float64(o.Scale), float64(o.Scale)
+	return src, nil
+}
+
 // decodeError wraps a decoder's error in [ErrUnsupported] or [ErrCorrupt].
 func decodeError(err error) error {
-	var t tiff.UnsupportedError
-	if errors.As(err, &t) {
+	if errors.Is(err, tiff.ErrUnsupported) {
 		return fmt.Errorf("%w: %w", ErrUnsupported, err)
 	}
 	return corrupt("%w", err)

@@ -1,10 +1,12 @@
 package render
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 
 	"github.com/thumbcache/thumbcache/internal/jpegdec"
+	"github.com/thumbcache/thumbcache/internal/tiff"
 )
 
 // Content types of the formats that this package decodes.
@@ -34,6 +36,7 @@ type header struct {
 	png  pngHeader
 	gif  gifHeader
 	webp webpHeader
+	tiff tiff.Header
 }
 
 // Sniff returns the content type of a picture, found from its first bytes, and reports whether [Make] decodes that format.
@@ -74,7 +77,7 @@ func Sniff(data []byte) (contentType string, decodable bool) {
 	case has(0, "\x76\x2f\x31\x01"):
 		return "image/x-exr", false
 	case has(0, "II+\x00"), has(0, "MM\x00+"):
-		return typeTIFF, false // BigTIFF
+		return typeTIFF, true // BigTIFF
 	}
 	return "", false
 }
@@ -154,6 +157,9 @@ func (h *header) pixels() int64 { return int64(h.width) * int64(h.height) }
 func (h *header) cost(g layout, o Options) int64 {
 	// Scaling keeps 8 bytes for each sample of a row, and six weights of 2 bytes for each column and row.
 	cost := h.memory + 4*8*int64(h.width) + 12*int64(h.width+h.height) + 128<<10
+	if h.contentType == typeTIFF {
+		cost += h.tiff.Cost(tiffOptions(g)) + 2*int64(h.width)
+	}
 	if h.contentType == typeJPEG {
 		jpeg := jpegOptions(g, o)
 		cost += h.jpeg.Cost(jpeg)
@@ -202,39 +208,15 @@ func (h *header) resultCost(g layout, o Options) int64 {
 	return scaled + converted + 5*encoded
 }
 
-// readTIFF reads the first directory of a TIFF.
-func (h *header) readTIFF(data []byte) error {
-	d, ok := readDirectory(data)
-	if !ok {
-		return corrupt("TIFF without a directory")
+// readTIFF reads the header of a TIFF's picture.
+func (h *header) readTIFF(data []byte) (err error) {
+	h.tiff, err = tiff.Config(bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		return decodeError(err)
 	}
-	w, ht := d.number(tagWidth, 0), d.number(tagLength, 0)
-	if w <= 0 || ht <= 0 || w > 1<<31-1 || ht > 1<<31-1 {
-		return corrupt("TIFF of %d x %d", w, ht)
+	h.width, h.height, h.orientation, h.grey, h.icc = h.tiff.Width, h.tiff.Height, h.tiff.Orientation, h.tiff.Gray, h.tiff.ICC
+	if d, ok := readDirectory(data); ok {
+		h.adobeRGB = d.isAdobeRGB()
 	}
-	h.width, h.height = int(w), int(ht)
-	h.orientation = d.orientation()
-	h.adobeRGB = d.isAdobeRGB()
-	if _, _, icc := d.find(tagICC); len(icc) > 0 {
-		h.icc = icc
-	}
-	samples, bits := d.number(tagSamplesPerPixel, 1), d.number(tagBitsPerSample, 1)
-	blockW, blockH := w, min(ht, d.number(tagRowsPerStrip, ht))
-	if tw := d.number(tagTileWidth, 0); tw > 0 {
-		blockW, blockH = tw, d.number(tagTileLength, 0)
-	}
-	if blockW > 1<<24 || blockH > 1<<24 || blockW*blockH > maxPixels || samples > 16 || bits > 64 {
-		return fmt.Errorf("%w: TIFF of %d x %d in blocks of %d x %d", ErrTooLarge, w, ht, blockW, blockH)
-	}
-	// A strip or tile is read as a whole. If it is compressed, its buffer grows by doubling.
-	block := (blockW*samples*bits/8 + 1) * blockH
-	if d.number(tagCompression, 1) != 1 {
-		block *= 5
-	}
-	size := int64(5)
-	if bits > 8 {
-		size = 8
-	}
-	h.memory = size*h.pixels() + block + 1<<20
 	return nil
 }

@@ -174,7 +174,10 @@ func (h *header) inkTable(components int) *lut {
 	if components != 4 || h.icc == nil {
 		return nil
 	}
-	icc := jpegICC(h.data)
+	icc := h.icc
+	if h.contentType == typeJPEG {
+		icc = jpegICC(h.data)
+	}
 	if len(icc) < iccHeader+4 || string(icc[16:20]) != "CMYK" || string(icc[36:40]) != "acsp" {
 		return nil
 	}
