@@ -24,6 +24,7 @@ import (
 	"github.com/thumbcache/thumbcache/internal/coverart"
 	"github.com/thumbcache/thumbcache/internal/ffmpeg"
 	"github.com/thumbcache/thumbcache/internal/folderart"
+	"github.com/thumbcache/thumbcache/internal/rawphoto"
 	"github.com/thumbcache/thumbcache/internal/render"
 	"github.com/thumbcache/thumbcache/internal/rootfs"
 )
@@ -467,9 +468,13 @@ type Picture struct {
 
 	ffmpeg      *FFmpeg // decodes Data if Go cannot; nil: there is none, or Data is its output
 	orientation int     // as in EXIF; 0: as Data says
+	edge        int     // the picture is good for thumbnails of up to so many pixels, because a smaller copy of it was enough; 0: for all
 	isMedia     bool    // the picture is the media itself, so no other picture can take its place
 	hasNext     bool    // there may be another picture if this one cannot be decoded
 }
+
+// isEnough reports whether p is large enough for a thumbnail that needs edge pixels, as in search.
+func (p *Picture) isEnough(edge int) bool { return p.edge == 0 || edge != 0 && edge <= p.edge }
 
 // digest identifies a picture by its content.
 func (p *Picture) digest() string { return digest(p.Data) }
@@ -498,11 +503,12 @@ func (p *Picture) rescuedBy(f *FFmpeg) *Picture {
 
 // rescue returns the picture that ffmpeg decodes from p.
 func (p *Picture) rescue(ctx context.Context) (*Picture, error) {
-	data, err := p.ffmpeg.decode(ctx, p.Data)
+	rescued, err := p.ffmpeg.decode(ctx, p.Data)
 	if err != nil {
 		return nil, extractorError(err)
 	}
-	return &Picture{Data: data, orientation: render.Orientation(p.Data), hasNext: p.hasNext}, nil
+	rescued.orientation, rescued.hasNext = render.Orientation(p.Data), p.hasNext
+	return rescued, nil
 }
 
 // FirstOf returns an Extractor that asks each of extractors in turn, until one answers anything except [ErrUnsupported]. If an
@@ -544,23 +550,61 @@ func DefaultExtractor() Extractor { return FirstOf(Images(), CoverArt(), &FFmpeg
 // DecodeBytes.
 const maxImageFile = 64 << 20
 
-// Images returns an Extractor for media that is itself a picture: JPEG, PNG, GIF, WebP, BMP and TIFF, recognized by content. A
-// file of more than 64 MiB is [ErrTooLarge].
+// Images returns an Extractor for media that is itself a picture, recognized by content: JPEG, PNG, GIF, WebP, BMP, ICO and TIFF,
+// and the previews in RAW photos (DNG, NEF, CR2, CR3, ARW, ORF, RW2, RAF, PEF). A file of more than 64 MiB is [ErrTooLarge], unless
+// it is a RAW photo.
 func Images() Extractor { return ExtractorFunc(extractImage) }
 
 func extractImage(ctx context.Context, src *Source) (*Picture, error) {
-	pic, err := readPicture(ctx, src, func(_ string, decodable bool) bool { return decodable })
+	pic, err := extractPreview(ctx, src)
+	if !errors.Is(err, ErrUnsupported) {
+		return pic, err
+	}
+	pic, err = readPicture(ctx, src, func(_ string, decodable bool) bool { return decodable })
 	if err == nil {
 		pic.isMedia = true
 	}
 	return pic, err
 }
 
-// readPicture reads the picture that src is, if its kind is wanted. Decodable says whether Go can decode that kind.
-func readPicture(ctx context.Context, src *Source, wanted func(kind string, decodable bool) bool) (*Picture, error) {
+// extractPreview returns the smallest preview in a RAW photo that is large enough. It reads little more than that.
+func extractPreview(ctx context.Context, src *Source) (*Picture, error) {
+	head, err := readHead(src)
+	if err != nil {
+		return nil, err
+	}
+	if !rawphoto.Sniff(head) {
+		return nil, ErrUnsupported
+	}
+	edge := searchOf(ctx).edge
+	data, orientation, err := rawphoto.Preview(ctx, src.Content, src.Size, edge)
+	switch {
+	case err == nil:
+		return &Picture{Data: data, orientation: orientation, edge: edge, isMedia: true}, nil
+	case errors.Is(err, rawphoto.ErrUnsupported):
+		return nil, ErrUnsupported
+	case errors.Is(err, rawphoto.ErrNoPicture):
+		return nil, ErrNoPicture
+	case errors.Is(err, rawphoto.ErrCorrupt):
+		return nil, ErrCorrupt
+	}
+	return nil, err
+}
+
+// readHead returns the first bytes of src, which tell its kind.
+func readHead(src *Source) ([]byte, error) {
 	head := make([]byte, min(src.Size, 64))
 	if _, err := src.Content.ReadAt(head, 0); err != nil && err != io.EOF {
 		return nil, fmt.Errorf("reading: %w", err)
+	}
+	return head, nil
+}
+
+// readPicture reads the picture that src is, if its kind is wanted. Decodable says whether Go can decode that kind.
+func readPicture(ctx context.Context, src *Source, wanted func(kind string, decodable bool) bool) (*Picture, error) {
+	head, err := readHead(src)
+	if err != nil {
+		return nil, err
 	}
 	if !wanted(render.Sniff(head)) {
 		return nil, ErrUnsupported
@@ -625,8 +669,18 @@ type FFmpeg struct {
 	At        float64       // where in a video, as a fraction of its length; 0 means 0.1
 	Timeout   time.Duration // for one process; 0 means 20s
 
-	once sync.Once
-	tool *ffmpeg.Tool
+	once     sync.Once
+	tool     *ffmpeg.Tool
+	mu       sync.Mutex // protects tempDirs
+	tempDirs []string
+}
+
+// addTempDir adds a folder for temporary files, in case the system has none that can be written. It has no effect after the first
+// use of f.
+func (f *FFmpeg) addTempDir(dir string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.tempDirs = append(f.tempDirs, dir)
 }
 
 // Extract implements [Extractor].
@@ -638,17 +692,26 @@ func (f *FFmpeg) Extract(ctx context.Context, src *Source) (*Picture, error) {
 			return pic, err
 		}
 	}
-	data, err := f.use().Extract(ctx, src.Content, src.Size, s.caller)
+	pic := &Picture{}
+	by := s.callerFor(pic)
+	data, err := f.use().Extract(ctx, src.Content, src.Size, by)
 	if err != nil {
 		return nil, ffmpegError(err)
 	}
-	return &Picture{Data: data}, nil
+	pic.Data = data
+	return pic, nil
 }
 
 // decode decodes a picture that Go cannot decode, such as a damaged one.
-func (f *FFmpeg) decode(ctx context.Context, data []byte) ([]byte, error) {
-	data, err := f.use().Decode(ctx, data, searchOf(ctx).caller)
-	return data, ffmpegError(err)
+func (f *FFmpeg) decode(ctx context.Context, data []byte) (*Picture, error) {
+	pic := &Picture{}
+	by := searchOf(ctx).callerFor(pic)
+	data, err := f.use().Decode(ctx, data, by)
+	if err != nil {
+		return nil, ffmpegError(err)
+	}
+	pic.Data = data
+	return pic, nil
 }
 
 // build identifies the ffmpeg binary. It returns "" if there is none.
@@ -656,7 +719,9 @@ func (f *FFmpeg) build() string { return f.use().Build() }
 
 func (f *FFmpeg) use() *ffmpeg.Tool {
 	f.once.Do(func() {
-		f.tool = &ffmpeg.Tool{Path: f.Path, Processes: f.Processes, At: f.At, Timeout: f.Timeout}
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.tool = &ffmpeg.Tool{Path: f.Path, Processes: f.Processes, At: f.At, Timeout: f.Timeout, TempDirs: f.tempDirs}
 	})
 	return f.tool
 }
@@ -689,6 +754,7 @@ func (n *processCounter) start() (ended func()) {
 // wrapped in another one.
 type search struct {
 	caller   ffmpegCaller
+	edge     int                                     // pixels that the longest edge of the picture needs; 0: as many as there are
 	rejected []string                                // digests of pictures that cannot be decoded
 	own      func(context.Context) (*Picture, error) // a picture beside the media that belongs to it alone; may be nil
 }
@@ -702,6 +768,16 @@ const maxPictures = 8
 func (s search) hasRejected(p *Picture) bool {
 	return len(s.rejected) > 0 && slices.Contains(s.rejected, p.digest())
 }
+
+// callerFor returns the caller for an ffmpeg that makes pic. It notes in pic if the picture is good for the wanted edge only.
+func (s search) callerFor(pic *Picture) ffmpegCaller {
+	by := s.caller
+	by.Edge, by.Reduced = s.edge, func() { pic.edge = s.edge }
+	return by
+}
+
+// accepts reports whether p, which was extracted before, is what the search is for.
+func (s search) accepts(p *Picture) bool { return !s.hasRejected(p) && p.isEnough(s.edge) }
 
 type searchKey struct{}
 

@@ -35,6 +35,7 @@ type pictureFlight struct {
 	sourceFlight
 	rescue bool
 	digest string // of the picture to decode, or those of the pictures that are rejected
+	edge   int    // as in search; 0 if the first flight decides
 }
 
 // A lookFlight identifies one look at a source, and at the pictures beside it if art is set.
@@ -255,7 +256,7 @@ func (c *Cache) extractAndRender(w *flight.Work, j *job) (t *Thumbnail, x extrac
 	rejected := c.memory.rejected(f.source)
 	var first error
 	for {
-		if x, err = c.picture(w, f, rejected); err != nil {
+		if x, err = c.picture(w, j, rejected); err != nil {
 			if first != nil && isVerdict(err) {
 				err = first // no picture is left
 			}
@@ -289,7 +290,7 @@ func (c *Cache) decode(w *flight.Work, j *job, x *extracted) (*Thumbnail, error)
 	if !x.pic.canRescue() || !errors.Is(err, ErrUnsupported) && !errors.Is(err, ErrCorrupt) {
 		return t, err
 	}
-	rescued, rescueErr := c.rescue(w, j.sourceFlight(), *x)
+	rescued, rescueErr := c.rescue(w, j, *x)
 	switch {
 	case rescueErr == nil:
 		*x = rescued
@@ -309,38 +310,51 @@ type extracted struct {
 
 // picture returns the best picture of a source that is not rejected: one that was extracted a moment ago, or that of one
 // extraction for all sizes.
-func (c *Cache) picture(w *flight.Work, f sourceFlight, rejected []string) (extracted, error) {
-	s := search{rejected: rejected}
-	if p := c.memory.picture(f.source); p != nil && compare(&p.made, f.version, c.memory.lastLook(f.source)) == current && !s.hasRejected(p.pic) {
+func (c *Cache) picture(w *flight.Work, j *job, rejected []string) (extracted, error) {
+	f := j.sourceFlight()
+	s := search{rejected: rejected, edge: j.key.edge()}
+	if p := c.memory.picture(f.source); p != nil && compare(&p.made, f.version, c.memory.lastLook(f.source)) == current && s.accepts(p.pic) {
 		return extracted{p.pic, p.stamp, true}, nil
 	}
-	id := pictureFlight{f, false, strings.Join(rejected, " ")}
-	return c.sharePicture(w, id, "extract", func(w *flight.Work) (extracted, error) {
+	id := pictureFlight{sourceFlight: f, digest: strings.Join(rejected, " ")}
+	return c.sharePicture(w, id, s.edge, func(w *flight.Work) (extracted, error) {
 		s.caller = c.callerOf(w, f.provider)
 		return c.extract(withSearch(w, s), f)
 	})
 }
 
 // rescue has ffmpeg decode a picture that Go cannot decode, once for all sizes.
-func (c *Cache) rescue(w *flight.Work, f sourceFlight, x extracted) (extracted, error) {
-	return c.sharePicture(w, pictureFlight{f, true, x.pic.digest()}, "decode", func(w *flight.Work) (_ extracted, err error) {
+func (c *Cache) rescue(w *flight.Work, j *job, x extracted) (extracted, error) {
+	f, edge := j.sourceFlight(), j.key.edge()
+	id := pictureFlight{sourceFlight: f, rescue: true, digest: x.pic.digest()}
+	return c.sharePicture(w, id, edge, func(w *flight.Work) (_ extracted, err error) {
 		defer c.observer.stage("rescue", f.source)(&err)
 		rescued := x
-		if rescued.pic, err = x.pic.rescue(withSearch(w, search{caller: c.callerOf(w, f.provider)})); err == nil && x.unchanged {
+		if rescued.pic, err = x.pic.rescue(withSearch(w, search{caller: c.callerOf(w, f.provider), edge: edge})); err == nil && x.unchanged {
 			c.memory.putPicture(f, x.stamp, rescued.pic)
 		}
 		return rescued, err
 	})
 }
 
-// sharePicture joins or starts a flight for a picture, which has a limit of its own.
-func (c *Cache) sharePicture(w *flight.Work, f pictureFlight, op string, fn func(*flight.Work) (extracted, error)) (extracted, error) {
+// sharePicture joins or starts a flight for a picture, which has a limit of its own. If the flight was started for a smaller edge,
+// and the picture is not enough for this one, sharePicture starts another flight.
+func (c *Cache) sharePicture(w *flight.Work, id pictureFlight, edge int, fn func(*flight.Work) (extracted, error)) (extracted, error) {
 	defer w.Waiting()()
-	x, _, err := c.pictures.Do(w, f, fn)
-	if err != nil {
-		err = fail(op, f.source, err)
+	for {
+		x, _, err := c.pictures.Do(w, id, fn)
+		if err == nil && x.pic.isEnough(edge) {
+			return x, nil
+		}
+		if err != nil {
+			op := "extract"
+			if id.rescue {
+				op = "decode"
+			}
+			return x, fail(op, id.source, err)
+		}
+		id.edge = edge
 	}
-	return x, err
 }
 
 // callerOf returns the caller for ffmpeg processes of w: they are counted, and wait as the work of a provider.
@@ -360,7 +374,7 @@ func (c *Cache) extract(ctx context.Context, f sourceFlight) (x extracted, err e
 		if x.stamp, err = c.stat(ctx, f, before); err != nil {
 			return x, err
 		}
-		if recent != nil && recent.stamp.equal(x.stamp) && !searchOf(ctx).hasRejected(recent.pic) {
+		if recent != nil && recent.stamp.equal(x.stamp) && searchOf(ctx).accepts(recent.pic) {
 			c.memory.recordLook(f, x.stamp, c.revalidate)
 			return extracted{recent.pic, recent.stamp, true}, nil
 		}

@@ -36,6 +36,15 @@ type key struct {
 	none   bool
 }
 
+// edge returns how many pixels the longest edge of the picture needs, or 0 if it needs as many as there are. A square needs an
+// unknown number: it is cut from the shorter edge.
+func (k *key) edge() int {
+	if k.fit == Cover {
+		return 0
+	}
+	return k.size
+}
+
 // A sourceFlight identifies work on one state of a source. The generation keeps a Get that starts after Invalidate from
 // joining work that began before.
 type sourceFlight struct {

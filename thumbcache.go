@@ -365,6 +365,9 @@ func New(cfg Config) (*Cache, error) {
 	}
 	c.memory = newMemory(cmp.Or(cfg.MemoryEntries, defaultMemoryEntries), cmp.Or(cfg.MemoryBytes, 32<<20), failures, &c.generations)
 	if cfg.Dir != "" {
+		if c.ffmpeg != nil {
+			c.ffmpeg.addTempDir(cfg.Dir)
+		}
 		var err error
 		if c.disk, err = c.openDisk(cfg.Dir, cmp.Or(cfg.DiskBytes, 500<<20)); err != nil {
 			return nil, badConfig("Dir", "%w", err)
