@@ -23,38 +23,6 @@ import (
 	"github.com/thumbcache/thumbcache/internal/store"
 )
 
-// reexec returns this test as a process of its own, which finds args in THUMBCACHE_TEST_CHILD.
-func reexec(t *testing.T, args string) *exec.Cmd {
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	name, _, _ := strings.Cut(t.Name(), "/")
-	cmd := exec.Command(exe, "-test.run=^"+name+"$")
-	cmd.Env = append(os.Environ(), "THUMBCACHE_TEST_CHILD="+args)
-	return cmd
-}
-
-// shelfOf returns a shelf of n pictures that can be told apart: number i is 30+i wide.
-func shelfOf(n int) *shelf {
-	s := newShelf()
-	for i := range n {
-		s.set(fmt.Sprint(i), tag("1"), plain(30+i, 30, red))
-	}
-	return s
-}
-
-// stored reports whether a good file for a picture of provider p lies in dir.
-func isStored(dir, path string) bool {
-	hash := store.Hash("p", path)
-	data, err := os.ReadFile(filepath.Join(dir, hash[:2], hash+"_0.jpg"))
-	if err != nil {
-		return false
-	}
-	_, err = store.Unseal(data, &store.Key{})
-	return err == nil
-}
-
 // TestFaultAtEveryCall makes each system call that the store needs fail at its first, second ... use, until a run is clean.
 func TestFaultAtEveryCall(t *testing.T) {
 	if dir := os.Getenv("THUMBCACHE_TEST_CHILD"); dir != "" {
@@ -489,22 +457,4 @@ func TestHungRemoval(t *testing.T) {
 	}
 	wake()
 	eventually(t, "what hung has ended", func() bool { return c.disk.changes.Len() == 0 })
-}
-
-// A syncBuffer is a log.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }

@@ -9,8 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -45,13 +43,6 @@ func TestFolderVanishes(t *testing.T) {
 	if entries, _ := os.ReadDir(elsewhere); len(entries) > 0 {
 		t.Errorf("written elsewhere: %v", entries)
 	}
-}
-
-// replace removes the folder and puts something else in its place, again where the cache, which counts behind what it holds,
-// wrote into the folder or made it anew meanwhile.
-func replace(t *testing.T, dir string, put func() error) {
-	t.Helper()
-	eventually(t, dir+" is replaced", func() bool { return os.RemoveAll(dir) == nil && put() == nil })
 }
 
 func TestDiskFull(t *testing.T) {
@@ -199,131 +190,5 @@ func process(t *testing.T, dir string, pictures int) {
 		if err != nil || thumb.Width != 30+i {
 			t.Errorf("%d: %+v, %v", i, thumb, err)
 		}
-	}
-}
-
-// populate makes a folder of n stored thumbnails, quickly: most are links to one file. It returns the length of one.
-func populate(b *testing.B, dir string, n int) (length int64) {
-	b.Helper()
-	s := newShelf()
-	s.set("0", tag("1"), plain(30, 30, red))
-	c := mustNew(b, Config{Providers: map[string]Provider{"p": s}, Dir: dir})
-	mustGet(b, c, "p", "0", 10)
-	c.Close()
-	first := filesIn(b, dir)[0]
-	first = filepath.Join(dir, first[:2], first)
-	data, err := os.ReadFile(first)
-	if err != nil {
-		b.Fatal(err)
-	}
-	for i := range 256 {
-		if err := os.MkdirAll(filepath.Join(dir, fmt.Sprintf("%02x", i)), 0o755); err != nil {
-			b.Fatal(err)
-		}
-	}
-	long := time.Now().Add(-100 * time.Hour)
-	var target string
-	for i := range n {
-		hash := hashOf(source{"p", fmt.Sprint("file", i)})
-		name := filepath.Join(dir, hash[:2], hash+"_10.jpg")
-		if i%50_000 == 0 { // more links than that a file cannot have everywhere
-			err = os.WriteFile(name, data, 0o644)
-			target = name
-			os.Chtimes(name, long, long)
-		} else {
-			err = os.Link(target, name)
-		}
-		if err != nil {
-			b.Fatal(err)
-		}
-	}
-	// The account is lost, so that everything has to be counted anew.
-	if err := os.Remove(filepath.Join(dir, "usage")); err != nil {
-		b.Fatal(err)
-	}
-	return int64(len(data))
-}
-
-// BenchmarkNew measures what a start costs with many files in the folder: New, the first Get of a stored thumbnail and the first
-// of a new one, all while the files are being counted. With THUMBCACHE_BENCH_FILES set it is for that many files too.
-func BenchmarkNew(b *testing.B) {
-	counts := []int{1000, 100_000}
-	if n, err := strconv.Atoi(os.Getenv("THUMBCACHE_BENCH_FILES")); err == nil {
-		counts = append(counts, n)
-	}
-	for _, n := range counts {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			dir := b.TempDir()
-			populate(b, dir, n)
-			s := newShelf()
-			s.set("0", tag("1"), plain(30, 30, red))
-			var took [3][]time.Duration
-			for i := 0; b.Loop(); i++ {
-				s.set(fmt.Sprint("new", i), tag("1"), plain(30, 30, red))
-				start := time.Now()
-				c, err := New(Config{Providers: map[string]Provider{"p": s}, Dir: dir, DiskBytes: -1})
-				took[0] = append(took[0], time.Since(start))
-				if err != nil {
-					b.Fatal(err)
-				}
-				start = time.Now()
-				mustGet(b, c, "p", "0", 10)
-				took[1] = append(took[1], time.Since(start))
-				start = time.Now()
-				mustGet(b, c, "p", fmt.Sprint("new", i), 10)
-				took[2] = append(took[2], time.Since(start))
-				c.Close()
-			}
-			for i, name := range []string{"µs/New", "µs/stored", "µs/new"} {
-				slices.Sort(took[i])
-				b.ReportMetric(float64(took[i][len(took[i])/2].Microseconds()), name)
-			}
-		})
-	}
-}
-
-// BenchmarkTrim measures disk hits while 100,000 files are removed behind them, and without.
-func BenchmarkTrim(b *testing.B) {
-	const files, hits = 100_000, 50
-	for _, trim := range []bool{false, true} {
-		b.Run(fmt.Sprintf("trim=%v", trim), func(b *testing.B) {
-			s := newShelf()
-			for i := range hits {
-				s.set(fmt.Sprint(i), tag("1"), plain(30, 30, red))
-			}
-			cfg := Config{Providers: map[string]Provider{"p": s}, Dir: b.TempDir(), DiskBytes: -1, MemoryEntries: -1, Revalidate: -1}
-			length := populate(b, cfg.Dir, files)
-			c := mustNew(b, cfg)
-			for i := range hits {
-				mustGet(b, c, "p", fmt.Sprint(i), 10)
-			}
-			c.Close()
-			if trim {
-				cfg.DiskBytes = 2 * hits * length
-			}
-			c = mustNew(b, cfg)
-			for !trim && c.Stats().DiskEntries < files {
-				time.Sleep(10 * time.Millisecond) // until it is counted, so that nothing goes on behind
-			}
-			var took []time.Duration
-			b.ResetTimer()
-			start := time.Now()
-			trimming := trim
-			for i := 0; i < b.N || trimming; i++ {
-				if i%1000 == 0 {
-					trimming = trim && c.Stats().DiskEntries > 2*hits
-				}
-				start := time.Now()
-				if _, err := c.Get(b.Context(), "p", fmt.Sprint(i%hits), 10); err != nil {
-					b.Fatal(err)
-				}
-				took = append(took, time.Since(start))
-			}
-			slices.Sort(took)
-			b.ReportMetric(float64(len(took))/time.Since(start).Seconds(), "hits/s")
-			b.ReportMetric(float64(took[len(took)/2].Nanoseconds())/1000, "µs/p50")
-			b.ReportMetric(float64(took[len(took)*99/100].Nanoseconds())/1000, "µs/p99")
-			b.ReportMetric(float64(c.Stats().Evictions), "evictions")
-		})
 	}
 }

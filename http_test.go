@@ -1,7 +1,6 @@
 package thumbcache
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -14,18 +13,14 @@ import (
 	"log/slog"
 	"math"
 	"mime"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
 	"reflect"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -1035,141 +1030,5 @@ func TestLetterTile(t *testing.T) {
 	}
 	if got := ask(&Thumbnail{Data: []byte("\xff\xd8\xff")}, "GET", "/").Header(); got.Get("Content-Security-Policy") != "" || got.Get("Content-Type") != "image/jpeg" {
 		t.Errorf("%q", got)
-	}
-}
-
-// served are the handlers that the benchmarks compare: bare writes the bytes of a thumbnail with the headers that the cache
-// sends, empty does nothing.
-type served struct {
-	bare, thumbnail, handler, empty http.Handler
-	etag, match                     string
-}
-
-func newServed(b *testing.B) (s served) {
-
-	media := newShelf()
-	media.set("Artist/Album/01 - Song.flac", Stamp{ModTime: time.Unix(1e9, 0), Tag: "1"}, plain(300, 300, red))
-	c := mustNew(b, Config{Providers: map[string]Provider{"music": media}, MaxSize: 300})
-	t, err := c.Do(b.Context(), Request{Provider: "music", Path: "Artist/Album/01 - Song.flac", Size: 300, Version: "1"})
-	if err != nil {
-		b.Fatal(err)
-	}
-	t.Data = append(t.Data, make([]byte, 20<<10)...) // as much as a cover has
-	s.bare = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("Content-Type", "image/jpeg")
-		h.Set("Content-Length", strconv.Itoa(len(t.Data)))
-		h.Set("Cache-Control", "public, max-age=31536000, immutable")
-		h.Set("ETag", t.ETag)
-		h.Set("Last-Modified", "Sun, 09 Sep 2001 01:46:40 GMT")
-		h.Set("Accept-Ranges", "bytes")
-		h.Set("X-Content-Type-Options", "nosniff")
-		w.Write(t.Data)
-	})
-	s.thumbnail = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
-		t.ServeHTTP(w, r)
-	})
-	s.handler = c.Handler()
-	s.empty = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
-	s.etag, s.match = t.ETag, "If-None-Match: "+t.ETag+"\r\n"
-	return s
-}
-
-// clients ask h over loopback, four at a time, each on a connection of its own that it keeps.
-func clients(b *testing.B, h http.Handler, header string) (ask func(n int)) {
-	mux := http.NewServeMux()
-	mux.Handle("/thumb/{provider}/{path...}", h)
-	server := httptest.NewServer(mux)
-	b.Cleanup(server.Close)
-	request := []byte("GET /thumb/music/Artist/Album/01%20-%20Song.flac?size=300&v=1 HTTP/1.1\r\nHost: a\r\n" + header + "\r\n")
-	var conns [4]net.Conn
-	var readers [len(conns)]*bufio.Reader
-	for i := range conns {
-		var err error
-		if conns[i], err = net.Dial("tcp", server.Listener.Addr().String()); err != nil {
-			b.Fatal(err)
-		}
-		readers[i] = bufio.NewReaderSize(conns[i], 64<<10)
-		b.Cleanup(func() { conns[i].Close() })
-	}
-	return func(n int) {
-		var wg sync.WaitGroup
-		for i := range conns {
-			wg.Go(func() {
-				for range (n + len(conns) - 1) / len(conns) {
-					conns[i].Write(request)
-					res, err := http.ReadResponse(readers[i], nil)
-					if err != nil {
-						b.Error(err)
-						return
-					}
-					io.Copy(io.Discard, res.Body)
-				}
-			})
-		}
-		wg.Wait()
-	}
-}
-
-func benchServe(b *testing.B, h http.Handler, header string) {
-	ask := clients(b, h, header)
-	b.ResetTimer()
-	ask(b.N)
-}
-
-func BenchmarkServeBare(b *testing.B)      { benchServe(b, newServed(b).bare, "") }
-func BenchmarkServeMemoryHit(b *testing.B) { benchServe(b, newServed(b).thumbnail, "") }
-func BenchmarkServeHandler(b *testing.B)   { benchServe(b, newServed(b).handler, "") }
-func Benchmark304Empty(b *testing.B)       { s := newServed(b); benchServe(b, s.empty, s.match) }
-func Benchmark304Thumbnail(b *testing.B)   { s := newServed(b); benchServe(b, s.thumbnail, s.match) }
-func Benchmark304Handler(b *testing.B)     { s := newServed(b); benchServe(b, s.handler, s.match) }
-
-// BenchmarkServeRatio sets each against what it is measured by, in short turns over the same connections, since a machine is
-// not as fast from one second to the next: 1 is as fast, more is faster.
-func BenchmarkServeRatio(b *testing.B) {
-	s := newServed(b)
-	for _, test := range []struct {
-		name    string
-		base, h http.Handler
-		header  string
-	}{
-		{"thumbnail", s.bare, s.thumbnail, ""},
-		{"handler", s.bare, s.handler, ""},
-		{"304-thumbnail", s.empty, s.thumbnail, s.match},
-		{"304-handler", s.empty, s.handler, s.match},
-		{"304-bare", s.empty, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { // what a 304 costs whoever sends one
-			w.Header().Set("ETag", s.etag)
-			w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
-			w.WriteHeader(http.StatusNotModified)
-		}), s.match},
-	} {
-		b.Run(test.name, func(b *testing.B) {
-			var turn atomic.Bool
-			ask := clients(b, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if turn.Load() {
-					test.h.ServeHTTP(w, r)
-				} else {
-					test.base.ServeHTTP(w, r)
-				}
-			}), test.header)
-			timed := func(ours bool) float64 {
-				turn.Store(ours)
-				start := time.Now()
-				ask(200)
-				return float64(time.Since(start))
-			}
-			timed(false)
-			timed(true)
-			b.ResetTimer()
-			var ratios []float64
-			for range b.N {
-				base, ours := timed(false), timed(true)
-				ours += timed(true)
-				ratios = append(ratios, (base+timed(false))/ours)
-			}
-			slices.Sort(ratios)
-			b.ReportMetric(ratios[len(ratios)/2], "x")
-		})
 	}
 }

@@ -1,13 +1,45 @@
 package thumbcache
 
 import (
-	"context"
-	"slices"
-	"sync"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
 )
+
+func TestMemoryBounds(t *testing.T) {
+	s := newShelf()
+	for i := range 100 {
+		s.set(fmt.Sprint(i), tag("1"), plain(40, 40, red))
+	}
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, MemoryEntries: 3})
+	for i := range 100 {
+		mustGet(t, c, "p", fmt.Sprint(i), 10)
+	}
+	if st := c.Stats(); st.MemoryEntries != 3 {
+		t.Errorf("%d entries", st.MemoryEntries)
+	}
+	mustGet(t, c, "p", "97", 10) // used last now
+	mustGet(t, c, "p", "1", 10)
+	hits := c.Stats().MemoryHits
+	mustGet(t, c, "p", "97", 10)
+	if got := c.Stats().MemoryHits; got != hits+1 {
+		t.Error("the one used last was evicted")
+	}
+	mustGet(t, c, "p", "98", 10)
+	if got := c.Stats().MemoryHits; got != hits+1 {
+		t.Error("the one used longest ago was kept")
+	}
+
+	size := int64(len(mustGet(t, c, "p", "1", 10).Data))
+	c = mustNew(t, Config{Providers: map[string]Provider{"p": s}, MemoryBytes: 5*size + size/2})
+	for i := range 100 {
+		mustGet(t, c, "p", fmt.Sprint(i), 10)
+	}
+	if st := c.Stats(); st.MemoryBytes > 5*size+size/2 || st.MemoryEntries != 5 {
+		t.Errorf("%d bytes in %d entries", st.MemoryBytes, st.MemoryEntries)
+	}
+}
 
 // TestCompare is the table of freshness: what may be served to a request for a version, and to one without, after which look.
 func TestCompare(t *testing.T) {
@@ -114,45 +146,6 @@ func TestGenerations(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		if m.picture(s) != nil || m.lastLook(s) != nil || m.get(&e.key).fresh("") {
 			t.Error("there is no end to what was just extracted and checked")
-		}
-	})
-}
-
-// A request that joins what Warm has begun is served as any request: its turn comes although Warm has all the workers that it
-// may take, and the thumbnail is kept in memory.
-func TestRequestJoinsWarm(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newShelf()
-		free := make(chan struct{})
-		s.set("slow", tag("1"), plain(30, 30, red))
-		s.set("quick", tag("1"), plain(30, 30, red))
-		slow := ExtractorFunc(func(ctx context.Context, src *Source) (*Picture, error) {
-			if src.Name == "slow" {
-				<-free
-			}
-			return Images().Extract(ctx, src)
-		})
-		c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Dir: t.TempDir(), Workers: 2, Extractor: slow})
-		var wg sync.WaitGroup
-		for _, path := range []string{"slow", "quick"} {
-			wg.Go(func() {
-				if got, err := c.Warm(t.Context(), "p", slices.Values([]string{path}), 10); got.Extracted != 1 || err != nil {
-					t.Errorf("%s: %+v, %v", path, got, err)
-				}
-			})
-			synctest.Wait()
-		}
-		if n := c.workers.Waiting(); n != 1 {
-			t.Fatalf("%d wait for a worker, want what the second Warm began", n)
-		}
-		mustGet(t, c, "p", "quick", 10) // the bubble fails if this waits for the slow one
-		if got := c.Stats(); got.MemoryEntries != 1 || got.Coalesced != 1 {
-			t.Errorf("%d thumbnails in memory, %d callers joined", got.MemoryEntries, got.Coalesced)
-		}
-		close(free)
-		wg.Wait()
-		if got := c.Stats(); got.MemoryEntries != 1 || got.Extractions != 2 {
-			t.Errorf("%d thumbnails in memory, %d extractions", got.MemoryEntries, got.Extractions)
 		}
 	})
 }

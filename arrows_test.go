@@ -1,0 +1,83 @@
+package thumbcache
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestArrows pins the table of CONTRIBUTING: what each file of the root may import, and that rooms do not import each other.
+func TestArrows(t *testing.T) {
+	imports := func(file string) []string {
+		t.Helper()
+		src, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, block, _ := strings.Cut(string(src), "import (")
+		block, _, _ = strings.Cut(block, ")")
+		var paths []string
+		for line := range strings.Lines(block) {
+			if _, path, ok := strings.Cut(line, `"`); ok {
+				paths = append(paths, strings.TrimSuffix(strings.TrimSpace(path), `"`))
+			}
+		}
+		return paths
+	}
+	const module = "github.com/thumbcache/thumbcache/"
+	for file, banned := range map[string][]string{
+		"http.go":       {"image", "os", "os/exec", "path/filepath", module},
+		"thumbcache.go": {"image", "net/http", "os", "os/exec", "path/filepath", module + "internal/coverart", module + "internal/ffmpeg", module + "internal/proc", module + "internal/render", module + "internal/store"},
+		"make.go":       {"image", "net/http", "os", "os/exec", "path/filepath", module + "internal/coverart", module + "internal/ffmpeg", module + "internal/proc"},
+		"memory.go":     {"image", "os", "net/http", module},
+		"disk.go":       {"image", "net/http", module + "internal/render", module + "internal/coverart", module + "internal/ffmpeg"},
+		"extract.go":    {"net/http", module + "internal/flight", module + "internal/store"},
+	} {
+		for _, path := range imports(file) {
+			for _, ban := range banned {
+				if path == ban || strings.HasPrefix(path, strings.TrimSuffix(ban, "/")+"/") {
+					t.Errorf("%s imports %s", file, path)
+				}
+			}
+		}
+	}
+	allowed := []string{"golang.org/x/sync", "golang.org/x/image", "golang.org/x/sys", "github.com/hashicorp/golang-lru/v2"}
+	filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.IsDir() && path != "." {
+			if _, err := os.Stat(filepath.Join(path, "go.mod")); err == nil || d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".") {
+				return fs.SkipDir
+			}
+		}
+		if !strings.HasSuffix(path, ".go") {
+			return nil
+		}
+		for _, imp := range imports(path) {
+			if !strings.Contains(strings.Split(imp, "/")[0], ".") {
+				continue
+			}
+			room := filepath.ToSlash(filepath.Dir(path))
+			ours := strings.HasPrefix(imp+"/", module)
+			below := strings.HasPrefix(imp, module+room+"/") || slices.Contains(map[string][]string{
+				"internal/ffmpeg":   {module + "internal/proc", module + "internal/heif", module + "internal/jpegdec", module + "internal/turns"},
+				"internal/rawphoto": {module + "internal/tiff"},
+				"internal/render":   {module + "internal/jpegdec", module + "internal/tiff"},
+				"internal/tiff":     {module + "internal/jpegdec"},
+				"internal/rootfs":   {module + "internal/canonical"},
+				"internal/store":    {module + "internal/readfile"},
+			}[room], imp)
+			switch {
+			case ours && room != "." && !below:
+				t.Errorf("%s imports %s", path, imp)
+			case !ours && !slices.ContainsFunc(allowed, func(a string) bool { return imp == a || strings.HasPrefix(imp, a+"/") }):
+				t.Errorf("%s imports %s", path, imp)
+			}
+		}
+		return nil
+	})
+}

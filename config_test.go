@@ -1,0 +1,172 @@
+package thumbcache
+
+import (
+	"cmp"
+	"errors"
+	"image/color"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestSizes(t *testing.T) {
+	s := newShelf()
+	s.set("a", tag("1"), plain(600, 300, red))
+	s.set("sliver", tag("1"), plain(1, 3000, red))
+	for _, test := range []struct {
+		cfg       Config
+		path      string
+		size      int
+		fit       Fit
+		w, h      int
+		wantError error
+	}{
+		{path: "a", size: 100, w: 100, h: 50},
+		{path: "a", size: 0, w: 600, h: 300},
+		{path: "a", size: 5000, w: 600, h: 300},
+		{path: "a", size: 1<<31 - 1, w: 600, h: 300},
+		{path: "a", size: 1, w: 1, h: 1},
+		{path: "a", size: -1, wantError: fs.ErrInvalid},
+		{path: "a", size: -1 << 31, wantError: fs.ErrInvalid},
+		{path: "a", size: 100, fit: Cover, w: 100, h: 100},
+		{path: "a", size: 0, fit: Cover, w: 300, h: 300},
+		{path: "a", size: 500, fit: Cover, w: 300, h: 300},
+		{path: "a", size: 10, fit: 7, wantError: fs.ErrInvalid},
+		{path: "sliver", size: 100, w: 1, h: 100},
+		{path: "a", size: 0, cfg: Config{MaxSize: 200}, w: 200, h: 100},
+		{path: "a", size: 300, cfg: Config{MaxSize: 200}, w: 200, h: 100},
+		{path: "a", size: 0, cfg: Config{MaxSize: -1}, w: 600, h: 300},
+		{path: "a", size: 70, cfg: Config{Sizes: []int{300, 64, 128}}, w: 128, h: 64},
+		{path: "a", size: 64, cfg: Config{Sizes: []int{300, 64, 128}}, w: 64, h: 32},
+		{path: "a", size: 301, cfg: Config{Sizes: []int{300, 64, 128}}, w: 300, h: 150},
+		{path: "a", size: 0, cfg: Config{Sizes: []int{300, 64, 128}}, w: 300, h: 150},
+		{path: "a", size: 400, cfg: Config{Sizes: []int{64, 500}, MaxSize: 200}, w: 200, h: 100},
+		{path: "a", size: -5, cfg: Config{Sizes: []int{64}}, wantError: fs.ErrInvalid},
+		{path: "a", size: 0, cfg: Config{DecodeBytes: 1000}, wantError: ErrTooLarge},
+		{path: "a", size: 0, cfg: Config{DecodeBytes: -1}, w: 600, h: 300},
+	} {
+		cfg := test.cfg
+		cfg.Providers = map[string]Provider{"p": s}
+		cfg.Dir = t.TempDir()
+		c := mustNew(t, cfg)
+		thumb, err := c.Do(t.Context(), Request{Provider: "p", Path: test.path, Size: test.size, Fit: test.fit})
+		if !errors.Is(err, test.wantError) {
+			t.Errorf("%+v: %v", test, err)
+		}
+		if test.wantError != nil {
+			if names := filesIn(t, cfg.Dir); len(names) > 0 {
+				t.Errorf("%+v: written: %v", test, names)
+			}
+			continue
+		}
+		isColour(t, thumb, red)
+		if thumb.Width != test.w || thumb.Height != test.h {
+			t.Errorf("%+v: %dx%d", test, thumb.Width, thumb.Height)
+		}
+	}
+}
+
+// An original that was stored under another limit is made anew.
+func TestMaxSizeChanges(t *testing.T) {
+	s := newShelf()
+	s.set("a", tag("1"), plain(600, 300, red))
+	cfg := Config{Providers: map[string]Provider{"p": s}, Dir: t.TempDir()}
+	tags := make(map[string]bool)
+	for _, limit := range []int{0, 100, 200} {
+		cfg.MaxSize = limit
+		c := mustNew(t, cfg)
+		thumb := mustGet(t, c, "p", "a", 0)
+		if want := min(600, cmp.Or(limit, 2048)); thumb.Width != want {
+			t.Errorf("limit %d: %d wide", limit, thumb.Width)
+		}
+		tags[thumb.ETag] = true
+		c.Close()
+	}
+	if len(tags) != 3 {
+		t.Errorf("%d tags for 3 pictures", len(tags))
+	}
+}
+
+// 10,000 sizes asked of a ladder are as many files as it has steps.
+func TestLadder(t *testing.T) {
+	s := newShelf()
+	s.set("a", tag("1"), plain(600, 300, red))
+	dir := t.TempDir()
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Dir: dir, Sizes: []int{64, 128, 256}})
+	for size := range 10_000 {
+		mustGet(t, c, "p", "a", size)
+	}
+	if names := filesIn(t, dir); len(names) != 3 {
+		t.Errorf("%v", names)
+	}
+}
+
+func TestConfig(t *testing.T) {
+	ok := map[string]Provider{"p": newShelf()}
+	file := filepath.Join(t.TempDir(), "file")
+	os.WriteFile(file, nil, 0o644)
+	full := t.TempDir()
+	os.WriteFile(filepath.Join(full, "precious.txt"), nil, 0o644)
+	for field, cfg := range map[string]Config{
+		"Providers": {},
+		"Workers":   {Providers: ok, Workers: -1},
+		"Quality":   {Providers: ok, Quality: 101},
+		"Sizes":     {Providers: ok, Sizes: []int{10, 0}},
+		"Dir":       {Providers: ok, Dir: file},
+	} {
+		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), "Config."+field+":") {
+			t.Errorf("%s: %v", field, err)
+		}
+	}
+	for _, name := range []string{"", "a/b", "/", "a\x00"} {
+		if _, err := New(Config{Providers: map[string]Provider{name: newShelf()}}); err == nil {
+			t.Errorf("provider %q accepted", name)
+		}
+	}
+	if _, err := New(Config{Providers: map[string]Provider{"p": nil}}); err == nil {
+		t.Error("nil provider accepted")
+	}
+	if _, err := New(Config{Providers: ok, Dir: full}); err == nil || !strings.Contains(err.Error(), full) {
+		t.Errorf("a folder with other things in it: %v", err)
+	}
+	// As much as there is, and nothing, are both fine.
+	for _, n := range []int{math.MaxInt, math.MaxInt / 2, -1, math.MinInt} {
+		s := newShelf()
+		s.set("a", tag("1"), plain(30, 30, red))
+		c := mustNew(t, Config{
+			Providers: map[string]Provider{"p": s}, MemoryEntries: n, MemoryBytes: int64(n), DiskBytes: int64(n), DecodeBytes: int64(n),
+			MaxSize: n, Timeout: time.Duration(n), Revalidate: time.Duration(n), FailureTTL: time.Duration(n), Dir: t.TempDir(),
+		})
+		isColour(t, mustGet(t, c, "p", "a", 10), red)
+		isColour(t, mustGet(t, c, "p", "a", 10), red)
+	}
+	// New keeps nothing of the caller's.
+	sizes := []int{300, 100}
+	providers := map[string]Provider{"p": newShelf()}
+	c := mustNew(t, Config{Providers: providers, Sizes: sizes})
+	if sizes[0] != 300 {
+		t.Error("Sizes were sorted in place")
+	}
+	delete(providers, "p")
+	if _, err := c.Get(t.Context(), "p", "a", 1); !errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), "provider") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestFormats(t *testing.T) {
+	s := newShelf()
+	s.set("glass", tag("1"), plain(30, 30, color.NRGBA{0, 0, 200, 0}))
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}})
+	isColour(t, mustGet(t, c, "p", "glass", 10), color.NRGBA{255, 255, 255, 255})
+	thumb, err := c.Do(t.Context(), Request{Provider: "p", Path: "glass", Size: 10, Format: PNG})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := colour(t, thumb); got.A != 0 {
+		t.Errorf("alpha lost: %v", got)
+	}
+}

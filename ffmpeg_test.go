@@ -1,0 +1,315 @@
+package thumbcache
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"image/color"
+	"io/fs"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// needFFmpeg skips a test where there is no ffmpeg, unless that was forbidden.
+func needFFmpeg(t testing.TB) {
+	if _, err := exec.LookPath("ffmpeg"); err != nil {
+		if os.Getenv("THUMBCACHE_REQUIRE_FFMPEG") != "" {
+			t.Fatal(err)
+		}
+		t.Skip("ffmpeg is not installed")
+	}
+}
+
+// standIn returns an FFmpeg that is a script, which is asked nothing but for pictures.
+func standIn(t *testing.T, script string, processes int) *FFmpeg {
+	t.Helper()
+	if runtime.GOOS == "windows" {
+		t.Skip("scripts are no programs on Windows")
+	}
+	path := filepath.Join(t.TempDir(), "ffmpeg")
+	script = "#!/bin/sh\ncase \"$*\" in *-protocols) echo 'Input: file Output: file'; exit;; *-filters) exit;; esac\n" + script + "\n"
+	if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return &FFmpeg{Path: path, Processes: processes}
+}
+
+// A provider whose media makes ffmpeg hang leaves a process to the others, also if it is warmed at the same time.
+func TestSlowProviderAndWarm(t *testing.T) {
+	slow, good := newShelf(), newShelf()
+	for i := range 10 {
+		slow.set(fmt.Sprint(i), tag("1"), []byte("slow film"))
+	}
+	good.set("a", tag("1"), []byte("some film"))
+	c := mustNew(t, Config{
+		Providers: map[string]Provider{"slow": slow, "good": good}, Workers: 8,
+		Extractor: standIn(t, `case $(head -c 4) in slow) sleep 60; esac; echo 'x: Invalid data found' >&2; exit 1`, 2),
+	})
+	ctx, leave := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { c.Warm(ctx, "slow", slices.Values([]string{"0", "1", "2"}), 10) })
+	eventually(t, "warm-up runs", func() bool { return c.Stats().ProcessesRunning == 1 })
+	for i := range 7 {
+		wg.Go(func() { c.Get(ctx, "slow", fmt.Sprint(3+i), 10) })
+	}
+	eventually(t, "people wait", func() bool { return c.Stats().InFlight > 3 })
+	short, stop := context.WithTimeout(t.Context(), 15*time.Second)
+	defer stop()
+	if _, err := c.Get(short, "good", "a", 10); !errors.Is(err, ErrUnsupported) {
+		t.Errorf("got %v", err)
+	}
+	leave()
+	wg.Wait()
+}
+
+// The wait for a process does not count as the time of making.
+func TestWaitForProcess(t *testing.T) {
+	s := newShelf()
+	const films = 6
+	for i := range films {
+		s.set(fmt.Sprint(i), tag("1"), []byte("some film"))
+	}
+	c := mustNew(t, Config{
+		Providers: map[string]Provider{"p": s}, Workers: films, Timeout: 3 * time.Second,
+		Extractor: standIn(t, `sleep 0.7; echo 'x: Invalid data found' >&2; exit 1`, 1),
+	})
+	var wg sync.WaitGroup
+	for i := range films {
+		wg.Go(func() {
+			if _, err := c.Get(t.Context(), "p", fmt.Sprint(i), 10); !errors.Is(err, ErrUnsupported) {
+				t.Errorf("%d: %v", i, err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// When the last one who waits has left, ffmpeg is gone within a second, with what it has started, and the next one starts
+// afresh. Without ffmpeg the error says so.
+func TestLeavingFFmpeg(t *testing.T) {
+	dir := t.TempDir()
+	script := filepath.Join(dir, "ffmpeg")
+	// It may write no file, so the processes are known by the name of the script.
+	text := "#!/bin/sh\ntrap '' TERM INT\nsh -c 'sleep 600; :' " + script + " &\nwait\nwait\n"
+	if err := os.WriteFile(script, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat("/proc/self/stat"); err != nil || runtime.GOOS == "windows" {
+		t.Skip("without /proc there is no telling which processes live")
+	}
+	alive := func() (n int) {
+		lines, _ := filepath.Glob("/proc/[0-9]*/cmdline") // of a zombie it is empty
+		for _, line := range lines {
+			if data, err := os.ReadFile(line); err == nil && bytes.Contains(data, []byte(script)) {
+				n++
+			}
+		}
+		return n
+	}
+	waitFor := func(what string, limit time.Duration, ok func() bool) {
+		t.Helper()
+		for start := time.Now(); !ok(); time.Sleep(5 * time.Millisecond) { // processes are real
+			if time.Since(start) > limit {
+				t.Fatal(what)
+			}
+		}
+	}
+	s := newShelf()
+	s.set("a", tag("1"), []byte("a film of a kind that nobody knows"))
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Extractor: &FFmpeg{Path: script}})
+	for range 2 {
+		ctx, leave := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() {
+			_, err := c.Get(ctx, "p", "a", 10)
+			done <- err
+		}()
+		waitFor("ffmpeg was not started", 10*time.Second, func() bool { return alive() == 2 })
+		leave()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		waitFor("ffmpeg lives on", time.Second, func() bool { return alive() == 0 && c.Stats().ProcessesRunning == 0 })
+	}
+	if st := c.Stats(); st.Abandoned != 2 || st.Processes != 2 {
+		t.Errorf("stats: %+v", st)
+	}
+	if err := os.Remove(script); err != nil {
+		t.Fatal(err)
+	}
+	_, err := c.Get(t.Context(), "p", "a", 10)
+	if !errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) || HTTPStatus(err) != 503 || strings.Contains(err.Error(), dir) {
+		t.Errorf("without ffmpeg: %v", err)
+	}
+}
+
+// A video goes through ffmpeg, the limit holds, and what counts them is not lost when the extractor is wrapped.
+func TestProcesses(t *testing.T) {
+	needFFmpeg(t)
+	root := t.TempDir()
+	video := filepath.Join(root, "v.mp4")
+	if out, err := exec.Command("ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=s=320x240:d=2", "-pix_fmt", "yuv420p", video).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	data, err := os.ReadFile(video)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newShelf()
+	names := make([]string, 12)
+	for i := range names {
+		names[i] = string(rune('a' + i))
+		s.set(names[i], tag("1"), data)
+	}
+	ffmpeg := &FFmpeg{Processes: 2}
+	c := mustNew(t, Config{
+		Providers: map[string]Provider{"p": s, "f": Files(root)},
+		Extractor: ExtractorFunc(func(ctx context.Context, src *Source) (*Picture, error) { return ffmpeg.Extract(ctx, src) }),
+		Workers:   8,
+	})
+	mustGet(t, c, "f", "v.mp4", 100)
+	var wg sync.WaitGroup
+	var highest int64
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for c.Stats().Extractions < 13 || c.Stats().InFlight > 0 {
+			highest = max(highest, c.Stats().ProcessesRunning)
+			time.Sleep(time.Millisecond) // processes are real
+		}
+	}()
+	for _, name := range names {
+		wg.Go(func() { mustGetQuiet(t, c, name, 100) })
+	}
+	wg.Wait()
+	<-done
+	if st := c.Stats(); highest < 1 || highest > 2 || st.Processes < 13 || st.ProcessesRunning != 0 {
+		t.Errorf("at most %d at once; stats %+v", highest, st)
+	}
+}
+
+// jpeg2000 returns a picture of one colour that Go cannot decode.
+func jpeg2000(t testing.TB) []byte {
+	t.Helper()
+	needFFmpeg(t)
+	cmd := exec.Command("ffmpeg", "-v", "error", "-f", "lavfi", "-i", "color=red:size=64x48", "-frames:v", "1", "-c:v", "jpeg2000", "-f", "image2pipe", "-")
+	data, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// A picture that Go cannot decode is decoded by ffmpeg, once for all sizes, whoever found it.
+func TestRescue(t *testing.T) {
+	data := jpeg2000(t)
+	s := newShelf()
+	s.set("a", tag("1"), []byte("some song"))
+	found := &Picture{Data: data} // the same one each time
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Extractor: FirstOf(
+		ExtractorFunc(func(context.Context, *Source) (*Picture, error) { return found, nil }),
+		&FFmpeg{},
+	)})
+	var wg sync.WaitGroup
+	for size := 10; size < 14; size++ {
+		wg.Go(func() {
+			thumb, err := c.Get(t.Context(), "p", "a", size)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if thumb.Width != size {
+				t.Errorf("width %d, want %d", thumb.Width, size)
+			}
+			isColour(t, thumb, color.NRGBA{254, 0, 0, 255})
+		})
+	}
+	wg.Wait()
+	const probes = 2
+	if got := c.Stats(); got.Processes != 1+probes || got.Extractions != 1 {
+		t.Errorf("%d processes and %d extractions, want 1 and 1, and %d that ask what ffmpeg can do", got.Processes, got.Extractions, probes)
+	}
+}
+
+// What ffmpeg cannot decode either is remembered, over restarts too, until there is another ffmpeg.
+func TestRescueRemembered(t *testing.T) {
+	needFFmpeg(t)
+	path, err := exec.LookPath("ffmpeg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := filepath.Join(t.TempDir(), "ffmpeg")
+	if err := os.WriteFile(own, program, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s := newShelf()
+	s.set("a", tag("1"), []byte("some song"))
+	extractions := 0
+	cfg := Config{Providers: map[string]Provider{"p": s}, Dir: t.TempDir(), Extractor: FirstOf(
+		ExtractorFunc(func(context.Context, *Source) (*Picture, error) {
+			extractions++
+			return &Picture{Data: []byte("no picture at all")}, nil
+		}),
+		&FFmpeg{Path: own},
+	)}
+	for _, step := range []struct {
+		before func()
+		want   int
+	}{
+		{func() {}, 1},
+		{func() {}, 1},
+		{func() { os.Chtimes(own, time.Time{}, time.Now().Add(-time.Hour)) }, 2},
+		{func() {}, 2},
+	} {
+		step.before()
+		c := mustNew(t, cfg)
+		for range 2 {
+			if _, err := c.Get(t.Context(), "p", "a", 10); !errors.Is(err, ErrUnsupported) {
+				t.Errorf("got %v", err)
+			}
+		}
+		c.Close()
+		if extractions != step.want {
+			t.Errorf("%d extractions, want %d", extractions, step.want)
+		}
+	}
+}
+
+// Without ffmpeg it is not known whether such a picture can be decoded; a damaged one is what it is.
+func TestRescueWithoutFFmpeg(t *testing.T) {
+	for _, test := range []struct {
+		data   []byte
+		status int
+	}{
+		{[]byte("\xff\x4f\xff\x51 JPEG 2000, or so it begins"), http.StatusServiceUnavailable},
+		{noisy(50, 50, 50)[:30], http.StatusUnsupportedMediaType},
+	} {
+		s := newShelf()
+		s.set("a", tag("1"), []byte("some song"))
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Extractor: FirstOf(
+			ExtractorFunc(func(context.Context, *Source) (*Picture, error) { return &Picture{Data: test.data}, nil }),
+			&FFmpeg{Path: filepath.Join(t.TempDir(), "none")},
+		)})
+		for range 2 {
+			if _, err := c.Get(t.Context(), "p", "a", 10); HTTPStatus(err) != test.status {
+				t.Errorf("%.8q: %d, want %d: %v", test.data, HTTPStatus(err), test.status, err)
+			}
+		}
+		if remembered := c.Stats().NegativeHits == 1; remembered != (test.status == http.StatusUnsupportedMediaType) {
+			t.Errorf("%.8q: remembered is %v", test.data, remembered)
+		}
+	}
+}
