@@ -21,7 +21,7 @@ import (
 
 // BenchmarkMemoryHit compares a hit with golang-lru's raw Get of the same key: see the ratio of the two.
 func BenchmarkMemoryHit(b *testing.B) {
-	s := newShelf()
+	s := newTestProvider()
 	const path = "Artist Name/Album Name/01 - Song.flac"
 	s.set(path, tag("1"), plain(300, 300, red))
 	c := mustNew(b, Config{Providers: map[string]Provider{"music": s}})
@@ -65,7 +65,7 @@ func BenchmarkMemoryHit(b *testing.B) {
 
 // BenchmarkDiskHit compares a hit on disk (flight, read, check, insert) with os.ReadFile of the same file.
 func BenchmarkDiskHit(b *testing.B) {
-	s := newShelf()
+	s := newTestProvider()
 	data := noisy(300, 300, 85)
 	s.set("a", tag("1"), data)
 	s.set("b", tag("1"), data)
@@ -100,7 +100,7 @@ func BenchmarkDiskHit(b *testing.B) {
 // populate makes a folder of n stored thumbnails, quickly: most are links to one file. It returns the length of one.
 func populate(b *testing.B, dir string, n int) (length int64) {
 	b.Helper()
-	s := newShelf()
+	s := newTestProvider()
 	s.set("0", tag("1"), plain(30, 30, red))
 	c := mustNew(b, Config{Providers: map[string]Provider{"p": s}, Dir: dir})
 	mustGet(b, c, "p", "0", 10)
@@ -150,7 +150,7 @@ func BenchmarkNew(b *testing.B) {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			dir := b.TempDir()
 			populate(b, dir, n)
-			s := newShelf()
+			s := newTestProvider()
 			s.set("0", tag("1"), plain(30, 30, red))
 			var took [3][]time.Duration
 			for i := 0; b.Loop(); i++ {
@@ -182,7 +182,7 @@ func BenchmarkTrim(b *testing.B) {
 	const files, hits = 100_000, 50
 	for _, trim := range []bool{false, true} {
 		b.Run(fmt.Sprintf("trim=%v", trim), func(b *testing.B) {
-			s := newShelf()
+			s := newTestProvider()
 			for i := range hits {
 				s.set(fmt.Sprint(i), tag("1"), plain(30, 30, red))
 			}
@@ -232,7 +232,7 @@ type served struct {
 
 func newServed(b *testing.B) (s served) {
 
-	media := newShelf()
+	media := newTestProvider()
 	media.set("Artist/Album/01 - Song.flac", Stamp{ModTime: time.Unix(1e9, 0), Tag: "1"}, plain(300, 300, red))
 	c := mustNew(b, Config{Providers: map[string]Provider{"music": media}, MaxSize: 300})
 	t, err := c.Do(b.Context(), Request{Provider: "music", Path: "Artist/Album/01 - Song.flac", Size: 300, Version: "1"})

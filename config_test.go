@@ -14,7 +14,7 @@ import (
 )
 
 func TestSizes(t *testing.T) {
-	s := newShelf()
+	s := newTestProvider()
 	s.set("a", tag("1"), plain(600, 300, red))
 	s.set("sliver", tag("1"), plain(1, 3000, red))
 	for _, test := range []struct {
@@ -63,7 +63,7 @@ func TestSizes(t *testing.T) {
 			}
 			continue
 		}
-		isColour(t, thumb, red)
+		checkColor(t, thumb, red)
 		if thumb.Width != test.w || thumb.Height != test.h {
 			t.Errorf("%+v: %dx%d", test, thumb.Width, thumb.Height)
 		}
@@ -72,7 +72,7 @@ func TestSizes(t *testing.T) {
 
 // An original that was stored under another limit is made anew.
 func TestMaxSizeChanges(t *testing.T) {
-	s := newShelf()
+	s := newTestProvider()
 	s.set("a", tag("1"), plain(600, 300, red))
 	cfg := Config{Providers: map[string]Provider{"p": s}, Dir: t.TempDir()}
 	tags := make(map[string]bool)
@@ -93,7 +93,7 @@ func TestMaxSizeChanges(t *testing.T) {
 
 // 10,000 sizes asked of a ladder are as many files as it has steps.
 func TestLadder(t *testing.T) {
-	s := newShelf()
+	s := newTestProvider()
 	s.set("a", tag("1"), plain(600, 300, red))
 	dir := t.TempDir()
 	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Dir: dir, Sizes: []int{64, 128, 256}})
@@ -106,7 +106,7 @@ func TestLadder(t *testing.T) {
 }
 
 func TestConfig(t *testing.T) {
-	ok := map[string]Provider{"p": newShelf()}
+	ok := map[string]Provider{"p": newTestProvider()}
 	file := filepath.Join(t.TempDir(), "file")
 	os.WriteFile(file, nil, 0o644)
 	full := t.TempDir()
@@ -123,7 +123,7 @@ func TestConfig(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"", "a/b", "/", "a\x00"} {
-		if _, err := New(Config{Providers: map[string]Provider{name: newShelf()}}); err == nil {
+		if _, err := New(Config{Providers: map[string]Provider{name: newTestProvider()}}); err == nil {
 			t.Errorf("provider %q accepted", name)
 		}
 	}
@@ -135,18 +135,18 @@ func TestConfig(t *testing.T) {
 	}
 	// As much as there is, and nothing, are both fine.
 	for _, n := range []int{math.MaxInt, math.MaxInt / 2, -1, math.MinInt} {
-		s := newShelf()
+		s := newTestProvider()
 		s.set("a", tag("1"), plain(30, 30, red))
 		c := mustNew(t, Config{
 			Providers: map[string]Provider{"p": s}, MemoryEntries: n, MemoryBytes: int64(n), DiskBytes: int64(n), DecodeBytes: int64(n),
 			MaxSize: n, Timeout: time.Duration(n), Revalidate: time.Duration(n), FailureTTL: time.Duration(n), Dir: t.TempDir(),
 		})
-		isColour(t, mustGet(t, c, "p", "a", 10), red)
-		isColour(t, mustGet(t, c, "p", "a", 10), red)
+		checkColor(t, mustGet(t, c, "p", "a", 10), red)
+		checkColor(t, mustGet(t, c, "p", "a", 10), red)
 	}
 	// New keeps nothing of the caller's.
 	sizes := []int{300, 100}
-	providers := map[string]Provider{"p": newShelf()}
+	providers := map[string]Provider{"p": newTestProvider()}
 	c := mustNew(t, Config{Providers: providers, Sizes: sizes})
 	if sizes[0] != 300 {
 		t.Error("Sizes were sorted in place")
@@ -158,15 +158,15 @@ func TestConfig(t *testing.T) {
 }
 
 func TestFormats(t *testing.T) {
-	s := newShelf()
+	s := newTestProvider()
 	s.set("glass", tag("1"), plain(30, 30, color.NRGBA{0, 0, 200, 0}))
 	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}})
-	isColour(t, mustGet(t, c, "p", "glass", 10), color.NRGBA{255, 255, 255, 255})
+	checkColor(t, mustGet(t, c, "p", "glass", 10), color.NRGBA{255, 255, 255, 255})
 	thumb, err := c.Do(t.Context(), Request{Provider: "p", Path: "glass", Size: 10, Format: PNG})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := colour(t, thumb); got.A != 0 {
+	if got := middleColor(t, thumb); got.A != 0 {
 		t.Errorf("alpha lost: %v", got)
 	}
 }

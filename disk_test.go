@@ -15,47 +15,45 @@ import (
 	"time"
 )
 
+// A folder that is deleted is made again. A link that takes its place is not followed.
 func TestFolderVanishes(t *testing.T) {
-	s := newShelf()
-	for i := range 50 {
-		s.set(fmt.Sprint(i), tag("1"), plain(30, 30, red))
-	}
 	dir := filepath.Join(t.TempDir(), "thumbs")
-	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Dir: dir, MemoryEntries: -1})
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": numberedPictures(50)}, Dir: dir, MemoryEntries: -1})
 	for i := range 50 {
-		isColour(t, mustGet(t, c, "p", fmt.Sprint(i), 10), red)
-		replace(t, dir, func() error { return nil })
+		checkColor(t, mustGet(t, c, "p", fmt.Sprint(i), 10), red)
+		replaceFolder(t, dir, func() error { return nil })
 	}
-	isColour(t, mustGet(t, c, "p", "1", 10), red)
+	checkColor(t, mustGet(t, c, "p", "1", 10), red)
 	if n := len(filesIn(t, dir)); n != 1 {
-		t.Errorf("%d files after the folder came back", n)
+		t.Errorf("%d files in the new folder, want 1", n)
 	}
-	// A link to somewhere else takes its place.
 	elsewhere := t.TempDir()
-	replace(t, dir, func() error {
+	replaceFolder(t, dir, func() error {
 		err := os.Symlink(elsewhere, dir)
 		if err != nil && !errors.Is(err, fs.ErrExist) {
-			t.Skip("no symbolic links here:", err)
+			t.Skip("cannot make symbolic links here:", err)
 		}
 		return err
 	})
-	isColour(t, mustGet(t, c, "p", "2", 10), red)
+	checkColor(t, mustGet(t, c, "p", "2", 10), red)
 	if entries, _ := os.ReadDir(elsewhere); len(entries) > 0 {
 		t.Errorf("written elsewhere: %v", entries)
 	}
 }
 
+// If the disk is full, thumbnails are served all the same. When there is room again, they are stored.
 func TestDiskFull(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", dir).CombinedOutput(); err != nil {
 		t.Skipf("cannot mount a small disk here: %v %s", err, out)
 	}
 	t.Cleanup(func() { exec.Command("umount", dir).Run() })
-	s := newShelf()
+	p := newTestProvider()
 	for i := range 40 {
-		s.set(fmt.Sprint(i), tag("1"), noisy(200, 200, 90))
+		p.set(fmt.Sprint(i), tag("1"), noisy(200, 200, 90))
 	}
-	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Dir: dir})
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Dir: dir})
 	for i := range 40 {
 		mustGet(t, c, "p", fmt.Sprint(i), 150)
 	}
@@ -64,43 +62,34 @@ func TestDiskFull(t *testing.T) {
 	}
 	for _, name := range filesIn(t, dir) {
 		if strings.HasSuffix(name, ".tmp") {
-			t.Errorf("left: %s", name)
+			t.Errorf("temporary file left: %s", name)
 		}
 		os.Remove(filepath.Join(dir, name[:2], name))
 	}
-	time.Sleep(2500 * time.Millisecond) // the file system is real, and so is its clock
-	if err := c.Invalidate("p", "0"); err != nil {
-		t.Fatal(err)
-	}
-	mustGet(t, c, "p", "0", 150)
-	if n := len(filesIn(t, dir)); n != 1 {
-		t.Errorf("%d files after there was room again", n)
-	}
+	eventually(t, "a thumbnail is stored", func() bool {
+		if err := c.Invalidate("p", "0"); err != nil {
+			t.Fatal(err)
+		}
+		mustGet(t, c, "p", "0", 150)
+		return len(filesIn(t, dir)) == 1
+	})
 }
 
-// Two caches on one folder, as two processes would have it.
+// Two caches may use one folder, as two processes do.
 func TestSharedFolder(t *testing.T) {
-	s := newShelf()
-	for i := range 20 {
-		s.set(fmt.Sprint(i), tag("1"), plain(30+i, 30, red))
-	}
-	dir := t.TempDir()
-	cfg := Config{Providers: map[string]Provider{"p": s}, Dir: dir, MemoryEntries: -1, DiskBytes: 8 << 10}
+	cfg := Config{Providers: map[string]Provider{"p": numberedPictures(20)}, Dir: t.TempDir(), MemoryEntries: -1, DiskBytes: 8 << 10}
 	var wg sync.WaitGroup
 	for range 2 {
 		c := mustNew(t, cfg)
-		for w := range 4 {
+		for seed := range uint64(4) {
 			wg.Go(func() {
-				r := rand.New(rand.NewPCG(uint64(w), 1))
+				r := rand.New(rand.NewPCG(seed, 1))
 				for range 100 {
 					i := r.IntN(20)
 					if r.IntN(20) == 0 {
 						c.Invalidate("p", fmt.Sprint(i))
 					}
-					thumb, err := c.Get(context.Background(), "p", fmt.Sprint(i), 0)
-					if err != nil || thumb.Width != 30+i {
-						t.Errorf("%d: %v, %v", i, thumb, err)
-					}
+					getNumbered(t, c, i)
 				}
 			})
 		}
@@ -108,13 +97,15 @@ func TestSharedFolder(t *testing.T) {
 	wg.Wait()
 }
 
-// Several processes that want the same thumbnails make each once. One that is killed while it makes one keeps nobody from it.
+// If several processes need the same thumbnails, each thumbnail is made once. A process that is killed while it makes a
+// thumbnail does not block the others.
 func TestSeveralProcesses(t *testing.T) {
 	const pictures, processes = 10, 4
-	if dir := os.Getenv("THUMBCACHE_TEST_PROCESS"); dir != "" {
-		process(t, dir, pictures)
+	if dir := os.Getenv(childEnv); dir != "" {
+		getAllPictures(t, dir, pictures)
 		return
 	}
+	t.Parallel()
 	dir := t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "media"), 0o755); err != nil {
 		t.Fatal(err)
@@ -124,71 +115,69 @@ func TestSeveralProcesses(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	run := func(args ...string) *exec.Cmd {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestSeveralProcesses$")
-		cmd.Env = append(os.Environ(), append(args, "THUMBCACHE_TEST_PROCESS="+dir)...)
+	start := func(env ...string) *exec.Cmd {
+		cmd := reexec(t, dir)
+		cmd.Env = append(cmd.Env, env...)
 		cmd.Stderr = os.Stderr
-		return cmd
-	}
-	// The first one hangs in an extraction, and is killed there.
-	victim := run("THUMBCACHE_TEST_HANG=1")
-	if err := victim.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer victim.Process.Kill()
-	for {
-		if made, _ := os.ReadFile(filepath.Join(dir, "made")); len(made) > 0 {
-			break
-		}
-		time.Sleep(time.Millisecond) // real processes, a real clock
-	}
-	var all []*exec.Cmd
-	for range processes {
-		cmd := run()
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		all = append(all, cmd)
+		t.Cleanup(func() { cmd.Process.Kill() })
+		return cmd
 	}
-	time.Sleep(50 * time.Millisecond)
+	lines := func(name string) int {
+		text, _ := os.ReadFile(filepath.Join(dir, name))
+		return strings.Count(string(text), "\n")
+	}
+	// The victim hangs in its first extraction, and is killed when the others wait for it.
+	victim := start("THUMBCACHE_TEST_HANG=1")
+	eventually(t, "the victim extracts", func() bool { return lines("extractions") == 1 })
+	var others []*exec.Cmd
+	for range processes {
+		others = append(others, start())
+	}
+	eventually(t, "the others have had their turn", func() bool { return lines("turns") >= 1+processes })
 	victim.Process.Kill()
 	victim.Wait()
-	for _, cmd := range all {
+	for _, cmd := range others {
 		if err := cmd.Wait(); err != nil {
 			t.Error(err)
 		}
 	}
-	made, err := os.ReadFile(filepath.Join(dir, "made"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := strings.Count(string(made), "\n"); n != pictures+1 {
-		t.Errorf("%d extractions, want one for each picture and that of the one that was killed:\n%s", n, made)
+	if n := lines("extractions"); n != pictures+1 {
+		t.Errorf("%d extractions, want one for each picture and one by the victim", n)
 	}
 }
 
-// process gets every picture, and notes each extraction in a file that all processes share.
-func process(t *testing.T, dir string, pictures int) {
-	note, err := os.OpenFile(filepath.Join(dir, "made"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		t.Fatal(err)
+// getAllPictures runs in a child process. It writes a line for each extraction and for each turn, to files that all
+// processes share.
+func getAllPictures(t *testing.T, dir string, pictures int) {
+	open := func(name string) *os.File {
+		f, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
 	}
+	extractions, turns := open("extractions"), open("turns")
 	c := mustNew(t, Config{
 		Providers: map[string]Provider{"p": Files(filepath.Join(dir, "media"))},
 		Dir:       filepath.Join(dir, "thumbs"),
 		Extractor: ExtractorFunc(func(ctx context.Context, src *Source) (*Picture, error) {
-			fmt.Fprintf(note, "%d %s\n", os.Getpid(), src.Name)
+			fmt.Fprintf(extractions, "%d %s\n", os.Getpid(), src.Name)
 			if os.Getenv("THUMBCACHE_TEST_HANG") != "" {
 				<-ctx.Done()
 			}
-			time.Sleep(20 * time.Millisecond)
-			return Images().Extract(ctx, src)
+			time.Sleep(20 * time.Millisecond) // long enough for the others to ask for the same picture
+			return extractImage(ctx, src)
 		}),
+		Observer: &Observer{Stage: func(_, path, stage string, _ time.Duration, _ error) {
+			if stage == "queue" {
+				fmt.Fprintf(turns, "%d %s\n", os.Getpid(), path)
+			}
+		}},
 	})
 	for i := range pictures {
-		thumb, err := c.Get(t.Context(), "p", fmt.Sprint(i), 0)
-		if err != nil || thumb.Width != 30+i {
-			t.Errorf("%d: %+v, %v", i, thumb, err)
-		}
+		getNumbered(t, c, i)
 	}
 }

@@ -109,10 +109,10 @@ func TestFilesReach(t *testing.T) {
 			}
 		}
 	}
-	cancelled, cancel := context.WithCancel(ctx)
+	canceled, cancel := context.WithCancel(ctx)
 	cancel()
-	if _, err := f.Stat(cancelled, "a.png"); !errors.Is(err, context.Canceled) {
-		t.Errorf("cancelled: %v", err)
+	if _, err := f.Stat(canceled, "a.png"); !errors.Is(err, context.Canceled) {
+		t.Errorf("canceled: %v", err)
 	}
 }
 
@@ -225,7 +225,7 @@ func TestOddNames(t *testing.T) {
 			t.Logf("%q cannot be a name here: %v", name, err)
 			continue
 		}
-		isColour(t, mustGet(t, c, "p", name, 10), blue)
+		checkColor(t, mustGet(t, c, "p", name, 10), blue)
 	}
 	os.MkdirAll(filepath.Join(root, "http:", "host"), 0o755)
 	if _, err := c.Get(t.Context(), "p", "http://host/x", 10); !errors.Is(err, fs.ErrNotExist) && !noColons {
@@ -313,7 +313,7 @@ func TestFolderArt(t *testing.T) {
 		case test.want == nil && !errors.Is(err, ErrNoPicture), test.want != nil && err != nil:
 			t.Errorf("%s: %v", test.name, err)
 		case test.want != nil:
-			isColour(t, thumb, *test.want)
+			checkColor(t, thumb, *test.want)
 		}
 	}
 	// Nothing outside is reached by way of a folder.
@@ -327,19 +327,19 @@ func TestFolderArt(t *testing.T) {
 	// The choice holds for what is stored already.
 	kept := t.TempDir()
 	c = mustNew(t, Config{Providers: map[string]Provider{"p": Files(root)}, Dir: kept})
-	isColour(t, mustGet(t, c, "p", "album/own.png", 10), green)
+	checkColor(t, mustGet(t, c, "p", "album/own.png", 10), green)
 	c.Close()
 	c = mustNew(t, Config{Providers: map[string]Provider{"p": Files(root)}, Dir: kept, FolderFirst: true})
 	for range 200 {
-		if got := colour(t, mustGet(t, c, "p", "album/own.png", 10)); got.R > 150 {
+		if got := middleColor(t, mustGet(t, c, "p", "album/own.png", 10)); got.R > 150 {
 			break
 		}
 		time.Sleep(5 * time.Millisecond) // it is looked at behind the request
 	}
-	isColour(t, mustGet(t, c, "p", "album/own.png", 10), red)
+	checkColor(t, mustGet(t, c, "p", "album/own.png", 10), red)
 	// One that may not be read is not the end of it.
 	c = mustNew(t, Config{Providers: map[string]Provider{"p": &strict{Provider: Files(root), Lister: Files(root).(Lister), name: "album/Folder.JPG"}}})
-	isColour(t, mustGet(t, c, "p", "album/1.mp3", 10), green)
+	checkColor(t, mustGet(t, c, "p", "album/1.mp3", 10), green)
 
 	// It comes, changes, is bettered and goes.
 	dir := t.TempDir()
@@ -357,7 +357,7 @@ func TestFolderArt(t *testing.T) {
 					break
 				}
 				if err == nil && want != nil {
-					if got := colour(t, thumb); max(got.R, want.R)-min(got.R, want.R) < 9 && max(got.B, want.B)-min(got.B, want.B) < 9 {
+					if got := middleColor(t, thumb); max(got.R, want.R)-min(got.R, want.R) < 9 && max(got.B, want.B)-min(got.B, want.B) < 9 {
 						break
 					}
 				}

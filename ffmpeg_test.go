@@ -45,7 +45,7 @@ func standIn(t *testing.T, script string, processes int) *FFmpeg {
 
 // A provider whose media makes ffmpeg hang leaves a process to the others, also if it is warmed at the same time.
 func TestSlowProviderAndWarm(t *testing.T) {
-	slow, good := newShelf(), newShelf()
+	slow, good := newTestProvider(), newTestProvider()
 	for i := range 10 {
 		slow.set(fmt.Sprint(i), tag("1"), []byte("slow film"))
 	}
@@ -73,7 +73,7 @@ func TestSlowProviderAndWarm(t *testing.T) {
 
 // The wait for a process does not count as the time of making.
 func TestWaitForProcess(t *testing.T) {
-	s := newShelf()
+	s := newTestProvider()
 	const films = 6
 	for i := range films {
 		s.set(fmt.Sprint(i), tag("1"), []byte("some film"))
@@ -123,7 +123,7 @@ func TestLeavingFFmpeg(t *testing.T) {
 			}
 		}
 	}
-	s := newShelf()
+	s := newTestProvider()
 	s.set("a", tag("1"), []byte("a film of a kind that nobody knows"))
 	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Extractor: &FFmpeg{Path: script}})
 	for range 2 {
@@ -164,7 +164,7 @@ func TestProcesses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newShelf()
+	s := newTestProvider()
 	names := make([]string, 12)
 	for i := range names {
 		names[i] = string(rune('a' + i))
@@ -188,7 +188,7 @@ func TestProcesses(t *testing.T) {
 		}
 	}()
 	for _, name := range names {
-		wg.Go(func() { mustGetQuiet(t, c, name, 100) })
+		wg.Go(func() { tryGet(t, c, name, 100) })
 	}
 	wg.Wait()
 	<-done
@@ -197,7 +197,7 @@ func TestProcesses(t *testing.T) {
 	}
 }
 
-// jpeg2000 returns a picture of one colour that Go cannot decode.
+// jpeg2000 returns a picture of one color that Go cannot decode.
 func jpeg2000(t testing.TB) []byte {
 	t.Helper()
 	needFFmpeg(t)
@@ -212,7 +212,7 @@ func jpeg2000(t testing.TB) []byte {
 // A picture that Go cannot decode is decoded by ffmpeg, once for all sizes, whoever found it.
 func TestRescue(t *testing.T) {
 	data := jpeg2000(t)
-	s := newShelf()
+	s := newTestProvider()
 	s.set("a", tag("1"), []byte("some song"))
 	found := &Picture{Data: data} // the same one each time
 	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Extractor: FirstOf(
@@ -230,7 +230,7 @@ func TestRescue(t *testing.T) {
 			if thumb.Width != size {
 				t.Errorf("width %d, want %d", thumb.Width, size)
 			}
-			isColour(t, thumb, color.NRGBA{254, 0, 0, 255})
+			checkColor(t, thumb, color.NRGBA{254, 0, 0, 255})
 		})
 	}
 	wg.Wait()
@@ -255,7 +255,7 @@ func TestRescueRemembered(t *testing.T) {
 	if err := os.WriteFile(own, program, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	s := newShelf()
+	s := newTestProvider()
 	s.set("a", tag("1"), []byte("some song"))
 	extractions := 0
 	cfg := Config{Providers: map[string]Provider{"p": s}, Dir: t.TempDir(), Extractor: FirstOf(
@@ -297,7 +297,7 @@ func TestRescueWithoutFFmpeg(t *testing.T) {
 		{[]byte("\xff\x4f\xff\x51 JPEG 2000, or so it begins"), http.StatusServiceUnavailable},
 		{noisy(50, 50, 50)[:30], http.StatusUnsupportedMediaType},
 	} {
-		s := newShelf()
+		s := newTestProvider()
 		s.set("a", tag("1"), []byte("some song"))
 		c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Extractor: FirstOf(
 			ExtractorFunc(func(context.Context, *Source) (*Picture, error) { return &Picture{Data: test.data}, nil }),

@@ -12,9 +12,6 @@ import (
 	"time"
 )
 
-// green is the third color of test pictures.
-var green = color.NRGBA{30, 150, 30, 255}
-
 // brokenJPEG begins as a JPEG does, and cannot be decoded.
 var brokenJPEG = []byte("\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x02\x00\x00\x01\x00\x01\x00\x00" + strings.Repeat("broken", 20))
 
@@ -77,7 +74,7 @@ func TestNextPicture(t *testing.T) {
 				t.Fatalf("got %v, want %v", err, tt.err)
 			}
 			if err == nil {
-				isColour(t, thumb, tt.want)
+				checkColor(t, thumb, tt.want)
 			}
 			// What was found is remembered: other sizes extract nothing again, and a failure is not tried again, even after a restart.
 			before := c.Stats()
@@ -99,14 +96,14 @@ func TestNextPicture(t *testing.T) {
 func TestRejectedPictures(t *testing.T) {
 	root := writeFiles(t, map[string][]byte{"s.flac": flacWith(brokenJPEG, plain(20, 20, red))})
 	c := mustNew(t, Config{Providers: map[string]Provider{"p": Files(root)}, Extractor: CoverArt()})
-	isColour(t, mustGet(t, c, "p", "s.flac", 10), red)
+	checkColor(t, mustGet(t, c, "p", "s.flac", 10), red)
 	if n := c.Stats().Extractions; n != 2 {
 		t.Errorf("%d extractions, want one for each picture", n)
 	}
 	c.memory.mu.Lock()
 	c.memory.pictures.Purge()
 	c.memory.mu.Unlock()
-	isColour(t, mustGet(t, c, "p", "s.flac", 12), red)
+	checkColor(t, mustGet(t, c, "p", "s.flac", 12), red)
 	if n := c.Stats().Extractions; n != 3 {
 		t.Errorf("%d extractions, want one more", n)
 	}
@@ -117,7 +114,7 @@ func TestRejectedPictures(t *testing.T) {
 	if err := c.Invalidate("p", "s.flac"); err != nil {
 		t.Fatal(err)
 	}
-	isColour(t, mustGet(t, c, "p", "s.flac", 12), green)
+	checkColor(t, mustGet(t, c, "p", "s.flac", 12), green)
 }
 
 // TestFolderArtList tries the entries of Config.FolderArt.
@@ -158,7 +155,7 @@ func TestFolderArtList(t *testing.T) {
 				Providers: map[string]Provider{"p": Files(writeFiles(t, tt.files))},
 				Extractor: FirstOf(Images(), CoverArt(), films), FolderArt: tt.list,
 			})
-			isColour(t, mustGet(t, c, "p", tt.path, 10), tt.want)
+			checkColor(t, mustGet(t, c, "p", tt.path, 10), tt.want)
 		})
 	}
 	for _, tt := range []struct {
@@ -205,7 +202,7 @@ func TestWith(t *testing.T) {
 		"off":     With(Files(root), Settings{FolderFirst: true, FolderArt: []string{}}),
 	}})
 	for name, want := range map[string]color.NRGBA{"default": green, "first": red, "scans": blue, "off": green} {
-		isColour(t, mustGet(t, c, name, "s.flac", 10), want)
+		checkColor(t, mustGet(t, c, name, "s.flac", 10), want)
 	}
 	for _, p := range []Provider{With(Files(root), Settings{FolderArt: []string{"["}}), With(nil, Settings{}), nil} {
 		if _, err := New(Config{Providers: map[string]Provider{"p": p}}); err == nil || !strings.Contains(err.Error(), "Config.Providers") {
@@ -223,7 +220,7 @@ func TestShortLivedProcess(t *testing.T) {
 		defer c.Close()
 		return mustGet(t, c, "p", "a.png", 10)
 	}
-	isColour(t, get(), red)
+	checkColor(t, get(), red)
 	for _, want := range []color.NRGBA{blue, green, red} {
 		if err := os.WriteFile(filepath.Join(root, "a.png"), plain(20, 20, want), 0o644); err != nil {
 			t.Fatal(err)
@@ -233,6 +230,6 @@ func TestShortLivedProcess(t *testing.T) {
 			t.Fatal(err)
 		}
 		get()
-		isColour(t, get(), want)
+		checkColor(t, get(), want)
 	}
 }

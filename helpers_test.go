@@ -3,6 +3,7 @@ package thumbcache
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"image"
 	"image/color"
@@ -21,57 +22,88 @@ import (
 	"github.com/thumbcache/thumbcache/internal/store"
 )
 
-// eventually polls until ok reports true.
+// TestMain lets more tests run in parallel than there are processors: those that call t.Parallel mostly wait for processes,
+// disks and pauses. If the flag -parallel is given, it decides.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		if err := flag.Set("test.parallel", "16"); err != nil {
+			panic(err)
+		}
+	}
+	m.Run()
+}
+
+// series returns full if THUMBCACHE_FULL is set, as in CI, and otherwise short. It is the size of a test that takes long.
+func series[T any](short, full T) T {
+	if os.Getenv("THUMBCACHE_FULL") != "" {
+		return full
+	}
+	return short
+}
+
+// eventually polls until ok reports true. It is for real files and processes; synctest is for everything else.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) { // real files, a real clock
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("%s: not within 30 seconds", what)
+			t.Fatalf("%s: not within a minute", what)
 		}
 	}
 }
 
-// shelf is a Provider over pictures in memory that can be changed, broken and counted.
-type shelf struct {
+// A testProvider is a Provider of media in memory. A test can change the media, make calls fail, and count them.
+type testProvider struct {
 	mu    sync.Mutex
 	media map[string]*Source
-	err   error // of every call
-	stats int
-	opens int
-	hook  func(ctx context.Context, op string) error // runs without the lock
+	err   error                                      // of every call
+	stats int                                        // calls of Stat
+	opens int                                        // calls of Open
+	hook  func(ctx context.Context, op string) error // runs in every call, without the lock
 }
 
-func newShelf() *shelf { return &shelf{media: make(map[string]*Source)} }
+func newTestProvider() *testProvider { return &testProvider{media: make(map[string]*Source)} }
 
-func (s *shelf) set(path string, stamp Stamp, data []byte) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.media[path] = BytesSource(path, stamp, data)
+// numberedPictures returns a provider of n pictures, named by their number. Picture i is 30+i pixels wide.
+func numberedPictures(n int) *testProvider {
+	p := newTestProvider()
+	for i := range n {
+		p.set(fmt.Sprint(i), tag("1"), plain(30+i, 30, red))
+	}
+	return p
 }
 
-func (s *shelf) fail(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.err = err
+func (p *testProvider) set(path string, stamp Stamp, data []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.media[path] = BytesSource(path, stamp, data)
 }
 
-func (s *shelf) remove(path string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.media, path)
+func (p *testProvider) fail(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.err = err
 }
 
-func (s *shelf) calls() (stats, opens int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.stats, s.opens
+func (p *testProvider) remove(path string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.media, path)
 }
 
-func (s *shelf) find(ctx context.Context, op, path string, count *int) (*Source, error) {
-	s.mu.Lock()
+func (p *testProvider) calls() (stats, opens int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stats, p.opens
+}
+
+func (p *testProvider) find(ctx context.Context, op, path string, count *int) (*Source, error) {
+	p.mu.Lock()
 	*count++
-	src, err, hook := s.media[path], s.err, s.hook
-	s.mu.Unlock()
+	src, err, hook := p.media[path], p.err, p.hook
+	p.mu.Unlock()
 	if hook != nil {
 		if err := hook(ctx, op); err != nil {
 			return nil, err
@@ -86,22 +118,38 @@ func (s *shelf) find(ctx context.Context, op, path string, count *int) (*Source,
 	return src, nil
 }
 
-func (s *shelf) Stat(ctx context.Context, path string) (Stamp, error) {
-	src, err := s.find(ctx, "stat", path, &s.stats)
+func (p *testProvider) Stat(ctx context.Context, path string) (Stamp, error) {
+	src, err := p.find(ctx, "stat", path, &p.stats)
 	if err != nil {
 		return Stamp{}, err
 	}
 	return src.Stamp, nil
 }
 
-func (s *shelf) Open(ctx context.Context, path string) (*Source, error) {
-	return s.find(ctx, "open", path, &s.opens)
+func (p *testProvider) Open(ctx context.Context, path string) (*Source, error) {
+	return p.find(ctx, "open", path, &p.opens)
 }
 
-// tag makes a stamp that differs from those with another text.
+// failOpen is a hook: sources can be seen, but not opened.
+func failOpen(err error) func(context.Context, string) error {
+	return func(_ context.Context, op string) error {
+		if op == "open" {
+			return err
+		}
+		return nil
+	}
+}
+
+// tag returns a stamp that consists of a tag only.
 func tag(text string) Stamp { return Stamp{Tag: text} }
 
-// plain returns a PNG of one colour.
+var (
+	red   = color.NRGBA{200, 30, 30, 255}
+	green = color.NRGBA{30, 150, 30, 255}
+	blue  = color.NRGBA{30, 30, 200, 255}
+)
+
+// plain returns a PNG of one color.
 func plain(w, h int, c color.Color) []byte {
 	img := image.NewNRGBA(image.Rect(0, 0, w, h))
 	for y := range h {
@@ -116,93 +164,7 @@ func plain(w, h int, c color.Color) []byte {
 	return b.Bytes()
 }
 
-var (
-	red  = color.NRGBA{200, 30, 30, 255}
-	blue = color.NRGBA{30, 30, 200, 255}
-)
-
-func mustNew(t testing.TB, cfg Config) *Cache {
-	t.Helper()
-	c, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	return c
-}
-
-func mustGet(t testing.TB, c *Cache, provider, path string, size int) *Thumbnail {
-	t.Helper()
-	thumb, err := c.Get(t.Context(), provider, path, size)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return thumb
-}
-
-// colour decodes a thumbnail, checks what it says of itself, and returns the colour of its middle.
-func colour(t testing.TB, thumb *Thumbnail) color.NRGBA {
-	t.Helper()
-	img, format, err := image.Decode(bytes.NewReader(thumb.Data))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := "image/" + format; thumb.ContentType != want {
-		t.Errorf("content type %q of a %s", thumb.ContentType, format)
-	}
-	if b := img.Bounds(); b.Dx() != thumb.Width || b.Dy() != thumb.Height {
-		t.Errorf("says %dx%d, is %v", thumb.Width, thumb.Height, b)
-	}
-	return color.NRGBAModel.Convert(img.At(thumb.Width/2, thumb.Height/2)).(color.NRGBA)
-}
-
-func isColour(t testing.TB, thumb *Thumbnail, want color.NRGBA) {
-	t.Helper()
-	got := colour(t, thumb)
-	for _, d := range []int{int(got.R) - int(want.R), int(got.G) - int(want.G), int(got.B) - int(want.B)} {
-		if d < -6 || d > 6 {
-			t.Fatalf("colour %v, want %v", got, want)
-		}
-	}
-}
-
-// filesIn returns the names of all files below dir that are ours.
-func filesIn(t testing.TB, dir string) (names []string) {
-	t.Helper()
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() && len(d.Name()) > 64 {
-			names = append(names, d.Name())
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return names
-}
-
-func mustGetQuiet(t *testing.T, c *Cache, path string, size int) {
-	if thumb, err := c.Get(t.Context(), "p", path, size); err != nil || len(thumb.Data) == 0 {
-		t.Errorf("%s: %v", path, err)
-	}
-}
-
-// gated returns an extractor that waits to be let through, and how many are in it.
-func gated() (e Extractor, gate chan struct{}, inside *atomic.Int32) {
-	gate, inside = make(chan struct{}), new(atomic.Int32)
-	return ExtractorFunc(func(ctx context.Context, src *Source) (*Picture, error) {
-		inside.Add(1)
-		defer inside.Add(-1)
-		select {
-		case <-gate:
-			return extractImage(ctx, src)
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}), gate, inside
-}
-
-// noisy makes a JPEG of w x h that does not compress well, as covers do not.
+// noisy returns a JPEG of w x h that does not compress well, as covers do not.
 func noisy(w, h, quality int) []byte {
 	img := image.NewNRGBA(image.Rect(0, 0, w, h))
 	state := uint32(1)
@@ -220,35 +182,106 @@ func noisy(w, h, quality int) []byte {
 	return b.Bytes()
 }
 
-// replace removes the folder and puts something else in its place, again where the cache, which counts behind what it holds,
-// wrote into the folder or made it anew meanwhile.
-func replace(t *testing.T, dir string, put func() error) {
+// mustNew returns a Cache that is closed at the end of the test.
+func mustNew(t testing.TB, cfg Config) *Cache {
 	t.Helper()
-	eventually(t, dir+" is replaced", func() bool { return os.RemoveAll(dir) == nil && put() == nil })
-}
-
-// reexec returns this test as a process of its own, which finds args in THUMBCACHE_TEST_CHILD.
-func reexec(t *testing.T, args string) *exec.Cmd {
-	exe, err := os.Executable()
+	c, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	name, _, _ := strings.Cut(t.Name(), "/")
-	cmd := exec.Command(exe, "-test.run=^"+name+"$")
-	cmd.Env = append(os.Environ(), "THUMBCACHE_TEST_CHILD="+args)
-	return cmd
+	t.Cleanup(func() { c.Close() })
+	return c
 }
 
-// shelfOf returns a shelf of n pictures that can be told apart: number i is 30+i wide.
-func shelfOf(n int) *shelf {
-	s := newShelf()
-	for i := range n {
-		s.set(fmt.Sprint(i), tag("1"), plain(30+i, 30, red))
+// mustGet returns a thumbnail. An error ends the test, so it must be called on the test's goroutine.
+func mustGet(t testing.TB, c *Cache, provider, path string, size int) *Thumbnail {
+	t.Helper()
+	thumb, err := c.Get(t.Context(), provider, path, size)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return s
+	return thumb
 }
 
-// stored reports whether a good file for a picture of provider p lies in dir.
+// tryGet gets a thumbnail of provider p. It reports an error and lets the test go on, so any goroutine may call it.
+func tryGet(t *testing.T, c *Cache, path string, size int) {
+	if thumb, err := c.Get(t.Context(), "p", path, size); err != nil || len(thumb.Data) == 0 {
+		t.Errorf("%s: %v", path, err)
+	}
+}
+
+// getNumbered gets picture i of numberedPictures in its own size. Any goroutine may call it.
+func getNumbered(t *testing.T, c *Cache, i int) {
+	thumb, err := c.Get(context.Background(), "p", fmt.Sprint(i), 0)
+	if err != nil || thumb.Width != 30+i {
+		t.Errorf("picture %d: %+v, %v", i, thumb, err)
+	}
+}
+
+// middleColor checks that a thumbnail has the type and the dimensions that it says it has. It returns the color of the middle.
+func middleColor(t testing.TB, thumb *Thumbnail) color.NRGBA {
+	t.Helper()
+	img, format, err := image.Decode(bytes.NewReader(thumb.Data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "image/" + format; thumb.ContentType != want {
+		t.Errorf("content type %q of a %s", thumb.ContentType, format)
+	}
+	if b := img.Bounds(); b.Dx() != thumb.Width || b.Dy() != thumb.Height {
+		t.Errorf("Width and Height say %dx%d, the picture is %v", thumb.Width, thumb.Height, b)
+	}
+	return color.NRGBAModel.Convert(img.At(thumb.Width/2, thumb.Height/2)).(color.NRGBA)
+}
+
+func checkColor(t testing.TB, thumb *Thumbnail, want color.NRGBA) {
+	t.Helper()
+	if got := middleColor(t, thumb); !isSimilar(got, want) {
+		t.Fatalf("color %v, want %v", got, want)
+	}
+}
+
+// isSimilar reports whether two colors are the same, except for what JPEG changes.
+func isSimilar(a, b color.NRGBA) bool {
+	for _, d := range []int{int(a.R) - int(b.R), int(a.G) - int(b.G), int(a.B) - int(b.B)} {
+		if d < -6 || d > 6 {
+			return false
+		}
+	}
+	return true
+}
+
+// gated returns an extractor that waits until gate is closed, and the number of its calls in progress.
+func gated() (e Extractor, gate chan struct{}, calls *atomic.Int32) {
+	gate, calls = make(chan struct{}), new(atomic.Int32)
+	return ExtractorFunc(func(ctx context.Context, src *Source) (*Picture, error) {
+		calls.Add(1)
+		defer calls.Add(-1)
+		select {
+		case <-gate:
+			return extractImage(ctx, src)
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}), gate, calls
+}
+
+// filesIn returns the names of the thumbnails and failures below dir, and of temporary files.
+func filesIn(t testing.TB, dir string) (names []string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && len(d.Name()) > 64 { // longer than a hash
+			names = append(names, d.Name())
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+// isStored reports whether dir holds an undamaged file for a picture of provider p in its own size.
 func isStored(dir, path string) bool {
 	hash := store.Hash("p", path)
 	data, err := os.ReadFile(filepath.Join(dir, hash[:2], hash+"_0.jpg"))
@@ -259,7 +292,31 @@ func isStored(dir, path string) bool {
 	return err == nil
 }
 
-// A syncBuffer is a log.
+// replaceFolder removes dir and calls put, which may put something else in its place. It tries again if the cache, which works
+// in the background, has written to dir meanwhile.
+func replaceFolder(t *testing.T, dir string, put func() error) {
+	t.Helper()
+	eventually(t, dir+" is replaced", func() bool { return os.RemoveAll(dir) == nil && put() == nil })
+}
+
+// childEnv holds the argument of a test that runs in a child process.
+const childEnv = "THUMBCACHE_TEST_CHILD"
+
+// reexec returns a command that runs the same test in a child process, which finds arg in childEnv.
+func reexec(t *testing.T, arg string) *exec.Cmd {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name, _, _ := strings.Cut(t.Name(), "/")
+	cmd := exec.Command(exe, "-test.run=^"+name+"$")
+	// With -cover a child that calls os.Exit writes its counters to GOCOVERDIR, and a warning to its output if there is none.
+	cmd.Env = append(os.Environ(), childEnv+"="+arg, "GOCOVERDIR="+t.TempDir())
+	return cmd
+}
+
+// A syncBuffer is a bytes.Buffer for several goroutines, such as those that write to a log.
 type syncBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer

@@ -50,7 +50,7 @@ func TestHTTPStatus(t *testing.T) {
 }
 
 func TestHandler(t *testing.T) {
-	s := newShelf()
+	s := newTestProvider()
 	s.set("Artist/Ä b?#%.png", Stamp{ModTime: time.Unix(1e9, 0), Tag: "1"}, plain(600, 300, red))
 	s.set("words", tag("1"), []byte("words"))
 	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Extractor: FirstOf(Images(), CoverArt())})
@@ -350,7 +350,7 @@ func TestServeHTTPHeadersAreSeparate(t *testing.T) {
 
 // TestHandlerMounts asks for one source in all the ways in which routers hand on a request.
 func TestHandlerMounts(t *testing.T) {
-	c := mustNew(t, Config{Providers: map[string]Provider{"p q": newShelf()}})
+	c := mustNew(t, Config{Providers: map[string]Provider{"p q": newTestProvider()}})
 	type values map[string]string
 	set := func(v values) func(http.Handler) http.Handler {
 		return func(h http.Handler) http.Handler {
@@ -459,7 +459,7 @@ func TestHandlerSizes(t *testing.T) {
 		{"size=5;v=3", nil, -1},
 		{"other=%", nil, -1},
 	} {
-		c := mustNew(t, Config{Providers: map[string]Provider{"p": newShelf()}, Sizes: test.ladder})
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": newTestProvider()}, Sizes: test.ladder})
 		got, bad := c.parseRequest(httptest.NewRequest("GET", "/thumb/p/a?"+test.query, nil))
 		if bad != "" {
 			got.Size = -1
@@ -468,7 +468,7 @@ func TestHandlerSizes(t *testing.T) {
 			t.Errorf("%s: %d %s, want %d", test.query, got.Size, bad, test.want)
 		}
 	}
-	s := newShelf()
+	s := newTestProvider()
 	s.set("a", tag("1"), plain(600, 300, red))
 	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Sizes: []int{100, 250}})
 	cfg, _, err := image.DecodeConfig(ask(c.Handler(), "GET", "/thumb/p/a?size=60&dpr=2").Body)
@@ -481,7 +481,7 @@ func TestHandlerSizes(t *testing.T) {
 func TestHandlerErrors(t *testing.T) {
 	const secret = "/srv/secret/of/the/host"
 	var err error
-	s := newShelf()
+	s := newTestProvider()
 	s.set("a", tag("1"), plain(8, 8, red))
 	s.hook = func(context.Context, string) error { return err }
 	extractor := ExtractorFunc(func(context.Context, *Source) (*Picture, error) { return nil, fmt.Errorf("%s: %w", secret, err) })
@@ -586,7 +586,7 @@ func TestWantsJSON(t *testing.T) {
 // A client that leaves is no news.
 func TestHandlerClientLeft(t *testing.T) {
 	var log bytes.Buffer
-	s := newShelf()
+	s := newTestProvider()
 	asked, left := make(chan struct{}), make(chan struct{})
 	s.hook = func(ctx context.Context, op string) error {
 		close(asked)
@@ -630,7 +630,7 @@ func TestHandlerClientLeft(t *testing.T) {
 }
 
 func TestHandlerConditions(t *testing.T) {
-	s := newShelf()
+	s := newTestProvider()
 	s.set("a", Stamp{ModTime: time.Unix(1e9, 0)}, plain(30, 30, red))
 	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}})
 	h := c.Handler()
@@ -702,7 +702,7 @@ func TestHandlerConditions(t *testing.T) {
 
 // TestHandlerHEAD compares HEAD with GET as a client sees them, with what the server adds and takes away.
 func TestHandlerHEAD(t *testing.T) {
-	s := newShelf()
+	s := newTestProvider()
 	s.set("a", Stamp{ModTime: time.Unix(1e9, 0)}, plain(300, 300, red))
 	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}})
 	mux := http.NewServeMux()
@@ -762,7 +762,7 @@ func FuzzRequest(f *testing.F) {
 		f.Add("/thumb/p/a", s)
 	}
 	f.Add("//a%2f/../b", "provider=")
-	c := mustNew(f, Config{Providers: map[string]Provider{"p": newShelf()}, Sizes: []int{10, 20}})
+	c := mustNew(f, Config{Providers: map[string]Provider{"p": newTestProvider()}, Sizes: []int{10, 20}})
 	f.Fuzz(func(t *testing.T, path, query string) {
 		u, err := url.ParseRequestURI(path)
 		if err != nil {
@@ -807,7 +807,7 @@ func FuzzRequestURL(f *testing.F) {
 	for _, provider := range []string{"", ".", "..", "a/b", "thumb", "%2F", "a:b", "?", "provider=x"} {
 		f.Add(provider, "a/b", 20, uint8(1), uint8(0), "1")
 	}
-	c := mustNew(f, Config{Providers: map[string]Provider{"p": newShelf()}})
+	c := mustNew(f, Config{Providers: map[string]Provider{"p": newTestProvider()}})
 	f.Fuzz(func(t *testing.T, provider, path string, size int, fit, format uint8, version string) {
 		want := Request{Provider: provider, Path: path, Size: size, Fit: Fit(fit), Format: Format(format), Version: version}
 		mux := http.NewServeMux()
@@ -867,7 +867,7 @@ func TestStampVersion(t *testing.T) {
 func TestPlaceholder(t *testing.T) {
 	var log bytes.Buffer
 	date := time.Unix(2e9, 0)
-	s := newShelf()
+	s := newTestProvider()
 	s.set("empty", Stamp{ModTime: time.Unix(1e9, 0)}, []byte("words"))
 	none := errors.New("none")
 	extract := func(ctx context.Context, src *Source) (*Picture, error) {
@@ -1005,10 +1005,10 @@ func TestLetterTile(t *testing.T) {
 			t.Errorf("size %d: %d", size, got)
 		}
 	}
-	for _, colour := range tileColors {
+	for _, color := range tileColors {
 		var rgb [3]float64
 		for i := range rgb {
-			n, err := strconv.ParseUint(colour[1+2*i:3+2*i], 16, 8)
+			n, err := strconv.ParseUint(color[1+2*i:3+2*i], 16, 8)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -1016,7 +1016,7 @@ func TestLetterTile(t *testing.T) {
 		}
 		// The contrast to white, by WCAG.
 		if contrast := 1.05 / (0.2126*rgb[0] + 0.7152*rgb[1] + 0.0722*rgb[2] + 0.05); contrast < 4.5 {
-			t.Errorf("%s: %.2f", colour, contrast)
+			t.Errorf("%s: %.2f", color, contrast)
 		}
 	}
 

@@ -17,14 +17,14 @@ import (
 )
 
 func TestStorm(t *testing.T) {
-	s := newShelf()
+	s := newTestProvider()
 	for i := range 10 {
 		s.set(fmt.Sprint(i), tag("1"), plain(30, 30, red))
 	}
 	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Dir: t.TempDir()})
 	var wg sync.WaitGroup
 	for i := range 1000 {
-		wg.Go(func() { mustGetQuiet(t, c, fmt.Sprint(i%10), 16) })
+		wg.Go(func() { tryGet(t, c, fmt.Sprint(i%10), 16) })
 	}
 	wg.Wait()
 	st := c.Stats()
@@ -36,7 +36,7 @@ func TestStorm(t *testing.T) {
 	}
 	s.set("fresh", tag("1"), plain(1500, 1500, blue))
 	for _, size := range []int{64, 300, 1200} {
-		wg.Go(func() { mustGetQuiet(t, c, "fresh", size) })
+		wg.Go(func() { tryGet(t, c, "fresh", size) })
 	}
 	wg.Wait()
 	if st := c.Stats(); st.Extractions != 11 {
@@ -46,7 +46,7 @@ func TestStorm(t *testing.T) {
 
 func TestLeaving(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newShelf()
+		s := newTestProvider()
 		s.set("a", tag("1"), plain(30, 30, red))
 		e, gate, inside := gated()
 		c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Extractor: e})
@@ -96,7 +96,7 @@ func TestLeaving(t *testing.T) {
 
 func TestLeavingTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newShelf()
+		s := newTestProvider()
 		for _, path := range []string{"a", "b", "c"} {
 			s.set(path, tag("1"), plain(30, 30, red))
 		}
@@ -135,8 +135,8 @@ func TestLeavingTheQueue(t *testing.T) {
 	})
 }
 
-func TestMisbehaviour(t *testing.T) {
-	s := newShelf()
+func TestMisbehavior(t *testing.T) {
+	s := newTestProvider()
 	s.set("a", tag("1"), plain(30, 30, red))
 	for name, extract := range map[string]ExtractorFunc{
 		"panic":       func(context.Context, *Source) (*Picture, error) { panic("oh") },
@@ -182,7 +182,7 @@ func TestMisbehaviour(t *testing.T) {
 				}
 				return
 			}
-			isColour(t, mustGet(t, c, "p", "a", 10), red) // and not remembered
+			checkColor(t, mustGet(t, c, "p", "a", 10), red) // and not remembered
 		})
 	}
 }
@@ -199,7 +199,7 @@ func TestMisbehavingProvider(t *testing.T) {
 		"goexit": func(string) error { runtime.Goexit(); return nil },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newShelf()
+			s := newTestProvider()
 			s.set("a", tag("1"), plain(30, 30, red))
 			s.hook = func(_ context.Context, op string) error { return hook(op) }
 			c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Workers: 1})
@@ -207,7 +207,7 @@ func TestMisbehavingProvider(t *testing.T) {
 				t.Error("no error")
 			}
 			s.hook = nil
-			isColour(t, mustGet(t, c, "p", "a", 10), red)
+			checkColor(t, mustGet(t, c, "p", "a", 10), red)
 		})
 	}
 }
@@ -223,7 +223,7 @@ func TestFailuresAreRemembered(t *testing.T) {
 	} {
 		t.Run(test.err.Error(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newShelf()
+				s := newTestProvider()
 				s.set("a", tag("1"), song)
 				calls := 0
 				cfg := Config{Providers: map[string]Provider{"p": s}, Dir: t.TempDir(), Extractor: ExtractorFunc(func(ctx context.Context, src *Source) (*Picture, error) {
@@ -274,10 +274,10 @@ func TestFailuresAreRemembered(t *testing.T) {
 				}
 				time.Sleep(2 * time.Minute)
 				s.set("a", tag("2"), plain(30, 30, red))
-				isColour(t, mustGet(t, c, "p", "a", 10), red)
+				checkColor(t, mustGet(t, c, "p", "a", 10), red)
 				c.Close()
 				c = mustNew(t, cfg)
-				isColour(t, mustGet(t, c, "p", "a", 20), red) // the failure on disk is of another stamp
+				checkColor(t, mustGet(t, c, "p", "a", 20), red) // the failure on disk is of another stamp
 			})
 		})
 	}
@@ -286,7 +286,7 @@ func TestFailuresAreRemembered(t *testing.T) {
 // A song that loses its cover must not go on showing it.
 func TestChangeForTheWorse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newShelf()
+		s := newTestProvider()
 		s.set("a", tag("1"), plain(30, 30, red))
 		cfg := Config{Providers: map[string]Provider{"p": s}, Dir: t.TempDir(), Extractor: Images()}
 		c := mustNew(t, cfg)
@@ -311,7 +311,7 @@ func TestChangeForTheWorse(t *testing.T) {
 func TestChangeBack(t *testing.T) {
 	for _, dir := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			s := newShelf()
+			s := newTestProvider()
 			// A Revalidate that is over before anything is done has to work too.
 			cfg := Config{Providers: map[string]Provider{"p": s}, Extractor: Images(), Revalidate: time.Nanosecond, FailureTTL: time.Hour}
 			if dir {
@@ -328,7 +328,7 @@ func TestChangeBack(t *testing.T) {
 				}
 				s.set("a", tag("2"), plain(30, 30, red))
 				time.Sleep(time.Second)
-				isColour(t, mustGet(t, c, "p", "a", 10), red)
+				checkColor(t, mustGet(t, c, "p", "a", 10), red)
 				if dir {
 					if names := filesIn(t, cfg.Dir); len(names) != 1 || strings.HasSuffix(names[0], ".none") {
 						t.Errorf("on disk: %v", names)
@@ -340,7 +340,7 @@ func TestChangeBack(t *testing.T) {
 }
 
 func TestChangedWhileExtracting(t *testing.T) {
-	s := newShelf()
+	s := newTestProvider()
 	s.set("a", tag("1"), plain(30, 30, red))
 	dir := t.TempDir()
 	change := true
@@ -351,19 +351,19 @@ func TestChangedWhileExtracting(t *testing.T) {
 		}
 		return pic, err
 	})})
-	isColour(t, mustGet(t, c, "p", "a", 10), red)
+	checkColor(t, mustGet(t, c, "p", "a", 10), red)
 	if names := filesIn(t, dir); len(names) != 0 {
 		t.Errorf("stored: %v", names)
 	}
 	change = false
-	isColour(t, mustGet(t, c, "p", "a", 10), blue)
+	checkColor(t, mustGet(t, c, "p", "a", 10), blue)
 }
 
 // A provider that hangs and does not heed its context must not keep anybody waiting, nor take all workers for ever.
 func TestHungProvider(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hung := make(chan struct{})
-		s, good := newShelf(), newShelf()
+		s, good := newTestProvider(), newTestProvider()
 		s.hook = func(context.Context, string) error { <-hung; return syscall.EIO }
 		good.set("a", tag("1"), plain(30, 30, red))
 		c := mustNew(t, Config{Providers: map[string]Provider{"bad": s, "good": good}, Workers: 1, Timeout: time.Second})
@@ -377,14 +377,14 @@ func TestHungProvider(t *testing.T) {
 		if stats, _ := s.calls(); stats > 1+hungCalls {
 			t.Errorf("%d calls hang", stats)
 		}
-		isColour(t, mustGet(t, c, "good", "a", 10), red)
+		checkColor(t, mustGet(t, c, "good", "a", 10), red)
 		close(hung)
 	})
 }
 
 func TestTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newShelf()
+		s := newTestProvider()
 		s.set("a", tag("1"), plain(30, 30, red))
 		e, gate, _ := gated()
 		c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Extractor: e})
@@ -397,7 +397,7 @@ func TestTimeout(t *testing.T) {
 			t.Errorf("after %v", d)
 		}
 		close(gate)
-		isColour(t, mustGet(t, c, "p", "a", 10), red)
+		checkColor(t, mustGet(t, c, "p", "a", 10), red)
 		synctest.Wait() // for the flight that was ended: it counts after its waiters have gone
 		if st := c.Stats(); st.Failures != 1 || st.Abandoned != 0 {
 			t.Errorf("stats: %+v", st)
@@ -408,14 +408,14 @@ func TestTimeout(t *testing.T) {
 // The wait for the memory that other pictures take is no part of Timeout.
 func TestWaitForDecodeBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newShelf()
+		s := newTestProvider()
 		s.set("a", tag("1"), plain(30, 30, red))
 		c := mustNew(t, Config{Providers: map[string]Provider{"p": s}})
 		if err := c.decoding.Acquire(t.Context(), c.decodeBytes); err != nil {
 			t.Fatal(err)
 		}
 		time.AfterFunc(time.Hour, func() { c.decoding.Release(c.decodeBytes) })
-		isColour(t, mustGet(t, c, "p", "a", 10), red)
+		checkColor(t, mustGet(t, c, "p", "a", 10), red)
 	})
 }
 
@@ -423,7 +423,7 @@ func TestWaitForDecodeBytes(t *testing.T) {
 func TestSlowProvider(t *testing.T) {
 	for _, workers := range []int{0, 2, 4} {
 		synctest.Test(t, func(t *testing.T) {
-			slow, good := newShelf(), newShelf()
+			slow, good := newTestProvider(), newTestProvider()
 			slow.hook = func(ctx context.Context, op string) error {
 				<-ctx.Done()
 				return ctx.Err()
@@ -453,7 +453,7 @@ func TestSlowProvider(t *testing.T) {
 // One provider alone may use every worker.
 func TestAllWorkers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newShelf()
+		s := newTestProvider()
 		s.hook = func(ctx context.Context, op string) error {
 			<-ctx.Done()
 			return ctx.Err()

@@ -8,7 +8,7 @@ import (
 )
 
 func TestMemoryBounds(t *testing.T) {
-	s := newShelf()
+	s := newTestProvider()
 	for i := range 100 {
 		s.set(fmt.Sprint(i), tag("1"), plain(40, 40, red))
 	}
@@ -81,20 +81,20 @@ func TestCompare(t *testing.T) {
 // A thumbnail that was made for a version is not fresh because of a look that saw its source in another state.
 func TestVersionIsNoLook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newShelf()
+		s := newTestProvider()
 		s.set("a", tag("1"), plain(30, 30, red))
 		c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Dir: t.TempDir(), MemoryEntries: 1})
 		if _, err := c.Do(t.Context(), Request{Provider: "p", Path: "a", Size: 10, Version: "v"}); err != nil {
 			t.Fatal(err)
 		}
 		s.set("a", tag("2"), plain(30, 30, blue))
-		isColour(t, mustGet(t, c, "p", "a", 20), blue) // which looks at the source
+		checkColor(t, mustGet(t, c, "p", "a", 20), blue) // which looks at the source
 		thumb, err := c.Do(t.Context(), Request{Provider: "p", Path: "a", Size: 10, Version: "v"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		isColour(t, thumb, red)
-		isColour(t, mustGet(t, c, "p", "a", 10), blue)
+		checkColor(t, thumb, red)
+		checkColor(t, mustGet(t, c, "p", "a", 10), blue)
 	})
 }
 

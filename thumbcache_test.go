@@ -28,7 +28,7 @@ func TestTiers(t *testing.T) {
 	}{{"memory", 0, false}, {"disk", -1, true}, {"both", 0, true}, {"neither", -1, false}} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newShelf()
+				s := newTestProvider()
 				s.set("a", tag("1"), plain(40, 20, red))
 				cfg := Config{Providers: map[string]Provider{"p": s}, MemoryEntries: test.entries}
 				if test.disk {
@@ -36,7 +36,7 @@ func TestTiers(t *testing.T) {
 				}
 				c := mustNew(t, cfg)
 				first := mustGet(t, c, "p", "a", 10)
-				isColour(t, first, red)
+				checkColor(t, first, red)
 				if first.Width != 10 || first.Height != 5 {
 					t.Errorf("%dx%d, want 10x5", first.Width, first.Height)
 				}
@@ -72,7 +72,7 @@ func TestFreshness(t *testing.T) {
 	for _, dir := range []bool{false, true} {
 		t.Run(fmt.Sprint("disk=", dir), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newShelf()
+				s := newTestProvider()
 				s.set("a", tag("1"), plain(30, 30, red))
 				cfg := Config{Providers: map[string]Provider{"p": s}}
 				if dir {
@@ -92,14 +92,14 @@ func TestFreshness(t *testing.T) {
 
 				time.Sleep(31 * time.Second)
 				s.set("a", tag("2"), plain(30, 30, blue))
-				isColour(t, mustGet(t, c, "p", "a", 10), red) // at once, and looked at behind
+				checkColor(t, mustGet(t, c, "p", "a", 10), red) // at once, and looked at behind
 				synctest.Wait()
 				blue10 := mustGet(t, c, "p", "a", 10)
-				isColour(t, blue10, blue)
+				checkColor(t, blue10, blue)
 				if red10.ETag == blue10.ETag {
 					t.Error("same tag for another picture")
 				}
-				isColour(t, mustGet(t, c, "p", "a", 20), blue) // known to be outdated, though not looked at itself
+				checkColor(t, mustGet(t, c, "p", "a", 20), blue) // known to be outdated, though not looked at itself
 				if dir {
 					if n := len(filesIn(t, cfg.Dir)); n != 2 {
 						t.Errorf("%d files, want 2", n)
@@ -115,7 +115,7 @@ func TestFreshness(t *testing.T) {
 
 func TestOffline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newShelf()
+		s := newTestProvider()
 		s.set("a", tag("1"), plain(30, 30, red))
 		s.set("b", tag("1"), plain(30, 30, red))
 		cfg := Config{Providers: map[string]Provider{"p": s}, Dir: t.TempDir()}
@@ -125,7 +125,7 @@ func TestOffline(t *testing.T) {
 			s.fail(offline)
 			for range 3 {
 				time.Sleep(2 * time.Minute)
-				isColour(t, mustGet(t, c, "p", "a", 10), red)
+				checkColor(t, mustGet(t, c, "p", "a", 10), red)
 				synctest.Wait()
 			}
 			_, err := c.Get(t.Context(), "p", "b", 10)
@@ -135,7 +135,7 @@ func TestOffline(t *testing.T) {
 		}
 		c.Close()
 		c = mustNew(t, cfg)
-		isColour(t, mustGet(t, c, "p", "a", 10), red)
+		checkColor(t, mustGet(t, c, "p", "a", 10), red)
 		synctest.Wait()
 
 		// Back, with another picture: soon noticed.
@@ -144,7 +144,7 @@ func TestOffline(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		mustGet(t, c, "p", "a", 10)
 		synctest.Wait()
-		isColour(t, mustGet(t, c, "p", "a", 10), blue)
+		checkColor(t, mustGet(t, c, "p", "a", 10), blue)
 
 		// Gone again, just when it is known to have changed.
 		s.set("a", tag("3"), plain(30, 30, red))
@@ -156,7 +156,7 @@ func TestOffline(t *testing.T) {
 			return nil
 		}
 		for range 3 {
-			isColour(t, mustGet(t, c, "p", "a", 10), blue)
+			checkColor(t, mustGet(t, c, "p", "a", 10), blue)
 			synctest.Wait()
 		}
 		s.hook = nil
@@ -177,7 +177,7 @@ func TestOffline(t *testing.T) {
 
 func TestInvalidate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newShelf()
+		s := newTestProvider()
 		s.set("a", tag("1"), plain(30, 30, red))
 		s.set("b", tag("1"), plain(30, 30, red))
 		s.set("none", tag("1"), []byte("words"))
@@ -199,7 +199,7 @@ func TestInvalidate(t *testing.T) {
 			if err := c.Invalidate("p", path); err != nil {
 				t.Fatal(err)
 			}
-			isColour(t, mustGet(t, c, "p", path, 10), blue)
+			checkColor(t, mustGet(t, c, "p", path, 10), blue)
 		}
 		if names := filesIn(t, dir); len(names) != 3 {
 			t.Errorf("files: %v", names)
@@ -213,7 +213,7 @@ func TestInvalidate(t *testing.T) {
 // A picture that was extracted before Invalidate must not show up after it, whatever was under way.
 func TestInvalidateDuringExtraction(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newShelf()
+		s := newTestProvider()
 		s.set("a", tag("1"), plain(30, 30, red))
 		dir := t.TempDir()
 		gate := make(chan struct{})
@@ -233,20 +233,20 @@ func TestInvalidateDuringExtraction(t *testing.T) {
 		go func() { fresh <- mustGet(t, c, "p", "a", 10) }()
 		synctest.Wait()
 		close(gate)
-		isColour(t, <-old, red)
-		isColour(t, <-fresh, blue)
+		checkColor(t, <-old, red)
+		checkColor(t, <-fresh, blue)
 		synctest.Wait()
-		isColour(t, mustGet(t, c, "p", "a", 10), blue)
-		isColour(t, mustGet(t, c, "p", "a", 20), blue)
+		checkColor(t, mustGet(t, c, "p", "a", 10), blue)
+		checkColor(t, mustGet(t, c, "p", "a", 20), blue)
 		c.Close()
 		c = mustNew(t, Config{Providers: map[string]Provider{"p": s}, Dir: dir})
-		isColour(t, mustGet(t, c, "p", "a", 10), blue)
+		checkColor(t, mustGet(t, c, "p", "a", 10), blue)
 	})
 }
 
 func TestVersion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newShelf()
+		s := newTestProvider()
 		s.set("a", tag("1"), plain(30, 30, red))
 		cfg := Config{Providers: map[string]Provider{"p": s}, Dir: t.TempDir()}
 		c := mustNew(t, cfg)
@@ -258,10 +258,10 @@ func TestVersion(t *testing.T) {
 			}
 			return thumb
 		}
-		isColour(t, get("v1"), red)
+		checkColor(t, get("v1"), red)
 		s.set("a", tag("2"), plain(30, 30, blue))
-		isColour(t, get("v1"), red)
-		isColour(t, get("v2"), blue) // at once, not behind
+		checkColor(t, get("v1"), red)
+		checkColor(t, get("v2"), blue) // at once, not behind
 		time.Sleep(time.Hour)
 		get("v2")
 		c.Close()
@@ -275,9 +275,9 @@ func TestVersion(t *testing.T) {
 		}
 		// Without a version it is checked as usual.
 		s.set("a", tag("3"), plain(30, 30, red))
-		isColour(t, get(""), blue)
+		checkColor(t, get(""), blue)
 		synctest.Wait()
-		isColour(t, get(""), red)
+		checkColor(t, get(""), red)
 		// Not reachable: an explicit version never gets another one's picture.
 		s.fail(syscall.EIO)
 		if _, err := c.Do(t.Context(), Request{Provider: "p", Path: "a", Size: 10, Version: "v3"}); !errors.Is(err, syscall.EIO) {
@@ -288,7 +288,7 @@ func TestVersion(t *testing.T) {
 
 func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newShelf()
+		s := newTestProvider()
 		for i := range 20 {
 			s.set(fmt.Sprint(i), tag("1"), plain(30, 30, red))
 		}
@@ -324,7 +324,7 @@ func TestClose(t *testing.T) {
 // A page full of covers that are due to be looked at, on a slow share, is in nobody's way.
 func TestManyLooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newShelf()
+		s := newTestProvider()
 		for i := range 100 {
 			s.set(fmt.Sprint(i), tag("1"), plain(30, 30, red))
 		}
@@ -342,7 +342,7 @@ func TestManyLooks(t *testing.T) {
 }
 
 func TestBadRequests(t *testing.T) {
-	s := newShelf()
+	s := newTestProvider()
 	s.set("a", tag("1"), plain(30, 30, red))
 	dir := t.TempDir()
 	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Dir: dir})
@@ -394,15 +394,15 @@ func TestStatsJSON(t *testing.T) {
 // The log gets one line about a disk that fails, not one for each thumbnail.
 func TestLogger(t *testing.T) {
 	var b bytes.Buffer
-	s := newShelf()
+	s := newTestProvider()
 	for i := range 20 {
 		s.set(fmt.Sprint(i), tag("1"), plain(40, 40, red))
 	}
 	dir := t.TempDir()
 	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Dir: dir, Logger: slog.New(slog.NewTextHandler(&b, nil))})
-	replace(t, dir, func() error { return os.WriteFile(dir, []byte("in the way"), 0o644) })
+	replaceFolder(t, dir, func() error { return os.WriteFile(dir, []byte("in the way"), 0o644) })
 	for i := range 20 {
-		isColour(t, mustGet(t, c, "p", fmt.Sprint(i), 10), red)
+		checkColor(t, mustGet(t, c, "p", fmt.Sprint(i), 10), red)
 	}
 	if n := strings.Count(b.String(), "cannot be stored"); n != 1 {
 		t.Errorf("%d lines:\n%s", n, b.String())
@@ -414,7 +414,7 @@ func TestLogger(t *testing.T) {
 
 // Peek finds what is there, in memory or on disk, and makes nothing.
 func TestPeek(t *testing.T) {
-	s := newShelf()
+	s := newTestProvider()
 	s.set("a", tag("1"), plain(30, 30, red))
 	dir := t.TempDir()
 	cfg := Config{Providers: map[string]Provider{"p": s}, Dir: dir, MemoryEntries: -1}
@@ -434,7 +434,7 @@ func TestPeek(t *testing.T) {
 			if thumb, ok := c.Peek(t.Context(), req); !ok {
 				t.Errorf("version %q: not found", version)
 			} else {
-				isColour(t, thumb, red)
+				checkColor(t, thumb, red)
 			}
 		}
 		req.Version = "2"
@@ -447,9 +447,9 @@ func TestPeek(t *testing.T) {
 	}
 }
 
-// Every thumbnail has a ThumbHash, and the same one from disk. Of one colour it is that colour.
+// Every thumbnail has a ThumbHash, and the same one from disk. Of one color it is that color.
 func TestThumbHash(t *testing.T) {
-	s := newShelf()
+	s := newTestProvider()
 	s.set("a", tag("1"), plain(60, 30, red))
 	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Dir: t.TempDir(), MemoryEntries: -1})
 	made := mustGet(t, c, "p", "a", 10)
@@ -469,7 +469,7 @@ func TestThumbHash(t *testing.T) {
 // What was made without a version, by Warm, say, serves those who ask by that of its stamp, and the other way round.
 func TestMadeWithoutVersion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newShelf()
+		s := newTestProvider()
 		stamp := Stamp{Size: 5, ModTime: time.Unix(1e9, 7)}
 		s.set("a", stamp, plain(60, 30, red))
 		s.set("b", stamp, plain(60, 30, red))
@@ -523,7 +523,7 @@ func TestMadeWithoutVersion(t *testing.T) {
 
 func TestObserver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newShelf()
+		s := newTestProvider()
 		s.set("a", tag("1"), plain(30, 30, red))
 		s.set("text", tag("1"), []byte("no picture at all"))
 		var mu sync.Mutex

@@ -16,7 +16,7 @@ import (
 
 func TestWarm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newShelf()
+		s := newTestProvider()
 		var paths []string
 		for i := range 20 {
 			paths = append(paths, fmt.Sprint(i))
@@ -31,7 +31,7 @@ func TestWarm(t *testing.T) {
 		}}
 		c := mustNew(t, cfg)
 
-		// It is cancelled in the middle.
+		// It is canceled in the middle.
 		ctx, cancel := context.WithCancel(t.Context())
 		some := func(yield func(string) bool) {
 			for i, path := range paths {
@@ -46,7 +46,7 @@ func TestWarm(t *testing.T) {
 		}
 		got, err := c.Warm(ctx, "p", some, 10, 20)
 		if want := (Warmed{Extracted: 10}); got != want || !errors.Is(err, context.Canceled) || last != want {
-			t.Errorf("cancelled: %+v, %v, last told %+v", got, err, last)
+			t.Errorf("canceled: %+v, %v, last told %+v", got, err, last)
 		}
 		// And begun again.
 		told = 0
@@ -73,7 +73,7 @@ func TestWarm(t *testing.T) {
 // While a person waits, warm-up begins nothing, and it never takes the last worker.
 // Warm-up has the time to look at each source first.
 func TestWarmLooks(t *testing.T) {
-	s := newShelf()
+	s := newTestProvider()
 	var paths []string
 	for i := range 100 {
 		paths = append(paths, fmt.Sprint(i))
@@ -98,7 +98,7 @@ func TestWarmLooks(t *testing.T) {
 	s.hook = func(context.Context, string) error { return syscall.EIO }
 	warm("offline", Warmed{Reused: 99, Failed: 1})
 	c := mustNew(t, cfg)
-	isColour(t, mustGet(t, c, "p", "7", 20), blue)
+	checkColor(t, mustGet(t, c, "p", "7", 20), blue)
 	if _, ok := c.Peek(t.Context(), Request{Provider: "p", Path: "99", Size: 20}); ok {
 		t.Error("what does not exist is still there")
 	}
@@ -106,7 +106,7 @@ func TestWarmLooks(t *testing.T) {
 
 func TestWarmYields(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		warm, people := newShelf(), newShelf()
+		warm, people := newTestProvider(), newTestProvider()
 		var begun atomic.Int32
 		for i := range 100 {
 			warm.set(fmt.Sprint(i), tag("1"), plain(30, 30, red))
@@ -156,7 +156,7 @@ func TestWarmYields(t *testing.T) {
 // may take, and the thumbnail is kept in memory.
 func TestRequestJoinsWarm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newShelf()
+		s := newTestProvider()
 		free := make(chan struct{})
 		s.set("slow", tag("1"), plain(30, 30, red))
 		s.set("quick", tag("1"), plain(30, 30, red))
