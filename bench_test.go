@@ -21,10 +21,10 @@ import (
 
 // BenchmarkMemoryHit compares a hit with golang-lru's raw Get of the same key: see the ratio of the two.
 func BenchmarkMemoryHit(b *testing.B) {
-	s := newTestProvider()
+	p := newTestProvider()
 	const path = "Artist Name/Album Name/01 - Song.flac"
-	s.set(path, tag("1"), plain(300, 300, red))
-	c := mustNew(b, Config{Providers: map[string]Provider{"music": s}})
+	p.set(path, tag("1"), plain(300, 300, red))
+	c := mustNew(b, Config{Providers: map[string]Provider{"music": p}})
 	ctx := b.Context()
 	if _, err := c.Get(ctx, "music", path, 300); err != nil {
 		b.Fatal(err)
@@ -65,12 +65,12 @@ func BenchmarkMemoryHit(b *testing.B) {
 
 // BenchmarkDiskHit compares a hit on disk (flight, read, check, insert) with os.ReadFile of the same file.
 func BenchmarkDiskHit(b *testing.B) {
-	s := newTestProvider()
+	p := newTestProvider()
 	data := noisy(300, 300, 85)
-	s.set("a", tag("1"), data)
-	s.set("b", tag("1"), data)
+	p.set("a", tag("1"), data)
+	p.set("b", tag("1"), data)
 	dir := b.TempDir()
-	c := mustNew(b, Config{Providers: map[string]Provider{"music": s}, Dir: dir, MemoryEntries: 1})
+	c := mustNew(b, Config{Providers: map[string]Provider{"music": p}, Dir: dir, MemoryEntries: 1})
 	for _, path := range []string{"a", "b"} {
 		mustGet(b, c, "music", path, 260)
 	}
@@ -100,9 +100,9 @@ func BenchmarkDiskHit(b *testing.B) {
 // populate makes a folder of n stored thumbnails, quickly: most are links to one file. It returns the length of one.
 func populate(b *testing.B, dir string, n int) (length int64) {
 	b.Helper()
-	s := newTestProvider()
-	s.set("0", tag("1"), plain(30, 30, red))
-	c := mustNew(b, Config{Providers: map[string]Provider{"p": s}, Dir: dir})
+	p := newTestProvider()
+	p.set("0", tag("1"), plain(30, 30, red))
+	c := mustNew(b, Config{Providers: map[string]Provider{"p": p}, Dir: dir})
 	mustGet(b, c, "p", "0", 10)
 	c.Close()
 	first := filesIn(b, dir)[0]
@@ -150,13 +150,13 @@ func BenchmarkNew(b *testing.B) {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			dir := b.TempDir()
 			populate(b, dir, n)
-			s := newTestProvider()
-			s.set("0", tag("1"), plain(30, 30, red))
+			p := newTestProvider()
+			p.set("0", tag("1"), plain(30, 30, red))
 			var took [3][]time.Duration
 			for i := 0; b.Loop(); i++ {
-				s.set(fmt.Sprint("new", i), tag("1"), plain(30, 30, red))
+				p.set(fmt.Sprint("new", i), tag("1"), plain(30, 30, red))
 				start := time.Now()
-				c, err := New(Config{Providers: map[string]Provider{"p": s}, Dir: dir, DiskBytes: -1})
+				c, err := New(Config{Providers: map[string]Provider{"p": p}, Dir: dir, DiskBytes: -1})
 				took[0] = append(took[0], time.Since(start))
 				if err != nil {
 					b.Fatal(err)
@@ -182,11 +182,11 @@ func BenchmarkTrim(b *testing.B) {
 	const files, hits = 100_000, 50
 	for _, trim := range []bool{false, true} {
 		b.Run(fmt.Sprintf("trim=%v", trim), func(b *testing.B) {
-			s := newTestProvider()
+			p := newTestProvider()
 			for i := range hits {
-				s.set(fmt.Sprint(i), tag("1"), plain(30, 30, red))
+				p.set(fmt.Sprint(i), tag("1"), plain(30, 30, red))
 			}
-			cfg := Config{Providers: map[string]Provider{"p": s}, Dir: b.TempDir(), DiskBytes: -1, MemoryEntries: -1, Revalidate: -1}
+			cfg := Config{Providers: map[string]Provider{"p": p}, Dir: b.TempDir(), DiskBytes: -1, MemoryEntries: -1, Revalidate: -1}
 			length := populate(b, cfg.Dir, files)
 			c := mustNew(b, cfg)
 			for i := range hits {

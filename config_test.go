@@ -14,9 +14,9 @@ import (
 )
 
 func TestSizes(t *testing.T) {
-	s := newTestProvider()
-	s.set("a", tag("1"), plain(600, 300, red))
-	s.set("sliver", tag("1"), plain(1, 3000, red))
+	p := newTestProvider()
+	p.set("a", tag("1"), plain(600, 300, red))
+	p.set("sliver", tag("1"), plain(1, 3000, red))
 	for _, test := range []struct {
 		cfg       Config
 		path      string
@@ -50,7 +50,7 @@ func TestSizes(t *testing.T) {
 		{path: "a", size: 0, cfg: Config{DecodeBytes: -1}, w: 600, h: 300},
 	} {
 		cfg := test.cfg
-		cfg.Providers = map[string]Provider{"p": s}
+		cfg.Providers = map[string]Provider{"p": p}
 		cfg.Dir = t.TempDir()
 		c := mustNew(t, cfg)
 		thumb, err := c.Do(t.Context(), Request{Provider: "p", Path: test.path, Size: test.size, Fit: test.fit})
@@ -72,9 +72,9 @@ func TestSizes(t *testing.T) {
 
 // An original that was stored under another limit is made anew.
 func TestMaxSizeChanges(t *testing.T) {
-	s := newTestProvider()
-	s.set("a", tag("1"), plain(600, 300, red))
-	cfg := Config{Providers: map[string]Provider{"p": s}, Dir: t.TempDir()}
+	p := newTestProvider()
+	p.set("a", tag("1"), plain(600, 300, red))
+	cfg := Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir()}
 	tags := make(map[string]bool)
 	for _, limit := range []int{0, 100, 200} {
 		cfg.MaxSize = limit
@@ -93,10 +93,10 @@ func TestMaxSizeChanges(t *testing.T) {
 
 // 10,000 sizes asked of a ladder are as many files as it has steps.
 func TestLadder(t *testing.T) {
-	s := newTestProvider()
-	s.set("a", tag("1"), plain(600, 300, red))
+	p := newTestProvider()
+	p.set("a", tag("1"), plain(600, 300, red))
 	dir := t.TempDir()
-	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Dir: dir, Sizes: []int{64, 128, 256}})
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Dir: dir, Sizes: []int{64, 128, 256}})
 	for size := range 10_000 {
 		mustGet(t, c, "p", "a", size)
 	}
@@ -135,10 +135,10 @@ func TestConfig(t *testing.T) {
 	}
 	// As much as there is, and nothing, are both fine.
 	for _, n := range []int{math.MaxInt, math.MaxInt / 2, -1, math.MinInt} {
-		s := newTestProvider()
-		s.set("a", tag("1"), plain(30, 30, red))
+		p := newTestProvider()
+		p.set("a", tag("1"), plain(30, 30, red))
 		c := mustNew(t, Config{
-			Providers: map[string]Provider{"p": s}, MemoryEntries: n, MemoryBytes: int64(n), DiskBytes: int64(n), DecodeBytes: int64(n),
+			Providers: map[string]Provider{"p": p}, MemoryEntries: n, MemoryBytes: int64(n), DiskBytes: int64(n), DecodeBytes: int64(n),
 			MaxSize: n, Timeout: time.Duration(n), Revalidate: time.Duration(n), FailureTTL: time.Duration(n), Dir: t.TempDir(),
 		})
 		checkColor(t, mustGet(t, c, "p", "a", 10), red)
@@ -158,9 +158,9 @@ func TestConfig(t *testing.T) {
 }
 
 func TestFormats(t *testing.T) {
-	s := newTestProvider()
-	s.set("glass", tag("1"), plain(30, 30, color.NRGBA{0, 0, 200, 0}))
-	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}})
+	p := newTestProvider()
+	p.set("glass", tag("1"), plain(30, 30, color.NRGBA{0, 0, 200, 0}))
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}})
 	checkColor(t, mustGet(t, c, "p", "glass", 10), color.NRGBA{255, 255, 255, 255})
 	thumb, err := c.Do(t.Context(), Request{Provider: "p", Path: "glass", Size: 10, Format: PNG})
 	if err != nil {

@@ -73,13 +73,13 @@ func TestSlowProviderAndWarm(t *testing.T) {
 
 // The wait for a process does not count as the time of making.
 func TestWaitForProcess(t *testing.T) {
-	s := newTestProvider()
+	p := newTestProvider()
 	const films = 6
 	for i := range films {
-		s.set(fmt.Sprint(i), tag("1"), []byte("some film"))
+		p.set(fmt.Sprint(i), tag("1"), []byte("some film"))
 	}
 	c := mustNew(t, Config{
-		Providers: map[string]Provider{"p": s}, Workers: films, Timeout: 3 * time.Second,
+		Providers: map[string]Provider{"p": p}, Workers: films, Timeout: 3 * time.Second,
 		Extractor: standIn(t, `sleep 0.7; echo 'x: Invalid data found' >&2; exit 1`, 1),
 	})
 	var wg sync.WaitGroup
@@ -123,9 +123,9 @@ func TestLeavingFFmpeg(t *testing.T) {
 			}
 		}
 	}
-	s := newTestProvider()
-	s.set("a", tag("1"), []byte("a film of a kind that nobody knows"))
-	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Extractor: &FFmpeg{Path: script}})
+	p := newTestProvider()
+	p.set("a", tag("1"), []byte("a film of a kind that nobody knows"))
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Extractor: &FFmpeg{Path: script}})
 	for range 2 {
 		ctx, leave := context.WithCancel(t.Context())
 		done := make(chan error, 1)
@@ -212,10 +212,10 @@ func jpeg2000(t testing.TB) []byte {
 // A picture that Go cannot decode is decoded by ffmpeg, once for all sizes, whoever found it.
 func TestRescue(t *testing.T) {
 	data := jpeg2000(t)
-	s := newTestProvider()
-	s.set("a", tag("1"), []byte("some song"))
+	p := newTestProvider()
+	p.set("a", tag("1"), []byte("some song"))
 	found := &Picture{Data: data} // the same one each time
-	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Extractor: FirstOf(
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Extractor: FirstOf(
 		ExtractorFunc(func(context.Context, *Source) (*Picture, error) { return found, nil }),
 		&FFmpeg{},
 	)})
@@ -255,10 +255,10 @@ func TestRescueRemembered(t *testing.T) {
 	if err := os.WriteFile(own, program, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	s := newTestProvider()
-	s.set("a", tag("1"), []byte("some song"))
+	p := newTestProvider()
+	p.set("a", tag("1"), []byte("some song"))
 	extractions := 0
-	cfg := Config{Providers: map[string]Provider{"p": s}, Dir: t.TempDir(), Extractor: FirstOf(
+	cfg := Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir(), Extractor: FirstOf(
 		ExtractorFunc(func(context.Context, *Source) (*Picture, error) {
 			extractions++
 			return &Picture{Data: []byte("no picture at all")}, nil
@@ -297,9 +297,9 @@ func TestRescueWithoutFFmpeg(t *testing.T) {
 		{[]byte("\xff\x4f\xff\x51 JPEG 2000, or so it begins"), http.StatusServiceUnavailable},
 		{noisy(50, 50, 50)[:30], http.StatusUnsupportedMediaType},
 	} {
-		s := newTestProvider()
-		s.set("a", tag("1"), []byte("some song"))
-		c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Extractor: FirstOf(
+		p := newTestProvider()
+		p.set("a", tag("1"), []byte("some song"))
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Extractor: FirstOf(
 			ExtractorFunc(func(context.Context, *Source) (*Picture, error) { return &Picture{Data: test.data}, nil }),
 			&FFmpeg{Path: filepath.Join(t.TempDir(), "none")},
 		)})

@@ -50,10 +50,10 @@ func TestHTTPStatus(t *testing.T) {
 }
 
 func TestHandler(t *testing.T) {
-	s := newTestProvider()
-	s.set("Artist/Ä b?#%.png", Stamp{ModTime: time.Unix(1e9, 0), Tag: "1"}, plain(600, 300, red))
-	s.set("words", tag("1"), []byte("words"))
-	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Extractor: FirstOf(Images(), CoverArt())})
+	p := newTestProvider()
+	p.set("Artist/Ä b?#%.png", Stamp{ModTime: time.Unix(1e9, 0), Tag: "1"}, plain(600, 300, red))
+	p.set("words", tag("1"), []byte("words"))
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Extractor: FirstOf(Images(), CoverArt())})
 	mux := http.NewServeMux()
 	mux.Handle("/thumb/{provider}/{path...}", c.Handler())
 	mux.Handle("/query", c.Handler())
@@ -468,9 +468,9 @@ func TestHandlerSizes(t *testing.T) {
 			t.Errorf("%s: %d %s, want %d", test.query, got.Size, bad, test.want)
 		}
 	}
-	s := newTestProvider()
-	s.set("a", tag("1"), plain(600, 300, red))
-	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Sizes: []int{100, 250}})
+	p := newTestProvider()
+	p.set("a", tag("1"), plain(600, 300, red))
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Sizes: []int{100, 250}})
 	cfg, _, err := image.DecodeConfig(ask(c.Handler(), "GET", "/thumb/p/a?size=60&dpr=2").Body)
 	if err != nil || cfg.Width != 250 {
 		t.Errorf("dpr and the ladder: %d, %v", cfg.Width, err)
@@ -481,9 +481,9 @@ func TestHandlerSizes(t *testing.T) {
 func TestHandlerErrors(t *testing.T) {
 	const secret = "/srv/secret/of/the/host"
 	var err error
-	s := newTestProvider()
-	s.set("a", tag("1"), plain(8, 8, red))
-	s.hook = func(context.Context, string) error { return err }
+	p := newTestProvider()
+	p.set("a", tag("1"), plain(8, 8, red))
+	p.hook = func(context.Context, string) error { return err }
 	extractor := ExtractorFunc(func(context.Context, *Source) (*Picture, error) { return nil, fmt.Errorf("%s: %w", secret, err) })
 	for _, test := range []struct {
 		method, url string
@@ -523,12 +523,12 @@ func TestHandlerErrors(t *testing.T) {
 					continue
 				}
 				var log bytes.Buffer
-				cfg := Config{Providers: map[string]Provider{"p": s}, Logger: slog.New(slog.NewTextHandler(&log, nil)), Extractor: extractor}
+				cfg := Config{Providers: map[string]Provider{"p": p}, Logger: slog.New(slog.NewTextHandler(&log, nil)), Extractor: extractor}
 				c := mustNew(t, cfg)
 				err = cmp.Or(test.source, test.extract)
-				s.hook = nil
+				p.hook = nil
 				if test.source != nil {
-					s.hook = func(context.Context, string) error { return test.source }
+					p.hook = func(context.Context, string) error { return test.source }
 				}
 				w := ask(c.Handler(), method, test.url, "Accept", accept)
 				name := fmt.Sprintf("%s %.40s %v %v %s", method, test.url, test.source, test.extract, accept)
@@ -586,16 +586,16 @@ func TestWantsJSON(t *testing.T) {
 // A client that leaves is no news.
 func TestHandlerClientLeft(t *testing.T) {
 	var log bytes.Buffer
-	s := newTestProvider()
+	p := newTestProvider()
 	asked, left := make(chan struct{}), make(chan struct{})
-	s.hook = func(ctx context.Context, op string) error {
+	p.hook = func(ctx context.Context, op string) error {
 		close(asked)
 		<-ctx.Done() // when the last one has left
 		return ctx.Err()
 	}
 	placeholder := func(Request, error) *Thumbnail { t.Error("a placeholder for nobody"); return nil }
 	logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Logger: logger, Placeholder: placeholder})
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Logger: logger, Placeholder: placeholder})
 	var status int
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer close(left)
@@ -630,9 +630,9 @@ func TestHandlerClientLeft(t *testing.T) {
 }
 
 func TestHandlerConditions(t *testing.T) {
-	s := newTestProvider()
-	s.set("a", Stamp{ModTime: time.Unix(1e9, 0)}, plain(30, 30, red))
-	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}})
+	p := newTestProvider()
+	p.set("a", Stamp{ModTime: time.Unix(1e9, 0)}, plain(30, 30, red))
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}})
 	h := c.Handler()
 	for _, v := range []string{"", "&v=1"} {
 		url := "/thumb/p/a?size=20" + v
@@ -685,11 +685,11 @@ func TestHandlerConditions(t *testing.T) {
 	// A version that was never made is not modified either, but nobody knows that there is one.
 	c.Invalidate("p", "a")
 	etag := c.recipe.etag(hashOf(source{"p", "a"}), &key{size: 20}, &made{version: "1"})
-	_, opens := s.calls()
+	_, opens := p.calls()
 	if w := ask(h, "GET", "/thumb/p/a?size=20&v=1", "If-None-Match", etag); w.Code != 304 {
 		t.Errorf("%d", w.Code)
 	}
-	if _, now := s.calls(); now != opens {
+	if _, now := p.calls(); now != opens {
 		t.Error("a 304 with a version opened the source")
 	}
 	if w := ask(h, "GET", "/thumb/p/none?v=1", "If-None-Match", "*"); w.Code != 404 {
@@ -702,9 +702,9 @@ func TestHandlerConditions(t *testing.T) {
 
 // TestHandlerHEAD compares HEAD with GET as a client sees them, with what the server adds and takes away.
 func TestHandlerHEAD(t *testing.T) {
-	s := newTestProvider()
-	s.set("a", Stamp{ModTime: time.Unix(1e9, 0)}, plain(300, 300, red))
-	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}})
+	p := newTestProvider()
+	p.set("a", Stamp{ModTime: time.Unix(1e9, 0)}, plain(300, 300, red))
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}})
 	mux := http.NewServeMux()
 	mux.Handle("/thumb/", c.Handler())
 	server := httptest.NewServer(mux)
@@ -867,8 +867,8 @@ func TestStampVersion(t *testing.T) {
 func TestPlaceholder(t *testing.T) {
 	var log bytes.Buffer
 	date := time.Unix(2e9, 0)
-	s := newTestProvider()
-	s.set("empty", Stamp{ModTime: time.Unix(1e9, 0)}, []byte("words"))
+	p := newTestProvider()
+	p.set("empty", Stamp{ModTime: time.Unix(1e9, 0)}, []byte("words"))
 	none := errors.New("none")
 	extract := func(ctx context.Context, src *Source) (*Picture, error) {
 		if none != nil {
@@ -878,7 +878,7 @@ func TestPlaceholder(t *testing.T) {
 	}
 	own := &Thumbnail{Data: []byte("my own"), ModTime: date} // no tag, no type
 	c := mustNew(t, Config{
-		Providers: map[string]Provider{"p": s},
+		Providers: map[string]Provider{"p": p},
 		Extractor: ExtractorFunc(extract),
 		Logger:    slog.New(slog.NewTextHandler(&log, nil)),
 		Placeholder: func(req Request, err error) *Thumbnail {

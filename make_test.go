@@ -16,12 +16,10 @@ import (
 	"time"
 )
 
+// Many concurrent requests for a few sources cost one extraction for each source.
 func TestStorm(t *testing.T) {
-	s := newTestProvider()
-	for i := range 10 {
-		s.set(fmt.Sprint(i), tag("1"), plain(30, 30, red))
-	}
-	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Dir: t.TempDir()})
+	p := numberedPictures(10)
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir()})
 	var wg sync.WaitGroup
 	for i := range 1000 {
 		wg.Go(func() { tryGet(t, c, fmt.Sprint(i%10), 16) })
@@ -34,7 +32,7 @@ func TestStorm(t *testing.T) {
 	if sum := st.MemoryHits + st.DiskHits + st.Misses + st.Coalesced; sum != 1000 {
 		t.Errorf("%d answers to 1000 requests: %+v", sum, st)
 	}
-	s.set("fresh", tag("1"), plain(1500, 1500, blue))
+	p.set("fresh", tag("1"), plain(1500, 1500, blue))
 	for _, size := range []int{64, 300, 1200} {
 		wg.Go(func() { tryGet(t, c, "fresh", size) })
 	}
@@ -44,12 +42,14 @@ func TestStorm(t *testing.T) {
 	}
 }
 
-func TestLeaving(t *testing.T) {
+// A caller whose context ends returns at once. The work goes on for the other callers, and is canceled when the last one has
+// left. The next caller starts it again.
+func TestCallersLeave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newTestProvider()
-		s.set("a", tag("1"), plain(30, 30, red))
-		e, gate, inside := gated()
-		c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Extractor: e})
+		p := newTestProvider()
+		p.set("a", tag("1"), plain(30, 30, red))
+		e, gate, calls := gated()
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Extractor: e})
 		results := make(chan error, 100)
 		first, leave := context.WithCancel(t.Context())
 		get := func(ctx context.Context) {
@@ -66,11 +66,11 @@ func TestLeaving(t *testing.T) {
 
 		leave()
 		if err := <-results; !errors.Is(err, context.Canceled) {
-			t.Errorf("the one who left got %v", err)
+			t.Errorf("the caller that left got %v", err)
 		}
 		synctest.Wait()
-		if inside.Load() != 1 {
-			t.Fatal("work ended although others wait")
+		if calls.Load() != 1 {
+			t.Fatal("the work ended although other callers wait")
 		}
 
 		leaveAll()
@@ -78,8 +78,8 @@ func TestLeaving(t *testing.T) {
 			<-results
 		}
 		synctest.Wait()
-		if inside.Load() != 0 {
-			t.Fatal("work goes on although nobody waits")
+		if calls.Load() != 0 {
+			t.Fatal("the work goes on although no caller waits")
 		}
 		if st := c.Stats(); st.Abandoned != 1 || st.InFlight != 0 || st.Failures != 0 || st.Coalesced != 3 {
 			t.Errorf("stats: %+v", st)
@@ -89,19 +89,20 @@ func TestLeaving(t *testing.T) {
 		synctest.Wait()
 		close(gate)
 		if err := <-results; err != nil {
-			t.Errorf("a newcomer got %v", err)
+			t.Errorf("the next caller got %v", err)
 		}
 	})
 }
 
-func TestLeavingTheQueue(t *testing.T) {
+// A caller that leaves makes room in the queue.
+func TestCallerLeavesQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newTestProvider()
+		p := newTestProvider()
 		for _, path := range []string{"a", "b", "c"} {
-			s.set(path, tag("1"), plain(30, 30, red))
+			p.set(path, tag("1"), plain(30, 30, red))
 		}
-		e, gate, inside := gated()
-		c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Extractor: e, Workers: 1, Queue: 1})
+		e, gate, calls := gated()
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Extractor: e, Workers: 1, Queue: 1})
 		results := make(chan error, 3)
 		get := func(ctx context.Context, path string) {
 			_, err := c.Get(ctx, "p", path, 10)
@@ -113,15 +114,15 @@ func TestLeavingTheQueue(t *testing.T) {
 		go get(queued, "b")
 		synctest.Wait()
 		if _, err := c.Get(t.Context(), "p", "c", 10); !errors.Is(err, ErrBusy) {
-			t.Errorf("beyond the queue: %v", err)
+			t.Errorf("with a full queue: %v", err)
 		}
 		leave()
 		<-results
 		synctest.Wait()
 		go get(t.Context(), "c")
 		synctest.Wait()
-		if n := inside.Load(); n != 1 {
-			t.Errorf("%d at work, want 1", n)
+		if n := calls.Load(); n != 1 {
+			t.Errorf("%d extractions run, want 1", n)
 		}
 		close(gate)
 		for range 2 {
@@ -130,14 +131,15 @@ func TestLeavingTheQueue(t *testing.T) {
 			}
 		}
 		if st := c.Stats(); st.Extractions != 2 {
-			t.Errorf("%d extractions: queued work was not dropped", st.Extractions)
+			t.Errorf("%d extractions, want 2: queued work was not dropped", st.Extractions)
 		}
 	})
 }
 
-func TestMisbehavior(t *testing.T) {
-	s := newTestProvider()
-	s.set("a", tag("1"), plain(30, 30, red))
+// Whatever an extractor does, the caller gets an error of step "extract", and the next Get works.
+func TestBadExtractor(t *testing.T) {
+	p := newTestProvider()
+	p.set("a", tag("1"), plain(30, 30, red))
 	for name, extract := range map[string]ExtractorFunc{
 		"panic":       func(context.Context, *Source) (*Picture, error) { panic("oh") },
 		"panic error": func(context.Context, *Source) (*Picture, error) { panic(fs.ErrNotExist) },
@@ -154,7 +156,7 @@ func TestMisbehavior(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bad := true
-			c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Extractor: ExtractorFunc(func(ctx context.Context, src *Source) (*Picture, error) {
+			c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Extractor: ExtractorFunc(func(ctx context.Context, src *Source) (*Picture, error) {
 				if bad {
 					return extract(ctx, src)
 				}
@@ -178,16 +180,17 @@ func TestMisbehavior(t *testing.T) {
 			bad = false
 			if errors.Is(err, ErrNoPicture) {
 				if _, err := c.Get(t.Context(), "p", "a", 10); !errors.Is(err, ErrNoPicture) {
-					t.Errorf("a verdict was not remembered: %v", err)
+					t.Errorf("the failure was not remembered: %v", err)
 				}
 				return
 			}
-			checkColor(t, mustGet(t, c, "p", "a", 10), red) // and not remembered
+			checkColor(t, mustGet(t, c, "p", "a", 10), red) // the failure was not remembered
 		})
 	}
 }
 
-func TestMisbehavingProvider(t *testing.T) {
+// A provider that panics or ends its goroutine fails the request, and the next Get works.
+func TestProviderPanics(t *testing.T) {
 	for name, hook := range map[string]func(op string) error{
 		"panic in stat": func(op string) error { panic(op) },
 		"panic in open": func(op string) error {
@@ -199,19 +202,21 @@ func TestMisbehavingProvider(t *testing.T) {
 		"goexit": func(string) error { runtime.Goexit(); return nil },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newTestProvider()
-			s.set("a", tag("1"), plain(30, 30, red))
-			s.hook = func(_ context.Context, op string) error { return hook(op) }
-			c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Workers: 1})
+			p := newTestProvider()
+			p.set("a", tag("1"), plain(30, 30, red))
+			p.hook = func(_ context.Context, op string) error { return hook(op) }
+			c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Workers: 1})
 			if _, err := c.Get(t.Context(), "p", "a", 10); err == nil {
 				t.Error("no error")
 			}
-			s.hook = nil
+			p.hook = nil
 			checkColor(t, mustGet(t, c, "p", "a", 10), red)
 		})
 	}
 }
 
+// Failures that are due to the media are remembered, also over a restart, until FailureTTL has passed or the source changes.
+// Failures that may pass are not remembered.
 func TestFailuresAreRemembered(t *testing.T) {
 	song := []byte("no music at all")
 	for _, test := range []struct {
@@ -223,10 +228,10 @@ func TestFailuresAreRemembered(t *testing.T) {
 	} {
 		t.Run(test.err.Error(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newTestProvider()
-				s.set("a", tag("1"), song)
+				p := newTestProvider()
+				p.set("a", tag("1"), song)
 				calls := 0
-				cfg := Config{Providers: map[string]Provider{"p": s}, Dir: t.TempDir(), Extractor: ExtractorFunc(func(ctx context.Context, src *Source) (*Picture, error) {
+				cfg := Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir(), Extractor: ExtractorFunc(func(ctx context.Context, src *Source) (*Picture, error) {
 					calls++
 					if src.Stamp.Tag == "2" {
 						return extractImage(ctx, src)
@@ -248,7 +253,7 @@ func TestFailuresAreRemembered(t *testing.T) {
 						t.Errorf("%d calls, want 3", calls)
 					}
 					if names := filesIn(t, cfg.Dir); len(names) != 0 {
-						t.Errorf("on disk: %v", names)
+						t.Errorf("stored: %v", names)
 					}
 					return
 				}
@@ -260,10 +265,10 @@ func TestFailuresAreRemembered(t *testing.T) {
 				if calls != 1 {
 					t.Fatalf("%d calls, want 1", calls)
 				}
-				s.fail(syscall.EIO) // out of reach changes nothing
+				p.fail(syscall.EIO) // a source that cannot be reached keeps its failure
 				time.Sleep(2 * time.Minute)
 				get(10)
-				s.fail(nil)
+				p.fail(nil)
 				if st := c.Stats(); st.NegativeHits != 3 || st.Misses != 0 {
 					t.Errorf("stats: %+v", st)
 				}
@@ -273,26 +278,26 @@ func TestFailuresAreRemembered(t *testing.T) {
 					t.Errorf("%d calls after FailureTTL, want 2", calls)
 				}
 				time.Sleep(2 * time.Minute)
-				s.set("a", tag("2"), plain(30, 30, red))
+				p.set("a", tag("2"), plain(30, 30, red))
 				checkColor(t, mustGet(t, c, "p", "a", 10), red)
 				c.Close()
 				c = mustNew(t, cfg)
-				checkColor(t, mustGet(t, c, "p", "a", 20), red) // the failure on disk is of another stamp
+				checkColor(t, mustGet(t, c, "p", "a", 20), red) // the failure on disk has another stamp
 			})
 		})
 	}
 }
 
-// A song that loses its cover must not go on showing it.
-func TestChangeForTheWorse(t *testing.T) {
+// A song that loses its cover is not served with the old one.
+func TestPictureIsRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newTestProvider()
-		s.set("a", tag("1"), plain(30, 30, red))
-		cfg := Config{Providers: map[string]Provider{"p": s}, Dir: t.TempDir(), Extractor: Images()}
+		p := newTestProvider()
+		p.set("a", tag("1"), plain(30, 30, red))
+		cfg := Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir(), Extractor: Images()}
 		c := mustNew(t, cfg)
 		mustGet(t, c, "p", "a", 10)
 		mustGet(t, c, "p", "a", 20)
-		s.set("a", tag("2"), []byte("words"))
+		p.set("a", tag("2"), []byte("words"))
 		time.Sleep(2 * time.Minute)
 		mustGet(t, c, "p", "a", 10)
 		synctest.Wait()
@@ -307,26 +312,26 @@ func TestChangeForTheWorse(t *testing.T) {
 	})
 }
 
-// A source that has a picture for a while, between two times without, is served by what it is now.
-func TestChangeBack(t *testing.T) {
+// A source alternates between having a picture and having none. Each request gets what the source has now.
+func TestPictureComesAndGoes(t *testing.T) {
 	for _, dir := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			s := newTestProvider()
-			// A Revalidate that is over before anything is done has to work too.
-			cfg := Config{Providers: map[string]Provider{"p": s}, Extractor: Images(), Revalidate: time.Nanosecond, FailureTTL: time.Hour}
+			p := newTestProvider()
+			// Even such a short Revalidate works.
+			cfg := Config{Providers: map[string]Provider{"p": p}, Extractor: Images(), Revalidate: time.Nanosecond, FailureTTL: time.Hour}
 			if dir {
 				cfg.Dir = t.TempDir()
 			}
 			c := mustNew(t, cfg)
 			for range 3 {
-				s.set("a", tag("1"), []byte("words"))
+				p.set("a", tag("1"), []byte("words"))
 				time.Sleep(time.Second)
-				c.Get(t.Context(), "p", "a", 10) // what was there, while it is looked at
+				c.Get(t.Context(), "p", "a", 10) // may be stale: the source is checked in the background
 				time.Sleep(time.Second)
 				if _, err := c.Get(t.Context(), "p", "a", 10); !errors.Is(err, ErrUnsupported) {
 					t.Errorf("without a picture: %v", err)
 				}
-				s.set("a", tag("2"), plain(30, 30, red))
+				p.set("a", tag("2"), plain(30, 30, red))
 				time.Sleep(time.Second)
 				checkColor(t, mustGet(t, c, "p", "a", 10), red)
 				if dir {
@@ -339,15 +344,16 @@ func TestChangeBack(t *testing.T) {
 	}
 }
 
+// A picture whose source changes during the extraction is served, but not stored.
 func TestChangedWhileExtracting(t *testing.T) {
-	s := newTestProvider()
-	s.set("a", tag("1"), plain(30, 30, red))
+	p := newTestProvider()
+	p.set("a", tag("1"), plain(30, 30, red))
 	dir := t.TempDir()
 	change := true
-	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Dir: dir, Extractor: ExtractorFunc(func(ctx context.Context, src *Source) (*Picture, error) {
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Dir: dir, Extractor: ExtractorFunc(func(ctx context.Context, src *Source) (*Picture, error) {
 		pic, err := extractImage(ctx, src)
 		if change {
-			s.set("a", tag("2"), plain(30, 30, blue))
+			p.set("a", tag("2"), plain(30, 30, blue))
 		}
 		return pic, err
 	})})
@@ -359,7 +365,7 @@ func TestChangedWhileExtracting(t *testing.T) {
 	checkColor(t, mustGet(t, c, "p", "a", 10), blue)
 }
 
-// A provider that hangs and does not heed its context must not keep anybody waiting, nor take all workers for ever.
+// A provider that hangs and ignores cancellation delays its requests by Timeout at most, and does not occupy the workers.
 func TestHungProvider(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hung := make(chan struct{})
@@ -375,19 +381,20 @@ func TestHungProvider(t *testing.T) {
 			}
 		}
 		if stats, _ := s.calls(); stats > 1+hungCalls {
-			t.Errorf("%d calls hang", stats)
+			t.Errorf("%d calls hang, want at most %d", stats, 1+hungCalls)
 		}
 		checkColor(t, mustGet(t, c, "good", "a", 10), red)
 		close(hung)
 	})
 }
 
+// A thumbnail that takes longer than Timeout fails. The failure is not remembered.
 func TestTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newTestProvider()
-		s.set("a", tag("1"), plain(30, 30, red))
+		p := newTestProvider()
+		p.set("a", tag("1"), plain(30, 30, red))
 		e, gate, _ := gated()
-		c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Extractor: e})
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Extractor: e})
 		start := time.Now()
 		_, err := c.Get(t.Context(), "p", "a", 10)
 		if !errors.Is(err, context.DeadlineExceeded) || HTTPStatus(err) != http.StatusGatewayTimeout {
@@ -398,19 +405,19 @@ func TestTimeout(t *testing.T) {
 		}
 		close(gate)
 		checkColor(t, mustGet(t, c, "p", "a", 10), red)
-		synctest.Wait() // for the flight that was ended: it counts after its waiters have gone
+		synctest.Wait() // for the flight that timed out: it counts its failure after its callers have left
 		if st := c.Stats(); st.Failures != 1 || st.Abandoned != 0 {
 			t.Errorf("stats: %+v", st)
 		}
 	})
 }
 
-// The wait for the memory that other pictures take is no part of Timeout.
+// Waiting for memory, which other pictures use, does not count as part of Timeout.
 func TestWaitForDecodeBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newTestProvider()
-		s.set("a", tag("1"), plain(30, 30, red))
-		c := mustNew(t, Config{Providers: map[string]Provider{"p": s}})
+		p := newTestProvider()
+		p.set("a", tag("1"), plain(30, 30, red))
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}})
 		if err := c.decoding.Acquire(t.Context(), c.decodeBytes); err != nil {
 			t.Fatal(err)
 		}
@@ -419,7 +426,7 @@ func TestWaitForDecodeBytes(t *testing.T) {
 	})
 }
 
-// A provider that answers nothing leaves a worker and a part of the queue to the others.
+// A provider that hangs leaves a worker and a part of the queue to the other providers.
 func TestSlowProvider(t *testing.T) {
 	for _, workers := range []int{0, 2, 4} {
 		synctest.Test(t, func(t *testing.T) {
@@ -442,7 +449,7 @@ func TestSlowProvider(t *testing.T) {
 				mustGet(t, c, "good", "a", size+1)
 			}
 			if took := time.Since(start); took > 0 {
-				t.Errorf("%d workers: the good provider had to wait for %v", workers, took)
+				t.Errorf("%d workers: the good provider waited for %v", workers, took)
 			}
 			cancel()
 			wg.Wait()
@@ -450,23 +457,257 @@ func TestSlowProvider(t *testing.T) {
 	}
 }
 
-// One provider alone may use every worker.
+// If there is only one provider, it may use all workers.
 func TestAllWorkers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newTestProvider()
-		s.hook = func(ctx context.Context, op string) error {
+		p := newTestProvider()
+		p.hook = func(ctx context.Context, op string) error {
 			<-ctx.Done()
 			return ctx.Err()
 		}
-		c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Workers: 3, Timeout: time.Minute})
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Workers: 3, Timeout: time.Minute})
 		var wg sync.WaitGroup
 		for i := range 5 {
 			wg.Go(func() { c.Get(t.Context(), "p", fmt.Sprint(i), 10) })
 		}
 		synctest.Wait()
 		if n := c.workers.Waiting(); n != 2 {
-			t.Errorf("%d wait for a worker, want 2", n)
+			t.Errorf("%d requests wait for a worker, want 2", n)
 		}
 		wg.Wait()
 	})
+}
+
+// A source has changed, but no thumbnail of it can be made now. Requests get the old one from memory, except those that name
+// the new version.
+func TestStaleFromMemory(t *testing.T) {
+	for name, test := range map[string]struct {
+		block func(t *testing.T, c *Cache, p *testProvider) (unblock func())
+		err   error // of a request that names the new version
+	}{
+		"no worker is free": {func(t *testing.T, c *Cache, _ *testProvider) func() {
+			release, err := c.workers.Acquire(t.Context(), nil)
+			if err != nil {
+				t.Error(err)
+			}
+			return release
+		}, ErrBusy},
+		"the provider hangs": {func(_ *testing.T, _ *Cache, p *testProvider) func() {
+			hung := make(chan struct{})
+			p.hook = func(_ context.Context, op string) error {
+				if op == "open" {
+					<-hung
+				}
+				return nil
+			}
+			return func() { p.hook = nil; close(hung) }
+		}, context.DeadlineExceeded},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newTestProvider()
+				p.set("a", tag("1"), plain(30, 30, red))
+				c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Workers: 1, Queue: -1, Timeout: time.Second})
+				mustGet(t, c, "p", "a", 10)
+				p.set("a", tag("2"), plain(30, 30, blue))
+				time.Sleep(2 * time.Minute)
+				unblock := test.block(t, c, p)
+				mustGet(t, c, "p", "a", 10) // triggers a check of the source
+				synctest.Wait()
+				before := c.Stats()
+				checkColor(t, mustGet(t, c, "p", "a", 10), red)
+				if st := c.Stats(); st.StaleServed != before.StaleServed+1 || st.Failures <= before.Failures {
+					t.Errorf("before %+v, after %+v", before, st)
+				}
+				if _, err := c.Do(t.Context(), Request{Provider: "p", Path: "a", Size: 10, Version: "2"}); !errors.Is(err, test.err) {
+					t.Errorf("with a version: %v, want %v", err, test.err)
+				}
+				unblock()
+				synctest.Wait()
+				checkColor(t, mustGet(t, c, "p", "a", 10), blue)
+			})
+		})
+	}
+}
+
+// otherProcess is a cache that does for a test what another process with the same Dir may do. It holds the lock for making
+// thumbnail "a" of provider "p".
+type otherProcess struct {
+	*Cache
+	key    key
+	unlock func()
+}
+
+func newOtherProcess(t *testing.T, cfg Config) *otherProcess {
+	t.Helper()
+	o := &otherProcess{mustNew(t, cfg), key{source: source{"p", "a"}, size: 10}, nil}
+	lock := func(c *Cache) (unlock func(), free bool) {
+		return c.disk.lockMaking(t.Context(), &o.key, hashOf(o.key.source), 0)
+	}
+	o.unlock, _ = lock(o.Cache)
+	if unlock, free := lock(mustNew(t, cfg)); free {
+		unlock()
+		t.Skip("processes cannot lock files against each other here")
+	}
+	return o
+}
+
+// isUnlocked reports whether a process could take the lock now.
+func (o *otherProcess) isUnlocked(t *testing.T) bool {
+	unlock, free := o.disk.lockMaking(t.Context(), &o.key, hashOf(o.key.source), 0)
+	if free {
+		unlock()
+	}
+	return free
+}
+
+// store stores the thumbnail, as if it had made it.
+func (o *otherProcess) store(thumb *Thumbnail, stamp Stamp, version string) {
+	e := &entry{made: made{stamp, version}, key: o.key, thumb: thumb}
+	o.disk.save(o.generations.of(o.key.source), e, false)
+}
+
+// storeFailure stores that the source has no picture, as if it had found that out.
+func (o *otherProcess) storeFailure(stamp Stamp, version string) {
+	f := sourceFlight{o.key.source, version, o.generations.of(o.key.source)}
+	o.disk.saveFailure(f, &failure{made: made{stamp, version}, err: ErrNoPicture, at: time.Now()})
+}
+
+// While another process makes a thumbnail, a request waits without a worker. Then it uses what the other process has stored.
+func TestWaitForOtherProcess(t *testing.T) {
+	stamp := tag("1")
+	for _, test := range []struct {
+		name    string
+		version string
+		before  func(o *otherProcess, thumb *Thumbnail) // before the other process unlocks
+		leave   bool                                    // the caller leaves while it waits for the other process
+		busy    bool                                    // the worker is taken when the other process unlocks
+		want    error
+		check   func(Stats) bool
+	}{
+		{
+			name:   "made",
+			before: func(o *otherProcess, thumb *Thumbnail) { o.store(thumb, stamp, "") },
+			check:  func(st Stats) bool { return st.DiskHits == 1 && st.Misses == 0 && st.Extractions == 0 },
+		},
+		{
+			name: "made for the version", version: "v",
+			before: func(o *otherProcess, thumb *Thumbnail) { o.store(thumb, stamp, "v") },
+			check:  func(st Stats) bool { return st.DiskHits == 1 && st.Misses == 0 && st.Extractions == 0 },
+		},
+		{
+			name: "made for another version", version: "v",
+			before: func(o *otherProcess, thumb *Thumbnail) { o.store(thumb, stamp, "w") },
+			check:  func(st Stats) bool { return st.DiskHits == 0 && st.Misses == 1 && st.Extractions == 1 },
+		},
+		{
+			name:   "failed",
+			before: func(o *otherProcess, _ *Thumbnail) { o.storeFailure(stamp, "") },
+			want:   ErrNoPicture,
+			check:  func(st Stats) bool { return st.NegativeHits == 1 && st.Misses == 0 && st.Extractions == 0 },
+		},
+		{
+			name: "failed for the version", version: "v",
+			before: func(o *otherProcess, _ *Thumbnail) { o.storeFailure(stamp, "v") },
+			want:   ErrNoPicture,
+			check:  func(st Stats) bool { return st.NegativeHits == 1 && st.Misses == 0 && st.Extractions == 0 },
+		},
+		{
+			name:   "failed before the source changed",
+			before: func(o *otherProcess, _ *Thumbnail) { o.storeFailure(tag("0"), "") },
+			check:  func(st Stats) bool { return st.NegativeHits == 0 && st.Misses == 1 && st.Extractions == 1 },
+		},
+		{
+			name:   "killed",
+			before: func(o *otherProcess, _ *Thumbnail) {},
+			check:  func(st Stats) bool { return st.Misses == 1 && st.Extractions == 1 },
+		},
+		{
+			name:   "the queue is full afterwards",
+			before: func(o *otherProcess, _ *Thumbnail) {},
+			busy:   true,
+			want:   ErrBusy,
+			check:  func(st Stats) bool { return st.Failures == 1 && st.Misses == 0 },
+		},
+		{
+			name:   "the caller leaves",
+			before: func(o *otherProcess, _ *Thumbnail) {},
+			leave:  true,
+			want:   context.Canceled,
+			check:  func(st Stats) bool { return st.Abandoned == 1 && st.Misses == 0 && st.Failures == 0 },
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			p := newTestProvider()
+			p.set("a", stamp, plain(30, 30, red))
+			cfg := Config{Providers: map[string]Provider{"p": p}, Extractor: Images()}
+			thumb := mustGet(t, mustNew(t, cfg), "p", "a", 10)
+			cfg.Dir, cfg.Workers, cfg.Queue = t.TempDir(), 1, -1
+			other := newOtherProcess(t, cfg)
+			turns := make(chan struct{}, 10)
+			cfg.Observer = &Observer{Stage: func(_, _, stage string, _ time.Duration, _ error) {
+				if stage == "queue" {
+					turns <- struct{}{}
+				}
+			}}
+			c := mustNew(t, cfg)
+			ctx, leave := context.WithCancel(t.Context())
+			defer leave()
+			answer := make(chan error, 1)
+			go func() {
+				_, err := c.Do(ctx, Request{Provider: "p", Path: "a", Size: 10, Version: test.version})
+				answer <- err
+			}()
+			// The request has its turn, finds the lock taken, and gives its worker back.
+			<-turns
+			var release func()
+			eventually(t, "the worker is free", func() (ok bool) {
+				var err error
+				release, err = c.workers.Acquire(t.Context(), nil)
+				return err == nil
+			})
+			if !test.busy {
+				release()
+			}
+			if test.leave {
+				leave()
+			}
+			test.before(other, thumb)
+			other.unlock()
+			if err := <-answer; !errors.Is(err, test.want) {
+				t.Errorf("%v, want %v", err, test.want)
+			}
+			release()
+			eventually(t, "the flight has ended", func() bool { return c.Stats().InFlight == 0 })
+			if st := c.Stats(); !test.check(st) {
+				t.Errorf("stats: %+v", st)
+			}
+			eventually(t, "the lock is free", func() bool { return other.isUnlocked(t) })
+			release, err := c.workers.Acquire(t.Context(), nil)
+			if err != nil {
+				t.Fatalf("the worker was not released: %v", err)
+			}
+			release()
+		})
+	}
+}
+
+// A process that makes a thumbnail for too long is no longer waited for.
+func TestOtherProcessHangs(t *testing.T) {
+	t.Parallel()
+	p := newTestProvider()
+	p.set("a", tag("1"), plain(30, 30, red))
+	cfg := Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir(), Timeout: 2 * time.Second}
+	other := newOtherProcess(t, cfg)
+	defer other.unlock()
+	c := mustNew(t, cfg)
+	start := time.Now()
+	checkColor(t, mustGet(t, c, "p", "a", 10), red)
+	if took := time.Since(start); took < cfg.Timeout {
+		t.Errorf("waited for %v, want %v", took, cfg.Timeout)
+	}
+	if st := c.Stats(); st.Misses != 1 {
+		t.Errorf("stats: %+v", st)
+	}
 }

@@ -8,11 +8,11 @@ import (
 )
 
 func TestMemoryBounds(t *testing.T) {
-	s := newTestProvider()
+	p := newTestProvider()
 	for i := range 100 {
-		s.set(fmt.Sprint(i), tag("1"), plain(40, 40, red))
+		p.set(fmt.Sprint(i), tag("1"), plain(40, 40, red))
 	}
-	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, MemoryEntries: 3})
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, MemoryEntries: 3})
 	for i := range 100 {
 		mustGet(t, c, "p", fmt.Sprint(i), 10)
 	}
@@ -32,7 +32,7 @@ func TestMemoryBounds(t *testing.T) {
 	}
 
 	size := int64(len(mustGet(t, c, "p", "1", 10).Data))
-	c = mustNew(t, Config{Providers: map[string]Provider{"p": s}, MemoryBytes: 5*size + size/2})
+	c = mustNew(t, Config{Providers: map[string]Provider{"p": p}, MemoryBytes: 5*size + size/2})
 	for i := range 100 {
 		mustGet(t, c, "p", fmt.Sprint(i), 10)
 	}
@@ -81,13 +81,13 @@ func TestCompare(t *testing.T) {
 // A thumbnail that was made for a version is not fresh because of a look that saw its source in another state.
 func TestVersionIsNoLook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newTestProvider()
-		s.set("a", tag("1"), plain(30, 30, red))
-		c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Dir: t.TempDir(), MemoryEntries: 1})
+		p := newTestProvider()
+		p.set("a", tag("1"), plain(30, 30, red))
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir(), MemoryEntries: 1})
 		if _, err := c.Do(t.Context(), Request{Provider: "p", Path: "a", Size: 10, Version: "v"}); err != nil {
 			t.Fatal(err)
 		}
-		s.set("a", tag("2"), plain(30, 30, blue))
+		p.set("a", tag("2"), plain(30, 30, blue))
 		checkColor(t, mustGet(t, c, "p", "a", 20), blue) // which looks at the source
 		thumb, err := c.Do(t.Context(), Request{Provider: "p", Path: "a", Size: 10, Version: "v"})
 		if err != nil {

@@ -28,9 +28,9 @@ func TestTiers(t *testing.T) {
 	}{{"memory", 0, false}, {"disk", -1, true}, {"both", 0, true}, {"neither", -1, false}} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newTestProvider()
-				s.set("a", tag("1"), plain(40, 20, red))
-				cfg := Config{Providers: map[string]Provider{"p": s}, MemoryEntries: test.entries}
+				p := newTestProvider()
+				p.set("a", tag("1"), plain(40, 20, red))
+				cfg := Config{Providers: map[string]Provider{"p": p}, MemoryEntries: test.entries}
 				if test.disk {
 					cfg.Dir = t.TempDir()
 				}
@@ -72,26 +72,26 @@ func TestFreshness(t *testing.T) {
 	for _, dir := range []bool{false, true} {
 		t.Run(fmt.Sprint("disk=", dir), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newTestProvider()
-				s.set("a", tag("1"), plain(30, 30, red))
-				cfg := Config{Providers: map[string]Provider{"p": s}}
+				p := newTestProvider()
+				p.set("a", tag("1"), plain(30, 30, red))
+				cfg := Config{Providers: map[string]Provider{"p": p}}
 				if dir {
 					cfg.Dir = t.TempDir()
 				}
 				c := mustNew(t, cfg)
 				red10 := mustGet(t, c, "p", "a", 10)
 				mustGet(t, c, "p", "a", 20)
-				stats, _ := s.calls()
+				stats, _ := p.calls()
 
 				time.Sleep(30 * time.Second)
 				mustGet(t, c, "p", "a", 10)
 				synctest.Wait()
-				if now, _ := s.calls(); now != stats {
+				if now, _ := p.calls(); now != stats {
 					t.Error("looked at before its time")
 				}
 
 				time.Sleep(31 * time.Second)
-				s.set("a", tag("2"), plain(30, 30, blue))
+				p.set("a", tag("2"), plain(30, 30, blue))
 				checkColor(t, mustGet(t, c, "p", "a", 10), red) // at once, and looked at behind
 				synctest.Wait()
 				blue10 := mustGet(t, c, "p", "a", 10)
@@ -115,14 +115,14 @@ func TestFreshness(t *testing.T) {
 
 func TestOffline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newTestProvider()
-		s.set("a", tag("1"), plain(30, 30, red))
-		s.set("b", tag("1"), plain(30, 30, red))
-		cfg := Config{Providers: map[string]Provider{"p": s}, Dir: t.TempDir()}
+		p := newTestProvider()
+		p.set("a", tag("1"), plain(30, 30, red))
+		p.set("b", tag("1"), plain(30, 30, red))
+		cfg := Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir()}
 		c := mustNew(t, cfg)
 		mustGet(t, c, "p", "a", 10)
 		for _, offline := range []error{syscall.EIO, context.DeadlineExceeded, errors.New("connection refused")} {
-			s.fail(offline)
+			p.fail(offline)
 			for range 3 {
 				time.Sleep(2 * time.Minute)
 				checkColor(t, mustGet(t, c, "p", "a", 10), red)
@@ -139,17 +139,17 @@ func TestOffline(t *testing.T) {
 		synctest.Wait()
 
 		// Back, with another picture: soon noticed.
-		s.fail(nil)
-		s.set("a", tag("2"), plain(30, 30, blue))
+		p.fail(nil)
+		p.set("a", tag("2"), plain(30, 30, blue))
 		time.Sleep(2 * time.Minute)
 		mustGet(t, c, "p", "a", 10)
 		synctest.Wait()
 		checkColor(t, mustGet(t, c, "p", "a", 10), blue)
 
 		// Gone again, just when it is known to have changed.
-		s.set("a", tag("3"), plain(30, 30, red))
+		p.set("a", tag("3"), plain(30, 30, red))
 		time.Sleep(2 * time.Minute)
-		s.hook = func(_ context.Context, op string) error {
+		p.hook = func(_ context.Context, op string) error {
 			if op == "open" {
 				return syscall.EIO
 			}
@@ -159,10 +159,10 @@ func TestOffline(t *testing.T) {
 			checkColor(t, mustGet(t, c, "p", "a", 10), blue)
 			synctest.Wait()
 		}
-		s.hook = nil
+		p.hook = nil
 
 		// A sure "does not exist" drops it.
-		s.remove("a")
+		p.remove("a")
 		time.Sleep(2 * time.Minute)
 		c.Get(t.Context(), "p", "a", 10)
 		synctest.Wait()
@@ -177,12 +177,12 @@ func TestOffline(t *testing.T) {
 
 func TestInvalidate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newTestProvider()
-		s.set("a", tag("1"), plain(30, 30, red))
-		s.set("b", tag("1"), plain(30, 30, red))
-		s.set("none", tag("1"), []byte("words"))
+		p := newTestProvider()
+		p.set("a", tag("1"), plain(30, 30, red))
+		p.set("b", tag("1"), plain(30, 30, red))
+		p.set("none", tag("1"), []byte("words"))
 		dir := t.TempDir()
-		c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Dir: dir, Extractor: Images()})
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Dir: dir, Extractor: Images()})
 		for _, size := range []int{0, 10, 20} {
 			mustGet(t, c, "p", "a", size)
 		}
@@ -193,8 +193,8 @@ func TestInvalidate(t *testing.T) {
 			t.Fatalf("%d files, want 6: %v", n, filesIn(t, dir))
 		}
 		// Same stamp, another picture: only Invalidate can know.
-		s.set("a", tag("1"), plain(30, 30, blue))
-		s.set("none", tag("1"), plain(30, 30, blue))
+		p.set("a", tag("1"), plain(30, 30, blue))
+		p.set("none", tag("1"), plain(30, 30, blue))
 		for _, path := range []string{"a", "none"} {
 			if err := c.Invalidate("p", path); err != nil {
 				t.Fatal(err)
@@ -213,11 +213,11 @@ func TestInvalidate(t *testing.T) {
 // A picture that was extracted before Invalidate must not show up after it, whatever was under way.
 func TestInvalidateDuringExtraction(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newTestProvider()
-		s.set("a", tag("1"), plain(30, 30, red))
+		p := newTestProvider()
+		p.set("a", tag("1"), plain(30, 30, red))
 		dir := t.TempDir()
 		gate := make(chan struct{})
-		c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Dir: dir, Extractor: ExtractorFunc(func(ctx context.Context, src *Source) (*Picture, error) {
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Dir: dir, Extractor: ExtractorFunc(func(ctx context.Context, src *Source) (*Picture, error) {
 			pic, err := extractImage(ctx, src)
 			<-gate
 			return pic, err
@@ -225,7 +225,7 @@ func TestInvalidateDuringExtraction(t *testing.T) {
 		old := make(chan *Thumbnail)
 		go func() { old <- mustGet(t, c, "p", "a", 10) }()
 		synctest.Wait()
-		s.set("a", tag("1"), plain(30, 30, blue))
+		p.set("a", tag("1"), plain(30, 30, blue))
 		if err := c.Invalidate("p", "a"); err != nil {
 			t.Fatal(err)
 		}
@@ -239,16 +239,16 @@ func TestInvalidateDuringExtraction(t *testing.T) {
 		checkColor(t, mustGet(t, c, "p", "a", 10), blue)
 		checkColor(t, mustGet(t, c, "p", "a", 20), blue)
 		c.Close()
-		c = mustNew(t, Config{Providers: map[string]Provider{"p": s}, Dir: dir})
+		c = mustNew(t, Config{Providers: map[string]Provider{"p": p}, Dir: dir})
 		checkColor(t, mustGet(t, c, "p", "a", 10), blue)
 	})
 }
 
 func TestVersion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newTestProvider()
-		s.set("a", tag("1"), plain(30, 30, red))
-		cfg := Config{Providers: map[string]Provider{"p": s}, Dir: t.TempDir()}
+		p := newTestProvider()
+		p.set("a", tag("1"), plain(30, 30, red))
+		cfg := Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir()}
 		c := mustNew(t, cfg)
 		get := func(version string) *Thumbnail {
 			t.Helper()
@@ -259,7 +259,7 @@ func TestVersion(t *testing.T) {
 			return thumb
 		}
 		checkColor(t, get("v1"), red)
-		s.set("a", tag("2"), plain(30, 30, blue))
+		p.set("a", tag("2"), plain(30, 30, blue))
 		checkColor(t, get("v1"), red)
 		checkColor(t, get("v2"), blue) // at once, not behind
 		time.Sleep(time.Hour)
@@ -267,19 +267,19 @@ func TestVersion(t *testing.T) {
 		c.Close()
 		c = mustNew(t, cfg)
 		get("v2")
-		if stats, opens := s.calls(); stats != 0 || opens != 2 {
+		if stats, opens := p.calls(); stats != 0 || opens != 2 {
 			t.Errorf("%d stats, %d opens", stats, opens)
 		}
 		if st := c.Stats(); st.DiskHits != 1 {
 			t.Errorf("stats: %+v", st)
 		}
 		// Without a version it is checked as usual.
-		s.set("a", tag("3"), plain(30, 30, red))
+		p.set("a", tag("3"), plain(30, 30, red))
 		checkColor(t, get(""), blue)
 		synctest.Wait()
 		checkColor(t, get(""), red)
 		// Not reachable: an explicit version never gets another one's picture.
-		s.fail(syscall.EIO)
+		p.fail(syscall.EIO)
 		if _, err := c.Do(t.Context(), Request{Provider: "p", Path: "a", Size: 10, Version: "v3"}); !errors.Is(err, syscall.EIO) {
 			t.Errorf("got %v", err)
 		}
@@ -288,12 +288,12 @@ func TestVersion(t *testing.T) {
 
 func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newTestProvider()
+		p := newTestProvider()
 		for i := range 20 {
-			s.set(fmt.Sprint(i), tag("1"), plain(30, 30, red))
+			p.set(fmt.Sprint(i), tag("1"), plain(30, 30, red))
 		}
-		e, _, inside := gated()
-		c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Extractor: e, Dir: t.TempDir(), Workers: 2})
+		e, _, calls := gated()
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Extractor: e, Dir: t.TempDir(), Workers: 2})
 		errs := make(chan error, 20)
 		for i := range 20 {
 			go func() {
@@ -304,7 +304,7 @@ func TestClose(t *testing.T) {
 		synctest.Wait()
 		c.Close()
 		c.Close()
-		if inside.Load() != 0 {
+		if calls.Load() != 0 {
 			t.Error("Close did not wait")
 		}
 		for range 20 {
@@ -324,16 +324,16 @@ func TestClose(t *testing.T) {
 // A page full of covers that are due to be looked at, on a slow share, is in nobody's way.
 func TestManyLooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newTestProvider()
+		p := newTestProvider()
 		for i := range 100 {
-			s.set(fmt.Sprint(i), tag("1"), plain(30, 30, red))
+			p.set(fmt.Sprint(i), tag("1"), plain(30, 30, red))
 		}
-		c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, MemoryEntries: 100, Workers: 1})
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, MemoryEntries: 100, Workers: 1})
 		for i := range 99 {
 			mustGet(t, c, "p", fmt.Sprint(i), 10)
 		}
 		time.Sleep(2 * time.Minute)
-		s.hook = func(context.Context, string) error { time.Sleep(300 * time.Millisecond); return nil }
+		p.hook = func(context.Context, string) error { time.Sleep(300 * time.Millisecond); return nil }
 		for i := range 99 {
 			mustGet(t, c, "p", fmt.Sprint(i), 10)
 		}
@@ -342,10 +342,10 @@ func TestManyLooks(t *testing.T) {
 }
 
 func TestBadRequests(t *testing.T) {
-	s := newTestProvider()
-	s.set("a", tag("1"), plain(30, 30, red))
+	p := newTestProvider()
+	p.set("a", tag("1"), plain(30, 30, red))
 	dir := t.TempDir()
-	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Dir: dir})
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Dir: dir})
 	for _, test := range []struct {
 		req  Request
 		want error
@@ -394,12 +394,12 @@ func TestStatsJSON(t *testing.T) {
 // The log gets one line about a disk that fails, not one for each thumbnail.
 func TestLogger(t *testing.T) {
 	var b bytes.Buffer
-	s := newTestProvider()
+	p := newTestProvider()
 	for i := range 20 {
-		s.set(fmt.Sprint(i), tag("1"), plain(40, 40, red))
+		p.set(fmt.Sprint(i), tag("1"), plain(40, 40, red))
 	}
 	dir := t.TempDir()
-	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Dir: dir, Logger: slog.New(slog.NewTextHandler(&b, nil))})
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Dir: dir, Logger: slog.New(slog.NewTextHandler(&b, nil))})
 	replaceFolder(t, dir, func() error { return os.WriteFile(dir, []byte("in the way"), 0o644) })
 	for i := range 20 {
 		checkColor(t, mustGet(t, c, "p", fmt.Sprint(i), 10), red)
@@ -414,10 +414,10 @@ func TestLogger(t *testing.T) {
 
 // Peek finds what is there, in memory or on disk, and makes nothing.
 func TestPeek(t *testing.T) {
-	s := newTestProvider()
-	s.set("a", tag("1"), plain(30, 30, red))
+	p := newTestProvider()
+	p.set("a", tag("1"), plain(30, 30, red))
 	dir := t.TempDir()
-	cfg := Config{Providers: map[string]Provider{"p": s}, Dir: dir, MemoryEntries: -1}
+	cfg := Config{Providers: map[string]Provider{"p": p}, Dir: dir, MemoryEntries: -1}
 	for _, entries := range []int{0, -1} {
 		cfg.MemoryEntries = entries
 		c := mustNew(t, cfg)
@@ -449,9 +449,9 @@ func TestPeek(t *testing.T) {
 
 // Every thumbnail has a ThumbHash, and the same one from disk. Of one color it is that color.
 func TestThumbHash(t *testing.T) {
-	s := newTestProvider()
-	s.set("a", tag("1"), plain(60, 30, red))
-	c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Dir: t.TempDir(), MemoryEntries: -1})
+	p := newTestProvider()
+	p.set("a", tag("1"), plain(60, 30, red))
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir(), MemoryEntries: -1})
 	made := mustGet(t, c, "p", "a", 10)
 	if n := len(made.ThumbHash); n < 5 || n > 25 {
 		t.Fatalf("%d bytes", n)
@@ -469,12 +469,12 @@ func TestThumbHash(t *testing.T) {
 // What was made without a version, by Warm, say, serves those who ask by that of its stamp, and the other way round.
 func TestMadeWithoutVersion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newTestProvider()
+		p := newTestProvider()
 		stamp := Stamp{Size: 5, ModTime: time.Unix(1e9, 7)}
-		s.set("a", stamp, plain(60, 30, red))
-		s.set("b", stamp, plain(60, 30, red))
-		s.set("text", stamp, []byte("no picture at all"))
-		cfg := Config{Providers: map[string]Provider{"p": s}, Dir: t.TempDir(), Extractor: Images()}
+		p.set("a", stamp, plain(60, 30, red))
+		p.set("b", stamp, plain(60, 30, red))
+		p.set("text", stamp, []byte("no picture at all"))
+		cfg := Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir(), Extractor: Images()}
 		c := mustNew(t, cfg)
 		ask := func(path, version string) error {
 			_, err := c.Do(t.Context(), Request{Provider: "p", Path: path, Size: 10, Version: version})
@@ -514,7 +514,7 @@ func TestMadeWithoutVersion(t *testing.T) {
 			t.Errorf("two pictures have %d tags", len(tags))
 		}
 		stamp.Size++
-		s.set("a", stamp, plain(60, 30, red))
+		p.set("a", stamp, plain(60, 30, red))
 		if ask("a", stamp.Version()); c.Stats().Misses != 1 {
 			t.Error("an old one was served")
 		}
@@ -523,9 +523,9 @@ func TestMadeWithoutVersion(t *testing.T) {
 
 func TestObserver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newTestProvider()
-		s.set("a", tag("1"), plain(30, 30, red))
-		s.set("text", tag("1"), []byte("no picture at all"))
+		p := newTestProvider()
+		p.set("a", tag("1"), plain(30, 30, red))
+		p.set("text", tag("1"), []byte("no picture at all"))
 		var mu sync.Mutex
 		var told []string
 		tell := func(format string, args ...any) {
@@ -533,7 +533,7 @@ func TestObserver(t *testing.T) {
 			defer mu.Unlock()
 			told = append(told, fmt.Sprintf(format, args...))
 		}
-		c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Dir: t.TempDir(), MemoryEntries: 1, Extractor: Images(), Observer: &Observer{
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir(), MemoryEntries: 1, Extractor: Images(), Observer: &Observer{
 			Request: func(_ context.Context, req Request, from string, took time.Duration, err error) {
 				tell("%s %d from %s: %v", req.Path, req.Size, from, causeOf(err))
 			},
@@ -565,7 +565,7 @@ func TestObserver(t *testing.T) {
 		// Those who join are told so.
 		told = nil
 		var wg sync.WaitGroup
-		s.hook = func(context.Context, string) error { time.Sleep(time.Second); return nil }
+		p.hook = func(context.Context, string) error { time.Sleep(time.Second); return nil }
 		for range 3 {
 			wg.Go(func() { c.Do(t.Context(), Request{Provider: "p", Path: "a", Size: 5, Version: "2"}) })
 		}

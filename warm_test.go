@@ -16,17 +16,17 @@ import (
 
 func TestWarm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newTestProvider()
+		p := newTestProvider()
 		var paths []string
 		for i := range 20 {
 			paths = append(paths, fmt.Sprint(i))
-			s.set(fmt.Sprint(i), tag("1"), plain(30, 30, red))
+			p.set(fmt.Sprint(i), tag("1"), plain(30, 30, red))
 		}
-		s.set("text", tag("1"), []byte("no picture at all"))
+		p.set("text", tag("1"), []byte("no picture at all"))
 		paths = append(paths, "text", "missing")
 		var last Warmed
 		told := 0
-		cfg := Config{Providers: map[string]Provider{"p": s}, Dir: t.TempDir(), Workers: 3, Extractor: Images(), Observer: &Observer{
+		cfg := Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir(), Workers: 3, Extractor: Images(), Observer: &Observer{
 			Warmed: func(path string, sofar Warmed, err error) { last, told = sofar, told+1 },
 		}}
 		c := mustNew(t, cfg)
@@ -73,13 +73,13 @@ func TestWarm(t *testing.T) {
 // While a person waits, warm-up begins nothing, and it never takes the last worker.
 // Warm-up has the time to look at each source first.
 func TestWarmLooks(t *testing.T) {
-	s := newTestProvider()
+	p := newTestProvider()
 	var paths []string
 	for i := range 100 {
 		paths = append(paths, fmt.Sprint(i))
-		s.set(fmt.Sprint(i), tag("1"), plain(30, 30, red))
+		p.set(fmt.Sprint(i), tag("1"), plain(30, 30, red))
 	}
-	cfg := Config{Providers: map[string]Provider{"p": s}, Dir: t.TempDir()}
+	cfg := Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir()}
 	warm := func(what string, want Warmed) {
 		t.Helper()
 		c := mustNew(t, cfg) // as after a restart
@@ -90,12 +90,12 @@ func TestWarmLooks(t *testing.T) {
 	}
 	warm("at first", Warmed{Extracted: 100})
 	for i := range 50 {
-		s.set(fmt.Sprint(i), tag("2"), plain(30, 30, blue))
+		p.set(fmt.Sprint(i), tag("2"), plain(30, 30, blue))
 	}
-	s.remove("99")
+	p.remove("99")
 	warm("half of them changed", Warmed{Extracted: 50, Reused: 49, Failed: 1})
 	warm("nothing changed", Warmed{Reused: 99, Failed: 1})
-	s.hook = func(context.Context, string) error { return syscall.EIO }
+	p.hook = func(context.Context, string) error { return syscall.EIO }
 	warm("offline", Warmed{Reused: 99, Failed: 1})
 	c := mustNew(t, cfg)
 	checkColor(t, mustGet(t, c, "p", "7", 20), blue)
@@ -156,17 +156,17 @@ func TestWarmYields(t *testing.T) {
 // may take, and the thumbnail is kept in memory.
 func TestRequestJoinsWarm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newTestProvider()
+		p := newTestProvider()
 		free := make(chan struct{})
-		s.set("slow", tag("1"), plain(30, 30, red))
-		s.set("quick", tag("1"), plain(30, 30, red))
+		p.set("slow", tag("1"), plain(30, 30, red))
+		p.set("quick", tag("1"), plain(30, 30, red))
 		slow := ExtractorFunc(func(ctx context.Context, src *Source) (*Picture, error) {
 			if src.Name == "slow" {
 				<-free
 			}
 			return Images().Extract(ctx, src)
 		})
-		c := mustNew(t, Config{Providers: map[string]Provider{"p": s}, Dir: t.TempDir(), Workers: 2, Extractor: slow})
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir(), Workers: 2, Extractor: slow})
 		var wg sync.WaitGroup
 		for _, path := range []string{"slow", "quick"} {
 			wg.Go(func() {
