@@ -15,11 +15,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
 
-// needFFmpeg skips a test where there is no ffmpeg, unless that was forbidden.
+// needFFmpeg skips a test if ffmpeg is not installed. If THUMBCACHE_REQUIRE_FFMPEG is set, the test fails.
 func needFFmpeg(t testing.TB) {
 	if _, err := exec.LookPath("ffmpeg"); err != nil {
 		if os.Getenv("THUMBCACHE_REQUIRE_FFMPEG") != "" {
@@ -29,41 +30,53 @@ func needFFmpeg(t testing.TB) {
 	}
 }
 
-// standIn returns an FFmpeg that is a script, which is asked nothing but for pictures.
-func standIn(t *testing.T, script string, processes int) *FFmpeg {
+// writeProgram writes an executable file. No process is started meanwhile: it would inherit the open file, and while it has it
+// the program could not be run ("text file busy").
+func writeProgram(t *testing.T, path string, program []byte) {
+	t.Helper()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	if err := os.WriteFile(path, program, 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// fakeFFmpeg returns an FFmpeg that runs a shell script for each picture. It reports the features of an ffmpeg without running
+// the script.
+func fakeFFmpeg(t *testing.T, script string, processes int) *FFmpeg {
 	t.Helper()
 	if runtime.GOOS == "windows" {
-		t.Skip("scripts are no programs on Windows")
+		t.Skip("Windows does not run shell scripts")
 	}
 	path := filepath.Join(t.TempDir(), "ffmpeg")
 	script = "#!/bin/sh\ncase \"$*\" in *-protocols) echo 'Input: file Output: file'; exit;; *-filters) exit;; esac\n" + script + "\n"
-	if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	writeProgram(t, path, []byte(script))
 	return &FFmpeg{Path: path, Processes: processes}
 }
 
-// A provider whose media makes ffmpeg hang leaves a process to the others, also if it is warmed at the same time.
+// A provider whose media makes ffmpeg hang leaves a process to the other providers, even if it is warmed at the same time.
 func TestSlowProviderAndWarm(t *testing.T) {
+	t.Parallel()
 	slow, good := newTestProvider(), newTestProvider()
 	for i := range 10 {
 		slow.set(fmt.Sprint(i), tag("1"), []byte("slow film"))
 	}
 	good.set("a", tag("1"), []byte("some film"))
+	ffmpeg := fakeFFmpeg(t, `case $(head -c 4) in slow) sleep 600; esac; echo 'x: Invalid data found' >&2; exit 1`, 2)
+	ffmpeg.Timeout = 10 * time.Minute
 	c := mustNew(t, Config{
-		Providers: map[string]Provider{"slow": slow, "good": good}, Workers: 8,
-		Extractor: standIn(t, `case $(head -c 4) in slow) sleep 60; esac; echo 'x: Invalid data found' >&2; exit 1`, 2),
+		Providers: map[string]Provider{"slow": slow, "good": good}, Workers: 8, Extractor: ffmpeg, Timeout: 10 * time.Minute,
 	})
 	ctx, leave := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() { c.Warm(ctx, "slow", slices.Values([]string{"0", "1", "2"}), 10) })
-	eventually(t, "warm-up runs", func() bool { return c.Stats().ProcessesRunning == 1 })
+	eventually(t, "Warm runs a process", func() bool { return c.Stats().ProcessesRunning == 1 })
 	for i := range 7 {
 		wg.Go(func() { c.Get(ctx, "slow", fmt.Sprint(3+i), 10) })
 	}
-	eventually(t, "people wait", func() bool { return c.Stats().InFlight > 3 })
-	short, stop := context.WithTimeout(t.Context(), 15*time.Second)
-	defer stop()
+	eventually(t, "requests wait", func() bool { return c.Stats().InFlight > 3 })
+	short, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
 	if _, err := c.Get(short, "good", "a", 10); !errors.Is(err, ErrUnsupported) {
 		t.Errorf("got %v", err)
 	}
@@ -71,8 +84,9 @@ func TestSlowProviderAndWarm(t *testing.T) {
 	wg.Wait()
 }
 
-// The wait for a process does not count as the time of making.
+// Waiting for a process does not count as part of Timeout: the films here wait longer than that.
 func TestWaitForProcess(t *testing.T) {
+	t.Parallel()
 	p := newTestProvider()
 	const films = 6
 	for i := range films {
@@ -80,7 +94,7 @@ func TestWaitForProcess(t *testing.T) {
 	}
 	c := mustNew(t, Config{
 		Providers: map[string]Provider{"p": p}, Workers: films, Timeout: 3 * time.Second,
-		Extractor: standIn(t, `sleep 0.7; echo 'x: Invalid data found' >&2; exit 1`, 1),
+		Extractor: fakeFFmpeg(t, `sleep 0.7; echo 'x: Invalid data found' >&2; exit 1`, 1),
 	})
 	var wg sync.WaitGroup
 	for i := range films {
@@ -93,21 +107,20 @@ func TestWaitForProcess(t *testing.T) {
 	wg.Wait()
 }
 
-// When the last one who waits has left, ffmpeg is gone within a second, with what it has started, and the next one starts
-// afresh. Without ffmpeg the error says so.
-func TestLeavingFFmpeg(t *testing.T) {
+// When the last caller leaves, ffmpeg is killed with all processes that it has started. The next caller starts it again. If
+// ffmpeg is missing, the error says so.
+func TestLastCallerLeavesFFmpeg(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	script := filepath.Join(dir, "ffmpeg")
-	// It may write no file, so the processes are known by the name of the script.
+	// The script may not write files, so its processes are recognized by its name in their arguments.
 	text := "#!/bin/sh\ntrap '' TERM INT\nsh -c 'sleep 600; :' " + script + " &\nwait\nwait\n"
-	if err := os.WriteFile(script, []byte(text), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	writeProgram(t, script, []byte(text))
 	if _, err := os.Stat("/proc/self/stat"); err != nil || runtime.GOOS == "windows" {
-		t.Skip("without /proc there is no telling which processes live")
+		t.Skip("without /proc the processes cannot be seen")
 	}
 	alive := func() (n int) {
-		lines, _ := filepath.Glob("/proc/[0-9]*/cmdline") // of a zombie it is empty
+		lines, _ := filepath.Glob("/proc/[0-9]*/cmdline") // empty for a zombie
 		for _, line := range lines {
 			if data, err := os.ReadFile(line); err == nil && bytes.Contains(data, []byte(script)) {
 				n++
@@ -115,16 +128,8 @@ func TestLeavingFFmpeg(t *testing.T) {
 		}
 		return n
 	}
-	waitFor := func(what string, limit time.Duration, ok func() bool) {
-		t.Helper()
-		for start := time.Now(); !ok(); time.Sleep(5 * time.Millisecond) { // processes are real
-			if time.Since(start) > limit {
-				t.Fatal(what)
-			}
-		}
-	}
 	p := newTestProvider()
-	p.set("a", tag("1"), []byte("a film of a kind that nobody knows"))
+	p.set("a", tag("1"), []byte("a film of an unknown kind"))
 	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Extractor: &FFmpeg{Path: script}})
 	for range 2 {
 		ctx, leave := context.WithCancel(t.Context())
@@ -133,12 +138,12 @@ func TestLeavingFFmpeg(t *testing.T) {
 			_, err := c.Get(ctx, "p", "a", 10)
 			done <- err
 		}()
-		waitFor("ffmpeg was not started", 10*time.Second, func() bool { return alive() == 2 })
+		eventually(t, "ffmpeg runs", func() bool { return alive() == 2 })
 		leave()
 		if err := <-done; !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
-		waitFor("ffmpeg lives on", time.Second, func() bool { return alive() == 0 && c.Stats().ProcessesRunning == 0 })
+		eventually(t, "ffmpeg is gone", func() bool { return alive() == 0 && c.Stats().ProcessesRunning == 0 })
 	}
 	if st := c.Stats(); st.Abandoned != 2 || st.Processes != 2 {
 		t.Errorf("stats: %+v", st)
@@ -152,8 +157,10 @@ func TestLeavingFFmpeg(t *testing.T) {
 	}
 }
 
-// A video goes through ffmpeg, the limit holds, and what counts them is not lost when the extractor is wrapped.
+// ffmpeg makes pictures of videos. The limit of its processes holds, and they are counted even if the FFmpeg is wrapped in
+// another Extractor.
 func TestProcesses(t *testing.T) {
+	t.Parallel()
 	needFFmpeg(t)
 	root := t.TempDir()
 	video := filepath.Join(root, "v.mp4")
@@ -165,7 +172,7 @@ func TestProcesses(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := newTestProvider()
-	names := make([]string, 12)
+	names := make([]string, series(4, 12))
 	for i := range names {
 		names[i] = string(rune('a' + i))
 		s.set(names[i], tag("1"), data)
@@ -182,9 +189,9 @@ func TestProcesses(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for c.Stats().Extractions < 13 || c.Stats().InFlight > 0 {
+		for c.Stats().Extractions <= uint64(len(names)) || c.Stats().InFlight > 0 {
 			highest = max(highest, c.Stats().ProcessesRunning)
-			time.Sleep(time.Millisecond) // processes are real
+			time.Sleep(time.Millisecond)
 		}
 	}()
 	for _, name := range names {
@@ -192,8 +199,8 @@ func TestProcesses(t *testing.T) {
 	}
 	wg.Wait()
 	<-done
-	if st := c.Stats(); highest < 1 || highest > 2 || st.Processes < 13 || st.ProcessesRunning != 0 {
-		t.Errorf("at most %d at once; stats %+v", highest, st)
+	if st := c.Stats(); highest < 1 || highest > 2 || st.Processes <= uint64(len(names)) || st.ProcessesRunning != 0 {
+		t.Errorf("at most %d processes at the same time; stats: %+v", highest, st)
 	}
 }
 
@@ -209,12 +216,13 @@ func jpeg2000(t testing.TB) []byte {
 	return data
 }
 
-// A picture that Go cannot decode is decoded by ffmpeg, once for all sizes, whoever found it.
+// ffmpeg decodes a picture that Go cannot decode, once for all sizes, whichever extractor found the picture.
 func TestRescue(t *testing.T) {
+	t.Parallel()
 	data := jpeg2000(t)
 	p := newTestProvider()
 	p.set("a", tag("1"), []byte("some song"))
-	found := &Picture{Data: data} // the same one each time
+	found := &Picture{Data: data} // returned by each call
 	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Extractor: FirstOf(
 		ExtractorFunc(func(context.Context, *Source) (*Picture, error) { return found, nil }),
 		&FFmpeg{},
@@ -236,12 +244,13 @@ func TestRescue(t *testing.T) {
 	wg.Wait()
 	const probes = 2
 	if got := c.Stats(); got.Processes != 1+probes || got.Extractions != 1 {
-		t.Errorf("%d processes and %d extractions, want 1 and 1, and %d that ask what ffmpeg can do", got.Processes, got.Extractions, probes)
+		t.Errorf("%d processes and %d extractions, want 1 and 1, and %d processes that ask ffmpeg for its features", got.Processes, got.Extractions, probes)
 	}
 }
 
-// What ffmpeg cannot decode either is remembered, over restarts too, until there is another ffmpeg.
+// A picture that ffmpeg cannot decode either is remembered, also over a restart, until another ffmpeg is installed.
 func TestRescueRemembered(t *testing.T) {
+	t.Parallel()
 	needFFmpeg(t)
 	path, err := exec.LookPath("ffmpeg")
 	if err != nil {
@@ -252,9 +261,7 @@ func TestRescueRemembered(t *testing.T) {
 		t.Fatal(err)
 	}
 	own := filepath.Join(t.TempDir(), "ffmpeg")
-	if err := os.WriteFile(own, program, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	writeProgram(t, own, program)
 	p := newTestProvider()
 	p.set("a", tag("1"), []byte("some song"))
 	extractions := 0
@@ -288,13 +295,14 @@ func TestRescueRemembered(t *testing.T) {
 	}
 }
 
-// Without ffmpeg it is not known whether such a picture can be decoded; a damaged one is what it is.
+// Without ffmpeg it is not known whether a picture of an unknown kind can be decoded, so the failure is not remembered. A
+// damaged picture of a known kind is corrupt.
 func TestRescueWithoutFFmpeg(t *testing.T) {
 	for _, test := range []struct {
 		data   []byte
 		status int
 	}{
-		{[]byte("\xff\x4f\xff\x51 JPEG 2000, or so it begins"), http.StatusServiceUnavailable},
+		{[]byte("\xff\x4f\xff\x51 begins like JPEG 2000"), http.StatusServiceUnavailable},
 		{noisy(50, 50, 50)[:30], http.StatusUnsupportedMediaType},
 	} {
 		p := newTestProvider()
@@ -309,7 +317,7 @@ func TestRescueWithoutFFmpeg(t *testing.T) {
 			}
 		}
 		if remembered := c.Stats().NegativeHits == 1; remembered != (test.status == http.StatusUnsupportedMediaType) {
-			t.Errorf("%.8q: remembered is %v", test.data, remembered)
+			t.Errorf("%.8q: remembered: %v", test.data, remembered)
 		}
 	}
 }
