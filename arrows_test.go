@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// TestArrows pins the table of CONTRIBUTING: what each file of the root may import, and that rooms do not import each other.
+// TestArrows checks the table in CONTRIBUTING.md: what each file of the root may import, and that packages in internal do not
+// import each other, with few exceptions.
 func TestArrows(t *testing.T) {
 	imports := func(file string) []string {
 		t.Helper()
@@ -61,18 +62,18 @@ func TestArrows(t *testing.T) {
 			if !strings.Contains(strings.Split(imp, "/")[0], ".") {
 				continue
 			}
-			room := filepath.ToSlash(filepath.Dir(path))
+			dir := filepath.ToSlash(filepath.Dir(path))
 			ours := strings.HasPrefix(imp+"/", module)
-			below := strings.HasPrefix(imp, module+room+"/") || slices.Contains(map[string][]string{
+			below := strings.HasPrefix(imp, module+dir+"/") || slices.Contains(map[string][]string{
 				"internal/ffmpeg":   {module + "internal/proc", module + "internal/heif", module + "internal/jpegdec", module + "internal/turns"},
 				"internal/rawphoto": {module + "internal/tiff"},
 				"internal/render":   {module + "internal/jpegdec", module + "internal/tiff"},
 				"internal/tiff":     {module + "internal/jpegdec"},
 				"internal/rootfs":   {module + "internal/canonical"},
 				"internal/store":    {module + "internal/readfile"},
-			}[room], imp)
+			}[dir], imp)
 			switch {
-			case ours && room != "." && !below:
+			case ours && dir != "." && !below:
 				t.Errorf("%s imports %s", path, imp)
 			case !ours && !slices.ContainsFunc(allowed, func(a string) bool { return imp == a || strings.HasPrefix(imp, a+"/") }):
 				t.Errorf("%s imports %s", path, imp)

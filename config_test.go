@@ -13,6 +13,7 @@ import (
 	"time"
 )
 
+// The size of a thumbnail follows from the request, the source, and Config.Sizes, MaxSize and DecodeBytes.
 func TestSizes(t *testing.T) {
 	p := newTestProvider()
 	p.set("a", tag("1"), plain(600, 300, red))
@@ -59,7 +60,7 @@ func TestSizes(t *testing.T) {
 		}
 		if test.wantError != nil {
 			if names := filesIn(t, cfg.Dir); len(names) > 0 {
-				t.Errorf("%+v: written: %v", test, names)
+				t.Errorf("%+v: stored: %v", test, names)
 			}
 			continue
 		}
@@ -70,7 +71,7 @@ func TestSizes(t *testing.T) {
 	}
 }
 
-// An original that was stored under another limit is made anew.
+// A thumbnail in the original's size is made again if MaxSize has changed.
 func TestMaxSizeChanges(t *testing.T) {
 	p := newTestProvider()
 	p.set("a", tag("1"), plain(600, 300, red))
@@ -81,18 +82,18 @@ func TestMaxSizeChanges(t *testing.T) {
 		c := mustNew(t, cfg)
 		thumb := mustGet(t, c, "p", "a", 0)
 		if want := min(600, cmp.Or(limit, 2048)); thumb.Width != want {
-			t.Errorf("limit %d: %d wide", limit, thumb.Width)
+			t.Errorf("limit %d: width %d", limit, thumb.Width)
 		}
 		tags[thumb.ETag] = true
 		c.Close()
 	}
 	if len(tags) != 3 {
-		t.Errorf("%d tags for 3 pictures", len(tags))
+		t.Errorf("%d ETags for 3 thumbnails", len(tags))
 	}
 }
 
-// 10,000 sizes asked of a ladder are as many files as it has steps.
-func TestLadder(t *testing.T) {
+// Requests for 10,000 sizes store no more files than Config.Sizes has sizes.
+func TestManySizes(t *testing.T) {
 	p := newTestProvider()
 	p.set("a", tag("1"), plain(600, 300, red))
 	dir := t.TempDir()
@@ -101,10 +102,11 @@ func TestLadder(t *testing.T) {
 		mustGet(t, c, "p", "a", size)
 	}
 	if names := filesIn(t, dir); len(names) != 3 {
-		t.Errorf("%v", names)
+		t.Errorf("stored: %v", names)
 	}
 }
 
+// The error of New names the field at fault.
 func TestConfig(t *testing.T) {
 	ok := map[string]Provider{"p": newTestProvider()}
 	file := filepath.Join(t.TempDir(), "file")
@@ -131,9 +133,9 @@ func TestConfig(t *testing.T) {
 		t.Error("nil provider accepted")
 	}
 	if _, err := New(Config{Providers: ok, Dir: full}); err == nil || !strings.Contains(err.Error(), full) {
-		t.Errorf("a folder with other things in it: %v", err)
+		t.Errorf("a folder that holds other files: %v", err)
 	}
-	// As much as there is, and nothing, are both fine.
+	// The largest and the smallest numbers are valid.
 	for _, n := range []int{math.MaxInt, math.MaxInt / 2, -1, math.MinInt} {
 		p := newTestProvider()
 		p.set("a", tag("1"), plain(30, 30, red))
@@ -144,7 +146,7 @@ func TestConfig(t *testing.T) {
 		checkColor(t, mustGet(t, c, "p", "a", 10), red)
 		checkColor(t, mustGet(t, c, "p", "a", 10), red)
 	}
-	// New keeps nothing of the caller's.
+	// New does not keep or change the slices and maps of the caller.
 	sizes := []int{300, 100}
 	providers := map[string]Provider{"p": newTestProvider()}
 	c := mustNew(t, Config{Providers: providers, Sizes: sizes})
@@ -157,6 +159,7 @@ func TestConfig(t *testing.T) {
 	}
 }
 
+// JPEG replaces transparency by white, PNG keeps it.
 func TestFormats(t *testing.T) {
 	p := newTestProvider()
 	p.set("glass", tag("1"), plain(30, 30, color.NRGBA{0, 0, 200, 0}))
@@ -167,6 +170,6 @@ func TestFormats(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := middleColor(t, thumb); got.A != 0 {
-		t.Errorf("alpha lost: %v", got)
+		t.Errorf("not transparent: %v", got)
 	}
 }

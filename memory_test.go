@@ -7,6 +7,7 @@ import (
 	"time"
 )
 
+// MemoryEntries and MemoryBytes hold. The least recently used thumbnail is evicted first.
 func TestMemoryBounds(t *testing.T) {
 	p := newTestProvider()
 	for i := range 100 {
@@ -19,16 +20,16 @@ func TestMemoryBounds(t *testing.T) {
 	if st := c.Stats(); st.MemoryEntries != 3 {
 		t.Errorf("%d entries", st.MemoryEntries)
 	}
-	mustGet(t, c, "p", "97", 10) // used last now
+	mustGet(t, c, "p", "97", 10) // the most recently used one now
 	mustGet(t, c, "p", "1", 10)
 	hits := c.Stats().MemoryHits
 	mustGet(t, c, "p", "97", 10)
 	if got := c.Stats().MemoryHits; got != hits+1 {
-		t.Error("the one used last was evicted")
+		t.Error("the most recently used thumbnail was evicted")
 	}
 	mustGet(t, c, "p", "98", 10)
 	if got := c.Stats().MemoryHits; got != hits+1 {
-		t.Error("the one used longest ago was kept")
+		t.Error("the least recently used thumbnail was kept")
 	}
 
 	size := int64(len(mustGet(t, c, "p", "1", 10).Data))
@@ -41,7 +42,8 @@ func TestMemoryBounds(t *testing.T) {
 	}
 }
 
-// TestCompare is the table of freshness: what may be served to a request for a version, and to one without, after which look.
+// TestCompare is the table of freshness: whether a thumbnail or a failure may be served, to a request with and without a version,
+// after the last look at the source.
 func TestCompare(t *testing.T) {
 	one, two := Stamp{Size: 1, Tag: "1"}, Stamp{Size: 1, Tag: "2"}
 	seen := func(s Stamp) *look { return &look{stamp: s} }
@@ -78,8 +80,8 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-// A thumbnail that was made for a version is not fresh because of a look that saw its source in another state.
-func TestVersionIsNoLook(t *testing.T) {
+// A thumbnail that was made for a version does not become fresh by a look that saw its source in another state.
+func TestVersionAndLook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newTestProvider()
 		p.set("a", tag("1"), plain(30, 30, red))
@@ -88,7 +90,7 @@ func TestVersionIsNoLook(t *testing.T) {
 			t.Fatal(err)
 		}
 		p.set("a", tag("2"), plain(30, 30, blue))
-		checkColor(t, mustGet(t, c, "p", "a", 20), blue) // which looks at the source
+		checkColor(t, mustGet(t, c, "p", "a", 20), blue) // checks the source
 		thumb, err := c.Do(t.Context(), Request{Provider: "p", Path: "a", Size: 10, Version: "v"})
 		if err != nil {
 			t.Fatal(err)
@@ -98,7 +100,7 @@ func TestVersionIsNoLook(t *testing.T) {
 	})
 }
 
-// What is invalidated is not published, in memory.
+// Work that began before Invalidate publishes nothing to memory.
 func TestGenerations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var g generations
@@ -128,13 +130,13 @@ func TestGenerations(t *testing.T) {
 		publish(f)
 		check("published", true)
 		if e := m.get(&e.key); e == nil || !e.fresh("") {
-			t.Error("a thumbnail whose source was looked at is not fresh")
+			t.Error("not fresh although its source was just checked")
 		}
 		g.next(s)
 		m.remove(s)
 		check("invalidated", false)
 		publish(f)
-		check("published by work that began before", false)
+		check("published by work of the previous generation", false)
 		m.removeFailure(f)
 		f.gen = g.of(s)
 		publish(f)
@@ -145,7 +147,7 @@ func TestGenerations(t *testing.T) {
 		}
 		time.Sleep(2 * time.Minute)
 		if m.picture(s) != nil || m.lastLook(s) != nil || m.get(&e.key).fresh("") {
-			t.Error("there is no end to what was just extracted and checked")
+			t.Error("the picture is still kept, or the look is not due")
 		}
 	})
 }

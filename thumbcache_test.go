@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// TestTiers runs one story on every stacking of tiers.
+// TestTiers runs the same requests with each combination of tiers.
 func TestTiers(t *testing.T) {
 	for _, test := range []struct {
 		name    string
@@ -42,10 +42,10 @@ func TestTiers(t *testing.T) {
 				}
 				again := mustGet(t, c, "p", "a", 10)
 				if !bytes.Equal(first.Data, again.Data) || first.ETag != again.ETag || first.ContentType != again.ContentType {
-					t.Error("the second is not the first")
+					t.Error("the second thumbnail differs from the first")
 				}
 				st := c.Stats()
-				// Even without tiers the picture is kept for a moment.
+				// Even without tiers, the extracted picture is kept for a moment.
 				if st.Extractions != 1 {
 					t.Errorf("%d extractions", st.Extractions)
 				}
@@ -57,7 +57,7 @@ func TestTiers(t *testing.T) {
 					c.Close()
 					c := mustNew(t, cfg)
 					if got := mustGet(t, c, "p", "a", 10); !bytes.Equal(got.Data, first.Data) || got.ETag != first.ETag || got.Width != first.Width {
-						t.Error("after a restart it is another")
+						t.Error("the thumbnail differs after a restart")
 					}
 					if st := c.Stats(); st.DiskHits != 1 || st.Extractions != 0 {
 						t.Errorf("after a restart: %+v", st)
@@ -68,6 +68,8 @@ func TestTiers(t *testing.T) {
 	}
 }
 
+// A thumbnail is served without a check for Revalidate. The next request triggers a check in the background, and a source that
+// has changed gets new thumbnails, in all sizes.
 func TestFreshness(t *testing.T) {
 	for _, dir := range []bool{false, true} {
 		t.Run(fmt.Sprint("disk=", dir), func(t *testing.T) {
@@ -87,19 +89,19 @@ func TestFreshness(t *testing.T) {
 				mustGet(t, c, "p", "a", 10)
 				synctest.Wait()
 				if now, _ := p.calls(); now != stats {
-					t.Error("looked at before its time")
+					t.Error("checked before Revalidate had passed")
 				}
 
 				time.Sleep(31 * time.Second)
 				p.set("a", tag("2"), plain(30, 30, blue))
-				checkColor(t, mustGet(t, c, "p", "a", 10), red) // at once, and looked at behind
+				checkColor(t, mustGet(t, c, "p", "a", 10), red) // stale, and checked in the background
 				synctest.Wait()
 				blue10 := mustGet(t, c, "p", "a", 10)
 				checkColor(t, blue10, blue)
 				if red10.ETag == blue10.ETag {
-					t.Error("same tag for another picture")
+					t.Error("two pictures have the same ETag")
 				}
-				checkColor(t, mustGet(t, c, "p", "a", 20), blue) // known to be outdated, though not looked at itself
+				checkColor(t, mustGet(t, c, "p", "a", 20), blue) // the check of the other size counts
 				if dir {
 					if n := len(filesIn(t, cfg.Dir)); n != 2 {
 						t.Errorf("%d files, want 2", n)
@@ -113,6 +115,7 @@ func TestFreshness(t *testing.T) {
 	}
 }
 
+// While a source cannot be reached, its thumbnails are served. When it does not exist, they are removed.
 func TestOffline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newTestProvider()
@@ -130,7 +133,7 @@ func TestOffline(t *testing.T) {
 			}
 			_, err := c.Get(t.Context(), "p", "b", 10)
 			if !errors.Is(err, offline) || errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("what was never cached: %v", err)
+				t.Errorf("not cached: %v", err)
 			}
 		}
 		c.Close()
@@ -138,7 +141,7 @@ func TestOffline(t *testing.T) {
 		checkColor(t, mustGet(t, c, "p", "a", 10), red)
 		synctest.Wait()
 
-		// Back, with another picture: soon noticed.
+		// The source comes back with another picture.
 		p.fail(nil)
 		p.set("a", tag("2"), plain(30, 30, blue))
 		time.Sleep(2 * time.Minute)
@@ -146,35 +149,31 @@ func TestOffline(t *testing.T) {
 		synctest.Wait()
 		checkColor(t, mustGet(t, c, "p", "a", 10), blue)
 
-		// Gone again, just when it is known to have changed.
+		// The source is known to have changed, and cannot be opened.
 		p.set("a", tag("3"), plain(30, 30, red))
 		time.Sleep(2 * time.Minute)
-		p.hook = func(_ context.Context, op string) error {
-			if op == "open" {
-				return syscall.EIO
-			}
-			return nil
-		}
+		p.hook = failOpen(syscall.EIO)
 		for range 3 {
 			checkColor(t, mustGet(t, c, "p", "a", 10), blue)
 			synctest.Wait()
 		}
 		p.hook = nil
 
-		// A sure "does not exist" drops it.
+		// The source does not exist any more.
 		p.remove("a")
 		time.Sleep(2 * time.Minute)
 		c.Get(t.Context(), "p", "a", 10)
 		synctest.Wait()
 		if _, err := c.Get(t.Context(), "p", "a", 10); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("after it was removed: %v", err)
+			t.Errorf("the source does not exist: %v", err)
 		}
 		if names := filesIn(t, cfg.Dir); len(names) != 0 {
-			t.Errorf("left on disk: %v", names)
+			t.Errorf("still stored: %v", names)
 		}
 	})
 }
 
+// Invalidate removes all sizes and failures of one source, and nothing else.
 func TestInvalidate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newTestProvider()
@@ -192,7 +191,7 @@ func TestInvalidate(t *testing.T) {
 		if n := len(filesIn(t, dir)); n != 6 {
 			t.Fatalf("%d files, want 6: %v", n, filesIn(t, dir))
 		}
-		// Same stamp, another picture: only Invalidate can know.
+		// The picture changes and the stamp does not, so only Invalidate can help.
 		p.set("a", tag("1"), plain(30, 30, blue))
 		p.set("none", tag("1"), plain(30, 30, blue))
 		for _, path := range []string{"a", "none"} {
@@ -210,7 +209,7 @@ func TestInvalidate(t *testing.T) {
 	})
 }
 
-// A picture that was extracted before Invalidate must not show up after it, whatever was under way.
+// A picture that was extracted before Invalidate is not served afterwards, even if its thumbnail was still being made.
 func TestInvalidateDuringExtraction(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newTestProvider()
@@ -244,6 +243,7 @@ func TestInvalidateDuringExtraction(t *testing.T) {
 	})
 }
 
+// A request with a Version gets a thumbnail of that version, without a call of Stat.
 func TestVersion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newTestProvider()
@@ -261,7 +261,7 @@ func TestVersion(t *testing.T) {
 		checkColor(t, get("v1"), red)
 		p.set("a", tag("2"), plain(30, 30, blue))
 		checkColor(t, get("v1"), red)
-		checkColor(t, get("v2"), blue) // at once, not behind
+		checkColor(t, get("v2"), blue) // not stale
 		time.Sleep(time.Hour)
 		get("v2")
 		c.Close()
@@ -273,12 +273,12 @@ func TestVersion(t *testing.T) {
 		if st := c.Stats(); st.DiskHits != 1 {
 			t.Errorf("stats: %+v", st)
 		}
-		// Without a version it is checked as usual.
+		// Without a version, the source is checked as usual.
 		p.set("a", tag("3"), plain(30, 30, red))
 		checkColor(t, get(""), blue)
 		synctest.Wait()
 		checkColor(t, get(""), red)
-		// Not reachable: an explicit version never gets another one's picture.
+		// The source cannot be reached. A thumbnail of another version is not served.
 		p.fail(syscall.EIO)
 		if _, err := c.Do(t.Context(), Request{Provider: "p", Path: "a", Size: 10, Version: "v3"}); !errors.Is(err, syscall.EIO) {
 			t.Errorf("got %v", err)
@@ -286,6 +286,7 @@ func TestVersion(t *testing.T) {
 	})
 }
 
+// Close cancels all work and waits for it. Then every call fails with ErrClosed.
 func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newTestProvider()
@@ -305,7 +306,7 @@ func TestClose(t *testing.T) {
 		c.Close()
 		c.Close()
 		if calls.Load() != 0 {
-			t.Error("Close did not wait")
+			t.Error("Close did not wait for the extractions")
 		}
 		for range 20 {
 			if err := <-errs; !errors.Is(err, ErrClosed) {
@@ -321,8 +322,8 @@ func TestClose(t *testing.T) {
 	})
 }
 
-// A page full of covers that are due to be looked at, on a slow share, is in nobody's way.
-func TestManyLooks(t *testing.T) {
+// Checks of many sources on a slow share delay no request.
+func TestManyChecks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newTestProvider()
 		for i := range 100 {
@@ -341,6 +342,7 @@ func TestManyLooks(t *testing.T) {
 	})
 }
 
+// Invalid requests fail with an *Error, and store nothing.
 func TestBadRequests(t *testing.T) {
 	p := newTestProvider()
 	p.set("a", tag("1"), plain(30, 30, red))
@@ -366,10 +368,11 @@ func TestBadRequests(t *testing.T) {
 		}
 	}
 	if names := filesIn(t, dir); len(names) > 0 {
-		t.Errorf("written: %v", names)
+		t.Errorf("stored: %v", names)
 	}
 }
 
+// The JSON names of Stats are those of its fields, in snake_case.
 func TestStatsJSON(t *testing.T) {
 	b, err := json.Marshal(Stats{MemoryHits: 1})
 	if err != nil || !bytes.Contains(b, []byte(`"memory_hits":1`)) {
@@ -391,28 +394,25 @@ func TestStatsJSON(t *testing.T) {
 	}
 }
 
-// The log gets one line about a disk that fails, not one for each thumbnail.
+// A disk that fails is logged once, not for each thumbnail.
 func TestLogger(t *testing.T) {
-	var b bytes.Buffer
-	p := newTestProvider()
-	for i := range 20 {
-		p.set(fmt.Sprint(i), tag("1"), plain(40, 40, red))
-	}
+	var log syncBuffer
+	p := numberedPictures(20)
 	dir := t.TempDir()
-	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Dir: dir, Logger: slog.New(slog.NewTextHandler(&b, nil))})
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Dir: dir, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	replaceFolder(t, dir, func() error { return os.WriteFile(dir, []byte("in the way"), 0o644) })
 	for i := range 20 {
 		checkColor(t, mustGet(t, c, "p", fmt.Sprint(i), 10), red)
 	}
-	if n := strings.Count(b.String(), "cannot be stored"); n != 1 {
-		t.Errorf("%d lines:\n%s", n, b.String())
+	if n := strings.Count(log.String(), "cannot be stored"); n != 1 {
+		t.Errorf("%d lines:\n%s", n, log.String())
 	}
 	if c.Stats().DiskErrors == 0 {
-		t.Error("not counted")
+		t.Error("DiskErrors is 0")
 	}
 }
 
-// Peek finds what is there, in memory or on disk, and makes nothing.
+// Peek returns thumbnails from memory and from disk, and makes none.
 func TestPeek(t *testing.T) {
 	p := newTestProvider()
 	p.set("a", tag("1"), plain(30, 30, red))
@@ -423,7 +423,7 @@ func TestPeek(t *testing.T) {
 		c := mustNew(t, cfg)
 		req := Request{Provider: "p", Path: "a", Size: 10 + entries, Version: "1"}
 		if thumb, ok := c.Peek(t.Context(), req); ok {
-			t.Errorf("found %v before it was made", thumb)
+			t.Errorf("found before it was made: %v", thumb)
 		}
 		if _, err := c.Do(t.Context(), req); err != nil {
 			t.Fatal(err)
@@ -442,12 +442,12 @@ func TestPeek(t *testing.T) {
 			t.Error("found another version")
 		}
 		if after := c.Stats(); after != before {
-			t.Errorf("counted: %+v, before %+v", after, before)
+			t.Errorf("Peek changed the stats: before %+v, after %+v", before, after)
 		}
 	}
 }
 
-// Every thumbnail has a ThumbHash, and the same one from disk. Of one color it is that color.
+// Every thumbnail has a ThumbHash, which is stored with it.
 func TestThumbHash(t *testing.T) {
 	p := newTestProvider()
 	p.set("a", tag("1"), plain(60, 30, red))
@@ -460,13 +460,14 @@ func TestThumbHash(t *testing.T) {
 	if c.Stats().DiskHits != 1 || !bytes.Equal(stored.ThumbHash, made.ThumbHash) {
 		t.Errorf("made %x, stored %x", made.ThumbHash, stored.ThumbHash)
 	}
-	// The first bits are the mean lightness, the next ones how red and how yellow it is.
+	// The first 6 bits are the mean lightness: that of red is a third.
 	if h := made.ThumbHash; h[0]&63 < 19 || h[0]&63 > 23 {
-		t.Errorf("lightness %d of 63, want a third", h[0]&63)
+		t.Errorf("lightness %d of 63, want 19 to 23", h[0]&63)
 	}
 }
 
-// What was made without a version, by Warm, say, serves those who ask by that of its stamp, and the other way round.
+// A thumbnail that was made without a version, such as by Warm, serves requests for the version of its stamp. One that was made
+// for that version serves requests without a version.
 func TestMadeWithoutVersion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newTestProvider()
@@ -476,29 +477,29 @@ func TestMadeWithoutVersion(t *testing.T) {
 		p.set("text", stamp, []byte("no picture at all"))
 		cfg := Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir(), Extractor: Images()}
 		c := mustNew(t, cfg)
-		ask := func(path, version string) error {
+		do := func(path, version string) error {
 			_, err := c.Do(t.Context(), Request{Provider: "p", Path: path, Size: 10, Version: version})
 			synctest.Wait()
 			return err
 		}
-		ask("a", "")
-		ask("b", stamp.Version())
-		ask("text", "")
+		do("a", "")
+		do("b", stamp.Version())
+		do("text", "")
 		c.Close()
 		misses := c.Stats().Misses
 		c = mustNew(t, cfg)
 		for range 2 { // from disk, and from memory
-			if err := errors.Join(ask("a", stamp.Version()), ask("b", "")); err != nil {
+			if err := errors.Join(do("a", stamp.Version()), do("b", "")); err != nil {
 				t.Fatal(err)
 			}
-			if err := ask("text", stamp.Version()); !errors.Is(err, ErrUnsupported) {
+			if err := do("text", stamp.Version()); !errors.Is(err, ErrUnsupported) {
 				t.Errorf("got %v", err)
 			}
 		}
 		if got := c.Stats(); misses != 3 || got.Misses != 0 {
-			t.Errorf("%d made, and then %d again", misses, got.Misses)
+			t.Errorf("%d thumbnails made, and %d made again", misses, got.Misses)
 		}
-		tags := make(map[string]bool) // a client that has it need not get it again, however it asked
+		tags := make(map[string]bool) // does not depend on the version in the request, so a client need not load a thumbnail again
 		for _, version := range []string{"", stamp.Version()} {
 			for _, path := range []string{"a", "b"} {
 				thumb, err := c.Do(t.Context(), Request{Provider: "p", Path: path, Size: 10, Version: version})
@@ -509,18 +510,19 @@ func TestMadeWithoutVersion(t *testing.T) {
 			}
 		}
 		synctest.Wait()
-		tags[c.recipe.etag(hashOf(source{"p", "a"}), &key{size: 10}, &made{version: stamp.Version()})] = true // before it is looked for
+		tags[c.recipe.etag(hashOf(source{"p", "a"}), &key{size: 10}, &made{version: stamp.Version()})] = true // as the handler computes it, before the thumbnail is looked up
 		if len(tags) != 2 {
-			t.Errorf("two pictures have %d tags", len(tags))
+			t.Errorf("two pictures have %d ETags", len(tags))
 		}
 		stamp.Size++
 		p.set("a", stamp, plain(60, 30, red))
-		if ask("a", stamp.Version()); c.Stats().Misses != 1 {
-			t.Error("an old one was served")
+		if do("a", stamp.Version()); c.Stats().Misses != 1 {
+			t.Error("an outdated thumbnail was served")
 		}
 	})
 }
 
+// An Observer is told where each answer came from, and each step of the work.
 func TestObserver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newTestProvider()
@@ -538,7 +540,7 @@ func TestObserver(t *testing.T) {
 				tell("%s %d from %s: %v", req.Path, req.Size, from, causeOf(err))
 			},
 			Stage: func(provider, path, stage string, took time.Duration, err error) {
-				if stage != "stat" { // how often is not said
+				if stage != "stat" { // their number is not specified
 					tell("%s: %v", stage, err != nil)
 				}
 			},
@@ -562,7 +564,7 @@ func TestObserver(t *testing.T) {
 				t.Errorf("%s %d: told %q, want %q", step.path, step.size, told, step.want)
 			}
 		}
-		// Those who join are told so.
+		// Requests that join a flight.
 		told = nil
 		var wg sync.WaitGroup
 		p.hook = func(context.Context, string) error { time.Sleep(time.Second); return nil }

@@ -14,24 +14,21 @@ import (
 	"time"
 )
 
+// Warm can be canceled and started again. It reports what it has done, and keeps its thumbnails on disk only.
 func TestWarm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newTestProvider()
-		var paths []string
-		for i := range 20 {
-			paths = append(paths, fmt.Sprint(i))
-			p.set(fmt.Sprint(i), tag("1"), plain(30, 30, red))
-		}
+		p := numberedPictures(20)
+		paths := numbers(20)
 		p.set("text", tag("1"), []byte("no picture at all"))
 		paths = append(paths, "text", "missing")
-		var last Warmed
-		told := 0
+		var last Warmed // as the Observer was told
+		told := 0       // how often
 		cfg := Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir(), Workers: 3, Extractor: Images(), Observer: &Observer{
 			Warmed: func(path string, sofar Warmed, err error) { last, told = sofar, told+1 },
 		}}
 		c := mustNew(t, cfg)
 
-		// It is canceled in the middle.
+		// Warm is canceled in the middle,
 		ctx, cancel := context.WithCancel(t.Context())
 		some := func(yield func(string) bool) {
 			for i, path := range paths {
@@ -46,19 +43,19 @@ func TestWarm(t *testing.T) {
 		}
 		got, err := c.Warm(ctx, "p", some, 10, 20)
 		if want := (Warmed{Extracted: 10}); got != want || !errors.Is(err, context.Canceled) || last != want {
-			t.Errorf("canceled: %+v, %v, last told %+v", got, err, last)
+			t.Errorf("canceled: %+v, %v; the Observer was told %+v", got, err, last)
 		}
-		// And begun again.
+		// and started again.
 		told = 0
 		got, err = c.Warm(t.Context(), "p", slices.Values(paths), 10, 20)
 		if want := (Warmed{Extracted: 10, Reused: 10, NoPicture: 1, Failed: 1}); got != want || err != nil || last != want || told != 22 {
-			t.Errorf("resumed: %+v, %v, last of %d told %+v", got, err, told, last)
+			t.Errorf("started again: %+v, %v; the Observer was told %d times, at last %+v", got, err, told, last)
 		}
 		if n := c.Stats().MemoryEntries; n != 0 {
 			t.Errorf("%d thumbnails in memory", n)
 		}
 		if n := len(filesIn(t, cfg.Dir)); n != 41 {
-			t.Errorf("%d files, want 40 thumbnails and a failure", n)
+			t.Errorf("%d files, want 40 thumbnails and 1 failure", n)
 		}
 		if _, err := c.Warm(t.Context(), "q", slices.Values(paths)); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("no such provider: %v", err)
@@ -70,19 +67,23 @@ func TestWarm(t *testing.T) {
 	})
 }
 
-// While a person waits, warm-up begins nothing, and it never takes the last worker.
-// Warm-up has the time to look at each source first.
-func TestWarmLooks(t *testing.T) {
-	p := newTestProvider()
-	var paths []string
-	for i := range 100 {
+// numbers returns the paths of numberedPictures.
+func numbers(n int) (paths []string) {
+	for i := range n {
 		paths = append(paths, fmt.Sprint(i))
-		p.set(fmt.Sprint(i), tag("1"), plain(30, 30, red))
 	}
+	return paths
+}
+
+// Warm checks each source before it reuses a stored thumbnail, unless the source cannot be reached.
+func TestWarmChecksSources(t *testing.T) {
+	t.Parallel()
+	p := numberedPictures(100)
+	paths := numbers(100)
 	cfg := Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir()}
 	warm := func(what string, want Warmed) {
 		t.Helper()
-		c := mustNew(t, cfg) // as after a restart
+		c := mustNew(t, cfg) // a restart
 		defer c.Close()
 		if got, err := c.Warm(t.Context(), "p", slices.Values(paths), 10, 20); got != want || err != nil {
 			t.Errorf("%s: %+v, %v", what, got, err)
@@ -100,29 +101,25 @@ func TestWarmLooks(t *testing.T) {
 	c := mustNew(t, cfg)
 	checkColor(t, mustGet(t, c, "p", "7", 20), blue)
 	if _, ok := c.Peek(t.Context(), Request{Provider: "p", Path: "99", Size: 20}); ok {
-		t.Error("what does not exist is still there")
+		t.Error("the thumbnail of a source that does not exist is still stored")
 	}
 }
 
+// Warm starts nothing while a request waits for a thumbnail, and never takes the last worker.
 func TestWarmYields(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		warm, people := newTestProvider(), newTestProvider()
-		var begun atomic.Int32
-		for i := range 100 {
-			warm.set(fmt.Sprint(i), tag("1"), plain(30, 30, red))
-			people.set(fmt.Sprint(i), tag("1"), plain(30, 30, red))
-		}
-		slowly := func(ctx context.Context, op string) error {
+		p := numberedPictures(100)
+		p.hook = func(ctx context.Context, op string) error {
 			if op == "open" {
 				time.Sleep(time.Second)
 			}
 			return nil
 		}
-		warm.hook, people.hook = slowly, slowly
-		c := mustNew(t, Config{Providers: map[string]Provider{"p": warm}, Workers: 3, MemoryEntries: 200})
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Workers: 3, MemoryEntries: 200})
+		var started atomic.Int32 // paths
 		paths := func(yield func(string) bool) {
-			for i := range 100 {
-				if begun.Add(1); !yield(fmt.Sprint(i)) {
+			for _, path := range numbers(100) {
+				if started.Add(1); !yield(path) {
 					return
 				}
 			}
@@ -137,23 +134,23 @@ func TestWarmYields(t *testing.T) {
 		start := time.Now()
 		mustGet(t, c, "p", "99", 5)
 		if took := time.Since(start); took > time.Second {
-			t.Errorf("a person waited for %v", took)
+			t.Errorf("a request waited for %v", took)
 		}
-		// People for ten seconds on end.
+		// For ten seconds, there is always a request that waits.
 		time.Sleep(2 * time.Second)
-		before := begun.Load()
+		before := started.Load()
 		for i := range 10 {
 			mustGet(t, c, "p", fmt.Sprint(80+i), 20)
 		}
-		if n := begun.Load() - before; n > 3 {
-			t.Errorf("warm-up began %d while people waited", n)
+		if n := started.Load() - before; n > 3 {
+			t.Errorf("Warm started %d paths while requests waited", n)
 		}
 		wg.Wait()
 	})
 }
 
-// A request that joins what Warm has begun is served as any request: its turn comes although Warm has all the workers that it
-// may take, and the thumbnail is kept in memory.
+// A request that joins a flight of Warm is treated like any request: it gets a worker although Warm has all that it may take,
+// and the thumbnail is kept in memory.
 func TestRequestJoinsWarm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newTestProvider()
@@ -177,9 +174,9 @@ func TestRequestJoinsWarm(t *testing.T) {
 			synctest.Wait()
 		}
 		if n := c.workers.Waiting(); n != 1 {
-			t.Fatalf("%d wait for a worker, want what the second Warm began", n)
+			t.Fatalf("%d flights wait for a worker, want that of the second Warm", n)
 		}
-		mustGet(t, c, "p", "quick", 10) // the bubble fails if this waits for the slow one
+		mustGet(t, c, "p", "quick", 10) // the bubble fails if this waits for the slow source
 		if got := c.Stats(); got.MemoryEntries != 1 || got.Coalesced != 1 {
 			t.Errorf("%d thumbnails in memory, %d callers joined", got.MemoryEntries, got.Coalesced)
 		}
