@@ -119,6 +119,7 @@ func TestConfig(t *testing.T) {
 		"Quality":   {Providers: ok, Quality: 101},
 		"Sizes":     {Providers: ok, Sizes: []int{10, 0}},
 		"Dir":       {Providers: ok, Dir: file},
+		"FolderArt": {Providers: ok, FolderArt: []string{"cover.*", "["}},
 	} {
 		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), "Config."+field+":") {
 			t.Errorf("%s: %v", field, err)
@@ -163,13 +164,15 @@ func TestConfig(t *testing.T) {
 func TestFormats(t *testing.T) {
 	p := newTestProvider()
 	p.set("glass", tag("1"), plain(30, 30, color.NRGBA{0, 0, 200, 0}))
-	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}})
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir(), MemoryEntries: -1})
 	checkColor(t, mustGet(t, c, "p", "glass", 10), color.NRGBA{255, 255, 255, 255})
-	thumb, err := c.Do(t.Context(), Request{Provider: "p", Path: "glass", Size: 10, Format: PNG})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := middleColor(t, thumb); got.A != 0 {
-		t.Errorf("not transparent: %v", got)
+	for range 2 { // made, then read from disk
+		thumb, err := c.Do(t.Context(), Request{Provider: "p", Path: "glass", Size: 10, Format: PNG})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := middleColor(t, thumb); got.A != 0 {
+			t.Errorf("not transparent: %v", got)
+		}
 	}
 }

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"image"
 	"image/color"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -112,8 +114,13 @@ func TestFilesReach(t *testing.T) {
 	}
 	canceled, cancel := context.WithCancel(ctx)
 	cancel()
-	if _, err := f.Stat(canceled, "a.png"); !errors.Is(err, context.Canceled) {
-		t.Errorf("canceled: %v", err)
+	_, statErr := f.Stat(canceled, "a.png")
+	_, openErr := f.Open(canceled, "a.png")
+	_, listErr := f.(Lister).List(canceled, "sub")
+	for _, err := range []error{statErr, openErr, listErr} {
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("canceled: %v", err)
+		}
 	}
 }
 
@@ -307,7 +314,9 @@ func TestFolderArt(t *testing.T) {
 		{"of a folder, with a slash", Config{}, "album/", &red},
 		{"not of a picture", Config{}, "album/own.png", &green},
 		{"FolderFirst", Config{FolderFirst: true}, "album/own.png", &red},
+		{"FolderFirst in a folder without a picture", Config{FolderFirst: true, FolderArt: []string{"none.*"}}, "album/own.png", &green},
 		{"other names", Config{FolderArt: []string{"*large*"}}, "album/1.mp3", &green},
+		{"a name that matches twice", Config{FolderArt: []string{"*large*", "*ART*", "own.*"}}, "album/1.mp3", &green},
 		{"a song in a folder without a picture", Config{}, "bare/1.mp3", nil},
 		{"a folder without a picture", Config{}, "bare", nil},
 		{"the root", Config{}, ".", nil},
@@ -400,6 +409,73 @@ func TestFolderArtChanges(t *testing.T) {
 	await("all disappear", nil)
 }
 
+// While folder art cannot be seen or read, the failure is not remembered. A folder that may not be listed counts as one without
+// a picture.
+func TestFolderArtUnreachable(t *testing.T) {
+	root := t.TempDir()
+	writeAlbum(t, root)
+	os.Rename(filepath.Join(root, "album/own.png"), filepath.Join(root, "album/own")) // no source that is a picture itself
+	for _, test := range []struct {
+		name string
+		op   string // that fails for the folder or its pictures
+		err  error
+		want error
+	}{
+		{"Stat", "stat", syscall.EIO, syscall.EIO},
+		{"List", "list", syscall.EIO, syscall.EIO},
+		{"Open", "open", syscall.EIO, syscall.EIO},
+		{"List is not permitted", "list", fs.ErrPermission, ErrNoPicture},
+		{"List knows no folder", "list", fs.ErrNotExist, ErrNoPicture},
+	} {
+		for _, first := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/FolderFirst=%v", test.name, first), func(t *testing.T) {
+				p := &artFails{Provider: Files(root), op: test.op, err: test.err}
+				c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, FolderFirst: first})
+				if _, err := c.Get(t.Context(), "p", "album/1.mp3", 10); !errors.Is(err, test.want) {
+					t.Errorf("got %v, want %v", err, test.want)
+				}
+				if test.want == ErrNoPicture {
+					return
+				}
+				if _, err := c.Get(t.Context(), "p", "album", 10); err == nil || errors.Is(err, ErrNoPicture) || errors.Is(err, fs.ErrNotExist) {
+					t.Errorf("the folder: %v", err)
+				}
+				p.op = ""
+				checkColor(t, mustGet(t, c, "p", "album/1.mp3", 10), red)
+				checkColor(t, mustGet(t, c, "p", "album", 10), red)
+			})
+		}
+	}
+}
+
+// artFails is the Provider of Files in which one operation fails for folders and their pictures.
+type artFails struct {
+	Provider
+	op  string
+	err error
+}
+
+func (p *artFails) Stat(ctx context.Context, path string) (Stamp, error) {
+	if p.op == "stat" && path != "album" && path != "album/1.mp3" {
+		return Stamp{}, p.err
+	}
+	return p.Provider.Stat(ctx, path)
+}
+
+func (p *artFails) Open(ctx context.Context, path string) (*Source, error) {
+	if p.op == "open" && path != "album" && path != "album/1.mp3" {
+		return nil, p.err
+	}
+	return p.Provider.Open(ctx, path)
+}
+
+func (p *artFails) List(ctx context.Context, path string) ([]string, error) {
+	if p.op == "list" {
+		return nil, p.err
+	}
+	return p.Provider.(Lister).List(ctx, path)
+}
+
 // openFunc is the Provider of Files with another Open.
 type openFunc struct {
 	Provider
@@ -457,6 +533,30 @@ func TestBadSource(t *testing.T) {
 				mustGet(t, c, "p", path, 10)
 			})
 		}
+	}
+}
+
+// Images refuses files that are too large before it reads them. A file that becomes shorter while it is read is not corrupt.
+func TestImagesSize(t *testing.T) {
+	data := plain(20, 20, red)
+	for _, test := range []struct {
+		size int64
+		want error
+	}{
+		{int64(len(data)), nil},
+		{maxImageFile + 1, ErrTooLarge},
+		{math.MaxInt64, ErrTooLarge},
+		{int64(len(data)) + 1, io.ErrUnexpectedEOF},
+	} {
+		pic, err := Images().Extract(t.Context(), &Source{Size: test.size, Content: &closer{ReaderAt: bytes.NewReader(data)}})
+		if !errors.Is(err, test.want) || (pic == nil) == (test.want == nil) || isVerdict(err) {
+			t.Errorf("size %d: %v, want %v", test.size, err, test.want)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Images().Extract(ctx, BytesSource("a", Stamp{}, data)); !errors.Is(err, context.Canceled) {
+		t.Errorf("canceled: %v", err)
 	}
 }
 

@@ -2,11 +2,14 @@ package thumbcache
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"net/http"
 	"os"
+	"os/exec"
 	"runtime"
 	"strings"
 	"sync"
@@ -153,6 +156,9 @@ func TestBadExtractor(t *testing.T) {
 		},
 		"plain error":  func(context.Context, *Source) (*Picture, error) { return nil, errors.New("oh") },
 		"missing tool": func(context.Context, *Source) (*Picture, error) { return nil, errNoTool },
+		"missing tool, and a path": func(context.Context, *Source) (*Picture, error) {
+			return nil, &exec.Error{Name: "/opt/secret/tool", Err: fmt.Errorf("%w: %w", exec.ErrNotFound, fs.ErrNotExist)}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bad := true
@@ -169,13 +175,13 @@ func TestBadExtractor(t *testing.T) {
 			}
 			want := http.StatusInternalServerError
 			switch name {
-			case "missing tool":
+			case "missing tool", "missing tool, and a path":
 				want = http.StatusServiceUnavailable
 			case "no picture, and a file is missing":
 				want = http.StatusNotFound
 			}
-			if got := HTTPStatus(err); got != want {
-				t.Errorf("status %d, want %d", got, want)
+			if got := HTTPStatus(err); got != want || strings.Contains(err.Error(), "secret") {
+				t.Errorf("status %d, want %d: %v", got, want, err)
 			}
 			bad = false
 			if errors.Is(err, ErrNoPicture) {
@@ -288,6 +294,117 @@ func TestFailuresAreRemembered(t *testing.T) {
 	}
 }
 
+// A remembered failure is checked when it is due: it is forgotten if the source does not exist any more. A caller that leaves
+// meanwhile ends the check.
+func TestFailureOfMissingSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newTestProvider()
+		p.set("a", tag("1"), []byte("words"))
+		cfg := Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir(), Extractor: Images(), FailureTTL: time.Hour}
+		c := mustNew(t, cfg)
+		if _, err := c.Get(t.Context(), "p", "a", 10); !errors.Is(err, ErrUnsupported) {
+			t.Errorf("got %v", err)
+		}
+		time.Sleep(2 * time.Minute)
+		p.hook = func(ctx context.Context, _ string) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := c.Get(ctx, "p", "a", 10); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a caller that left: %v", err)
+		}
+		synctest.Wait()
+		if st := c.Stats(); st.Abandoned != 1 || st.InFlight != 0 || st.NegativeHits != 0 {
+			t.Errorf("stats: %+v", st)
+		}
+		p.hook = nil
+		p.remove("a")
+		if _, err := c.Get(t.Context(), "p", "a", 10); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("a missing source: %v", err)
+		}
+		if names := filesIn(t, cfg.Dir); len(names) > 0 {
+			t.Errorf("still stored: %v", names)
+		}
+		p.set("a", tag("1"), plain(30, 30, red)) // the stamp of the failure
+		checkColor(t, mustGet(t, c, "p", "a", 10), red)
+	})
+}
+
+// Another process stored a failure of the source in its present state, and thumbnails of its previous state are still there.
+// The failure holds.
+func TestFailureReplacesThumbnails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newTestProvider()
+		p.set("a", tag("1"), plain(30, 30, red))
+		cfg := Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir(), Extractor: Images()}
+		c := mustNew(t, cfg)
+		mustGet(t, c, "p", "a", 10)
+		mustGet(t, c, "p", "a", 20)
+		p.set("a", tag("2"), []byte("words"))
+		s := source{"p", "a"}
+		c.disk.saveFailure(sourceFlight{source: s, gen: c.generations.of(s)}, &failure{made: made{stamp: tag("2")}, err: ErrNoPicture, at: time.Now()})
+		time.Sleep(2 * time.Minute)
+		mustGet(t, c, "p", "a", 10) // stale, and checked in the background
+		synctest.Wait()
+		for _, size := range []int{10, 20} {
+			if _, err := c.Get(t.Context(), "p", "a", size); !errors.Is(err, ErrNoPicture) {
+				t.Errorf("size %d: %v", size, err)
+			}
+		}
+		if names := filesIn(t, cfg.Dir); len(names) != 1 || !strings.HasSuffix(names[0], ".none") {
+			t.Errorf("stored: %v", names)
+		}
+		if st := c.Stats(); st.Extractions != 1 {
+			t.Errorf("%d extractions, want 1", st.Extractions)
+		}
+	})
+}
+
+// A flight looks into memory first, because another flight for the same thumbnail may just have ended.
+func TestFlightFindsThumbnailInMemory(t *testing.T) {
+	p := numberedPictures(1)
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}})
+	want := mustGet(t, c, "p", "0", 10)
+	s := source{"p", "0"}
+	j := &job{thumbFlight: thumbFlight{key: key{source: s, size: 10}, gen: c.generations.of(s)}, hash: hashOf(s)}
+	if got, err := c.await(t.Context(), j); got != want || err != nil {
+		t.Errorf("%p, want %p: %v", got, want, err)
+	}
+	if st := c.Stats(); st.Misses != 1 || st.MemoryHits != 1 {
+		t.Errorf("stats: %+v", st)
+	}
+}
+
+// Pictures that cannot be decoded fail with an error of step "decode".
+func TestBadPictures(t *testing.T) {
+	huge := plain(1, 1, red)
+	binary.BigEndian.PutUint32(huge[16:], 1<<30) // the width in the header of a PNG
+	binary.BigEndian.PutUint32(huge[20:], 1<<30)
+	binary.BigEndian.PutUint32(huge[29:], crc32.ChecksumIEEE(huge[12:29]))
+	truncated := plain(30, 30, red)
+	for name, test := range map[string]struct {
+		data []byte
+		want error
+	}{
+		"too large": {huge, ErrTooLarge},
+		"truncated": {truncated[:len(truncated)/2], ErrCorrupt},
+		"words":     {[]byte("words"), ErrUnsupported},
+	} {
+		p := newTestProvider()
+		p.set("a", tag("1"), test.data)
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Extractor: ExtractorFunc(func(context.Context, *Source) (*Picture, error) {
+			return &Picture{Data: test.data}, nil
+		})})
+		_, err := c.Get(t.Context(), "p", "a", 10)
+		var e *Error
+		if !errors.Is(err, test.want) || !errors.As(err, &e) || e.Op != "decode" {
+			t.Errorf("%s: %v, want %v", name, err, test.want)
+		}
+	}
+}
+
 // A song that loses its cover is not served with the old one.
 func TestPictureIsRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -367,25 +484,33 @@ func TestChangedWhileExtracting(t *testing.T) {
 
 // A provider that hangs and ignores cancellation delays its requests by Timeout at most, and does not occupy the workers.
 func TestHungProvider(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		hung := make(chan struct{})
-		s, good := newTestProvider(), newTestProvider()
-		s.hook = func(context.Context, string) error { <-hung; return syscall.EIO }
-		good.set("a", tag("1"), plain(30, 30, red))
-		c := mustNew(t, Config{Providers: map[string]Provider{"bad": s, "good": good}, Workers: 1, Timeout: time.Second})
-		for i := range 30 {
-			start := time.Now()
-			_, err := c.Get(t.Context(), "bad", fmt.Sprint(i), 10)
-			if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, ErrBusy) || time.Since(start) > 2*time.Second {
-				t.Fatalf("call %d: %v after %v", i, err, time.Since(start))
-			}
-		}
-		if stats, _ := s.calls(); stats > 1+hungCalls {
-			t.Errorf("%d calls hang, want at most %d", stats, 1+hungCalls)
-		}
-		checkColor(t, mustGet(t, c, "good", "a", 10), red)
-		close(hung)
-	})
+	for name, version := range map[string]string{"Stat hangs": "", "Open hangs": "1"} { // a request with a version calls no Stat
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				hung := make(chan struct{})
+				bad, good := newTestProvider(), newTestProvider()
+				bad.hook = func(context.Context, string) error { <-hung; return syscall.EIO }
+				good.set("a", tag("1"), plain(30, 30, red))
+				c := mustNew(t, Config{Providers: map[string]Provider{"bad": bad, "good": good}, Workers: 1, Timeout: time.Second})
+				busy := 0
+				for i := range 30 {
+					start := time.Now()
+					_, err := c.Do(t.Context(), Request{Provider: "bad", Path: fmt.Sprint(i), Size: 10, Version: version})
+					if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, ErrBusy) || time.Since(start) > 2*time.Second {
+						t.Fatalf("call %d: %v after %v", i, err, time.Since(start))
+					}
+					if errors.Is(err, ErrBusy) {
+						busy++
+					}
+				}
+				if stats, opens := bad.calls(); stats+opens > 1+hungCalls || busy != 30-stats-opens {
+					t.Errorf("%d calls hang, want at most %d; %d requests were refused", stats+opens, 1+hungCalls, busy)
+				}
+				checkColor(t, mustGet(t, c, "good", "a", 10), red)
+				close(hung)
+			})
+		})
+	}
 }
 
 // A thumbnail that takes longer than Timeout fails. The failure is not remembered.
@@ -412,7 +537,7 @@ func TestTimeout(t *testing.T) {
 	})
 }
 
-// Waiting for memory, which other pictures use, does not count as part of Timeout.
+// Waiting for memory, which other pictures use, does not count as part of Timeout. A caller that leaves ends it.
 func TestWaitForDecodeBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newTestProvider()
@@ -420,6 +545,15 @@ func TestWaitForDecodeBytes(t *testing.T) {
 		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}})
 		if err := c.decoding.Acquire(t.Context(), c.decodeBytes); err != nil {
 			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := c.Get(ctx, "p", "a", 10); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+		synctest.Wait()
+		if st := c.Stats(); st.Abandoned != 1 || st.InFlight != 0 {
+			t.Errorf("stats: %+v", st)
 		}
 		time.AfterFunc(time.Hour, func() { c.decoding.Release(c.decodeBytes) })
 		checkColor(t, mustGet(t, c, "p", "a", 10), red)
@@ -670,12 +804,17 @@ func TestWaitForOtherProcess(t *testing.T) {
 			if !test.busy {
 				release()
 			}
+			var err error
 			if test.leave {
 				leave()
+				err = <-answer
 			}
 			test.before(other, thumb)
 			other.unlock()
-			if err := <-answer; !errors.Is(err, test.want) {
+			if !test.leave {
+				err = <-answer
+			}
+			if !errors.Is(err, test.want) {
 				t.Errorf("%v, want %v", err, test.want)
 			}
 			release()
@@ -684,7 +823,7 @@ func TestWaitForOtherProcess(t *testing.T) {
 				t.Errorf("stats: %+v", st)
 			}
 			eventually(t, "the lock is free", func() bool { return other.isUnlocked(t) })
-			release, err := c.workers.Acquire(t.Context(), nil)
+			release, err = c.workers.Acquire(t.Context(), nil)
 			if err != nil {
 				t.Fatalf("the worker was not released: %v", err)
 			}

@@ -40,6 +40,12 @@ func TestMemoryBounds(t *testing.T) {
 	if st := c.Stats(); st.MemoryBytes > 5*size+size/2 || st.MemoryEntries != 5 {
 		t.Errorf("%d bytes in %d entries", st.MemoryBytes, st.MemoryEntries)
 	}
+
+	c = mustNew(t, Config{Providers: map[string]Provider{"p": p}, MemoryBytes: size - 1})
+	mustGet(t, c, "p", "1", 10)
+	if st := c.Stats(); st.MemoryEntries != 0 || st.MemoryBytes != 0 {
+		t.Errorf("a thumbnail larger than MemoryBytes is kept: %+v", st)
+	}
 }
 
 // TestCompare is the table of freshness: whether a thumbnail or a failure may be served, to a request with and without a version,
@@ -150,4 +156,33 @@ func TestGenerations(t *testing.T) {
 			t.Error("the picture is still kept, or the look is not due")
 		}
 	})
+}
+
+// Recent pictures are limited by their number and by the sum of their lengths.
+func TestRecentPictures(t *testing.T) {
+	var g generations
+	m := newMemory(5, -1, 10, &g)
+	defer m.close()
+	put := func(path string, size int) source {
+		s := source{"p", path}
+		m.putPicture(sourceFlight{source: s}, tag("1"), &Picture{Data: make([]byte, size)})
+		return s
+	}
+	first, second := put("first", maxRecentBytes/2), put("second", maxRecentBytes/2)
+	if m.picture(second) == nil || m.picture(first) == nil {
+		t.Error("not kept, although the sum is within the limit")
+	}
+	third := put("third", 1)
+	if m.picture(second) != nil || m.picture(first) == nil || m.picture(third) == nil {
+		t.Error("beyond the limit, the least recently used picture must go")
+	}
+	if large := put("large", maxRecentBytes+1); m.picture(large) != nil || m.picture(third) == nil {
+		t.Error("a picture beyond the limit by itself must not be kept, or evict others")
+	}
+	for i := range 2 * maxRecentPictures {
+		put(fmt.Sprint(i), 1)
+	}
+	if n := m.pictures.Len(); n != maxRecentPictures || m.recentBytes != maxRecentPictures {
+		t.Errorf("%d pictures of %d bytes, want %d of 1 byte each", n, m.recentBytes, maxRecentPictures)
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -173,6 +174,36 @@ func TestOffline(t *testing.T) {
 	})
 }
 
+// With a negative Revalidate, sources are never checked, not even after a restart.
+func TestNeverRevalidate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newTestProvider()
+		p.set("a", tag("1"), plain(30, 30, red))
+		p.set("b", tag("1"), plain(30, 30, red))
+		cfg := Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir(), Revalidate: -1}
+		c := mustNew(t, cfg)
+		mustGet(t, c, "p", "a", 10)
+		if _, err := c.Do(t.Context(), Request{Provider: "p", Path: "b", Size: 10, Version: "v"}); err != nil {
+			t.Fatal(err)
+		}
+		stats, _ := p.calls()
+		p.set("a", tag("2"), plain(30, 30, blue))
+		p.set("b", tag("2"), plain(30, 30, blue))
+		for range 2 {
+			for _, path := range []string{"a", "b"} {
+				time.Sleep(time.Hour)
+				checkColor(t, mustGet(t, c, "p", path, 10), red)
+				synctest.Wait()
+			}
+			c.Close()
+			c = mustNew(t, cfg)
+		}
+		if now, _ := p.calls(); now != stats {
+			t.Errorf("%d checks, want 0", now-stats)
+		}
+	})
+}
+
 // Invalidate removes all sizes and failures of one source, and nothing else.
 func TestInvalidate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -207,6 +238,20 @@ func TestInvalidate(t *testing.T) {
 			t.Errorf("unknown provider: %v", err)
 		}
 	})
+}
+
+// If files cannot be removed, Invalidate returns an error.
+func TestInvalidateFails(t *testing.T) {
+	dir := t.TempDir()
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": numberedPictures(1)}, Dir: dir})
+	mustGet(t, c, "p", "0", 10)
+	folder := filepath.Join(dir, hashOf(source{"p", "0"})[:2])
+	replaceFolder(t, folder, func() error { return os.WriteFile(folder, nil, 0o644) })
+	var e *Error
+	if err := c.Invalidate("p", "0"); !errors.As(err, &e) || e.Path != "0" {
+		t.Errorf("got %v", err)
+	}
+	checkColor(t, mustGet(t, c, "p", "0", 10), red)
 }
 
 // A picture that was extracted before Invalidate is not served afterwards, even if its thumbnail was still being made.
@@ -440,6 +485,11 @@ func TestPeek(t *testing.T) {
 		req.Version = "2"
 		if _, ok := c.Peek(t.Context(), req); ok {
 			t.Error("found another version")
+		}
+		for _, bad := range []Request{{Provider: "p", Path: "a", Size: -1}, {Provider: "q", Path: "a"}, {Provider: "p", Path: strings.Repeat("a", 1<<20)}} {
+			if _, ok := c.Peek(t.Context(), bad); ok {
+				t.Errorf("found %.50v", bad)
+			}
 		}
 		if after := c.Stats(); after != before {
 			t.Errorf("Peek changed the stats: before %+v, after %+v", before, after)

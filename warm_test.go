@@ -149,6 +149,25 @@ func TestWarmYields(t *testing.T) {
 	})
 }
 
+// Without sizes, Warm makes the smallest of Config.Sizes, or 300.
+func TestWarmWithoutSizes(t *testing.T) {
+	for _, test := range []struct {
+		sizes []int
+		want  int
+	}{{nil, 300}, {[]int{200, 50, 100}, 50}} {
+		p := newTestProvider()
+		p.set("a", tag("1"), plain(400, 400, red))
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Sizes: test.sizes})
+		if got, err := c.Warm(t.Context(), "p", slices.Values([]string{"a"})); got.Extracted != 1 || err != nil {
+			t.Errorf("%+v, %v", got, err)
+		}
+		thumb := mustGet(t, c, "p", "a", test.want)
+		if st := c.Stats(); st.Misses != 1 || st.MemoryHits != 1 || thumb.Width != test.want {
+			t.Errorf("sizes %v: width %d, stats: %+v", test.sizes, thumb.Width, st)
+		}
+	}
+}
+
 // A request that joins a flight of Warm is treated like any request: it gets a worker although Warm has all that it may take,
 // and the thumbnail is kept in memory.
 func TestRequestJoinsWarm(t *testing.T) {
