@@ -19,7 +19,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 )
 
-// BenchmarkMemoryHit compares a hit with golang-lru's raw Get of the same key: see the ratio of the two.
+// BenchmarkMemoryHit compares a hit in memory with Get of golang-lru for the same key.
 func BenchmarkMemoryHit(b *testing.B) {
 	p := newTestProvider()
 	const path = "Artist Name/Album Name/01 - Song.flac"
@@ -59,11 +59,11 @@ func BenchmarkMemoryHit(b *testing.B) {
 		})
 	})
 	if c.Stats().Extractions != 1 {
-		b.Fatal("not all were hits")
+		b.Fatal("not all requests were hits")
 	}
 }
 
-// BenchmarkDiskHit compares a hit on disk (flight, read, check, insert) with os.ReadFile of the same file.
+// BenchmarkDiskHit compares a hit on disk, which reads, checks and decodes a file, with os.ReadFile of the same file.
 func BenchmarkDiskHit(b *testing.B) {
 	p := newTestProvider()
 	data := noisy(300, 300, 85)
@@ -93,11 +93,11 @@ func BenchmarkDiskHit(b *testing.B) {
 		}
 	})
 	if st := c.Stats(); st.Misses != 2 {
-		b.Fatalf("not all were hits: %+v", st)
+		b.Fatalf("not all requests were hits: %+v", st)
 	}
 }
 
-// populate makes a folder of n stored thumbnails, quickly: most are links to one file. It returns the length of one.
+// populate stores n thumbnails in a folder. It is fast because most are links to one file. It returns the length of one.
 func populate(b *testing.B, dir string, n int) (length int64) {
 	b.Helper()
 	p := newTestProvider()
@@ -121,7 +121,7 @@ func populate(b *testing.B, dir string, n int) (length int64) {
 	for i := range n {
 		hash := hashOf(source{"p", fmt.Sprint("file", i)})
 		name := filepath.Join(dir, hash[:2], hash+"_10.jpg")
-		if i%50_000 == 0 { // more links than that a file cannot have everywhere
+		if i%50_000 == 0 { // some file systems allow no more links to a file
 			err = os.WriteFile(name, data, 0o644)
 			target = name
 			os.Chtimes(name, long, long)
@@ -132,15 +132,15 @@ func populate(b *testing.B, dir string, n int) (length int64) {
 			b.Fatal(err)
 		}
 	}
-	// The account is lost, so that everything has to be counted anew.
+	// Without the account, a cache has to count all files.
 	if err := os.Remove(filepath.Join(dir, "usage")); err != nil {
 		b.Fatal(err)
 	}
 	return int64(len(data))
 }
 
-// BenchmarkNew measures what a start costs with many files in the folder: New, the first Get of a stored thumbnail and the first
-// of a new one, all while the files are being counted. With THUMBCACHE_BENCH_FILES set it is for that many files too.
+// BenchmarkNew measures a start with many files in the folder: New, the first Get of a stored thumbnail, and the first Get of a
+// new one, all while the files are being counted. THUMBCACHE_BENCH_FILES adds a run with that number of files.
 func BenchmarkNew(b *testing.B) {
 	counts := []int{1000, 100_000}
 	if n, err := strconv.Atoi(os.Getenv("THUMBCACHE_BENCH_FILES")); err == nil {
@@ -177,7 +177,7 @@ func BenchmarkNew(b *testing.B) {
 	}
 }
 
-// BenchmarkTrim measures disk hits while 100,000 files are removed behind them, and without.
+// BenchmarkTrim measures hits on disk with and without an eviction of 100,000 files in the background.
 func BenchmarkTrim(b *testing.B) {
 	const files, hits = 100_000, 50
 	for _, trim := range []bool{false, true} {
@@ -198,7 +198,7 @@ func BenchmarkTrim(b *testing.B) {
 			}
 			c = mustNew(b, cfg)
 			for !trim && c.Stats().DiskEntries < files {
-				time.Sleep(10 * time.Millisecond) // until it is counted, so that nothing goes on behind
+				time.Sleep(10 * time.Millisecond) // until all are counted, so that nothing else runs
 			}
 			var took []time.Duration
 			b.ResetTimer()
@@ -223,15 +223,18 @@ func BenchmarkTrim(b *testing.B) {
 	}
 }
 
-// served are the handlers that the benchmarks compare: bare writes the bytes of a thumbnail with the headers that the cache
-// sends, empty does nothing.
-type served struct {
-	bare, thumbnail, handler, empty http.Handler
-	etag, match                     string
+// handlers are those that the benchmarks compare.
+type handlers struct {
+	bare      http.Handler // writes the bytes of a thumbnail with the headers that the cache sends
+	empty     http.Handler // does nothing
+	thumbnail http.Handler // Thumbnail.ServeHTTP
+	handler   http.Handler // Cache.Handler
+
+	etag  string // of the thumbnail
+	match string // a header line If-None-Match with it
 }
 
-func newServed(b *testing.B) (s served) {
-
+func newHandlers(b *testing.B) (s handlers) {
 	media := newTestProvider()
 	media.set("Artist/Album/01 - Song.flac", Stamp{ModTime: time.Unix(1e9, 0), Tag: "1"}, plain(300, 300, red))
 	c := mustNew(b, Config{Providers: map[string]Provider{"music": media}, MaxSize: 300})
@@ -239,7 +242,7 @@ func newServed(b *testing.B) (s served) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	t.Data = append(t.Data, make([]byte, 20<<10)...) // as much as a cover has
+	t.Data = append(t.Data, make([]byte, 20<<10)...) // about the length of a cover
 	s.bare = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Type", "image/jpeg")
@@ -261,8 +264,8 @@ func newServed(b *testing.B) (s served) {
 	return s
 }
 
-// clients ask h over loopback, four at a time, each on a connection of its own that it keeps.
-func clients(b *testing.B, h http.Handler, header string) (ask func(n int)) {
+// clients returns a function that sends n requests to h over loopback, through four connections that stay open.
+func clients(b *testing.B, h http.Handler, header string) (send func(n int)) {
 	mux := http.NewServeMux()
 	mux.Handle("/thumb/{provider}/{path...}", h)
 	server := httptest.NewServer(mux)
@@ -298,27 +301,27 @@ func clients(b *testing.B, h http.Handler, header string) (ask func(n int)) {
 }
 
 func benchServe(b *testing.B, h http.Handler, header string) {
-	ask := clients(b, h, header)
+	send := clients(b, h, header)
 	b.ResetTimer()
-	ask(b.N)
+	send(b.N)
 }
 
-func BenchmarkServeBare(b *testing.B) { benchServe(b, newServed(b).bare, "") }
+func BenchmarkServeBare(b *testing.B) { benchServe(b, newHandlers(b).bare, "") }
 
-func BenchmarkServeMemoryHit(b *testing.B) { benchServe(b, newServed(b).thumbnail, "") }
+func BenchmarkServeMemoryHit(b *testing.B) { benchServe(b, newHandlers(b).thumbnail, "") }
 
-func BenchmarkServeHandler(b *testing.B) { benchServe(b, newServed(b).handler, "") }
+func BenchmarkServeHandler(b *testing.B) { benchServe(b, newHandlers(b).handler, "") }
 
-func Benchmark304Empty(b *testing.B) { s := newServed(b); benchServe(b, s.empty, s.match) }
+func Benchmark304Empty(b *testing.B) { s := newHandlers(b); benchServe(b, s.empty, s.match) }
 
-func Benchmark304Thumbnail(b *testing.B) { s := newServed(b); benchServe(b, s.thumbnail, s.match) }
+func Benchmark304Thumbnail(b *testing.B) { s := newHandlers(b); benchServe(b, s.thumbnail, s.match) }
 
-func Benchmark304Handler(b *testing.B) { s := newServed(b); benchServe(b, s.handler, s.match) }
+func Benchmark304Handler(b *testing.B) { s := newHandlers(b); benchServe(b, s.handler, s.match) }
 
-// BenchmarkServeRatio sets each against what it is measured by, in short turns over the same connections, since a machine is
-// not as fast from one second to the next: 1 is as fast, more is faster.
+// BenchmarkServeRatio compares handlers with a simpler one, in short turns over the same connections, because the speed of a
+// machine changes from one second to the next. The result is the ratio of the speeds: more than 1 is faster.
 func BenchmarkServeRatio(b *testing.B) {
-	s := newServed(b)
+	s := newHandlers(b)
 	for _, test := range []struct {
 		name    string
 		base, h http.Handler
@@ -328,7 +331,7 @@ func BenchmarkServeRatio(b *testing.B) {
 		{"handler", s.bare, s.handler, ""},
 		{"304-thumbnail", s.empty, s.thumbnail, s.match},
 		{"304-handler", s.empty, s.handler, s.match},
-		{"304-bare", s.empty, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { // what a 304 costs whoever sends one
+		{"304-bare", s.empty, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { // the least that a 304 costs
 			w.Header().Set("ETag", s.etag)
 			w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 			w.WriteHeader(http.StatusNotModified)
@@ -336,7 +339,7 @@ func BenchmarkServeRatio(b *testing.B) {
 	} {
 		b.Run(test.name, func(b *testing.B) {
 			var turn atomic.Bool
-			ask := clients(b, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			send := clients(b, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if turn.Load() {
 					test.h.ServeHTTP(w, r)
 				} else {
@@ -346,7 +349,7 @@ func BenchmarkServeRatio(b *testing.B) {
 			timed := func(ours bool) float64 {
 				turn.Store(ours)
 				start := time.Now()
-				ask(200)
+				send(200)
 				return float64(time.Since(start))
 			}
 			timed(false)

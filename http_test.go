@@ -26,6 +26,7 @@ import (
 	"time"
 )
 
+// HTTPStatus finds the status of an error, also if an *Error wraps it.
 func TestHTTPStatus(t *testing.T) {
 	for _, test := range []struct {
 		err  error
@@ -45,10 +46,11 @@ func TestHTTPStatus(t *testing.T) {
 		}
 	}
 	if got := HTTPStatus(&Error{Op: "stat", Err: syscall.EIO}); got != 503 {
-		t.Errorf("out of reach: %d", got)
+		t.Errorf("a source that cannot be reached: %d", got)
 	}
 }
 
+// TestHandler is an overview of the Handler: parameters, headers, conditional requests and versions.
 func TestHandler(t *testing.T) {
 	p := newTestProvider()
 	p.set("Artist/Ä b?#%.png", Stamp{ModTime: time.Unix(1e9, 0), Tag: "1"}, plain(600, 300, red))
@@ -143,7 +145,7 @@ func TestHandler(t *testing.T) {
 		t.Errorf("POST: %s %v", r.Status, r.Header)
 	}
 
-	// With a version: for ever, and a 304 costs nothing.
+	// With a version the answer is immutable, and a 304 needs no thumbnail.
 	v := get(mux, "GET", path+"?v=7")
 	if cc := v.Header.Get("Cache-Control"); v.StatusCode != 200 || !strings.Contains(cc, "immutable") {
 		t.Errorf("?v=: %s %q", v.Status, cc)
@@ -154,7 +156,7 @@ func TestHandler(t *testing.T) {
 		t.Errorf("304 with a version: %s %v", r.Status, r.Header)
 	}
 	if c.Stats() != before {
-		t.Error("a 304 with a version did some work")
+		t.Error("a 304 with a version changed the stats")
 	}
 	if r := get(mux, "GET", path+"?v=8", "If-None-Match", v.Header.Get("ETag")); r.StatusCode != 200 {
 		t.Errorf("another version: %s", r.Status)
@@ -165,8 +167,8 @@ func TestHandler(t *testing.T) {
 	}
 }
 
-// A client sees no path of the host and nothing that ffmpeg said.
-func TestErrorsTellNothing(t *testing.T) {
+// Errors do not contain paths of the host, and clients get short texts only.
+func TestErrorsHidePaths(t *testing.T) {
 	root := t.TempDir()
 	os.WriteFile(filepath.Join(root, "words.txt"), []byte("words"), 0o644)
 	os.Mkdir(filepath.Join(root, "dir"), 0o755)
@@ -188,14 +190,14 @@ func TestErrorsTellNothing(t *testing.T) {
 				t.Errorf("%s: %q", path, w.Body)
 			}
 			if provider == "gone" && path == "none" && w.Code == 404 {
-				t.Error("an offline root is taken for a missing file")
+				t.Error("404 although the root cannot be reached")
 			}
 		}
 	}
 }
 
-// ask sends h a request, with headers given as name, value, ...
-func ask(h http.Handler, method, url string, header ...string) *httptest.ResponseRecorder {
+// serve sends h a request, with headers given as name, value, name, value.
+func serve(h http.Handler, method, url string, header ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, url, nil)
 	for i := 0; i+1 < len(header); i += 2 {
 		r.Header.Add(header[i], header[i+1])
@@ -205,7 +207,7 @@ func ask(h http.Handler, method, url string, header ...string) *httptest.Respons
 	return w
 }
 
-// TestServeHTTP holds ServeHTTP, which answers the plain requests itself, against http.ServeContent.
+// TestServeHTTP compares ServeHTTP, which answers simple requests itself, with http.ServeContent.
 func TestServeHTTP(t *testing.T) {
 	date := time.Date(2001, 9, 9, 1, 46, 40, 5e8, time.FixedZone("", 3600))
 	thumbs := []*Thumbnail{
@@ -278,7 +280,7 @@ func TestServeHTTP(t *testing.T) {
 							h.ServeHTTP(w, r)
 						})
 					}
-					got, want := ask(within(thumb), method, "/", header...).Result(), ask(within(plain), method, "/", header...).Result()
+					got, want := serve(within(thumb), method, "/", header...).Result(), serve(within(plain), method, "/", header...).Result()
 					body := func(r *http.Response) string {
 						b, _ := io.ReadAll(r.Body)
 						if kind, params, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind == "multipart/byteranges" {
@@ -307,6 +309,7 @@ func TestServeHTTP(t *testing.T) {
 	}
 }
 
+// FuzzIfNoneMatch compares matches with http.ServeContent.
 func FuzzIfNoneMatch(f *testing.F) {
 	for _, s := range []string{"*", `"a"`, `W/"a"`, `"b", W/"a"`, `"b" "a"`, `"b`, ",", "W/", `"a b"`, "\"\x80\", \"a\""} {
 		f.Add(s, `W/"a"`)
@@ -321,12 +324,12 @@ func FuzzIfNoneMatch(f *testing.F) {
 		r := &http.Request{Method: "GET", Header: http.Header{"If-None-Match": {field}}}
 		http.ServeContent(w, r, "", time.Time{}, strings.NewReader("x"))
 		if got := field != "" && matches(field, tag); got != (w.Code == 304) {
-			t.Errorf("%q names %q: %v, ServeContent says %d", field, tag, got, w.Code)
+			t.Errorf("%q matches %q: %v, status of ServeContent: %d", field, tag, got, w.Code)
 		}
 	})
 }
 
-// What a caller or a middleware does to one header value must change no other.
+// Callers and middleware may change one header without changing another, or another answer.
 func TestServeHTTPHeadersAreSeparate(t *testing.T) {
 	thumb := &Thumbnail{Data: []byte("x"), ContentType: "image/png", ETag: `"a"`, ModTime: time.Unix(1e9, 0)}
 	w := httptest.NewRecorder()
@@ -344,11 +347,11 @@ func TestServeHTTPHeadersAreSeparate(t *testing.T) {
 	w = httptest.NewRecorder()
 	thumb.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
 	if w.Header().Get("Content-Type") != "image/png" {
-		t.Errorf("the next answer has changed: %v", w.Header())
+		t.Errorf("the next answer is different: %v", w.Header())
 	}
 }
 
-// TestHandlerMounts asks for one source in all the ways in which routers hand on a request.
+// TestHandlerMounts sends requests for one source through the routers in use, which pass the path to a handler in different ways.
 func TestHandlerMounts(t *testing.T) {
 	c := mustNew(t, Config{Providers: map[string]Provider{"p q": newTestProvider()}})
 	type values map[string]string
@@ -376,7 +379,7 @@ func TestHandlerMounts(t *testing.T) {
 	const (
 		plain   = "A b/(1) 100%.png"
 		escaped = "A%20b/%281%29%20100%25.png" // RawPath is empty
-		mixed   = "A%20b/(1)%20100%25.png"     // as browsers have it; RawPath is set
+		mixed   = "A%20b/(1)%20100%25.png"     // as browsers send it; RawPath is set
 	)
 	for _, test := range []struct {
 		name  string
@@ -412,7 +415,7 @@ func TestHandlerMounts(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			var got Request
 			h := test.mount(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { got, _ = c.parseRequest(r) }))
-			w := ask(h, "GET", test.url)
+			w := serve(h, "GET", test.url)
 			if w.Code != 200 || got.Provider != "p q" || got.Path != test.want {
 				t.Errorf("%d, %q of %q", w.Code, got.Path, got.Provider)
 			}
@@ -420,6 +423,7 @@ func TestHandlerMounts(t *testing.T) {
 	}
 }
 
+// The size of a thumbnail follows from size, dpr and Config.Sizes.
 func TestHandlerSizes(t *testing.T) {
 	for _, test := range []struct {
 		query  string
@@ -471,13 +475,13 @@ func TestHandlerSizes(t *testing.T) {
 	p := newTestProvider()
 	p.set("a", tag("1"), plain(600, 300, red))
 	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Sizes: []int{100, 250}})
-	cfg, _, err := image.DecodeConfig(ask(c.Handler(), "GET", "/thumb/p/a?size=60&dpr=2").Body)
+	cfg, _, err := image.DecodeConfig(serve(c.Handler(), "GET", "/thumb/p/a?size=60&dpr=2").Body)
 	if err != nil || cfg.Width != 250 {
-		t.Errorf("dpr and the ladder: %d, %v", cfg.Width, err)
+		t.Errorf("dpr and Config.Sizes: width %d, %v", cfg.Width, err)
 	}
 }
 
-// TestHandlerErrors checks everything that a client sees of each error.
+// TestHandlerErrors checks the answer to each kind of error, and that only faults of the server are logged.
 func TestHandlerErrors(t *testing.T) {
 	const secret = "/srv/secret/of/the/host"
 	var err error
@@ -500,7 +504,7 @@ func TestHandlerErrors(t *testing.T) {
 		{"GET", "/thumb/p/a%00", nil, nil, 400, "Bad Request"},
 		{"GET", "/thumb/p/a?v=" + strings.Repeat("v", maxVersion+1), nil, nil, 400, "Bad Request"},
 		{"GET", "/thumb/p/a", fmt.Errorf("%s: %w", secret, fs.ErrInvalid), nil, 400, "Bad Request"},
-		{"GET", "/thumb/nobody/a", nil, nil, 404, "Not Found"},
+		{"GET", "/thumb/unknown/a", nil, nil, 404, "Not Found"},
 		{"GET", "/thumb/p/none", nil, nil, 404, "Not Found"},
 		{"GET", "/thumb/p/none?v=1", nil, nil, 404, "Not Found"},
 		{"GET", "/thumb/p/a", nil, ErrNoPicture, 404, "there is no picture in this media"},
@@ -513,7 +517,7 @@ func TestHandlerErrors(t *testing.T) {
 		{"GET", "/thumb/p/a", nil, errors.New(secret), 500, "Internal Server Error"},
 		{"GET", "/thumb/p/a", errors.New(secret), nil, 503, "Service Unavailable"},
 		{"GET", "/thumb/p/a", ErrBusy, nil, 503, "too much work is waiting"},
-		{"GET", "/thumb/p/a", context.Canceled, nil, 503, "Service Unavailable"}, // not the client has left
+		{"GET", "/thumb/p/a", context.Canceled, nil, 503, "Service Unavailable"}, // the provider's, not the client's
 		{"GET", "/thumb/p/a", nil, errNoTool, 503, "ffmpeg was not found on this server"},
 		{"GET", "/thumb/p/a", context.DeadlineExceeded, nil, 504, "Gateway Timeout"},
 	} {
@@ -530,7 +534,7 @@ func TestHandlerErrors(t *testing.T) {
 				if test.source != nil {
 					p.hook = func(context.Context, string) error { return test.source }
 				}
-				w := ask(c.Handler(), method, test.url, "Accept", accept)
+				w := serve(c.Handler(), method, test.url, "Accept", accept)
 				name := fmt.Sprintf("%s %.40s %v %v %s", method, test.url, test.source, test.extract, accept)
 				want, kind := test.text+"\n", "text/plain; charset=utf-8"
 				if accept != "" {
@@ -560,6 +564,7 @@ func TestHandlerErrors(t *testing.T) {
 	}
 }
 
+// Errors are in JSON only for clients that prefer JSON to text and images.
 func TestWantsJSON(t *testing.T) {
 	for accept, want := range map[string]bool{
 		"":                                         false,
@@ -583,17 +588,17 @@ func TestWantsJSON(t *testing.T) {
 	}
 }
 
-// A client that leaves is no news.
+// A client that leaves gets no placeholder, and is not logged.
 func TestHandlerClientLeft(t *testing.T) {
 	var log bytes.Buffer
 	p := newTestProvider()
-	asked, left := make(chan struct{}), make(chan struct{})
+	called, left := make(chan struct{}), make(chan struct{})
 	p.hook = func(ctx context.Context, op string) error {
-		close(asked)
-		<-ctx.Done() // when the last one has left
+		close(called)
+		<-ctx.Done() // the last caller has left
 		return ctx.Err()
 	}
-	placeholder := func(Request, error) *Thumbnail { t.Error("a placeholder for nobody"); return nil }
+	placeholder := func(Request, error) *Thumbnail { t.Error("a placeholder for a client that left"); return nil }
 	logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Logger: logger, Placeholder: placeholder})
 	var status int
@@ -608,7 +613,7 @@ func TestHandlerClientLeft(t *testing.T) {
 	defer server.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
-		<-asked
+		<-called
 		cancel()
 	}()
 	r, _ := http.NewRequestWithContext(ctx, "GET", server.URL+"/thumb/p/a", nil)
@@ -621,7 +626,7 @@ func TestHandlerClientLeft(t *testing.T) {
 		t.Errorf("%d, log: %s", status, log.String())
 	}
 
-	// Nor when something went wrong at the same time.
+	// It is not logged either if there was an error at the same time.
 	w := httptest.NewRecorder()
 	c.serveError(w, r, &Request{}, errors.New("other"))
 	if w.Code != 499 || log.Len() > 0 {
@@ -629,6 +634,7 @@ func TestHandlerClientLeft(t *testing.T) {
 	}
 }
 
+// Conditional requests and ranges get the right status, headers and body.
 func TestHandlerConditions(t *testing.T) {
 	p := newTestProvider()
 	p.set("a", Stamp{ModTime: time.Unix(1e9, 0)}, plain(30, 30, red))
@@ -636,7 +642,7 @@ func TestHandlerConditions(t *testing.T) {
 	h := c.Handler()
 	for _, v := range []string{"", "&v=1"} {
 		url := "/thumb/p/a?size=20" + v
-		full := ask(h, "GET", url)
+		full := serve(h, "GET", url)
 		etag, control := full.Header().Get("ETag"), full.Header().Get("Cache-Control")
 		if full.Code != 200 || etag == "" || strings.Contains(control, "immutable") != (v != "") || v == "" && control != "no-cache" {
 			t.Errorf("%s: %d %v", url, full.Code, full.Header())
@@ -664,7 +670,7 @@ func TestHandlerConditions(t *testing.T) {
 			{[]string{"Range", "bytes=999999-"}, 416},
 		} {
 			for _, method := range []string{"GET", "HEAD"} {
-				w := ask(h, method, url, test.header...)
+				w := serve(h, method, url, test.header...)
 				want := control
 				if test.status >= 400 {
 					want = "no-store"
@@ -672,7 +678,7 @@ func TestHandlerConditions(t *testing.T) {
 				if w.Code != test.status || w.Header().Get("Cache-Control") != want {
 					t.Errorf("%s %s %q: %d %q", method, url, test.header, w.Code, w.Header().Get("Cache-Control"))
 				}
-				if (method == "HEAD" && w.Code < 400 || w.Code == 304) && w.Body.Len() > 0 { // the server drops that of an error
+				if (method == "HEAD" && w.Code < 400 || w.Code == 304) && w.Body.Len() > 0 { // a server drops the body of an error
 					t.Errorf("%s %s %q: a body", method, url, test.header)
 				}
 				if test.status == 304 && (w.Header().Get("ETag") != etag || w.Header().Get("Content-Type")+w.Header().Get("Content-Length") != "") {
@@ -682,25 +688,25 @@ func TestHandlerConditions(t *testing.T) {
 		}
 	}
 
-	// A version that was never made is not modified either, but nobody knows that there is one.
+	// A 304 with a version needs no thumbnail. For If-None-Match: * it must be known that there is one.
 	c.Invalidate("p", "a")
 	etag := c.recipe.etag(hashOf(source{"p", "a"}), &key{size: 20}, &made{version: "1"})
 	_, opens := p.calls()
-	if w := ask(h, "GET", "/thumb/p/a?size=20&v=1", "If-None-Match", etag); w.Code != 304 {
+	if w := serve(h, "GET", "/thumb/p/a?size=20&v=1", "If-None-Match", etag); w.Code != 304 {
 		t.Errorf("%d", w.Code)
 	}
 	if _, now := p.calls(); now != opens {
 		t.Error("a 304 with a version opened the source")
 	}
-	if w := ask(h, "GET", "/thumb/p/none?v=1", "If-None-Match", "*"); w.Code != 404 {
-		t.Errorf("* of what is not there: %d", w.Code)
+	if w := serve(h, "GET", "/thumb/p/none?v=1", "If-None-Match", "*"); w.Code != 404 {
+		t.Errorf("* for a missing source: %d", w.Code)
 	}
-	if w := ask(h, "GET", "/thumb/none/a?v=1", "If-None-Match", etag); w.Code != 404 {
-		t.Errorf("no provider: %d", w.Code)
+	if w := serve(h, "GET", "/thumb/none/a?v=1", "If-None-Match", etag); w.Code != 404 {
+		t.Errorf("unknown provider: %d", w.Code)
 	}
 }
 
-// TestHandlerHEAD compares HEAD with GET as a client sees them, with what the server adds and takes away.
+// TestHandlerHEAD compares the answers to HEAD and GET through a real server, which adds and removes headers.
 func TestHandlerHEAD(t *testing.T) {
 	p := newTestProvider()
 	p.set("a", Stamp{ModTime: time.Unix(1e9, 0)}, plain(300, 300, red))
@@ -756,7 +762,7 @@ func TestHandlerHEAD(t *testing.T) {
 	}
 }
 
-// FuzzRequest reads queries as url.ParseQuery does, and asks for nothing that cannot be.
+// FuzzRequest compares parseRequest with url.ParseQuery, and checks that its results are valid requests.
 func FuzzRequest(f *testing.F) {
 	for _, s := range []string{"size=5&size=6", "provider=p&path=a%2Fb&v=1", "fit=cover&format=png&dpr=1.5", "%", "a;b", "=&&=", "si%7ae=3", "path=+%2B", "size=-0", "size=9223372036854775808&dpr=4"} {
 		f.Add("/thumb/p/a", s)
@@ -795,7 +801,7 @@ func FuzzRequest(f *testing.F) {
 	})
 }
 
-// FuzzRequestURL sends requests through a mux, which cleans and redirects, and through what browsers make of a URL.
+// FuzzRequestURL checks that a request survives Request.URL, a browser, a mux, which cleans paths and redirects, and parseRequest.
 func FuzzRequestURL(f *testing.F) {
 	for _, path := range []string{
 		"Artist/Album (Deluxe)/01 - Ä?#%.flac", "", "/", "a", "/a", "a/", "a//b", "./a", "a/.", "..", "../../etc/passwd", "a/../b", "...", "%2e%2e/%41", "%", "a+b c&d=e;f,g",
@@ -807,6 +813,8 @@ func FuzzRequestURL(f *testing.F) {
 	for _, provider := range []string{"", ".", "..", "a/b", "thumb", "%2F", "a:b", "?", "provider=x"} {
 		f.Add(provider, "a/b", 20, uint8(1), uint8(0), "1")
 	}
+	f.Add("p", "a", 20, uint8(2), uint8(0), "") // invalid
+	f.Add("p", "a", 20, uint8(0), uint8(2), "")
 	c := mustNew(f, Config{Providers: map[string]Provider{"p": newTestProvider()}})
 	f.Fuzz(func(t *testing.T, provider, path string, size int, fit, format uint8, version string) {
 		want := Request{Provider: provider, Path: path, Size: size, Fit: Fit(fit), Format: Format(format), Version: version}
@@ -822,7 +830,7 @@ func FuzzRequestURL(f *testing.F) {
 			t.Errorf("%#v", u)
 		}
 		if u.ResolveReference(&url.URL{}).String() != want.URL() || (&url.URL{Path: "/"}).ResolveReference(u).String() != want.URL() {
-			t.Errorf("%q: resolved it is another", want.URL())
+			t.Errorf("%q: a browser changes it", want.URL())
 		}
 		w := httptest.NewRecorder()
 		mux.ServeHTTP(w, &http.Request{Method: "GET", URL: u})
@@ -838,6 +846,7 @@ func FuzzRequestURL(f *testing.F) {
 	})
 }
 
+// Stamps have different versions if they differ, the same in every time zone, and in every release.
 func TestStampVersion(t *testing.T) {
 	date := time.Unix(1e9, 5)
 	stamps := []Stamp{
@@ -856,14 +865,15 @@ func TestStampVersion(t *testing.T) {
 		}
 		s.ModTime = s.ModTime.In(time.FixedZone("", 3600))
 		if s.Version() != v {
-			t.Errorf("%v: the zone counts", s)
+			t.Errorf("%v: the version depends on the time zone", s)
 		}
 	}
 	if got := (Stamp{Size: 1, ModTime: date, Tag: "1"}).Version(); got != "UlbZDm-VAvPyTYpR" {
-		t.Errorf("%q: every URL that was handed out has changed", got)
+		t.Errorf("%q: this changes every versioned URL", got)
 	}
 }
 
+// A Placeholder answers in place of an error. It has no date and is not immutable, so that clients see a picture that appears later.
 func TestPlaceholder(t *testing.T) {
 	var log bytes.Buffer
 	date := time.Unix(2e9, 0)
@@ -876,7 +886,7 @@ func TestPlaceholder(t *testing.T) {
 		}
 		return &Picture{Data: plain(40, 40, red)}, nil
 	}
-	own := &Thumbnail{Data: []byte("my own"), ModTime: date} // no tag, no type
+	own := &Thumbnail{Data: []byte("my own"), ModTime: date} // without ETag and ContentType
 	c := mustNew(t, Config{
 		Providers: map[string]Provider{"p": p},
 		Extractor: ExtractorFunc(extract),
@@ -895,32 +905,32 @@ func TestPlaceholder(t *testing.T) {
 	for _, v := range []string{"", "&v=1"} {
 		url := "/thumb/p/empty?size=40" + v
 		none = ErrNoPicture
-		w := ask(h, "GET", url)
+		w := serve(h, "GET", url)
 		etag := w.Header().Get("ETag")
 		if w.Code != 200 || w.Header().Get("Content-Type") != "image/svg+xml" || w.Header().Get("Cache-Control") != "no-cache" || etag == "" ||
 			w.Header().Get("X-Content-Type-Options") != "nosniff" || !strings.Contains(w.Body.String(), ">E<") || !strings.Contains(w.Body.String(), `width="40"`) {
 			t.Errorf("%s: %d %v %s", url, w.Code, w.Header(), w.Body)
 		}
-		if again := ask(h, "GET", url, "If-None-Match", etag); again.Code != 304 || again.Header().Get("Cache-Control") != "no-cache" {
+		if again := serve(h, "GET", url, "If-None-Match", etag); again.Code != 304 || again.Header().Get("Cache-Control") != "no-cache" {
 			t.Errorf("%s again: %d %v", url, again.Code, again.Header())
 		}
-		if head := ask(h, "HEAD", url); head.Code != 200 || head.Body.Len() > 0 || head.Header().Get("Content-Length") != fmt.Sprint(w.Body.Len()) {
+		if head := serve(h, "HEAD", url); head.Code != 200 || head.Body.Len() > 0 || head.Header().Get("Content-Length") != fmt.Sprint(w.Body.Len()) {
 			t.Errorf("HEAD %s: %d %v", url, head.Code, head.Header())
 		}
 
-		// A picture comes, older than the placeholder that the client has.
+		// A picture appears. It is older than the placeholder that the client has.
 		none = ErrCorrupt
 		c.Invalidate("p", "empty")
-		w = ask(h, "GET", url, "If-Modified-Since", date.UTC().Format(http.TimeFormat))
+		w = serve(h, "GET", url, "If-Modified-Since", date.UTC().Format(http.TimeFormat))
 		etag = w.Header().Get("ETag")
 		if w.Code != 200 || w.Body.String() != "my own" || w.Header().Get("Last-Modified") != "" || etag == "" || w.Header().Get("Content-Type") != "text/plain; charset=utf-8" {
 			t.Errorf("%s: %d %v %s", url, w.Code, w.Header(), w.Body)
 		}
 		none = nil
 		c.Invalidate("p", "empty")
-		w = ask(h, "GET", url, "If-None-Match", etag)
+		w = serve(h, "GET", url, "If-None-Match", etag)
 		if w.Code != 200 || w.Header().Get("Content-Type") != "image/jpeg" || strings.Contains(w.Header().Get("Cache-Control"), "immutable") != (v != "") {
-			t.Errorf("%s: the picture that came: %d %v", url, w.Code, w.Header())
+			t.Errorf("%s: the picture: %d %v", url, w.Code, w.Header())
 		}
 		c.Invalidate("p", "empty")
 	}
@@ -928,22 +938,23 @@ func TestPlaceholder(t *testing.T) {
 		t.Errorf("log: %s", log.String())
 	}
 
-	// The plain error where there is no placeholder; and a fault of the server is logged all the same.
-	if w := ask(h, "GET", "/thumb/p/gone"); w.Code != 404 {
+	// Without a placeholder the client gets the error. A fault of the server is logged even with one.
+	if w := serve(h, "GET", "/thumb/p/gone"); w.Code != 404 {
 		t.Errorf("gone: %d", w.Code)
 	}
-	if w := ask(h, "GET", "/thumb/p/empty?size=x"); w.Code != 400 {
+	if w := serve(h, "GET", "/thumb/p/empty?size=x"); w.Code != 400 {
 		t.Errorf("bad size: %d", w.Code)
 	}
 	none = errors.New("other")
-	if w := ask(h, "GET", "/thumb/p/empty"); w.Code != 200 || !strings.Contains(log.String(), "other") {
+	if w := serve(h, "GET", "/thumb/p/empty"); w.Code != 200 || !strings.Contains(log.String(), "other") {
 		t.Errorf("%d, log: %s", w.Code, log.String())
 	}
 	if own.ETag != "" || own.ContentType != "" || !own.ModTime.Equal(date) {
-		t.Error("the owner's thumbnail was changed")
+		t.Error("the placeholder was modified")
 	}
 }
 
+// A LetterTile shows the first letter of a text, as valid SVG, in a color with enough contrast.
 func TestLetterTile(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                                   "?",
@@ -994,7 +1005,7 @@ func TestLetterTile(t *testing.T) {
 			t.Errorf("%q: %q, want %q", text, svg.Text, want)
 		}
 		if again := LetterTile(text, 64); again.ETag != tile.ETag || !bytes.Equal(again.Data, tile.Data) {
-			t.Errorf("%q: not the same again", text)
+			t.Errorf("%q: two tiles differ", text)
 		}
 		if len(tile.Data) > 500 {
 			t.Errorf("%q: %d bytes", text, len(tile.Data))
@@ -1005,30 +1016,30 @@ func TestLetterTile(t *testing.T) {
 			t.Errorf("size %d: %d", size, got)
 		}
 	}
-	for _, color := range tileColors {
+	for _, fill := range tileColors {
 		var rgb [3]float64
 		for i := range rgb {
-			n, err := strconv.ParseUint(color[1+2*i:3+2*i], 16, 8)
+			n, err := strconv.ParseUint(fill[1+2*i:3+2*i], 16, 8)
 			if err != nil {
 				t.Fatal(err)
 			}
 			rgb[i] = math.Pow((float64(n)/255+0.055)/1.055, 2.4)
 		}
-		// The contrast to white, by WCAG.
+		// The contrast to white, as WCAG 2 defines it.
 		if contrast := 1.05 / (0.2126*rgb[0] + 0.7152*rgb[1] + 0.0722*rgb[2] + 0.05); contrast < 4.5 {
-			t.Errorf("%s: %.2f", color, contrast)
+			t.Errorf("%s: contrast %.2f", fill, contrast)
 		}
 	}
 
-	// A SVG may be opened as a page of its own.
+	// An SVG may be opened as a page of its own.
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Security-Policy", "frame-ancestors 'none'")
 		LetterTile("a", 10).ServeHTTP(w, r)
 	})
-	if got := ask(h, "GET", "/").Header()["Content-Security-Policy"]; len(got) != 2 || got[1] != "default-src 'none'; sandbox" {
+	if got := serve(h, "GET", "/").Header()["Content-Security-Policy"]; len(got) != 2 || got[1] != "default-src 'none'; sandbox" {
 		t.Errorf("%q", got)
 	}
-	if got := ask(&Thumbnail{Data: []byte("\xff\xd8\xff")}, "GET", "/").Header(); got.Get("Content-Security-Policy") != "" || got.Get("Content-Type") != "image/jpeg" {
+	if got := serve(&Thumbnail{Data: []byte("\xff\xd8\xff")}, "GET", "/").Header(); got.Get("Content-Security-Policy") != "" || got.Get("Content-Type") != "image/jpeg" {
 		t.Errorf("%q", got)
 	}
 }
