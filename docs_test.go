@@ -19,7 +19,7 @@ import (
 	"github.com/thumbcache/thumbcache"
 )
 
-// readDoc returns a page, with the line ends of Unix.
+// readDoc returns the text of a page, with Unix line ends.
 func readDoc(t *testing.T, name string) string {
 	t.Helper()
 	text, err := os.ReadFile(name)
@@ -29,7 +29,8 @@ func readDoc(t *testing.T, name string) string {
 	return strings.ReplaceAll(string(text), "\r\n", "\n")
 }
 
-// codeBlocks returns the blocks of a language in a page, of those with a line "<!-- mark -->" above them if mark is not "".
+// codeBlocks returns the code blocks of a language in a page. If mark is not empty, it returns only those after a line
+// "<!-- mark -->".
 func codeBlocks(page, language, mark string) (blocks []string) {
 	if mark != "" {
 		mark = "<!-- " + mark + " -->\n"
@@ -45,15 +46,16 @@ func codeBlocks(page, language, mark string) (blocks []string) {
 	}
 }
 
-// TestDocServer builds the server that the README shows.
+// TestDocServer compiles the server in the README.
 func TestDocServer(t *testing.T) {
+	t.Parallel()
 	goTool, err := exec.LookPath("go")
 	if err != nil {
-		t.Skip("there is no go command to build it")
+		t.Skip("there is no go command to compile it")
 	}
 	blocks := codeBlocks(readDoc(t, "README.md"), "go", "")
 	if len(blocks) == 0 {
-		t.Fatal("no code")
+		t.Fatal("the README has no code block")
 	}
 	file := filepath.Join(t.TempDir(), "main.go")
 	if err := os.WriteFile(file, []byte(blocks[0]), 0o600); err != nil {
@@ -64,12 +66,12 @@ func TestDocServer(t *testing.T) {
 	}
 }
 
-// TestDocMoving keeps the page in step with the example, which is compiled and run.
+// TestDocMoving checks that the code in docs/moving.md is that of the example, which is compiled and run.
 func TestDocMoving(t *testing.T) {
 	page, example := readDoc(t, "docs/moving.md"), readDoc(t, "example_test.go")
 	after := codeBlocks(page, "go", "after")
 	if len(after) < 4 {
-		t.Errorf("%d blocks are marked as after", len(after))
+		t.Errorf("%d blocks are marked as \"after\", want at least 4", len(after))
 	}
 	for _, block := range after {
 		if !strings.Contains(example, "\n"+block+"\n") {
@@ -78,20 +80,20 @@ func TestDocMoving(t *testing.T) {
 	}
 	for _, block := range append(codeBlocks(page, "go", "before"), after...) {
 		if formatted, err := format.Source([]byte(block)); err != nil || string(formatted) != block {
-			t.Errorf("not as gofmt has it (%v):\n%s", err, block)
+			t.Errorf("not formatted by gofmt (%v):\n%s", err, block)
 		}
 	}
 }
 
-// TestDocReader runs the reader of docs/format.md over a folder that has all kinds of files, and damage of all kinds.
+// TestDocReader runs the script in docs/format.md on a folder with all kinds of files, and with all kinds of damage.
 func TestDocReader(t *testing.T) {
 	python, err := exec.LookPath("python3")
 	if err != nil {
-		t.Skip("there is no python3 to run it")
+		t.Skip("python3 is not installed")
 	}
 	scripts := codeBlocks(readDoc(t, "docs/format.md"), "python", "")
 	if len(scripts) != 1 {
-		t.Fatalf("%d scripts", len(scripts))
+		t.Fatalf("%d scripts, want 1", len(scripts))
 	}
 	script := filepath.Join(t.TempDir(), "reader.py")
 	if err := os.WriteFile(script, []byte(scripts[0]), 0o600); err != nil {
@@ -108,7 +110,7 @@ func TestDocReader(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cache.Close()
-	want := make(map[string]bool) // what follows the name in a line
+	want := make(map[string]bool) // the lines of the script, without the names of files
 	for _, req := range []thumbcache.Request{
 		{Path: "Ada Rings/Lossless/01 One Cover.flac", Size: 100},
 		{Path: "Ada Rings/Lossless/01 One Cover.flac", Size: 0},
@@ -118,7 +120,7 @@ func TestDocReader(t *testing.T) {
 		{Path: "Çelik Ünal/Şarkılar/02 Etiket.wv", Size: 60},
 		{Path: "Nobody/No Cover.mp3"},
 		{Path: "Nobody/Broken.flac"},
-		{Path: "Films/Over the Hills.mp4"}, // of a kind that these extractors do not know
+		{Path: "Films/Over the Hills.mp4"}, // unknown to these extractors
 	} {
 		req.Provider = "music"
 		thumb, err := cache.Do(t.Context(), req)
@@ -141,24 +143,25 @@ func TestDocReader(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// read runs the reader, and returns what it says by the name of the file. The exit status tells whether all is well.
-	read := func() (lines map[string]string, well bool) {
+	// read runs the script. It returns what the script says about each file, and whether its exit status says that all are
+	// valid.
+	read := func() (lines map[string]string, valid bool) {
 		t.Helper()
-		var out, complaint bytes.Buffer
+		var stdout, stderr bytes.Buffer
 		cmd := exec.Command(python, script, dir)
-		cmd.Stdout, cmd.Stderr = &out, &complaint
+		cmd.Stdout, cmd.Stderr = &stdout, &stderr
 		err := cmd.Run()
-		if err != nil && (cmd.ProcessState.ExitCode() != 1 || complaint.Len() > 0) { // an exception is 1 too
-			t.Fatalf("%v\n%s", err, &complaint)
+		if err != nil && (cmd.ProcessState.ExitCode() != 1 || stderr.Len() > 0) { // the status of an exception is 1 too
+			t.Fatalf("%v\n%s", err, &stderr)
 		}
 		lines = make(map[string]string)
-		for line := range strings.Lines(strings.ReplaceAll(out.String(), "\r\n", "\n")) {
+		for line := range strings.Lines(strings.ReplaceAll(stdout.String(), "\r\n", "\n")) {
 			name, what, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
 			lines[name] = what
 		}
 		return lines, err == nil
 	}
-	lines, well := read()
+	lines, valid := read()
 	account := lines["account"]
 	delete(lines, "account")
 	var sum int64
@@ -172,25 +175,25 @@ func TestDocReader(t *testing.T) {
 		}
 		sum += info.Size()
 	}
-	if !well || len(lines) != len(want) {
-		t.Errorf("%d of %d files are in order", len(lines), len(want))
+	if !valid || len(lines) != len(want) {
+		t.Errorf("%d files, want %d; all valid: %v", len(lines), len(want), valid)
 	}
 	switch runtime.GOOS {
-	case "linux", "darwin", "windows": // elsewhere nothing is shared
+	case "linux", "darwin", "windows": // other systems have no account
 		if want := fmt.Sprintf("%d files, %d bytes", len(lines), sum); account != want {
 			t.Errorf("account: %q, want %q", account, want)
 		}
 	}
 
-	// Each file is damaged in another way, and each of them must be refused.
+	// The script must refuse damaged copies of the files, each with its own reason.
 	damage := []struct {
 		why string
 		do  func(file []byte) []byte
 	}{
-		{"wrong checksum", func(file []byte) []byte { file[len(file)/3] ^= 1; return file }}, // in a picture, mostly
+		{"wrong checksum", func(file []byte) []byte { file[len(file)/3] ^= 1; return file }}, // mostly in a picture
 		{"wrong checksum", func(file []byte) []byte { file[0] ^= 0x80; return file }},
 		{"wrong checksum", func(file []byte) []byte { file[len(file)-9] ^= 4; return file }}, // in the texts
-		{"wrong checksum", func(file []byte) []byte { file[len(file)-5] ^= 2; return file }}, // of itself
+		{"wrong checksum", func(file []byte) []byte { file[len(file)-5] ^= 2; return file }}, // the checksum itself
 		{"no trailer", func(file []byte) []byte { file[len(file)-4] ^= 1; return file }},
 		{"no trailer", func(file []byte) []byte { return file[:len(file)-1] }},
 		{"no trailer", func(file []byte) []byte { return append(file, 0) }},
@@ -216,7 +219,7 @@ func TestDocReader(t *testing.T) {
 			if d.do != nil {
 				bad = d.do(append([]byte(nil), data...))
 			}
-			// Under a name of the same length, which is right but for its end.
+			// Only the size in the name differs.
 			copyName := fmt.Sprintf("%s_%d.jpg", name[:64], 1000+i)
 			if err := os.WriteFile(filepath.Join(dir, name[:2], copyName), bad, 0o600); err != nil {
 				t.Fatal(err)
@@ -225,8 +228,8 @@ func TestDocReader(t *testing.T) {
 		}
 		previous = data
 	}
-	if lines, well = read(); well {
-		t.Error("damaged files are in order")
+	if lines, valid = read(); valid {
+		t.Error("damaged files count as valid")
 	}
 	for name, why := range refused {
 		if lines[name] != why {
@@ -234,11 +237,11 @@ func TestDocReader(t *testing.T) {
 		}
 	}
 	if len(refused) < len(damage) || len(lines) != len(want)+len(refused)+1 {
-		t.Errorf("%d damaged files, %d lines", len(refused), len(lines))
+		t.Errorf("%d damaged files, and %d lines about all files", len(refused), len(lines))
 	}
 }
 
-// TestDocSecurity holds go.mod to what SECURITY.md says of it.
+// TestDocSecurity checks what SECURITY.md says about go.mod.
 func TestDocSecurity(t *testing.T) {
 	mod := readDoc(t, "go.mod")
 	if strings.Contains(mod, "disintegration/imaging") {
@@ -247,7 +250,7 @@ func TestDocSecurity(t *testing.T) {
 	var minor int
 	_, version, _ := strings.Cut(mod, "golang.org/x/image v0.")
 	if _, err := fmt.Sscanf(version, "%d", &minor); err != nil || minor < 47 {
-		t.Errorf("golang.org/x/image is v0.%d (%v)", minor, err)
+		t.Errorf("golang.org/x/image is v0.%d (%v), want at least v0.47", minor, err)
 	}
 }
 
@@ -257,7 +260,7 @@ var (
 	docCode    = regexp.MustCompile("(?ms)^```.*?^```$|`[^`\n]*`")
 )
 
-// TestDocLinks follows the links between pages, and to files and headings.
+// TestDocLinks checks that links between pages, and to files and headings, have a target.
 func TestDocLinks(t *testing.T) {
 	var pages []string
 	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
@@ -298,13 +301,13 @@ func TestDocLinks(t *testing.T) {
 				found = found || anchor(h[1]) == link.Fragment
 			}
 			if !found {
-				t.Errorf("%s links to %s, where there is no such heading", page, link)
+				t.Errorf("%s links to %s, but there is no such heading", page, link)
 			}
 		}
 	}
 }
 
-// anchor returns what GitHub makes of a heading.
+// anchor returns the fragment that GitHub gives to a heading.
 func anchor(heading string) string {
 	heading = regexp.MustCompile(`[^\pL\pN _-]`).ReplaceAllString(strings.ToLower(heading), "")
 	return strings.ReplaceAll(heading, " ", "-")

@@ -26,14 +26,14 @@ import (
 	"github.com/thumbcache/thumbcache"
 )
 
-// A server over a folder of music. One route serves every thumbnail.
+// A server for a folder of music. One route serves all thumbnails.
 //
-// With chi it is r.Handle("/thumb/{provider}/*", cache.Handler()), with echo e.GET("/thumb/*",
+// With chi the route is r.Handle("/thumb/{provider}/*", cache.Handler()), with echo e.GET("/thumb/*",
 // echo.WrapHandler(cache.Handler())), with gin r.GET("/thumb/*path", gin.WrapH(cache.Handler())).
 func Example() {
 	cache, err := thumbcache.New(thumbcache.Config{
 		Providers: map[string]thumbcache.Provider{"music": thumbcache.Files("testdata/library")},
-		Dir:       "", // a folder keeps them over a restart
+		Dir:       "", // name a folder to keep thumbnails over a restart
 		Sizes:     []int{64, 300, 600},
 	})
 	if err != nil {
@@ -44,7 +44,7 @@ func Example() {
 	mux := http.NewServeMux()
 	mux.Handle("GET /thumb/{provider}/{path...}", cache.Handler())
 
-	// A browser asks.
+	// Requests of a browser.
 	for _, url := range []string{
 		"/thumb/music/Ada%20Rings/Lossless/01%20One%20Cover.flac?size=100",
 		"/thumb/music/no/such/song.flac?size=100",
@@ -58,12 +58,13 @@ func Example() {
 	// 404 text/plain; charset=utf-8
 }
 
-// What follows is the code of docs/moving.md: a server whose clients ask for covers by the ids of its database.
+// The following is the code of docs/moving.md: a server whose clients request covers by the ids of its database.
 
-// library stands for the database. It knows in which file the cover of an album, artist or track is.
+// library stands for the database. It maps the id of an album, artist or track to the file with its cover.
 type library map[string]string
 
-// coverFile returns the file with the cover for an id. An id that is not there must be fs.ErrNotExist; sql.ErrNoRows is not.
+// coverFile returns the file with the cover for an id. The error for an unknown id must match fs.ErrNotExist, which sql.ErrNoRows
+// does not.
 func (l library) coverFile(ctx context.Context, id string) (string, error) {
 	file, ok := l[id]
 	if !ok {
@@ -139,7 +140,7 @@ func (s *server) scanned(ctx context.Context, changed []string) (thumbcache.Warm
 	return s.covers.Warm(ctx, "covers", slices.Values(changed), 300)
 }
 
-// A server that had a cover cache of its own: its clients go on to ask for getCoverArt?id=al-1&size=250.
+// A server that used to have its own cover cache. The requests of its clients stay the same: getCoverArt?id=al-1&size=250.
 func Example_getCoverArt() {
 	db := library{"al-1": "Ada Rings/Lossless/01 One Cover.flac"}
 	cache, err := newCovers(db, "testdata/library", "")
@@ -162,8 +163,8 @@ func Example_getCoverArt() {
 	// 404 text/plain; charset=utf-8
 }
 
-// albums is a Provider for media that is named by a database id. Where the bytes come from is its own affair: here they
-// lie in a map, elsewhere in an object store.
+// albums is a Provider for media named by a database id. It may get the bytes from anywhere, such as an object store. Here they
+// are in a map.
 type albums map[string]album
 
 type album struct {
@@ -174,7 +175,7 @@ type album struct {
 func (a albums) Stat(ctx context.Context, id string) (thumbcache.Stamp, error) {
 	album, ok := a[id]
 	if !ok {
-		return thumbcache.Stamp{}, fs.ErrNotExist // sure: what is cached of it goes
+		return thumbcache.Stamp{}, fs.ErrNotExist // its cached thumbnails are removed
 	}
 	return thumbcache.Stamp{ModTime: album.updated}, nil
 }
@@ -187,7 +188,7 @@ func (a albums) Open(ctx context.Context, id string) (*thumbcache.Source, error)
 	return thumbcache.BytesSource("album "+id, stamp, a[id].cover), nil
 }
 
-// picture returns a grey PNG.
+// picture returns a gray PNG.
 func picture(width, height int) []byte {
 	var b bytes.Buffer
 	if err := png.Encode(&b, image.NewGray(image.Rect(0, 0, width, height))); err != nil {
@@ -208,6 +209,7 @@ func newCache(db albums) *thumbcache.Cache {
 	return cache
 }
 
+// A Provider of media that is named by a database id, see the type albums.
 func ExampleProvider() {
 	db := albums{"al-42": {time.Now(), picture(1000, 500)}}
 	cache, err := thumbcache.New(thumbcache.Config{Providers: map[string]thumbcache.Provider{"albums": db}})
@@ -229,12 +231,12 @@ func ExampleProvider() {
 	// true 404
 }
 
-// An Extractor for a kind of media of one's own, here a text that names a colour, in front of the usual ones.
+// An Extractor for an additional kind of media, here a text that names a color. The default extractors are asked afterwards.
 func ExampleExtractorFunc() {
 	paint := thumbcache.ExtractorFunc(func(ctx context.Context, src *thumbcache.Source) (*thumbcache.Picture, error) {
 		head := make([]byte, 4)
 		if _, err := src.Content.ReadAt(head, 0); err != nil || string(head) != "red\n" {
-			return nil, thumbcache.ErrUnsupported // not mine
+			return nil, thumbcache.ErrUnsupported // asks the next extractor
 		}
 		img := image.NewRGBA(image.Rect(0, 0, 200, 200))
 		draw.Draw(img, img.Bounds(), image.NewUniform(color.RGBA{200, 0, 0, 255}), image.Point{}, draw.Src)
@@ -258,7 +260,7 @@ func ExampleExtractorFunc() {
 	// Output: 64 64
 }
 
-// One process at a time, and of a film the frame a quarter into it. Music and pictures need no process.
+// ffmpeg with one process at a time, which shows the frame at a quarter of a video. Music and pictures need no process.
 func ExampleFFmpeg() {
 	cache, err := thumbcache.New(thumbcache.Config{
 		Providers: map[string]thumbcache.Provider{"media": thumbcache.Files("testdata/library")},
@@ -280,7 +282,7 @@ func ExampleFFmpeg() {
 	// Output: 0
 }
 
-// What goes wrong is told apart with errors.Is.
+// Errors can be told apart with errors.Is.
 func ExampleCache_Get() {
 	cache, err := thumbcache.New(thumbcache.Config{
 		Providers: map[string]thumbcache.Provider{"music": thumbcache.Files("testdata/library")},
@@ -306,7 +308,7 @@ func ExampleCache_Get() {
 		case errors.Is(err, fs.ErrInvalid):
 			fmt.Println("not a path")
 		default:
-			fmt.Println("not now:", err)
+			fmt.Println("try again later:", err)
 		}
 	}
 	// Output:
@@ -317,8 +319,8 @@ func ExampleCache_Get() {
 	// not a path
 }
 
-// A caller that knows when its media changed says so. Then the provider is not asked, and a changed picture is never
-// served from before the change.
+// A request with a Version: the caller knows when the media changed. Then the provider's Stat is not called, and a thumbnail from
+// before the change is never returned.
 func ExampleCache_Do() {
 	cache := newCache(albums{"al-42": {time.Now(), picture(1000, 500)}})
 	defer cache.Close()
@@ -336,8 +338,8 @@ func ExampleCache_Do() {
 	// Output: image/png 300 300
 }
 
-// After a scan the covers of all albums are made, in two sizes, before somebody asks for them. People go first: this
-// begins nothing while a request waits.
+// After a scan, Warm makes the covers of all albums in two sizes, before they are requested. It starts nothing while a request
+// waits.
 func ExampleCache_Warm() {
 	db := albums{
 		"al-42": {time.Unix(1e9, 0), picture(1000, 500)},
@@ -345,10 +347,10 @@ func ExampleCache_Warm() {
 	}
 	cache := newCache(db)
 	defer cache.Close()
-	for range 2 { // the second time all is there
+	for range 2 { // the second time, all thumbnails are cached
 		done, err := cache.Warm(context.Background(), "albums", maps.Keys(db), 64, 300)
 		if err != nil {
-			log.Fatal(err) // cancelled, say: start it again later
+			log.Fatal(err) // for example, ctx was canceled; Warm can be started again later
 		}
 		fmt.Printf("%+v\n", done)
 	}
@@ -357,8 +359,8 @@ func ExampleCache_Warm() {
 	// {Extracted:0 Reused:2 NoPicture:0 Failed:0}
 }
 
-// A page shows at once what is there already: a blurred miniature, which the browser paints until the picture has come.
-// Nothing is made for it, so a page of a hundred albums may ask for all of them.
+// A page contains blurred miniatures, which the browser paints until the pictures arrive. Peek makes nothing, so a page can call
+// it for a hundred albums.
 func ExampleCache_Peek() {
 	cache := newCache(albums{"al-42": {time.Unix(1e9, 0), picture(1000, 500)}})
 	defer cache.Close()
@@ -384,8 +386,7 @@ func ExampleCache_Peek() {
 	// true
 }
 
-// Somebody has uploaded another cover. Without Invalidate it would be seen when Revalidate has passed; with it the next
-// request gets it.
+// A new cover was uploaded. Without Invalidate, it appears after Config.Revalidate. With Invalidate, the next request gets it.
 func ExampleCache_Invalidate() {
 	db := albums{"al-42": {time.Unix(1e9, 0), picture(1000, 500)}}
 	cache := newCache(db)
@@ -398,8 +399,8 @@ func ExampleCache_Invalidate() {
 		fmt.Println(thumb.Width, thumb.Height)
 	}
 	show()
-	db["al-42"] = album{time.Unix(2e9, 0), picture(500, 1000)}  // first the new one,
-	if err := cache.Invalidate("albums", "al-42"); err != nil { // then Invalidate
+	db["al-42"] = album{time.Unix(2e9, 0), picture(500, 1000)}  // first change the cover,
+	if err := cache.Invalidate("albums", "al-42"); err != nil { // then invalidate it
 		log.Fatal(err)
 	}
 	show()
@@ -408,8 +409,8 @@ func ExampleCache_Invalidate() {
 	// 150 300
 }
 
-// The counters where the standard library publishes those of a program: at /debug/vars, when net/http serves
-// http.DefaultServeMux. For Prometheus there is the module thumbcache/prometheus.
+// The counters are published at /debug/vars of http.DefaultServeMux, by package expvar. For Prometheus, see the module
+// thumbcache/prometheus.
 func ExampleCache_Stats() {
 	cache := newCache(albums{"al-42": {time.Unix(1e9, 0), picture(1000, 500)}})
 	defer cache.Close()
@@ -429,8 +430,7 @@ func ExampleCache_Stats() {
 	// Output: {Misses:1 MemoryHits:9}
 }
 
-// Metrics and logs of one's own. The functions are called by those who do the work, so they must be quick, and safe for
-// several goroutines.
+// An Observer for metrics and logs. Its functions are called by several goroutines at once and should return quickly.
 func ExampleObserver() {
 	answers := new(expvar.Map)
 	cache, err := thumbcache.New(thumbcache.Config{
@@ -461,8 +461,8 @@ func ExampleObserver() {
 	// Output: {"404": 1, "made": 1, "memory": 2}
 }
 
-// A page links to thumbnails by URLs that change when the picture does. Browsers and proxies keep them for good: they do
-// not even ask whether there is a new one.
+// A page contains URLs of thumbnails that change when the picture changes. Browsers and proxies keep such thumbnails and do not
+// check whether they have changed.
 func ExampleCache_Handler() {
 	db := albums{"al-42": {time.Unix(1e9, 0), picture(1000, 500)}}
 	cache := newCache(db)
@@ -492,7 +492,7 @@ func ExampleCache_Handler() {
 	// 200 image/jpeg public, max-age=31536000, immutable
 }
 
-// A handler with routes and rules of its own. ServeHTTP sees to ETag, 304, HEAD and ranges.
+// A handler with its own routes and rules. ServeHTTP takes care of ETag, 304, HEAD and ranges.
 func ExampleThumbnail_ServeHTTP() {
 	cache := newCache(albums{"al-42": {time.Unix(1e9, 0), picture(1000, 500)}})
 	defer cache.Close()
@@ -501,7 +501,7 @@ func ExampleThumbnail_ServeHTTP() {
 	mux.HandleFunc("GET /albums/{id}/cover", func(w http.ResponseWriter, r *http.Request) {
 		thumb, err := cache.Get(r.Context(), "albums", r.PathValue("id"), 300)
 		if err != nil {
-			// That is all the client need know. What err says is for the log.
+			// The client needs to know no more. The text of err is for the log.
 			http.Error(w, "no cover", thumbcache.HTTPStatus(err))
 			return
 		}
@@ -519,7 +519,7 @@ func ExampleThumbnail_ServeHTTP() {
 	// Output: 200 304 0
 }
 
-// Media without a picture is shown as a tile with its first letter. Anything else that goes wrong stays an error.
+// Media without a picture is shown as a tile with the first letter of its name. All other errors stay errors.
 func ExampleLetterTile() {
 	cache, err := thumbcache.New(thumbcache.Config{
 		Providers: map[string]thumbcache.Provider{"artists": albums{"al-43": {cover: []byte("no picture")}}},
@@ -546,6 +546,7 @@ func ExampleLetterTile() {
 	// 404 text/plain; charset=utf-8 no-store
 }
 
+// A URL of a thumbnail, for a page. The version changes the URL when the picture changes.
 func ExampleRequest_URL() {
 	updatedAt := time.Unix(1e9, 0) // from the database
 	req := thumbcache.Request{
@@ -554,7 +555,7 @@ func ExampleRequest_URL() {
 	}
 	fmt.Println(req.URL())
 
-	// What servers and browsers would clean from a path goes into the query.
+	// A path that servers or browsers would change goes into the query.
 	fmt.Println(thumbcache.Request{Provider: "web", Path: "https://example.com/a.jpg", Size: 64}.URL())
 	// Output:
 	// /thumb/albums/al-42?size=300&fit=cover&v=vQtNCDXkQDvLkr9j
