@@ -93,6 +93,12 @@ func (p *testProvider) remove(path string) {
 	delete(p.media, path)
 }
 
+func (p *testProvider) setHook(hook func(ctx context.Context, op string) error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.hook = hook
+}
+
 func (p *testProvider) calls() (stats, opens int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -487,7 +487,7 @@ func TestHandlerErrors(t *testing.T) {
 	var err error
 	p := newTestProvider()
 	p.set("a", tag("1"), plain(8, 8, red))
-	p.hook = func(context.Context, string) error { return err }
+	p.setHook(func(context.Context, string) error { return err })
 	extractor := ExtractorFunc(func(context.Context, *Source) (*Picture, error) { return nil, fmt.Errorf("%s: %w", secret, err) })
 	for _, test := range []struct {
 		method, url string
@@ -530,9 +530,9 @@ func TestHandlerErrors(t *testing.T) {
 				cfg := Config{Providers: map[string]Provider{"p": p}, Logger: slog.New(slog.NewTextHandler(&log, nil)), Extractor: extractor}
 				c := mustNew(t, cfg)
 				err = cmp.Or(test.source, test.extract)
-				p.hook = nil
+				p.setHook(nil)
 				if test.source != nil {
-					p.hook = func(context.Context, string) error { return test.source }
+					p.setHook(func(context.Context, string) error { return test.source })
 				}
 				w := serve(c.Handler(), method, test.url, "Accept", accept)
 				name := fmt.Sprintf("%s %.40s %v %v %s", method, test.url, test.source, test.extract, accept)
@@ -593,11 +593,11 @@ func TestHandlerClientLeft(t *testing.T) {
 	var log bytes.Buffer
 	p := newTestProvider()
 	called, left := make(chan struct{}), make(chan struct{})
-	p.hook = func(ctx context.Context, op string) error {
+	p.setHook(func(ctx context.Context, op string) error {
 		close(called)
 		<-ctx.Done() // the last caller has left
 		return ctx.Err()
-	}
+	})
 	placeholder := func(Request, error) *Thumbnail { t.Error("a placeholder for a client that left"); return nil }
 	logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Logger: logger, Placeholder: placeholder})

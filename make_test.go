@@ -210,12 +210,12 @@ func TestProviderPanics(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := newTestProvider()
 			p.set("a", tag("1"), plain(30, 30, red))
-			p.hook = func(_ context.Context, op string) error { return hook(op) }
+			p.setHook(func(_ context.Context, op string) error { return hook(op) })
 			c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Workers: 1})
 			if _, err := c.Get(t.Context(), "p", "a", 10); err == nil {
 				t.Error("no error")
 			}
-			p.hook = nil
+			p.setHook(nil)
 			checkColor(t, mustGet(t, c, "p", "a", 10), red)
 		})
 	}
@@ -306,10 +306,10 @@ func TestFailureOfMissingSource(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 		time.Sleep(2 * time.Minute)
-		p.hook = func(ctx context.Context, _ string) error {
+		p.setHook(func(ctx context.Context, _ string) error {
 			<-ctx.Done()
 			return ctx.Err()
-		}
+		})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if _, err := c.Get(ctx, "p", "a", 10); !errors.Is(err, context.DeadlineExceeded) {
@@ -319,7 +319,7 @@ func TestFailureOfMissingSource(t *testing.T) {
 		if st := c.Stats(); st.Abandoned != 1 || st.InFlight != 0 || st.NegativeHits != 0 {
 			t.Errorf("stats: %+v", st)
 		}
-		p.hook = nil
+		p.setHook(nil)
 		p.remove("a")
 		if _, err := c.Get(t.Context(), "p", "a", 10); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("a missing source: %v", err)
@@ -489,7 +489,7 @@ func TestHungProvider(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				hung := make(chan struct{})
 				bad, good := newTestProvider(), newTestProvider()
-				bad.hook = func(context.Context, string) error { <-hung; return syscall.EIO }
+				bad.setHook(func(context.Context, string) error { <-hung; return syscall.EIO })
 				good.set("a", tag("1"), plain(30, 30, red))
 				c := mustNew(t, Config{Providers: map[string]Provider{"bad": bad, "good": good}, Workers: 1, Timeout: time.Second})
 				busy := 0
@@ -565,10 +565,10 @@ func TestSlowProvider(t *testing.T) {
 	for _, workers := range []int{0, 2, 4} {
 		synctest.Test(t, func(t *testing.T) {
 			slow, good := newTestProvider(), newTestProvider()
-			slow.hook = func(ctx context.Context, op string) error {
+			slow.setHook(func(ctx context.Context, op string) error {
 				<-ctx.Done()
 				return ctx.Err()
-			}
+			})
 			good.set("a", tag("1"), plain(30, 30, red))
 			c := mustNew(t, Config{Providers: map[string]Provider{"slow": slow, "good": good}, Workers: workers, Queue: 40, Timeout: time.Hour})
 			ctx, cancel := context.WithCancel(t.Context())
@@ -595,10 +595,10 @@ func TestSlowProvider(t *testing.T) {
 func TestAllWorkers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newTestProvider()
-		p.hook = func(ctx context.Context, op string) error {
+		p.setHook(func(ctx context.Context, op string) error {
 			<-ctx.Done()
 			return ctx.Err()
-		}
+		})
 		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Workers: 3, Timeout: time.Minute})
 		var wg sync.WaitGroup
 		for i := range 5 {
@@ -628,13 +628,13 @@ func TestStaleFromMemory(t *testing.T) {
 		}, ErrBusy},
 		"the provider hangs": {func(_ *testing.T, _ *Cache, p *testProvider) func() {
 			hung := make(chan struct{})
-			p.hook = func(_ context.Context, op string) error {
+			p.setHook(func(_ context.Context, op string) error {
 				if op == "open" {
 					<-hung
 				}
 				return nil
-			}
-			return func() { p.hook = nil; close(hung) }
+			})
+			return func() { p.setHook(nil); close(hung) }
 		}, context.DeadlineExceeded},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -153,12 +153,12 @@ func TestOffline(t *testing.T) {
 		// The source is known to have changed, and cannot be opened.
 		p.set("a", tag("3"), plain(30, 30, red))
 		time.Sleep(2 * time.Minute)
-		p.hook = failOpen(syscall.EIO)
+		p.setHook(failOpen(syscall.EIO))
 		for range 3 {
 			checkColor(t, mustGet(t, c, "p", "a", 10), blue)
 			synctest.Wait()
 		}
-		p.hook = nil
+		p.setHook(nil)
 
 		// The source does not exist any more.
 		p.remove("a")
@@ -379,7 +379,7 @@ func TestManyChecks(t *testing.T) {
 			mustGet(t, c, "p", fmt.Sprint(i), 10)
 		}
 		time.Sleep(2 * time.Minute)
-		p.hook = func(context.Context, string) error { time.Sleep(300 * time.Millisecond); return nil }
+		p.setHook(func(context.Context, string) error { time.Sleep(300 * time.Millisecond); return nil })
 		for i := range 99 {
 			mustGet(t, c, "p", fmt.Sprint(i), 10)
 		}
@@ -617,7 +617,7 @@ func TestObserver(t *testing.T) {
 		// Requests that join a flight.
 		told = nil
 		var wg sync.WaitGroup
-		p.hook = func(context.Context, string) error { time.Sleep(time.Second); return nil }
+		p.setHook(func(context.Context, string) error { time.Sleep(time.Second); return nil })
 		for range 3 {
 			wg.Go(func() { c.Do(t.Context(), Request{Provider: "p", Path: "a", Size: 5, Version: "2"}) })
 		}

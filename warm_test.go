@@ -96,7 +96,7 @@ func TestWarmChecksSources(t *testing.T) {
 	p.remove("99")
 	warm("half of them changed", Warmed{Extracted: 50, Reused: 49, Failed: 1})
 	warm("nothing changed", Warmed{Reused: 99, Failed: 1})
-	p.hook = func(context.Context, string) error { return syscall.EIO }
+	p.setHook(func(context.Context, string) error { return syscall.EIO })
 	warm("offline", Warmed{Reused: 99, Failed: 1})
 	c := mustNew(t, cfg)
 	checkColor(t, mustGet(t, c, "p", "7", 20), blue)
@@ -109,12 +109,12 @@ func TestWarmChecksSources(t *testing.T) {
 func TestWarmYields(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := numberedPictures(100)
-		p.hook = func(ctx context.Context, op string) error {
+		p.setHook(func(ctx context.Context, op string) error {
 			if op == "open" {
 				time.Sleep(time.Second)
 			}
 			return nil
-		}
+		})
 		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Workers: 3, MemoryEntries: 200})
 		var started atomic.Int32 // paths
 		paths := func(yield func(string) bool) {
