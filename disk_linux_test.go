@@ -2,6 +2,7 @@ package thumbcache
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -353,21 +354,22 @@ func mountHung(t *testing.T, dir string) (unmount func()) {
 // longer than its context allows.
 func TestHungDisk(t *testing.T) {
 	t.Parallel()
-	timeouts := map[string]time.Duration{"short timeout": 3 * time.Second}
-	if series(false, true) {
-		timeouts["default timeout"] = 0
-	}
 	const pictures = 40
-	for name, timeout := range timeouts {
+	type limits struct{ timeout, patience time.Duration } // zero: the default
+	for name, limits := range series(
+		map[string]limits{"short patience": {0, 500 * time.Millisecond}},
+		map[string]limits{"default": {}, "short timeout": {timeout: 3 * time.Second}},
+	) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var log syncBuffer
 			dir := t.TempDir()
 			cfg := Config{
-				Providers: map[string]Provider{"p": numberedPictures(pictures + 20)}, Dir: dir, MemoryEntries: 10, Timeout: timeout,
+				Providers: map[string]Provider{"p": numberedPictures(pictures + 20)}, Dir: dir, MemoryEntries: 10, Timeout: limits.timeout,
 				Logger: slog.New(slog.NewTextHandler(&log, nil)),
 			}
 			c := mustNew(t, cfg)
+			c.disk.store.Patience = cmp.Or(limits.patience, c.disk.store.Patience)
 			for i := range pictures / 2 { // the last 10 are in memory, the others only on disk
 				getNumbered(t, c, i)
 			}
@@ -446,8 +448,9 @@ func TestHungRemoval(t *testing.T) {
 	p := numberedPictures(40)
 	dir := t.TempDir()
 	c := mustNew(t, Config{
-		Providers: map[string]Provider{"p": p}, Dir: dir, Workers: 1, Timeout: 3 * time.Second, Revalidate: time.Nanosecond, Extractor: Images(),
+		Providers: map[string]Provider{"p": p}, Dir: dir, Workers: 1, Revalidate: time.Nanosecond, Extractor: Images(),
 	})
+	c.disk.store.Patience = 500 * time.Millisecond
 	for i := range 20 {
 		mustGet(t, c, "p", fmt.Sprint(i), 0)
 	}

@@ -84,26 +84,35 @@ func TestSlowProviderAndWarm(t *testing.T) {
 	wg.Wait()
 }
 
-// Waiting for a process does not count as part of Timeout: the films here wait longer than that.
+// Waiting for a process does not count as part of Timeout.
 func TestWaitForProcess(t *testing.T) {
 	t.Parallel()
 	p := newTestProvider()
-	const films = 6
-	for i := range films {
-		p.set(fmt.Sprint(i), tag("1"), []byte("some film"))
+	p.set("slow", tag("1"), []byte("slow film"))
+	films := numbers(6)
+	for _, path := range films {
+		p.set(path, tag("1"), []byte("some film"))
 	}
-	c := mustNew(t, Config{
-		Providers: map[string]Provider{"p": p}, Workers: films, Timeout: 3 * time.Second,
-		Extractor: fakeFFmpeg(t, `sleep 0.7; echo 'x: Invalid data found' >&2; exit 1`, 1),
-	})
+	ffmpeg := fakeFFmpeg(t, `case $(head -c 4) in slow) sleep 600; esac; echo 'x: Invalid data found' >&2; exit 1`, 1)
+	ffmpeg.Timeout = 10 * time.Minute
+	cfg := Config{Providers: map[string]Provider{"p": p}, Workers: len(films), Extractor: ffmpeg, Timeout: 10 * time.Minute}
+	slow := mustNew(t, cfg)
+	cfg.Timeout = 4 * time.Second
+	c := mustNew(t, cfg)
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
 	var wg sync.WaitGroup
-	for i := range films {
+	wg.Go(func() { slow.Get(ctx, "p", "slow", 10) })
+	eventually(t, "the only process runs", func() bool { return slow.Stats().ProcessesRunning == 1 })
+	for _, path := range films {
 		wg.Go(func() {
-			if _, err := c.Get(t.Context(), "p", fmt.Sprint(i), 10); !errors.Is(err, ErrUnsupported) {
-				t.Errorf("%d: %v", i, err)
+			if _, err := c.Get(t.Context(), "p", path, 10); !errors.Is(err, ErrUnsupported) {
+				t.Errorf("%s: %v", path, err)
 			}
 		})
 	}
+	eventually(t, "the films wait", func() bool { return c.Stats().Extractions == uint64(len(films)) })
+	time.AfterFunc(cfg.Timeout+time.Second, leave) // when a Timeout that counted the wait would have passed
 	wg.Wait()
 }
 

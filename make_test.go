@@ -837,7 +837,7 @@ func TestOtherProcessHangs(t *testing.T) {
 	t.Parallel()
 	p := newTestProvider()
 	p.set("a", tag("1"), plain(30, 30, red))
-	cfg := Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir(), Timeout: 2 * time.Second}
+	cfg := Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir(), Timeout: 3 * time.Second}
 	other := newOtherProcess(t, cfg)
 	defer other.unlock()
 	c := mustNew(t, cfg)
