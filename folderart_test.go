@@ -4,10 +4,13 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"image/color"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -44,7 +47,7 @@ func writeFiles(t *testing.T, files map[string][]byte) (root string) {
 	return root
 }
 
-// A picture that cannot be decoded makes way for the next one, in the media and beside it.
+// If a picture cannot be decoded, the next one is used, in the media or beside it.
 func TestNextPicture(t *testing.T) {
 	small, large := plain(20, 20, red), plain(60, 60, blue)
 	for _, tt := range []struct {
@@ -57,11 +60,11 @@ func TestNextPicture(t *testing.T) {
 		{"the next one in the media", map[string][]byte{"s.flac": flacWith(brokenJPEG, small), "cover.png": large}, false, red, nil},
 		{"the one in the folder", map[string][]byte{"s.flac": flacWith(brokenJPEG), "cover.png": large}, false, blue, nil},
 		{"the next one in the folder", map[string][]byte{"s.flac": flacWith(), "cover.jpg": brokenJPEG, "folder.png": large}, false, blue, nil},
-		{"far down", map[string][]byte{"s.flac": flacWith(brokenJPEG, brokenJPEG[:60]), "s.jpg": brokenJPEG[:70], "cover.jpg": brokenJPEG[:80], "folder.png": large}, false, blue, nil},
-		{"the one in the media, where the folder's comes first", map[string][]byte{"s.flac": flacWith(small), "cover.jpg": brokenJPEG}, true, red, nil},
-		{"the next one in the media, where the folder's comes first", map[string][]byte{"s.flac": flacWith(brokenJPEG, small), "cover.jpg": brokenJPEG[:80]}, true, red, nil},
-		{"none is left", map[string][]byte{"s.flac": flacWith(brokenJPEG, brokenJPEG[:80]), "cover.jpg": brokenJPEG[:60]}, false, color.NRGBA{}, ErrCorrupt},
-		{"none is left, where the folder's comes first", map[string][]byte{"s.flac": flacWith(), "cover.jpg": brokenJPEG[:60]}, true, color.NRGBA{}, ErrCorrupt},
+		{"the last of several", map[string][]byte{"s.flac": flacWith(brokenJPEG, brokenJPEG[:60]), "s.jpg": brokenJPEG[:70], "cover.jpg": brokenJPEG[:80], "folder.png": large}, false, blue, nil},
+		{"the one in the media, with FolderFirst", map[string][]byte{"s.flac": flacWith(small), "cover.jpg": brokenJPEG}, true, red, nil},
+		{"the next one in the media, with FolderFirst", map[string][]byte{"s.flac": flacWith(brokenJPEG, small), "cover.jpg": brokenJPEG[:80]}, true, red, nil},
+		{"no picture can be decoded", map[string][]byte{"s.flac": flacWith(brokenJPEG, brokenJPEG[:80]), "cover.jpg": brokenJPEG[:60]}, false, color.NRGBA{}, ErrCorrupt},
+		{"no picture can be decoded, with FolderFirst", map[string][]byte{"s.flac": flacWith(), "cover.jpg": brokenJPEG[:60]}, true, color.NRGBA{}, ErrCorrupt},
 		{"a picture is not replaced by its folder's", map[string][]byte{"s.flac": brokenJPEG, "cover.png": large}, false, color.NRGBA{}, ErrCorrupt},
 		{"broken media has the folder's picture", map[string][]byte{"s.flac": flacWith(small)[:60], "cover.png": large}, false, blue, nil},
 	} {
@@ -76,7 +79,7 @@ func TestNextPicture(t *testing.T) {
 			if err == nil {
 				checkColor(t, thumb, tt.want)
 			}
-			// What was found is remembered: other sizes extract nothing again, and a failure is not tried again, even after a restart.
+			// The result is remembered: other sizes extract nothing again, and a failure is not tried again, even after a restart.
 			before := c.Stats()
 			c.Get(t.Context(), "p", "s.flac", 12)
 			if now := c.Stats(); now.Extractions != before.Extractions {
@@ -107,7 +110,7 @@ func TestRejectedPictures(t *testing.T) {
 	if n := c.Stats().Extractions; n != 3 {
 		t.Errorf("%d extractions, want one more", n)
 	}
-	// The file is mended: the picture that was broken is another one now.
+	// The file is repaired: its first picture can be decoded now.
 	if err := os.WriteFile(filepath.Join(root, "s.flac"), flacWith(plain(20, 20, green), plain(20, 20, red)), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +120,7 @@ func TestRejectedPictures(t *testing.T) {
 	checkColor(t, mustGet(t, c, "p", "s.flac", 12), green)
 }
 
-// TestFolderArtList tries the entries of Config.FolderArt.
+// TestFolderArtList checks each kind of entry of Config.FolderArt.
 func TestFolderArtList(t *testing.T) {
 	song, film := flacWith(), []byte("a film")
 	pics := map[color.NRGBA][]byte{red: plain(20, 20, red), green: plain(30, 30, green), blue: plain(200, 200, blue)}
@@ -145,7 +148,7 @@ func TestFolderArtList(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			films := ExtractorFunc(func(ctx context.Context, src *Source) (*Picture, error) {
-				// It asks for a picture beside the film as FFmpeg does.
+				// As FFmpeg does, it first looks for a picture beside the film.
 				if pic, err := searchOf(ctx).own(ctx); err == nil {
 					return pic, nil
 				}
@@ -192,7 +195,7 @@ func TestLastModified(t *testing.T) {
 	}
 }
 
-// Each provider may have a list of its own.
+// With gives a provider its own settings.
 func TestWith(t *testing.T) {
 	root := writeFiles(t, map[string][]byte{"s.flac": flacWith(plain(20, 20, green)), "cover.png": plain(20, 20, red), "scan.png": plain(20, 20, blue)})
 	c := mustNew(t, Config{Extractor: CoverArt(), Providers: map[string]Provider{
@@ -211,7 +214,7 @@ func TestWith(t *testing.T) {
 	}
 }
 
-// A process that serves one request from disk and ends hands on to the next one that the source has changed.
+// A process serves an outdated thumbnail from disk and ends at once. The next process does not serve it again.
 func TestShortLivedProcess(t *testing.T) {
 	root := writeFiles(t, map[string][]byte{"a.png": plain(20, 20, red)})
 	cfg := Config{Providers: map[string]Provider{"p": Files(root)}, Dir: t.TempDir(), Extractor: Images()}
@@ -232,4 +235,207 @@ func TestShortLivedProcess(t *testing.T) {
 		get()
 		checkColor(t, get(), want)
 	}
+}
+
+// writeMedia writes a file below root: a picture of color c, or a song without a cover if c is nil.
+func writeMedia(t *testing.T, root, name string, c color.Color) {
+	t.Helper()
+	name = filepath.Join(root, name)
+	frame := "\xff\xfb\x90\x64" + strings.Repeat("\x00", 413) // of MPEG audio
+	data := []byte(frame + frame)
+	if c != nil {
+		data = plain(20, 20, c)
+	}
+	if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, data, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// writeAlbum writes an album with folder art below root.
+func writeAlbum(t *testing.T, root string) {
+	t.Helper()
+	writeMedia(t, root, "album/1.mp3", nil)
+	writeMedia(t, root, "album/2.mp3", nil)
+	writeMedia(t, root, "album/own.png", green)
+	writeMedia(t, root, "album/Folder.JPG", red)
+	writeMedia(t, root, "album/AlbumArt_{x}_Large.jpg", green)
+}
+
+// The picture of a folder serves for the folder and for its songs without a cover.
+func TestFolderArt(t *testing.T) {
+	root := t.TempDir()
+	writeAlbum(t, root)
+	writeMedia(t, root, "bare/1.mp3", nil)
+	writeMedia(t, root, "top.mp3", nil)
+	for _, test := range []struct {
+		name string
+		cfg  Config
+		path string
+		want *color.NRGBA // nil: ErrNoPicture
+	}{
+		{"of a song", Config{}, "album/1.mp3", &red},
+		{"of a folder", Config{}, "album", &red},
+		{"of a folder, with a slash", Config{}, "album/", &red},
+		{"not of a picture", Config{}, "album/own.png", &green},
+		{"FolderFirst", Config{FolderFirst: true}, "album/own.png", &red},
+		{"FolderFirst in a folder without a picture", Config{FolderFirst: true, FolderArt: []string{"none.*"}}, "album/own.png", &green},
+		{"other names", Config{FolderArt: []string{"*large*"}}, "album/1.mp3", &green},
+		{"a name that matches twice", Config{FolderArt: []string{"*large*", "*ART*", "own.*"}}, "album/1.mp3", &green},
+		{"a song in a folder without a picture", Config{}, "bare/1.mp3", nil},
+		{"a folder without a picture", Config{}, "bare", nil},
+		{"the root", Config{}, ".", nil},
+		{"a song in the root", Config{}, "top.mp3", nil},
+		{"disabled", Config{FolderArt: []string{}}, "album/1.mp3", nil},
+	} {
+		cfg := test.cfg
+		cfg.Providers = map[string]Provider{"p": Files(root)}
+		c := mustNew(t, cfg)
+		thumb, err := c.Get(t.Context(), "p", test.path, 10)
+		switch {
+		case test.want == nil && !errors.Is(err, ErrNoPicture), test.want != nil && err != nil:
+			t.Errorf("%s: %v", test.name, err)
+		case test.want != nil:
+			checkColor(t, thumb, *test.want)
+		}
+	}
+	// Folders outside the provider's root cannot be reached.
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": Files(filepath.Join(root, "bare"))}})
+	for _, path := range []string{"..", "../album", filepath.Join(root, "album"), "/"} {
+		if _, err := c.Get(t.Context(), "p", path, 10); !errors.Is(err, fs.ErrInvalid) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+// FolderFirst applies also to thumbnails that were stored without it.
+func TestFolderFirstAfterRestart(t *testing.T) {
+	root := t.TempDir()
+	writeAlbum(t, root)
+	cfg := Config{Providers: map[string]Provider{"p": Files(root)}, Dir: t.TempDir()}
+	c := mustNew(t, cfg)
+	checkColor(t, mustGet(t, c, "p", "album/own.png", 10), green)
+	c.Close()
+	cfg.FolderFirst = true
+	c = mustNew(t, cfg)
+	eventually(t, "the folder's picture is served", func() bool { // after a check in the background
+		return isSimilar(middleColor(t, mustGet(t, c, "p", "album/own.png", 10)), red)
+	})
+}
+
+// If a picture of a folder cannot be read, another one is used.
+func TestFolderArtWithoutPermission(t *testing.T) {
+	root := t.TempDir()
+	writeAlbum(t, root)
+	p := openFunc{Files(root), func(ctx context.Context, path string) (*Source, error) {
+		if path == "album/Folder.JPG" {
+			return nil, fs.ErrPermission
+		}
+		return Files(root).Open(ctx, path)
+	}}
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}})
+	checkColor(t, mustGet(t, c, "p", "album/1.mp3", 10), green)
+}
+
+// Thumbnails follow the folder's picture when it appears, changes, is replaced by a better one, and disappears.
+func TestFolderArtChanges(t *testing.T) {
+	root := t.TempDir()
+	writeMedia(t, root, "bare/1.mp3", nil)
+	cfg := Config{Providers: map[string]Provider{"p": Files(root)}, Dir: t.TempDir(), Revalidate: time.Millisecond}
+	c := mustNew(t, cfg)
+	await := func(what string, want *color.NRGBA) {
+		t.Helper()
+		for _, path := range []string{"bare/1.mp3", "bare"} {
+			eventually(t, what+": "+path, func() bool {
+				thumb, err := c.Get(t.Context(), "p", path, 10)
+				if want == nil {
+					return errors.Is(err, ErrNoPicture)
+				}
+				return err == nil && isSimilar(middleColor(t, thumb), *want)
+			})
+		}
+	}
+	await("no picture yet", nil)
+	writeMedia(t, root, "bare/front.png", red)
+	await("it appears", &red)
+	writeMedia(t, root, "bare/front.png", blue)
+	await("it changes", &blue)
+	writeMedia(t, root, "bare/COVER.png", red)
+	await("a better one appears", &red)
+	c.Close()
+	c = mustNew(t, cfg)
+	await("after a restart", &red)
+	if err := os.WriteFile(filepath.Join(root, "bare/COVER.png"), []byte("<svg/>"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	await("the better one is not a picture any more", &blue)
+	os.Remove(filepath.Join(root, "bare/COVER.png"))
+	os.Remove(filepath.Join(root, "bare/front.png"))
+	await("all disappear", nil)
+}
+
+// While folder art cannot be seen or read, the failure is not remembered. A folder that may not be listed counts as one without
+// a picture.
+func TestFolderArtUnreachable(t *testing.T) {
+	root := t.TempDir()
+	writeAlbum(t, root)
+	os.Rename(filepath.Join(root, "album/own.png"), filepath.Join(root, "album/own")) // no source that is a picture itself
+	for _, test := range []struct {
+		name string
+		op   string // that fails for the folder or its pictures
+		err  error
+		want error
+	}{
+		{"Stat", "stat", syscall.EIO, syscall.EIO},
+		{"List", "list", syscall.EIO, syscall.EIO},
+		{"Open", "open", syscall.EIO, syscall.EIO},
+		{"List is not permitted", "list", fs.ErrPermission, ErrNoPicture},
+		{"List knows no folder", "list", fs.ErrNotExist, ErrNoPicture},
+	} {
+		for _, first := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/FolderFirst=%v", test.name, first), func(t *testing.T) {
+				p := &artFails{Provider: Files(root), op: test.op, err: test.err}
+				c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, FolderFirst: first})
+				if _, err := c.Get(t.Context(), "p", "album/1.mp3", 10); !errors.Is(err, test.want) {
+					t.Errorf("got %v, want %v", err, test.want)
+				}
+				if test.want == ErrNoPicture {
+					return
+				}
+				if _, err := c.Get(t.Context(), "p", "album", 10); err == nil || errors.Is(err, ErrNoPicture) || errors.Is(err, fs.ErrNotExist) {
+					t.Errorf("the folder: %v", err)
+				}
+				p.op = ""
+				checkColor(t, mustGet(t, c, "p", "album/1.mp3", 10), red)
+				checkColor(t, mustGet(t, c, "p", "album", 10), red)
+			})
+		}
+	}
+}
+
+// artFails is the Provider of Files in which one operation fails for folders and their pictures.
+type artFails struct {
+	Provider
+	op  string
+	err error
+}
+
+func (p *artFails) Stat(ctx context.Context, path string) (Stamp, error) {
+	if p.op == "stat" && path != "album" && path != "album/1.mp3" {
+		return Stamp{}, p.err
+	}
+	return p.Provider.Stat(ctx, path)
+}
+
+func (p *artFails) Open(ctx context.Context, path string) (*Source, error) {
+	if p.op == "open" && path != "album" && path != "album/1.mp3" {
+		return nil, p.err
+	}
+	return p.Provider.Open(ctx, path)
+}
+
+func (p *artFails) List(ctx context.Context, path string) ([]string, error) {
+	if p.op == "list" {
+		return nil, p.err
+	}
+	return p.Provider.(Lister).List(ctx, path)
 }
