@@ -54,6 +54,16 @@ func fakeFFmpeg(t *testing.T, script string, processes int) *FFmpeg {
 	return &FFmpeg{Path: path, Processes: processes}
 }
 
+// A picture that was put beside a film is preferred to a frame. It costs no process.
+func TestPosterOfFilm(t *testing.T) {
+	root := writeFiles(t, map[string][]byte{"film.mkv": []byte("some film"), "film-poster.png": plain(20, 20, red)})
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": Files(root)}, Extractor: FirstOf(Images(), fakeFFmpeg(t, "exit 1", 1))})
+	checkColor(t, mustGet(t, c, "p", "film.mkv", 10), red)
+	if st := c.Stats(); st.Processes != 0 {
+		t.Errorf("%d processes, want 0", st.Processes)
+	}
+}
+
 // A provider whose media makes ffmpeg hang leaves a process to the other providers, even if it is warmed at the same time.
 func TestSlowProviderAndWarm(t *testing.T) {
 	t.Parallel()

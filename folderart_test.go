@@ -95,6 +95,15 @@ func TestNextPicture(t *testing.T) {
 	}
 }
 
+// The picture of a caller's own extractor cannot be decoded. The folder's picture is used.
+func TestNextPictureAfterCustomExtractor(t *testing.T) {
+	root := writeFiles(t, map[string][]byte{"s.song": []byte("some song"), "cover.png": plain(20, 20, blue)})
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": Files(root)}, Extractor: ExtractorFunc(func(context.Context, *Source) (*Picture, error) {
+		return &Picture{Data: brokenJPEG}, nil
+	})})
+	checkColor(t, mustGet(t, c, "p", "s.song", 10), blue)
+}
+
 // Once the picture that was just extracted is forgotten, another size goes straight to the picture that can be decoded.
 func TestRejectedPictures(t *testing.T) {
 	root := writeFiles(t, map[string][]byte{"s.flac": flacWith(brokenJPEG, plain(20, 20, red))})

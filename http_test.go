@@ -23,6 +23,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -307,6 +308,19 @@ func TestServeHTTP(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A source from the future has a Last-Modified of now, because a later date is not allowed.
+func TestLastModifiedInFuture(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // so that now stays the same
+		thumb := &Thumbnail{Data: []byte("picture"), ContentType: "image/png", ETag: `"1"`, ModTime: time.Now().Add(time.Hour)}
+		now := time.Now().UTC().Format(http.TimeFormat)
+		for _, header := range [][]string{nil, {"Range", "bytes=0-1"}} {
+			if got := serve(thumb, "GET", "/", header...).Header().Get("Last-Modified"); got != now {
+				t.Errorf("%q: %s, want %s", header, got, now)
+			}
+		}
+	})
 }
 
 // FuzzIfNoneMatch compares matches with http.ServeContent.

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/thumbcache/thumbcache/internal/flight"
 )
 
 // Many concurrent requests for a few sources cost one extraction for each source.
@@ -375,6 +377,31 @@ func TestFlightFindsThumbnailInMemory(t *testing.T) {
 	if st := c.Stats(); st.Misses != 1 || st.MemoryHits != 1 {
 		t.Errorf("stats: %+v", st)
 	}
+}
+
+// The source of a thumbnail has changed, and a flight in progress is about to serve the old thumbnail. It is made again all the
+// same.
+func TestReplaceDuringFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newTestProvider()
+		p.set("a", tag("2"), plain(30, 30, blue))
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}})
+		s := source{"p", "a"}
+		j := &job{thumbFlight: thumbFlight{key: key{source: s, size: 10}, gen: c.generations.of(s)}, hash: hashOf(s)}
+		served := make(chan struct{})
+		c.thumbs.Start(j.thumbFlight, func(*flight.Work) (*Thumbnail, error) {
+			<-served
+			return nil, ErrBusy
+		})
+		c.replace(j, tag("2"))
+		synctest.Wait()
+		if e := c.memory.get(&j.key); e == nil || !e.fresh("") {
+			t.Errorf("not made again: %+v", e)
+		} else {
+			checkColor(t, e.thumb, blue)
+		}
+		close(served)
+	})
 }
 
 // Pictures that cannot be decoded fail with an error of step "decode".

@@ -168,6 +168,27 @@ func TestWarmWithoutSizes(t *testing.T) {
 	}
 }
 
+// Warm can be canceled while it waits for requests.
+func TestWarmCanceledWhileRequestsWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, gate, _ := gated()
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": numberedPictures(2)}, Extractor: e})
+		var wg sync.WaitGroup
+		wg.Go(func() { tryGet(t, c, "0", 10) })
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if got, err := c.Warm(ctx, "p", slices.Values([]string{"1"}), 10); got != (Warmed{}) || err != context.DeadlineExceeded {
+			t.Errorf("%+v, %v", got, err)
+		}
+		close(gate)
+		wg.Wait()
+		if st := c.Stats(); st.Misses != 1 {
+			t.Errorf("stats: %+v", st)
+		}
+	})
+}
+
 // A request that joins a flight of Warm is treated like any request: it gets a worker although Warm has all that it may take,
 // and the thumbnail is kept in memory.
 func TestRequestJoinsWarm(t *testing.T) {
