@@ -440,9 +440,9 @@ func TestHandlerMounts(t *testing.T) {
 // The size of a thumbnail follows from size, dpr and Config.Sizes.
 func TestHandlerSizes(t *testing.T) {
 	for _, test := range []struct {
-		query  string
-		ladder []int
-		want   int // -1: 400
+		query string
+		sizes []int
+		want  int // -1: 400
 	}{
 		{"", nil, 300},
 		{"", []int{512, 64}, 64},
@@ -477,7 +477,7 @@ func TestHandlerSizes(t *testing.T) {
 		{"size=5;v=3", nil, -1},
 		{"other=%", nil, -1},
 	} {
-		c := mustNew(t, Config{Providers: map[string]Provider{"p": newTestProvider()}, Sizes: test.ladder})
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": newTestProvider()}, Sizes: test.sizes})
 		got, bad := c.parseRequest(httptest.NewRequest("GET", "/thumb/p/a?"+test.query, nil))
 		if bad != "" {
 			got.Size = -1
