@@ -6,7 +6,6 @@ import (
 	"image"
 	_ "image/jpeg"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,9 +18,7 @@ func TestCases(t *testing.T) {
 	if err != nil {
 		t.Skip("the cases are not here: ", err)
 	}
-	if _, err := exec.LookPath("ffmpeg"); err != nil {
-		t.Skip("there is no ffmpeg")
-	}
+	needFFmpeg(t)
 	c := mustNew(t, Config{Providers: map[string]Provider{"cases": Files(dir)}})
 	for line := range strings.Lines(string(table)) {
 		fields := strings.Split(strings.TrimSpace(line), "\t")

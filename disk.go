@@ -14,9 +14,12 @@ import (
 )
 
 const (
-	maxDiskChanges = 64          // writes and removals in progress; what is not written is made again, what is not removed is outdated
-	diskPatience   = time.Second // how long a request waits for one
-	lockPatience   = 15 * time.Second
+	// Changes in progress. Further ones are skipped: a thumbnail that is not written is made again, and one that is not removed is
+	// checked again before long.
+	maxDiskChanges = 64
+
+	diskPatience = time.Second      // how long a request waits for a change
+	lockPatience = 15 * time.Second // how long another process may take to make a thumbnail
 )
 
 // disk is the second tier: thumbnails and failures in sealed files. Without a Config.Dir the tier is nil: its methods find
@@ -30,11 +33,12 @@ type disk struct {
 	changes     flight.Group[diskChange, struct{}]
 }
 
-// A diskChange identifies a write for a key, or a removal of all files of a source if size is negative.
+// A diskChange identifies a write for a key, or a removal of all files of a source if size is negative. Writes of different states
+// of a source are different changes, so none is lost in another.
 type diskChange struct {
 	key
-	version string
-	gen     uint64
+	gen uint64
+	of  made
 }
 
 func (c *Cache) openDisk(dir string, maxBytes int64) (*disk, error) {
@@ -136,7 +140,7 @@ func (d *disk) save(gen uint64, e *entry, hadFailed bool) {
 	s := e.sealed(&e.key)
 	s.Quality, s.Limit, s.Width, s.Height = d.recipe.qualityOf(&e.key), d.recipe.limitOf(&e.key), e.thumb.Width, e.thumb.Height
 	s.Made, s.Data, s.ThumbHash = time.Now(), e.thumb.Data, string(e.thumb.ThumbHash)
-	d.write(diskChange{e.key, e.version, gen}, s, hadFailed)
+	d.write(diskChange{e.key, gen, e.made}, s, hadFailed)
 }
 
 // saveFailure writes the failure of a source.
@@ -147,7 +151,7 @@ func (d *disk) saveFailure(f sourceFlight, failed *failure) {
 	k := key{source: f.source, none: true}
 	s := failed.sealed(&k)
 	s.Cause, s.Made, s.FFmpeg = causeOf(failed.err), failed.at, failed.ffmpeg
-	d.write(diskChange{k, f.version, f.gen}, s, false)
+	d.write(diskChange{k, f.gen, failed.made}, s, false)
 }
 
 // write writes s, unless the source was invalidated meanwhile. A write that takes long goes on in the background, and so does
@@ -221,7 +225,7 @@ func (d *disk) removeSoon(s source, gen uint64) {
 	if d == nil {
 		return
 	}
-	d.change(diskChange{key{source: s, size: -1}, "", gen}, func(*flight.Work) {
+	d.change(diskChange{key: key{source: s, size: -1}, gen: gen}, func(*flight.Work) {
 		if err := d.remove(s); err != nil {
 			d.log.Debug("thumbcache: removing stored thumbnails", "error", err)
 		}

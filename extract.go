@@ -35,8 +35,9 @@ import (
 // An error that matches [fs.ErrNotExist] means that the source does not exist; cached thumbnails of it are removed. After any
 // other error, cached thumbnails are kept and served.
 type Provider interface {
-	// Stat returns the present state of a source. It should be cheap. It is called at most about once per source and
-	// [Config.Revalidate], and before and after every extraction, unless the request has a Version.
+	// Stat returns the present state of a source. It should be cheap. It is called about once per source and [Config.Revalidate],
+	// and before and after every extraction, unless the request has a Version. If folder art is used, it is also called for some
+	// pictures beside the source.
 	Stat(ctx context.Context, path string) (Stamp, error)
 	// Open opens a source. The cache closes its Content.
 	Open(ctx context.Context, path string) (*Source, error)
@@ -55,8 +56,8 @@ func (s Stamp) equal(t Stamp) bool {
 }
 
 // Version returns a short text that changes with the stamp, made of letters, digits, "-" and "_". Use it as a [Request.Version]
-// if there is no better one. The version of the zero Stamp is empty. The stamp that a provider's Stat returns describes the
-// source alone, so its version does not change with a picture beside the source, see [Config.FolderArt].
+// if there is no better one. The version of the zero Stamp is empty. The stamp that a provider's Stat returns does not cover
+// pictures beside the source: in an immutable URL, a changed cover.jpg goes unnoticed.
 func (s Stamp) Version() string {
 	if s.equal(Stamp{}) {
 		return ""
@@ -95,8 +96,8 @@ func (bytesContent) Close() error { return nil }
 // another Unicode normalization form; the exact name wins.
 //
 // Files itself opens nothing, so root may come and go, as a network share does. While root is missing, its files cannot be
-// reached, which is not the same as files that do not exist. For a share, name a folder inside it: when the share goes, its
-// mount point remains as an empty folder.
+// reached, which is not the same as files that do not exist. For a share, use a folder inside the
+// mount point as root: after an unmount, the mount point itself remains as an empty folder.
 func Files(root string) Provider { return files{rootfs.New(root)} }
 
 type files struct{ fs rootfs.FS }
@@ -133,8 +134,9 @@ func (f files) List(ctx context.Context, path string) ([]string, error) {
 
 func stampOf(info fs.FileInfo) Stamp { return Stamp{Size: info.Size(), ModTime: info.ModTime()} }
 
-// A Lister is a [Provider] that can also list folders, as [Files] can. The picture of a folder then serves for the folder itself
-// and for songs without a cover, see [Config.FolderArt]. Its paths are separated by slashes.
+// A Lister lists folders. A [Provider] that is also a Lister, as [Files] is, has folder art: the picture of a folder serves for the
+// folder itself and for songs without a cover, see [Config.FolderArt]. The elements of its paths are separated by slashes. The
+// folder of a path is its path.Dir, so the topmost folder is ".".
 type Lister interface {
 	// List returns the names of the files in a folder, in any order.
 	List(ctx context.Context, path string) ([]string, error)
@@ -210,7 +212,7 @@ func (a *folderArt) files(ctx context.Context, dir, above string, groups []folde
 			switch {
 			case err == nil:
 				equals = append(equals, artFile{path.Join(dir, name), above + name, stamp})
-			case !isPermanent(err): // the share is gone, say; a folder named cover.jpg is only skipped
+			case !isSkipped(err): // the share is gone, say; a folder named cover.jpg is only skipped
 				return nil, err
 			}
 		}
@@ -263,8 +265,8 @@ func checkSource(src *Source, err error) (*Source, error) {
 	return src, err
 }
 
-// artTag begins the part of a stamp's tag that describes the folder's pictures. A stamp has that part if they were considered,
-// even if there were none.
+// artTag begins the part of a stamp's tag that describes the folder's pictures. The part is present, perhaps empty, once the
+// folder has been searched.
 const artTag = "\x00art"
 
 // withArt returns s with the state of the folder's pictures, unless s has it already.
@@ -274,7 +276,11 @@ func (s Stamp) withArt(found ...artFile) Stamp {
 	}
 	s.Tag += artTag
 	for _, f := range found {
-		s.Tag += fmt.Sprintf("\x00%s\x00%d\x00%d\x00%s", f.label, f.stamp.Size, f.stamp.ModTime.UnixNano(), f.stamp.Tag)
+		var modTime string // in nanoseconds; empty if the provider does not know it
+		if !f.stamp.ModTime.IsZero() {
+			modTime = strconv.FormatInt(f.stamp.ModTime.UnixNano(), 10)
+		}
+		s.Tag += fmt.Sprintf("\x00%q\x00%d\x00%s\x00%q", f.label, f.stamp.Size, modTime, f.stamp.Tag)
 	}
 	return s
 }
@@ -334,8 +340,12 @@ func (p *provider) stat(ctx context.Context, name string, art bool) (Stamp, erro
 		return stamp, err
 	}
 	if errors.Is(err, fs.ErrInvalid) {
-		if found, listErr := p.art.ofFolder(ctx, name, ""); listErr == nil {
+		found, listErr := p.art.ofFolder(ctx, name, "")
+		if listErr == nil {
 			return Stamp{}.withArt(found...), nil
+		}
+		if !isSkipped(listErr) { // it may be a folder that cannot be listed now
+			return stamp, listErr
 		}
 	}
 	if err != nil || !art {
@@ -349,9 +359,13 @@ func (p *provider) stat(ctx context.Context, name string, art bool) (Stamp, erro
 func (p *provider) open(ctx context.Context, name string) (*Source, error) {
 	src, err := checkSource(p.Open(ctx, name))
 	if errors.Is(err, fs.ErrInvalid) && p.art != nil {
-		if found, listErr := p.art.ofFolder(ctx, name, ""); listErr == nil {
+		found, listErr := p.art.ofFolder(ctx, name, "")
+		switch {
+		case listErr == nil:
 			src, err = BytesSource(name, Stamp{}.withArt(found...), nil), nil
 			src.folder = true
+		case !isSkipped(listErr):
+			return nil, listErr
 		}
 	}
 	return src, err
@@ -466,7 +480,7 @@ func (f ExtractorFunc) Extract(ctx context.Context, src *Source) (*Picture, erro
 type Picture struct {
 	Data []byte // an encoded image; it must not be modified afterwards
 
-	ffmpeg      *FFmpeg // decodes Data if Go cannot; nil: there is none, or Data is its output
+	ffmpeg      *FFmpeg // decodes Data if Go cannot; nil: there is none, or Data was decoded by it
 	orientation int     // as in EXIF; 0: as Data says
 	edge        int     // the picture is good for thumbnails of up to so many pixels, because a smaller copy of it was enough; 0: for all
 	isMedia     bool    // the picture is the media itself, so no other picture can take its place
@@ -657,15 +671,15 @@ func extractCover(ctx context.Context, src *Source) (*Picture, error) {
 	return nil, ErrNoPicture
 }
 
-// FFmpeg is an [Extractor] for all other media. It runs ffmpeg. The zero value is ready to use. An FFmpeg is used by pointer and
-// must not be copied. Two caches that share one share its limit of processes.
+// FFmpeg is an [Extractor] that runs ffmpeg: for videos, and for pictures and audio files that Go cannot read. The zero value is
+// ready to use. An FFmpeg is used by pointer and must not be copied. Two caches that share one share its limit of processes.
 //
 // No media file can make ffmpeg read another file or use the network: ffmpeg gets an open descriptor instead of a name, and runs
 // under limits of memory, time and output. SECURITY.md lists what else is restricted on which system. If ffmpeg is missing, the
 // error matches [exec.ErrNotFound].
 type FFmpeg struct {
 	Path      string        // "" means ffmpeg in PATH
-	Processes int           // at once; 0 means 2
+	Processes int           // at once; 0 or less means 2
 	At        float64       // where in a video, as a fraction of its length; 0 means 0.1
 	Timeout   time.Duration // for one process; 0 means 20s
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -35,7 +36,7 @@ type pictureFlight struct {
 	sourceFlight
 	rescue bool
 	digest string // of the picture to decode, or those of the pictures that are rejected
-	edge   int    // as in search; 0 if the first flight decides
+	edge   int    // as in search; -1: all pixels; 0: the first caller decides
 }
 
 // A lookFlight identifies one look at a source, and at the pictures beside it if art is set.
@@ -57,9 +58,9 @@ func (j *job) sourceFlight() sourceFlight { return sourceFlight{j.key.source, j.
 
 // known is what the cache knows about a thumbnail that it cannot serve from memory.
 type known struct {
-	old    *entry   // the stored thumbnail, of any state of its source; nil: none
-	failed *failure // the remembered failure of the source; nil: none
-	last   *look    // the last look at the source; nil: none
+	old    *entry   // the stored thumbnail, perhaps outdated; or nil
+	failed *failure // the remembered failure of the source, perhaps outdated; or nil
+	last   *Stamp   // the state of the source, if it was checked lately; or nil
 }
 
 // load is the flight of one thumbnail: it reads the thumbnail from disk, or makes it.
@@ -72,8 +73,12 @@ func (c *Cache) load(w *flight.Work, j *job) (*Thumbnail, error) {
 	k := known{old: c.stored(w, j), last: c.memory.lastLook(j.source())}
 	if k.old != nil && k.last == nil && c.revalidate >= 0 && flight.Idle(w) != nil {
 		// No request waits, so the source is checked now and not in the background. If it cannot be reached, the thumbnail stays.
-		var err error
-		if k.last, err = c.check(w, j, k.old.stamp); errors.Is(err, fs.ErrNotExist) {
+		now, err := c.stat(w, j.sourceFlight(), k.old.stamp)
+		switch {
+		case err == nil:
+			k.last = &now
+		case errors.Is(err, fs.ErrNotExist):
+			c.forget(j.source())
 			return nil, err
 		}
 	}
@@ -97,10 +102,7 @@ func (c *Cache) serveStored(ctx context.Context, j *job, k *known) *Thumbnail {
 	if k.old == nil {
 		return nil
 	}
-	if k.last == nil && j.version == "" && c.revalidate < 0 {
-		k.last = c.memory.recordLook(j.sourceFlight(), k.old.stamp, c.revalidate) // trusted without a look
-	}
-	standing := compare(&k.old.made, j.version, k.last)
+	standing := c.standing(&k.old.made, j.version, k.last)
 	if standing == outdated {
 		return nil
 	}
@@ -115,39 +117,64 @@ func (c *Cache) serveStored(ctx context.Context, j *job, k *known) *Thumbnail {
 	return k.old.thumb
 }
 
+// standing is compare for a thumbnail: with a negative Revalidate, a source that was never checked is trusted.
+func (c *Cache) standing(m *made, version string, last *Stamp) standing {
+	s := compare(m, version, last)
+	if s == unchecked && c.revalidate < 0 {
+		return current
+	}
+	return s
+}
+
 // bypassesMemory reports whether a result is kept on disk only: what Warm makes must not evict what requests have used.
 func (c *Cache) bypassesMemory(ctx context.Context) bool {
 	return c.disk != nil && flight.Idle(ctx) != nil
 }
 
-// makeThumbnail makes a thumbnail when its turn has come, unless its source is known to have no picture.
+// makeThumbnail makes a thumbnail when its turn has come, unless its source is known to have no picture, or another process makes
+// the thumbnail first.
 func (c *Cache) makeThumbnail(w *flight.Work, j *job, k *known) (*Thumbnail, error) {
-	if err := c.knownFailure(w, j, k); err != nil {
+	if err := c.answerFailure(w, j, k); err != nil {
 		return nil, err
 	}
-	turn, err := c.acquireMaking(w, j)
+	release, err := c.acquireTurn(w, j.source())
 	if err != nil {
-		return nil, c.endError(w, err)
+		return c.settleFailure(w, j, k, extracted{}, err)
 	}
-	defer turn.unlock()
-	defer turn.release()
-	if turn.shared { // another process has made it meanwhile, or has failed to
+	defer func() { release() }()
+	unlock, free := c.disk.lockMaking(w, &j.key, j.hash, 0)
+	defer func() { unlock() }()
+	if free {
+		// Another process may have made the thumbnail since this one looked. Then the file is in the page cache.
+		if e := c.disk.loadCached(&j.key, j.hash); e != nil {
+			k.old = e
+			if t := c.serveStored(w, j, k); t != nil {
+				return t, nil
+			}
+		}
+	} else {
+		release() // another process is making the thumbnail, which needs no worker here
+		unlock = c.awaitProcess(w, j)
 		k.old = c.stored(w, j)
 		if t := c.serveStored(w, j, k); t != nil {
 			return t, nil
 		}
-		if err := c.knownFailure(w, j, k); err != nil {
+		if err := c.answerFailure(w, j, k); err != nil {
 			return nil, err
 		}
+		if release, err = c.acquireTurn(w, j.source()); err != nil {
+			release = func() {}
+			return c.settleFailure(w, j, k, extracted{}, err)
+		}
 	}
-	if err := c.recheckFailure(w, j, k, turn.release); err != nil {
+	if err := c.recheckFailure(w, j, k, release); err != nil {
 		return nil, err
 	}
 
 	c.misses.Add(1)
 	j.from.set("made")
 	t, x, err := c.extractAndRender(w, j)
-	turn.release() // so that a disk that hangs holds up no other thumbnail
+	release() // so that a disk that hangs holds up no other thumbnail
 	if err == nil {
 		c.publish(w, j, t, x, k.failed != nil)
 		return t, nil
@@ -155,29 +182,34 @@ func (c *Cache) makeThumbnail(w *flight.Work, j *job, k *known) (*Thumbnail, err
 	return c.settleFailure(w, j, k, x, err)
 }
 
-// knownFailure returns the error that is remembered for the source in the state that it has now, or nil. It sets k.failed
-// also if that state is not known.
-func (c *Cache) knownFailure(ctx context.Context, j *job, k *known) error {
+// answerFailure returns the error that is remembered for the present state of the source, or nil. A failure of another or an
+// unknown state is left in k.failed.
+func (c *Cache) answerFailure(ctx context.Context, j *job, k *known) error {
+	k.failed = c.failureOf(ctx, j)
+	if k.failed == nil || compare(&k.failed.made, j.version, k.last) != current {
+		return nil
+	}
+	if k.old != nil { // the source is as it was when it failed, and not as it was when the old thumbnail was made
+		c.rememberFailure(j, k, k.failed)
+	}
+	j.from.count(&c.negativeHits, "failure")
+	return k.failed.err
+}
+
+// failureOf returns the remembered failure of a source, whatever its state, or nil.
+func (c *Cache) failureOf(ctx context.Context, j *job) *failure {
 	failed := c.memory.failure(j.source())
 	if failed == nil && c.failureTTL >= 0 {
 		failed = c.disk.loadFailure(ctx, j.source(), j.hash)
 	}
 	if failed == nil || !c.failureValid(failed) {
-		k.failed = nil
 		return nil
 	}
-	if k.failed = failed; compare(&failed.made, j.version, k.last) != current {
-		return nil
-	}
-	if k.old != nil { // the source is as it was when it failed, and not as it was when the old thumbnail was made
-		c.rememberFailure(j, k, failed)
-	}
-	j.from.count(&c.negativeHits, "failure")
-	return failed.err
+	return failed
 }
 
-// recheckFailure looks at a source that failed before and was not checked lately. It returns the remembered error while the
-// source is as it was, and while it cannot be reached. It calls release before it changes files, because a disk may hang.
+// recheckFailure checks a source that failed before, unless its state is known. It returns the remembered error while the source is
+// as it was, and while it cannot be reached. It calls release before it changes files, because a disk may hang.
 func (c *Cache) recheckFailure(w *flight.Work, j *job, k *known, release func()) error {
 	if k.failed == nil || compare(&k.failed.made, j.version, k.last) != unchecked {
 		return nil
@@ -194,46 +226,26 @@ func (c *Cache) recheckFailure(w *flight.Work, j *job, k *known, release func())
 	case err != nil:
 		j.from.count(&c.negativeHits, "failure")
 		return k.failed.err
-	}
-	c.memory.recordLook(j.sourceFlight(), now, c.revalidate)
-	if !now.equal(k.failed.stamp) {
+	case !now.equal(k.failed.stamp):
 		return nil
 	}
 	release()
-	k.last = &look{stamp: now}
-	return c.knownFailure(w, j, k)
+	k.last = &now
+	return c.answerFailure(w, j, k)
 }
 
-// A turn allows a job to use a worker. Its lock keeps other processes from making the same thumbnail.
-type turn struct {
-	release func() // may be called more than once
-	unlock  func()
-	shared  bool // another process held the lock
-}
-
-// acquireMaking waits for a worker, and then for the process that is making the same thumbnail, if there is one.
-func (c *Cache) acquireMaking(w *flight.Work, j *job) (t turn, err error) {
+// awaitProcess waits for the process that is making the same thumbnail, for at most lockPatience. After that both make it.
+func (c *Cache) awaitProcess(w *flight.Work, j *job) (unlock func()) {
 	defer w.Waiting()()
-	if t.release, err = c.acquireTurn(w, j.source()); err != nil {
-		return t, err
-	}
-	unlock, free := c.disk.lockMaking(w, &j.key, j.hash, 0)
-	if !free {
-		// The other process is waited for without a worker, and no longer than a healthy process needs: then both make it.
-		t.release()
-		unlock, _ = c.disk.lockMaking(w, &j.key, j.hash, min(c.timeout, lockPatience))
-		if t.release, err = c.acquireTurn(w, j.source()); err != nil {
-			unlock()
-		}
-	}
-	t.unlock, t.shared = unlock, !free
-	return t, err
+	unlock, _ = c.disk.lockMaking(w, &j.key, j.hash, min(c.timeout, lockPatience))
+	return unlock
 }
 
 // acquireTurn waits for a worker, in order of arrival.
-func (c *Cache) acquireTurn(ctx context.Context, s source) (release func(), err error) {
+func (c *Cache) acquireTurn(w *flight.Work, s source) (release func(), err error) {
 	defer c.observer.stage("queue", s)(&err)
-	release, err = c.workers.Acquire(ctx, flight.Idle(ctx), c.groups(s.provider)...)
+	defer w.Waiting()()
+	release, err = c.workers.Acquire(w, flight.Idle(w), c.groups(s.provider)...)
 	if err == turns.ErrFull {
 		err = ErrBusy
 	}
@@ -253,30 +265,37 @@ func (c *Cache) groups(provider string) []string {
 // of the best picture.
 func (c *Cache) extractAndRender(w *flight.Work, j *job) (t *Thumbnail, x extracted, err error) {
 	f := j.sourceFlight()
-	rejected := c.memory.rejected(f.source)
-	var first error
-	for {
+	rejected := c.memory.rejected(f.source, c.memory.lastLook(f.source))
+	var first error // of the best picture
+	var firstStamp Stamp
+	lasting := true // all rejected pictures are so for good
+	for range maxPictures {
 		if x, err = c.picture(w, j, rejected); err != nil {
-			if first != nil && isVerdict(err) {
+			if first != nil && isVerdict(err) && x.stamp.equal(firstStamp) {
 				err = first // no picture is left
 			}
 			return nil, x, err
 		}
 		pic := x.pic
 		if t, err = c.decode(w, j, &x); err == nil {
-			if !isMissingTool(first) {
-				c.memory.reject(f, rejected)
+			if lasting {
+				c.memory.reject(f, x.stamp, rejected)
 			}
 			return t, x, nil
 		}
-		first = cmp.Or(first, err)
 		if w.Err() != nil || !isUndecodable(err) {
 			return nil, x, err
 		}
-		if rejected = append(slices.Clip(rejected), pic.digest()); !pic.hasNext || len(rejected) > maxPictures {
-			return nil, x, first
+		if first == nil || !x.stamp.equal(firstStamp) {
+			first, firstStamp = err, x.stamp
 		}
+		if !pic.hasNext {
+			break
+		}
+		rejected = append(slices.Clip(rejected), pic.digest())
+		lasting = lasting && isVerdict(err)
 	}
+	return nil, x, first
 }
 
 // isUndecodable reports whether err says that a picture cannot be decoded here, so that another one may take its place.
@@ -353,7 +372,7 @@ func (c *Cache) sharePicture(w *flight.Work, id pictureFlight, edge int, fn func
 			}
 			return x, fail(op, id.source, err)
 		}
-		id.edge = edge
+		id.edge = cmp.Or(edge, -1) // another one than at first
 	}
 }
 
@@ -375,7 +394,6 @@ func (c *Cache) extract(ctx context.Context, f sourceFlight) (x extracted, err e
 			return x, err
 		}
 		if recent != nil && recent.stamp.equal(x.stamp) && searchOf(ctx).accepts(recent.pic) {
-			c.memory.recordLook(f, x.stamp, c.revalidate)
 			return extracted{recent.pic, recent.stamp, true}, nil
 		}
 	}
@@ -477,7 +495,7 @@ func (c *Cache) publish(ctx context.Context, j *job, t *Thumbnail, x extracted, 
 // settleFailure decides what becomes of a thumbnail that could not be made: the old one is served, or the error is returned,
 // and remembered if it would be the same the next time.
 func (c *Cache) settleFailure(w *flight.Work, j *job, k *known, x extracted, err error) (*Thumbnail, error) {
-	if w.Err() != nil {
+	if w.Err() != nil || err == ErrClosed {
 		return nil, c.endError(w, err)
 	}
 	c.failures.Add(1)
@@ -577,21 +595,36 @@ func (c *Cache) revalidateSoon(j *job, stamp Stamp) {
 	}
 	f, p := j.sourceFlight(), c.providers[j.key.provider]
 	art := p.watchesArt(stamp)
-	c.looks.Start(lookFlight{f, art}, func(w *flight.Work) (Stamp, error) {
-		now, err := c.statNow(w, f.source, art, p.background)
+	c.checks.Start(lookFlight{f, art}, func(w *flight.Work) (now Stamp, err error) {
+		reached := false
+		defer func() {
+			if !reached { // or the provider panicked
+				c.memory.postponeLook(f, stamp, min(c.revalidate, retryLook))
+			}
+		}()
+		defer c.logPanic(f.source)
+		now, err = c.statNow(w, f.source, art, p.background)
 		switch {
 		case err == nil:
+			reached = true
 			c.memory.recordLook(f, now, c.revalidate)
 			if !now.equal(stamp) {
 				c.replace(j, now)
 			}
 		case errors.Is(err, fs.ErrNotExist):
+			reached = true
 			c.forget(f.source)
-		default: // out of reach
-			c.memory.recordLook(f, stamp, min(c.revalidate, retryLook))
 		}
 		return now, err
 	})
+}
+
+// logPanic logs a panic of the function that defers it, and goes on with the panic.
+func (c *Cache) logPanic(s source) {
+	if p := recover(); p != nil {
+		c.log.Error("thumbcache: panic", "provider", s.provider, "path", s.path, "panic", p, "stack", string(debug.Stack()))
+		panic(p)
+	}
 }
 
 // replace makes a thumbnail again in the background, because its source is now in another state. If the cache is closed first, the
@@ -599,11 +632,12 @@ func (c *Cache) revalidateSoon(j *job, stamp Stamp) {
 func (c *Cache) replace(j *job, now Stamp) {
 	remake := func(w *flight.Work) (*Thumbnail, error) {
 		again := &job{thumbFlight: j.thumbFlight, hash: hashOf(j.source())}
-		// The look is handed on: the one in memory may be due again by now, if Revalidate is very short.
-		k := known{old: c.stored(w, again), last: &look{stamp: now}}
-		old := k.old
-		t, err := c.makeThumbnail(w, again, &k)
-		if c.closed.Load() && (err != nil || old != nil && t == old.thumb) {
+		// The state is handed on: the look in memory may be due again by now, if Revalidate is very short.
+		t, err := c.makeThumbnail(w, again, &known{old: c.stored(w, again), last: &now})
+		if pe, ok := errors.AsType[*flight.PanicError](err); ok {
+			c.log.Error("thumbcache: panic", "provider", j.key.provider, "path", j.key.path, "panic", pe.Value, "stack", string(pe.Stack))
+		}
+		if err != nil && c.closed.Load() {
 			c.forget(j.source())
 		}
 		return t, err
@@ -619,21 +653,8 @@ func (c *Cache) replace(j *job, now Stamp) {
 	}
 }
 
-// check looks at a source and records what it saw. It forgets a source that does not exist.
-func (c *Cache) check(ctx context.Context, j *job, before Stamp) (*look, error) {
-	stamp, err := c.stat(ctx, j.sourceFlight(), before)
-	if err == nil {
-		c.memory.recordLook(j.sourceFlight(), stamp, c.revalidate)
-		return &look{stamp: stamp}, nil // which is not due, however short Revalidate is
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		c.forget(j.source())
-	}
-	return nil, err
-}
-
-// stat asks the provider for the state of a source. If the stamp from before includes the pictures beside the source, so does
-// the new one. Concurrent callers share one call.
+// stat asks the provider for the state of a source, and records it. If the stamp from before includes the pictures beside the
+// source, so does the new one. Concurrent callers share one call.
 func (c *Cache) stat(ctx context.Context, f sourceFlight, before Stamp) (Stamp, error) {
 	p := c.providers[f.provider]
 	art := p.watchesArt(before)
@@ -641,9 +662,10 @@ func (c *Cache) stat(ctx context.Context, f sourceFlight, before Stamp) (Stamp, 
 		return c.statNow(w, f.source, art, p.calls)
 	})
 	if err != nil {
-		err = fail("stat", f.source, err)
+		return stamp, fail("stat", f.source, err)
 	}
-	return stamp, err
+	c.memory.recordLook(f, stamp, c.revalidate)
+	return stamp, nil
 }
 
 // statNow is the flight of one look at a source. limit bounds the calls of the provider.

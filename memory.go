@@ -10,18 +10,18 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// Bounds of what memory holds besides thumbnails. A failure takes some 200 bytes. Without a Dir, memory is the only place
-// that can spare a library of 100,000 songs without covers 100,000 extractions.
+const defaultMemoryEntries = 50
+
+// Limits of what memory holds besides thumbnails.
 const (
-	defaultMemoryEntries = 50
-	maxLooks             = 1 << 14
-	maxFailures          = 1 << 12
-	maxFailuresNoDisk    = 1 << 17
-	maxRejected          = 1 << 10
-	maxRecentPictures    = 32
-	maxRecentBytes       = 32 << 20
-	recentFor            = 20 * time.Second // how long an extracted picture waits for the next size; longer would hold its memory for little
-	maxSlots             = 1 << 16
+	maxLooks          = 1 << 14          // sources, some 200 bytes each; a source beyond them is checked again
+	maxFailures       = 1 << 12          // sources, some 200 bytes each; others are read from disk
+	maxFailuresNoDisk = 1 << 17          // without a Dir, only memory can spare a library of 100,000 songs without covers as many extractions
+	maxRejected       = 1 << 10          // sources with a broken picture; others are tried again for each size
+	maxRecentPictures = 32               // sources whose next size needs no extraction
+	maxRecentBytes    = 32 << 20         // of those pictures
+	recentFor         = 20 * time.Second // how long they are kept; later sizes rarely come, so longer would waste memory
+	maxSlots          = 1 << 16          // pointers of 8 bytes; beyond 16,384 entries some hits need the lock
 )
 
 // A source is one piece of media.
@@ -101,16 +101,16 @@ const (
 )
 
 // compare decides all of freshness: whether what was made from m may be served to a request for version, which is empty if
-// the request has none. last is the last look at the source, or nil.
-func compare(m *made, version string, last *look) standing {
+// the request has none. last is the state of the source, or nil if it was not checked lately.
+func compare(m *made, version string, last *Stamp) standing {
 	switch {
 	case version != "" && m.isVersion(version):
 		return current
 	case version != "":
 		return outdated
-	case last == nil || last.due.Load():
+	case last == nil:
 		return unchecked
-	case last.stamp.equal(m.stamp):
+	case last.equal(m.stamp):
 		return current
 	}
 	return outdated
@@ -124,8 +124,8 @@ type entry struct {
 	look  *look // the last look at the source, in the state that the thumbnail was made from; nil: none yet
 }
 
-// fresh reports whether compare says current, without comparing stamps: look is due as soon as the source is seen in another
-// state. It runs for every hit in memory.
+// fresh is compare for the hot path: it compares no stamps, because the look is due as soon as the source is seen in another
+// state.
 func (e *entry) fresh(version string) bool {
 	if version != "" {
 		return e.isVersion(version)
@@ -180,15 +180,20 @@ type memory struct {
 	mu          sync.Mutex // protects the fields below
 	thumbs      *simplelru.LRU[key, *entry]
 	bytes       int64 // of thumbs
+	trusted     *look // of sources that were never checked; nil: they are not trusted
 	looks       *simplelru.LRU[source, *look]
 	failures    *simplelru.LRU[source, *failure]
-	rejects     *simplelru.LRU[source, []string] // pictures that cannot be decoded, by digest
+	rejects     *simplelru.LRU[source, rejection]
 	pictures    *simplelru.LRU[source, *recentPicture]
 	recentBytes int64 // of pictures
 }
 
-func newMemory(maxEntries int, maxBytes int64, maxFailures int, g *generations) *memory {
+// newMemory returns an empty memory tier. With trustAll, thumbnails of sources that were never checked are fresh.
+func newMemory(maxEntries int, maxBytes int64, maxFailures int, trustAll bool, g *generations) *memory {
 	m := &memory{maxEntries: maxEntries, maxBytes: maxBytes, generations: g, seed: maphash.MakeSeed()}
+	if trustAll {
+		m.trusted = &look{} // never due
+	}
 	if maxEntries > 0 {
 		m.slots = make([]atomic.Pointer[entry], 1<<bits.Len(uint(2*min(maxEntries, maxSlots/4))))
 	}
@@ -199,7 +204,7 @@ func newMemory(maxEntries int, maxBytes int64, maxFailures int, g *generations) 
 	})
 	m.looks, _ = simplelru.NewLRU(maxLooks, func(_ source, l *look) { l.stop() })
 	m.failures, _ = simplelru.NewLRU[source, *failure](maxFailures, nil)
-	m.rejects, _ = simplelru.NewLRU[source, []string](maxRejected, nil)
+	m.rejects, _ = simplelru.NewLRU[source, rejection](maxRejected, nil)
 	m.pictures, _ = simplelru.NewLRU(maxRecentPictures, func(_ source, p *recentPicture) {
 		p.timer.Stop()
 		m.recentBytes -= int64(len(p.pic.Data))
@@ -261,9 +266,12 @@ func (m *memory) put(gen uint64, e entry) {
 	for m.thumbs.Len() >= m.maxEntries || m.maxBytes >= 0 && m.bytes+size > m.maxBytes {
 		m.thumbs.RemoveOldest()
 	}
-	e.look = nil
-	if l, ok := m.looks.Get(e.key.source); ok && l.stamp.equal(e.stamp) {
-		e.look = l
+	e.look = m.trusted
+	if l, ok := m.looks.Get(e.key.source); ok {
+		e.look = nil
+		if l.stamp.equal(e.stamp) {
+			e.look = l
+		}
 	}
 	m.thumbs.Add(e.key, &e)
 	m.newest.Store(&e)
@@ -285,13 +293,28 @@ func (m *memory) remove(s source) {
 	m.pictures.Remove(s)
 }
 
-// recordLook records that the provider has just said stamp about the source of f, and returns the look. The look becomes due
-// after trust, or never if trust is negative. Entries that were made from another stamp are no longer fresh.
-func (m *memory) recordLook(f sourceFlight, stamp Stamp, trust time.Duration) *look {
+// recordLook records that the provider has just said stamp about the source of f. The look becomes due after trust, or never if
+// trust is negative. Entries that were made from another stamp are no longer fresh.
+func (m *memory) recordLook(f sourceFlight, stamp Stamp, trust time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.recordLookLocked(f, stamp, trust)
+}
+
+// postponeLook records that the source of f cannot be reached: the last look counts for another while, and if there is none, the
+// stamp that an entry was made from.
+func (m *memory) postponeLook(f sourceFlight, stamp Stamp, trust time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if l, ok := m.looks.Peek(f.source); ok {
+		stamp = l.stamp
+	}
+	m.recordLookLocked(f, stamp, trust)
+}
+
+func (m *memory) recordLookLocked(f sourceFlight, stamp Stamp, trust time.Duration) {
 	if !m.generations.isCurrent(f) {
-		return &look{stamp: stamp}
+		return
 	}
 	l, ok := m.looks.Get(f.source)
 	if ok && l.stamp.equal(stamp) {
@@ -299,7 +322,7 @@ func (m *memory) recordLook(f sourceFlight, stamp Stamp, trust time.Duration) *l
 			l.timer.Reset(trust)
 		}
 		l.due.Store(false)
-		return l
+		return
 	}
 	m.looks.Remove(f.source) // which stops it
 	l = &look{stamp: stamp}
@@ -307,15 +330,14 @@ func (m *memory) recordLook(f sourceFlight, stamp Stamp, trust time.Duration) *l
 		l.timer = time.AfterFunc(trust, func() { l.due.Store(true) })
 	}
 	m.looks.Add(f.source, l)
-	return l
 }
 
-// lastLook returns the last look at s unless it is due, or nil.
-func (m *memory) lastLook(s source) *look {
+// lastLook returns the state of s if the last look at it is not due, or nil.
+func (m *memory) lastLook(s source) *Stamp {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if l, ok := m.looks.Get(s); ok && !l.due.Load() {
-		return l
+		return &l.stamp
 	}
 	return nil
 }
@@ -344,24 +366,34 @@ func (m *memory) failure(s source) *failure {
 	return f
 }
 
-// reject records which pictures of a source cannot be decoded, so that its other sizes do not try them again.
-func (m *memory) reject(f sourceFlight, digests []string) {
+// A rejection lists pictures of a source that cannot be decoded.
+type rejection struct {
+	stamp   Stamp
+	digests []string
+}
+
+// reject records which pictures of a source in the state of stamp cannot be decoded, so that its other sizes do not try them
+// again.
+func (m *memory) reject(f sourceFlight, stamp Stamp, digests []string) {
 	if len(digests) == 0 {
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.generations.isCurrent(f) {
-		m.rejects.Add(f.source, digests)
+		m.rejects.Add(f.source, rejection{stamp, digests})
 	}
 }
 
-// rejected returns the digests of the pictures of s that cannot be decoded.
-func (m *memory) rejected(s source) []string {
+// rejected returns the digests of the pictures of s that cannot be decoded, unless last says that s has changed since.
+func (m *memory) rejected(s source, last *Stamp) []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	digests, _ := m.rejects.Get(s)
-	return digests
+	r, _ := m.rejects.Get(s)
+	if last != nil && !last.equal(r.stamp) {
+		return nil
+	}
+	return r.digests
 }
 
 // putPicture keeps an extracted picture for a short while.

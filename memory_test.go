@@ -52,22 +52,16 @@ func TestMemoryBounds(t *testing.T) {
 // after the last look at the source.
 func TestCompare(t *testing.T) {
 	one, two := Stamp{Size: 1, Tag: "1"}, Stamp{Size: 1, Tag: "2"}
-	seen := func(s Stamp) *look { return &look{stamp: s} }
-	due := func(s Stamp) *look {
-		l := seen(s)
-		l.due.Store(true)
-		return l
-	}
+	seen := func(s Stamp) *Stamp { return &s }
 	for _, tt := range []struct {
 		name    string
 		made    made
 		version string
-		last    *look
+		last    *Stamp
 		want    standing
 	}{
-		{"never checked", made{stamp: one}, "", nil, unchecked},
-		{"checked too long ago", made{stamp: one}, "", due(one), unchecked},
-		{"checked too long ago, in another state", made{stamp: one}, "", due(two), unchecked},
+		{"not checked lately", made{stamp: one}, "", nil, unchecked},
+		{"made for a version, and not checked lately", made{one, "v"}, "", nil, unchecked},
 		{"checked", made{stamp: one}, "", seen(one), current},
 		{"changed", made{stamp: one}, "", seen(two), outdated},
 		{"made for a version, and checked", made{one, "v"}, "", seen(one), current},
@@ -110,7 +104,7 @@ func TestVersionAndLook(t *testing.T) {
 func TestGenerations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var g generations
-		m := newMemory(5, -1, 10, &g)
+		m := newMemory(5, -1, 10, false, &g)
 		defer m.close()
 		s := source{"p", "a"}
 		f := sourceFlight{source: s, gen: g.of(s)}
@@ -161,7 +155,7 @@ func TestGenerations(t *testing.T) {
 // Recent pictures are limited by their number and by the sum of their lengths.
 func TestRecentPictures(t *testing.T) {
 	var g generations
-	m := newMemory(5, -1, 10, &g)
+	m := newMemory(5, -1, 10, false, &g)
 	defer m.close()
 	put := func(path string, size int) source {
 		s := source{"p", path}

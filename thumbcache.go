@@ -12,8 +12,8 @@
 //
 // # How Get works
 //
-// Get returns a thumbnail from memory at once, and one on disk if the system has the file in its page cache. Otherwise all
-// callers that want the thumbnail share one flight. The flight reads the disk. On a miss it opens the media, has the
+// Get returns at once if the thumbnail is in memory, or on disk and in the system's page cache. Otherwise all callers that want
+// the thumbnail share one flight. The flight reads the disk. On a miss it opens the media, has the
 // [Extractor] find the picture, and scales it. All sizes of one source share one extraction. Work is canceled when the last
 // caller waiting for it gives up: queued work is dropped, and a running process is killed.
 //
@@ -23,7 +23,7 @@
 // # Freshness
 //
 // Each thumbnail records the [Stamp] of its source. At most once per [Config.Revalidate], a request triggers a check of the
-// source in the background, and is served the thumbnail as it is. If the source has changed, the thumbnail is made again under
+// source in the background; that request gets the cached thumbnail without waiting. If the source has changed, the thumbnail is made again under
 // the same name. If the source cannot be reached, the cached thumbnail is served.
 //
 // # Failures
@@ -49,7 +49,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/thumbcache/thumbcache/internal/flight"
@@ -71,7 +70,7 @@ var (
 
 // An Error says which step failed, for which source, and why. All errors of Get and Do are of this type except [ErrClosed].
 type Error struct {
-	Op             string // stat, open, extract, decode or encode
+	Op             string // stat, open, extract or decode
 	Provider, Path string // as requested
 	Err            error
 }
@@ -92,7 +91,7 @@ func fail(op string, s source, err error) error {
 var errNoProvider = fmt.Errorf("no such provider: %w", fs.ErrNotExist)
 
 // Config says where media comes from, and sets the limits. The zero value of a field selects its documented default. A
-// negative number disables the limit or feature. Only Providers is required.
+// negative number disables the limit or feature, unless the field says otherwise. Only Providers is required.
 type Config struct {
 	// Providers says where media comes from, by name. A name is not empty and has no slash.
 	Providers map[string]Provider
@@ -107,7 +106,7 @@ type Config struct {
 	// MemoryEntries is the number of thumbnails cached in memory. The default is 50; a negative number disables this cache.
 	MemoryEntries int
 
-	// MemoryBytes limits the sum of their lengths. The default is 32 MiB.
+	// MemoryBytes limits the total size of those thumbnails, in bytes. The default is 32 MiB.
 	MemoryBytes int64
 
 	// DiskBytes limits the sum of the lengths of all files in Dir. The default is 500 MiB.
@@ -135,8 +134,8 @@ type Config struct {
 	// Providers, each may use at most 3/4 of it. The default is 1024; with a negative number none may wait.
 	Queue int
 
-	// Timeout limits the time for extracting a picture, and then the time for making a thumbnail of it. Waiting for shared
-	// resources does not count. The default is 30 seconds.
+	// Timeout limits each of two steps: extracting the picture, and making the thumbnail from it. Waiting for shared resources does
+	// not count. The default is 30 seconds.
 	Timeout time.Duration
 
 	// Revalidate is how long a source is trusted to be unchanged. The default is 1 minute; a negative duration means always.
@@ -181,7 +180,7 @@ type Observer struct {
 	// Request is called at the end of every Get and Do. From says where the thumbnail or the error came from:
 	//
 	//	memory, disk   the cache
-	//	made           the media, or making the thumbnail failed
+	//	made           the media: the thumbnail was made, or that was tried and failed
 	//	joined         a flight that another request had started
 	//	failure        a remembered failure
 	//	""             the request failed before that was known
@@ -266,7 +265,7 @@ type Stats struct {
 	Misses       uint64 `json:"misses"`        // thumbnails that had to be made
 	Coalesced    uint64 `json:"coalesced"`     // callers that joined a flight in progress
 	NegativeHits uint64 `json:"negative_hits"` // requests answered by a remembered failure
-	StaleServed  uint64 `json:"stale_served"`  // thumbnails served before or without a check of their source
+	StaleServed  uint64 `json:"stale_served"`  // thumbnails served although their source had not been checked lately
 	Extractions  uint64 `json:"extractions"`   // calls of the Extractor
 	Processes    uint64 `json:"processes"`     // child processes started
 	Failures     uint64 `json:"failures"`      // thumbnails that could not be made
@@ -293,7 +292,6 @@ type Cache struct {
 	revalidate  time.Duration
 	failureTTL  time.Duration
 	decodeBytes int64
-	warmers     int // paths that one Warm works on at once
 	log         *slog.Logger
 	observer    Observer
 	placeholder func(Request, error) *Thumbnail
@@ -306,8 +304,10 @@ type Cache struct {
 	thumbs   flight.Group[thumbFlight, *Thumbnail]
 	pictures flight.Group[pictureFlight, extracted]
 	looks    flight.Group[lookFlight, Stamp]
+	checks   flight.Group[lookFlight, Stamp] // looks that no flight waits for
 
 	workers  *turns.Queue
+	warming  *semaphore.Weighted // paths that all calls of Warm together work on
 	decoding *semaphore.Weighted // DecodeBytes
 
 	memoryHits, diskHits, misses, coalesced, negativeHits atomic.Uint64
@@ -354,16 +354,16 @@ func New(cfg Config) (*Cache, error) {
 	if err := c.addProviders(&cfg, workers); err != nil {
 		return nil, err
 	}
-	c.warmers = max(1, workers-1)
+	c.warming = semaphore.NewWeighted(int64(max(1, workers-1)))
 	c.workers = turns.New(workers, max(cmp.Or(cfg.Queue, 1024), 0))
 	c.decoding = semaphore.NewWeighted(c.decodeBytes)
-	c.thumbs.Limit, c.pictures.Limit, c.looks.Limit = c.timeout, c.timeout, c.timeout
+	c.thumbs.Limit, c.pictures.Limit, c.looks.Limit, c.checks.Limit = c.timeout, c.timeout, c.timeout, c.timeout
 
 	failures := maxFailures
 	if cfg.Dir == "" {
 		failures = maxFailuresNoDisk
 	}
-	c.memory = newMemory(cmp.Or(cfg.MemoryEntries, defaultMemoryEntries), cmp.Or(cfg.MemoryBytes, 32<<20), failures, &c.generations)
+	c.memory = newMemory(cmp.Or(cfg.MemoryEntries, defaultMemoryEntries), cmp.Or(cfg.MemoryBytes, 32<<20), failures, c.revalidate < 0, &c.generations)
 	if cfg.Dir != "" {
 		if c.ffmpeg != nil {
 			c.ffmpeg.addTempDir(cfg.Dir)
@@ -410,7 +410,7 @@ func (c *Cache) addProviders(cfg *Config, workers int) error {
 			extractor:   cfg.Extractor,
 			art:         newFolderArt(p, list),
 			folderFirst: folderFirst,
-			calls:       semaphore.NewWeighted(int64(workers) + hungCalls),
+			calls:       semaphore.NewWeighted(2*int64(workers) + hungCalls), // each worker and each path of Warm may need one
 			background:  semaphore.NewWeighted(hungCalls),
 		}
 	}
@@ -429,17 +429,19 @@ func withoutLimit[T ~int64](n T) T {
 	return n
 }
 
-// closeGrace is how long Close lets checks of sources finish. A process that serves one request and ends would never see a change
+// closeGrace is how long Close lets background checks finish. A process that serves one request and ends would never see a change
 // otherwise.
 const closeGrace = time.Second
 
-// Close cancels all work in progress and waits until it has ended. From then on, every Get returns [ErrClosed]. Close may be
-// called more than once. It waits for providers and extractors that ignore cancellation.
+// Close cancels all work in progress and waits until it has ended. Background checks of sources get one second to finish. From
+// then on, every Get returns [ErrClosed]. Close may be called more than once. It waits for providers and extractors that ignore
+// cancellation.
 func (c *Cache) Close() error {
 	c.closed.Store(true)
-	c.looks.Close(ErrClosed, closeGrace)
 	c.thumbs.Close(ErrClosed, 0)
 	c.pictures.Close(ErrClosed, 0)
+	c.looks.Close(ErrClosed, 0)
+	c.checks.Close(ErrClosed, closeGrace)
 	c.disk.close()
 	c.memory.close()
 	return nil
@@ -562,7 +564,7 @@ func (c *Cache) lookup(ctx context.Context, k key, version string, from *origin)
 	j := &job{thumbFlight: thumbFlight{key: k, version: version, gen: c.generations.of(k.source)}, from: from}
 	last := c.memory.lastLook(k.source)
 	if e := c.memory.get(&k); e != nil {
-		switch compare(&e.made, version, last) {
+		switch c.standing(&e.made, version, last) {
 		case unchecked:
 			from.count(&c.memoryHits, "memory")
 			c.staleServed.Add(1)
@@ -631,7 +633,7 @@ func (c *Cache) Peek(ctx context.Context, req Request) (t *Thumbnail, ok bool) {
 // starts after Invalidate has returned never sees a picture that was extracted before. Invalidate returns an error if the
 // files could not be removed.
 //
-// Other processes that use the same Dir are not told. They serve and store what they have in memory or are making, until they
+// Other processes that use the same Dir are not told. They may serve their copy, and store one that they are making, until they
 // check the source again.
 func (c *Cache) Invalidate(provider, path string) error {
 	s := source{provider, path}
@@ -660,9 +662,10 @@ type Warmed struct {
 // Warm makes the thumbnails of paths in each of the sizes before a request needs them. Without sizes it makes the smallest of
 // Config.Sizes, or 300.
 //
-// Warm yields to other requests: it starts nothing while a request waits for a thumbnail, and leaves requests a worker and a
-// process if there are several. If Dir is set, thumbnails that only Warm has asked for are not kept in memory. Warm can be
-// canceled and started again; it reuses what is up to date.
+// Warm yields to other requests: it starts nothing while a request waits for a thumbnail, and leaves requests a worker and an
+// ffmpeg process if there are at least two. With several Providers it takes at least three until a request for the provider that
+// is being warmed never waits for Warm. If Dir is set, thumbnails that only Warm has asked for are not kept in memory. Warm can
+// be canceled and started again; it reuses what is up to date.
 //
 // Warm returns when all paths are finished, or with an error when ctx ends or the Cache is closed.
 func (c *Cache) Warm(ctx context.Context, provider string, paths iter.Seq[string], sizes ...int) (Warmed, error) {
@@ -678,31 +681,31 @@ func (c *Cache) Warm(ctx context.Context, provider string, paths iter.Seq[string
 	var (
 		mu    sync.Mutex // protects sofar
 		sofar Warmed
-		group errgroup.Group
+		wg    sync.WaitGroup
 	)
-	group.SetLimit(c.warmers)
 	for path := range paths {
-		if ctx.Err() != nil || c.closed.Load() {
+		if c.warming.Acquire(ctx, 1) != nil {
 			break
 		}
-		group.Go(func() error {
-			if c.workers.AwaitIdle(ctx) != nil {
-				return nil
-			}
+		if c.closed.Load() {
+			c.warming.Release(1)
+			break
+		}
+		wg.Go(func() {
+			defer c.warming.Release(1)
 			made, err := c.warmPath(flight.WithIdle(ctx), provider, path, sizes)
 			mu.Lock()
 			defer mu.Unlock()
 			if ctx.Err() != nil || err == ErrClosed {
-				return nil // the outcome is not known
+				return // the outcome is not known
 			}
 			sofar.add(made, err)
 			if c.observer.Warmed != nil {
 				c.observer.Warmed(path, sofar, err)
 			}
-			return nil
 		})
 	}
-	group.Wait() // no function returns an error
+	wg.Wait()
 	if ctx.Err() == nil && c.closed.Load() {
 		return sofar, ErrClosed
 	}
@@ -726,6 +729,9 @@ func (n *Warmed) add(made bool, err error) {
 // warmPath makes all sizes of one source, and reports whether it made any.
 func (c *Cache) warmPath(ctx context.Context, provider, path string, sizes []int) (made bool, err error) {
 	for _, size := range sizes {
+		if err := c.workers.AwaitIdle(ctx); err != nil {
+			return made, err
+		}
 		from := &origin{}
 		if _, err := c.get(ctx, &Request{Provider: provider, Path: path, Size: size}, from); err != nil {
 			return made, err

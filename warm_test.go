@@ -189,41 +189,41 @@ func TestWarmCanceledWhileRequestsWait(t *testing.T) {
 	})
 }
 
-// A request that joins a flight of Warm is treated like any request: it gets a worker although Warm has all that it may take,
-// and the thumbnail is kept in memory.
+// A request that joins a flight of Warm is treated like any request: its extraction is no idle work any more, and the thumbnail is
+// kept in memory.
 func TestRequestJoinsWarm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newTestProvider()
 		free := make(chan struct{})
-		p.set("slow", tag("1"), plain(30, 30, red))
-		p.set("quick", tag("1"), plain(30, 30, red))
+		for _, path := range []string{"asked", "other"} {
+			p.set(path, tag("1"), plain(30, 30, red))
+		}
+		var idle atomic.Int32 // extractions that are idle work when they end
 		slow := ExtractorFunc(func(ctx context.Context, src *Source) (*Picture, error) {
-			if src.Name == "slow" {
-				<-free
+			<-free
+			if hurry := searchOf(ctx).caller.Idle; hurry != nil {
+				select {
+				case <-hurry:
+				default:
+					idle.Add(1)
+				}
 			}
 			return Images().Extract(ctx, src)
 		})
-		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir(), Workers: 2, Extractor: slow})
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir(), Workers: 3, Extractor: slow})
 		var wg sync.WaitGroup
-		for _, path := range []string{"slow", "quick"} {
-			wg.Go(func() {
-				if got, err := c.Warm(t.Context(), "p", slices.Values([]string{path}), 10); got.Extracted != 1 || err != nil {
-					t.Errorf("%s: %+v, %v", path, got, err)
-				}
-			})
-			synctest.Wait()
-		}
-		if n := c.workers.Waiting(); n != 1 {
-			t.Fatalf("%d flights wait for a worker, want that of the second Warm", n)
-		}
-		mustGet(t, c, "p", "quick", 10) // the bubble fails if this waits for the slow source
-		if got := c.Stats(); got.MemoryEntries != 1 || got.Coalesced != 1 {
-			t.Errorf("%d thumbnails in memory, %d callers joined", got.MemoryEntries, got.Coalesced)
-		}
+		wg.Go(func() {
+			if got, err := c.Warm(t.Context(), "p", slices.Values([]string{"asked", "other"}), 10); got.Extracted != 2 || err != nil {
+				t.Errorf("%+v, %v", got, err)
+			}
+		})
+		synctest.Wait()
+		wg.Go(func() { mustGet(t, c, "p", "asked", 10) })
+		synctest.Wait()
 		close(free)
 		wg.Wait()
-		if got := c.Stats(); got.MemoryEntries != 1 || got.Extractions != 2 {
-			t.Errorf("%d thumbnails in memory, %d extractions", got.MemoryEntries, got.Extractions)
+		if got := c.Stats(); got.MemoryEntries != 1 || got.Extractions != 2 || got.Coalesced != 1 || idle.Load() != 1 {
+			t.Errorf("%d thumbnails in memory, %d extractions, %d callers joined, %d idle", got.MemoryEntries, got.Extractions, got.Coalesced, idle.Load())
 		}
 	})
 }
