@@ -808,3 +808,6 @@ func searchOf(ctx context.Context) search {
 var errNoTool = fmt.Errorf("ffmpeg: %w", exec.ErrNotFound)
 
 func isMissingTool(err error) bool { return errors.Is(err, exec.ErrNotFound) }
+
+// needsTempDir reports whether err says that no folder for temporary files can be written.
+func needsTempDir(err error) bool { return errors.Is(err, ffmpeg.ErrNoTempDir) }

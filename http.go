@@ -33,7 +33,7 @@ import (
 //	413  the picture is too large
 //	415  the media or picture is of an unsupported kind, or broken
 //	499  the client has left (context.Canceled)
-//	503  it may work later: ErrBusy, ErrClosed, ffmpeg is missing, the source cannot be reached
+//	503  it may work later: ErrBusy, ErrClosed, ffmpeg or a folder for temporary files is missing, the source cannot be reached
 //	504  Config.Timeout
 //	500  any other error
 func HTTPStatus(err error) int {
@@ -44,7 +44,7 @@ func HTTPStatus(err error) int {
 		return 499 // nginx's "client closed request"
 	case errors.Is(err, context.DeadlineExceeded):
 		return http.StatusGatewayTimeout
-	case errors.Is(err, ErrBusy), errors.Is(err, ErrClosed), isMissingTool(err):
+	case errors.Is(err, ErrBusy), errors.Is(err, ErrClosed), isMissingTool(err), needsTempDir(err):
 		return http.StatusServiceUnavailable
 	case errors.Is(err, ErrNoPicture):
 		return http.StatusNotFound
@@ -272,6 +272,8 @@ func (c *Cache) serveError(w http.ResponseWriter, r *http.Request, req *Request,
 		status = http.StatusServiceUnavailable // the provider, say, was canceled; the client is still there
 	case isMissingTool(err):
 		why = "ffmpeg was not found on this server"
+	case needsTempDir(err):
+		why = "there is no folder for temporary files on this server"
 	case errors.Is(err, ErrBusy):
 		why = "too much work is waiting"
 	case errors.Is(err, ErrNoPicture):
@@ -283,7 +285,7 @@ func (c *Cache) serveError(w http.ResponseWriter, r *http.Request, req *Request,
 	case errors.Is(err, ErrTooLarge):
 		why = "this picture is too large"
 	}
-	if status >= http.StatusInternalServerError {
+	if status >= http.StatusInternalServerError && !needsTempDir(err) { // which is logged once
 		c.log.Warn("thumbcache: request failed", "provider", req.Provider, "path", req.Path, "error", err)
 	}
 	if c.placeholder != nil {

@@ -499,6 +499,9 @@ func (c *Cache) settleFailure(w *flight.Work, j *job, k *known, x extracted, err
 		return nil, c.endError(w, err)
 	}
 	c.failures.Add(1)
+	if needsTempDir(err) {
+		c.logTempDir.Do(func() { c.log.Error("thumbcache: some media needs a folder for temporary files", "error", err) })
+	}
 	switch {
 	case j.version == "" && k.old != nil && !isPermanent(err):
 		c.staleServed.Add(1)

@@ -313,6 +313,7 @@ type Cache struct {
 	memoryHits, diskHits, misses, coalesced, negativeHits atomic.Uint64
 	staleServed, extractions, failures, abandoned         atomic.Uint64
 	processes                                             processCounter
+	logTempDir                                            sync.Once
 }
 
 // New returns a Cache. It does not scan Dir. Its error names the field of cfg that is wrong.

@@ -130,6 +130,9 @@ func spool(ctx context.Context, r io.ReaderAt, size int64, dirs []string) (*inpu
 	return in, nil
 }
 
+// ErrNoTempDir means that no folder for temporary files can be written. That is a matter of configuration, not of the media.
+var ErrNoTempDir = errors.New("no folder for temporary files can be written")
+
 // createSpool returns a new temporary file for size bytes. If the system's folder for temporary files cannot be written, as in
 // a container without one, it takes memory for small files, then the first of dirs that can be written.
 func createSpool(size int64, dirs []string) (*input, error) {
@@ -143,7 +146,10 @@ func createSpool(size int64, dirs []string) (*input, error) {
 		f, _ = os.CreateTemp(dirs[0], spoolPattern)
 	}
 	if f == nil {
-		return nil, inputError("no folder for temporary files can be written", err)
+		if pe, ok := errors.AsType[*fs.PathError](err); ok {
+			err = pe.Err // without the path
+		}
+		return nil, fmt.Errorf("ffmpeg: %w: %v", ErrNoTempDir, err)
 	}
 	in := &input{File: f, releaseSpool: func() {}}
 	if os.Remove(f.Name()) != nil {
