@@ -35,6 +35,7 @@ func TestArrows(t *testing.T) {
 		"make.go":       {"image", "net/http", "os", "os/exec", "path/filepath", module + "internal/coverart", module + "internal/ffmpeg", module + "internal/proc"},
 		"memory.go":     {"image", "os", "net/http", module},
 		"disk.go":       {"image", "net/http", module + "internal/render", module + "internal/coverart", module + "internal/ffmpeg"},
+		"folderart.go":  {"image", "net/http", "os", module + "internal/coverart", module + "internal/ffmpeg", module + "internal/render", module + "internal/flight", module + "internal/store"},
 		"extract.go":    {"net/http", module + "internal/flight", module + "internal/store"},
 	} {
 		for _, path := range imports(file) {
