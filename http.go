@@ -363,8 +363,8 @@ type query struct {
 func (q *query) get(name string) string { return q.values[slices.Index(params[:], name)] }
 func (q *query) has(name string) bool   { return q.given[slices.Index(params[:], name)] }
 
-// parseQuery is url.ParseQuery without its map. It reports false if any part of raw is malformed, because what is left would be
-// another request.
+// parseQuery is url.ParseQuery without its map. It reports false if any part of raw is malformed, because the rest would be another
+// request.
 func parseQuery(raw string) (q query, ok bool) {
 	for item := range strings.SplitSeq(raw, "&") {
 		name, value, _ := strings.Cut(item, "=")

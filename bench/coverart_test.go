@@ -17,9 +17,9 @@ import (
 	"github.com/thumbcache/thumbcache/internal/coverart"
 )
 
-// otherReader returns the picture that dhowden/tag finds, if it is one.
+// otherReader returns the picture that dhowden/tag finds, or nil.
 func otherReader(data []byte) (pic []byte) {
-	defer func() { recover() }() // its own affair
+	defer func() { recover() }() // dhowden/tag panics on some files
 	m, err := tag.ReadFrom(bytes.NewReader(data))
 	if err != nil || m.Picture() == nil || !strings.HasPrefix(http.DetectContentType(m.Picture().Data), "image/") {
 		return nil
@@ -27,7 +27,8 @@ func otherReader(data []byte) (pic []byte) {
 	return m.Picture().Data
 }
 
-// TestOracle compares with another reader: what it finds we find, and what we find lies in the file.
+// TestOracle compares with another reader: every picture that it finds is found here, and every picture found here is a part of
+// the file.
 func TestOracle(t *testing.T) {
 	both, only := 0, 0
 	for _, root := range []string{"../testdata/library", "../../shared/corpus"} {
@@ -68,7 +69,7 @@ func TestOracle(t *testing.T) {
 	}
 }
 
-// realSongs makes songs of some 14 MB with a cover of 1400 x 1400 by means of ffmpeg.
+// realSongs has ffmpeg make songs of some 14 MB with a cover of 1400 x 1400.
 func realSongs(b *testing.B, ffmpeg string) map[string]string {
 	dir := b.TempDir()
 	all, err := sources()
@@ -100,7 +101,7 @@ func realSongs(b *testing.B, ffmpeg string) map[string]string {
 	return songs
 }
 
-// BenchmarkCover is reading a cover where it lies, against the best line for ffmpeg. Compare the times.
+// BenchmarkCover compares reading a cover in Go with the best command line for ffmpeg. Compare the times.
 func BenchmarkCover(b *testing.B) {
 	ffmpeg, err := exec.LookPath("ffmpeg")
 	if err != nil {

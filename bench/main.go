@@ -1,4 +1,4 @@
-// Command bench measures how long thumbnails take, ours and made in the ways that are usual in Go, in one run, and
+// Command bench measures how long thumbnails take, made by thumbcache and in other ways that are usual in Go, in one run. It
 // prints a table for the README and draws a chart.
 //
 //	go run . [-rounds 15] [-svg chart.svg]
@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// A way makes a thumbnail's bytes of a picture's.
+// A way turns the bytes of a picture into those of its thumbnail.
 type way struct {
 	name string
 	make func(data []byte, size int) ([]byte, error)
@@ -108,8 +108,8 @@ func main() {
 	}
 }
 
-// measure takes turns, so that whatever else the machine does hits all ways alike. The fastest round counts: all that
-// can disturb one makes it slower.
+// measure runs the ways in turn, so that other load on the machine affects all alike. The fastest round counts, because every
+// disturbance makes a round slower.
 func measure(ways []way, s source, size, rounds int) (result, error) {
 	r := result{source: s, size: size, times: make([]time.Duration, len(ways))}
 	for range rounds {
@@ -149,7 +149,7 @@ func printTable(results []result) {
 	}
 }
 
-// printMemory measures each way in a process of its own.
+// printMemory measures the memory of each way in a process of its own.
 func printMemory() error {
 	fmt.Print("| peak memory of a process, 3000 → 256, MiB |")
 	for i := range ways {

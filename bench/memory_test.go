@@ -13,7 +13,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// The test binary starts itself anew, to see the peak of a process that makes one thumbnail.
+	// The test binary runs itself again, to measure the peak of a process that makes one thumbnail.
 	if os.Getenv("BENCH_PEAK") != "" {
 		if err := printPeak(ways[0]); err != nil {
 			panic(err)
@@ -47,7 +47,7 @@ func TestPeakMemory(t *testing.T) {
 	}
 }
 
-// In steady state a thumbnail leaves less garbage than 100 KiB, and it is mostly the thumbnail.
+// In steady state a thumbnail leaves less than 100 KiB of garbage, most of it the thumbnail itself.
 func TestGarbage(t *testing.T) {
 	data, err := testdata.ReadFile("testdata/ordinary-3000.jpg")
 	if err != nil {
@@ -85,7 +85,7 @@ func TestCost(t *testing.T) {
 				t.Fatal(err)
 			}
 			runtime.GC()
-			runtime.GC() // now the pools are empty
+			runtime.GC() // empties the pools
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			if _, err := render.Make(context.Background(), s.data, o); err != nil {

@@ -13,10 +13,10 @@ import (
 //go:embed testdata/*.jpg
 var testdata embed.FS
 
-// names of the two pictures; testdata/README.md says what they are.
+// names are the names of the two pictures, see testdata/README.md.
 var names = []string{"dense", "ordinary"}
 
-// edges of the sources that are made of them.
+// edges are the edges of the sources made from them, in pixels.
 var edges = []int{500, 1000, 1400, 3000}
 
 // A source is an encoded picture.
@@ -34,7 +34,7 @@ func (s source) String() string {
 	return fmt.Sprintf("%s %d", s.name, s.edge)
 }
 
-// sources returns both pictures in every size, baseline at quality 90, and one size of each progressive.
+// sources returns both pictures in every size as baseline JPEG of quality 90, and one size of each as progressive JPEG.
 func sources() (all []source, err error) {
 	for _, name := range names {
 		large, err := testdata.ReadFile("testdata/" + name + "-3000.jpg")
@@ -64,7 +64,7 @@ func sources() (all []source, err error) {
 func encode(img image.Image, quality int) []byte {
 	var b bytes.Buffer
 	if err := jpeg.Encode(&b, img, &jpeg.Options{Quality: quality}); err != nil {
-		panic(err) // a Buffer takes everything
+		panic(err) // a Buffer accepts everything
 	}
 	return b.Bytes()
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/disintegration/imaging"
 )
 
-// A thumbnail is as near to a Lanczos reduction of the whole picture as that is itself, once it is a JPEG.
+// A thumbnail is as close to a Lanczos reduction of the whole picture as that reduction is after it was encoded as JPEG.
 func TestQuality(t *testing.T) {
 	all, err := sources()
 	if err != nil {
@@ -61,7 +61,7 @@ func rgbaOf(t *testing.T, data []byte) *image.RGBA {
 	return m
 }
 
-// psnr is over all of R, G and B.
+// psnr returns the peak signal-to-noise ratio over R, G and B, in decibels.
 func psnr(a, b *image.RGBA) float64 {
 	var sum float64
 	for i := range a.Pix {
@@ -74,7 +74,7 @@ func psnr(a, b *image.RGBA) float64 {
 	return 10 * math.Log10(255*255*float64(len(a.Pix)/4*3)/sum)
 }
 
-// ssim is the mean structural similarity of luma, over windows of 8 x 8 pixels, 4 apart.
+// ssim returns the mean structural similarity of luma, over windows of 8 x 8 pixels, 4 apart.
 func ssim(a, b *image.RGBA) float64 {
 	luma := func(m *image.RGBA, x, y int) float64 {
 		p := m.Pix[m.PixOffset(x, y):]

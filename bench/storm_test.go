@@ -19,8 +19,8 @@ import (
 	"github.com/thumbcache/thumbcache"
 )
 
-// song returns a FLAC file of 14 MB with a front cover. Nothing in it can be heard: it is for readers of tags, and ffmpeg
-// is asked for the cover only.
+// song returns a FLAC file of 14 MB with a front cover. It has no valid audio: tag readers need none, and ffmpeg is asked for the
+// cover only.
 func song(cover []byte) []byte {
 	be := binary.BigEndian
 	block := func(kind byte, body []byte) []byte {
@@ -43,7 +43,7 @@ func song(cover []byte) []byte {
 	return b.Bytes()
 }
 
-// songs writes ten of them with covers of 1400 x 1400.
+// songs writes ten such files with covers of 1400 x 1400.
 func songs(b *testing.B) (dir string, files []string) {
 	all, err := sources()
 	if err != nil {
@@ -72,8 +72,8 @@ func cpu(who int) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// BenchmarkStorm is 50 requests at once over ten songs, cold, against 50 ffmpeg that only extract the covers. Compare the
-// CPU times.
+// BenchmarkStorm compares 50 concurrent requests for the covers of ten songs, with nothing cached, with 50 ffmpeg processes that
+// only extract the covers. Compare the CPU times.
 func BenchmarkStorm(b *testing.B) {
 	dir, files := songs(b)
 	b.Run("thumbcache", func(b *testing.B) {
@@ -124,7 +124,8 @@ func BenchmarkStorm(b *testing.B) {
 	})
 }
 
-// BenchmarkSong is from a song to its thumbnail in a file, cold, against dhowden/tag and imaging. Compare the times.
+// BenchmarkSong compares the way from a song to its thumbnail in a file, with nothing cached, with dhowden/tag and imaging. Compare
+// the times.
 func BenchmarkSong(b *testing.B) {
 	all, err := sources()
 	if err != nil {

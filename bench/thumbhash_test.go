@@ -14,8 +14,8 @@ import (
 	"github.com/thumbcache/thumbcache/internal/render"
 )
 
-// plainHash writes a ThumbHash as the format is described at https://evanw.github.io/thumbhash/, of every pixel, one
-// term after the other. It shares nothing with ours, which takes means of a grid and separates the dimensions.
+// plainHash computes a ThumbHash as https://evanw.github.io/thumbhash/ describes it, from every pixel, one term after the other. It
+// shares no code with the package, which averages the cells of a grid and separates the dimensions.
 func plainHash(m image.Image) []byte {
 	b := m.Bounds()
 	w, h := b.Dx(), b.Dy()
@@ -93,7 +93,7 @@ func plainHash(m image.Image) []byte {
 	return hash
 }
 
-// unhash returns the placeholder that a hash stands for: 32 x 32 samples of red, green, blue and alpha.
+// unhash returns the placeholder that a hash encodes: 32 x 32 samples of red, green, blue and alpha.
 func unhash(hash []byte) (pix [32 * 32 * 4]float64) {
 	head, shape := int(hash[0])|int(hash[1])<<8|int(hash[2])<<16, int(hash[3])|int(hash[4])<<8
 	dc := [4]float64{float64(head&63) / 63, float64(head>>6&63)/31.5 - 1, float64(head>>12&63)/31.5 - 1, 1}
@@ -141,7 +141,7 @@ func unhash(hash []byte) (pix [32 * 32 * 4]float64) {
 	return pix
 }
 
-// fields returns the numbers in a hash.
+// fields returns the numbers encoded in a hash.
 func fields(hash []byte) (f []int) {
 	head, shape := int(hash[0])|int(hash[1])<<8|int(hash[2])<<16, int(hash[3])|int(hash[4])<<8
 	f = []int{head & 63, head >> 6 & 63, head >> 12 & 63, head >> 18 & 31, shape >> 3 & 63, shape >> 9 & 63}
@@ -151,10 +151,10 @@ func fields(hash []byte) (f []int) {
 	return f
 }
 
-// apart returns by how many steps the numbers of two hashes, equally long, differ at most.
+// apart returns the largest difference, in steps, between the numbers of two hashes of equal length.
 func apart(a, b []byte) (most int) {
 	if (a[2]^b[2])>>7 != 0 || (a[3]^b[3])&7 != 0 || (a[4]^b[4])>>7 != 0 {
-		return 99 // another shape, or alpha
+		return 99 // of another shape, or only one has alpha
 	}
 	other := fields(b)
 	for i, v := range fields(a) {
@@ -163,7 +163,7 @@ func apart(a, b []byte) (most int) {
 	return most
 }
 
-// TestThumbHash compares the hash of a thumbnail with one of all of its pixels, by what they decode to.
+// TestThumbHash compares the hash of a thumbnail with a hash of all of its pixels, by the placeholders that they decode to.
 func TestThumbHash(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.jpg")
 	if err != nil {
@@ -195,13 +195,13 @@ func TestThumbHash(t *testing.T) {
 			mean := sum / float64(len(got))
 			t.Logf("%s %+v: off by %.2f, at most %.1f", filepath.Base(file), o, mean, most)
 			if o.Size == 31 {
-				// Every pixel is in the grid, and nothing is lost: it is the format to the bit.
+				// The grid has every pixel, so the hash must be equal to the bit.
 				if !bytes.Equal(img.ThumbHash, want) {
 					t.Errorf("%s %+v: %x, want %x", filepath.Base(file), o, img.ThumbHash, want)
 				}
 				continue
 			}
-			// Some lie near the middle of a step, and any difference tips them to its other side.
+			// A value near the middle of a step may be rounded either way.
 			if len(img.ThumbHash) != len(want) || apart(img.ThumbHash, want) > 1 || mean > 12 {
 				t.Errorf("%s %+v: %x, of all pixels %x: off by %.2f, at most %.1f", filepath.Base(file), o, img.ThumbHash, want, mean, most)
 			}

@@ -14,7 +14,7 @@ import (
 
 const quality = 85
 
-// Ways from the bytes of a picture to those of its thumbnail: ours, and what is usual.
+// Ways from the bytes of a picture to those of its thumbnail: thumbcache, and what is usual.
 
 func ours(data []byte, size int) ([]byte, error) {
 	img, err := render.Make(context.Background(), data, render.Options{Size: size, Quality: quality})
@@ -31,7 +31,7 @@ func imagingLanczos(data []byte, size int) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// catmullRom is what a big music server in Go does.
+// catmullRom is how a large music server in Go makes thumbnails.
 func catmullRom(data []byte, size int) ([]byte, error) {
 	img, _, err := image.Decode(bytes.NewReader(data))
 	if err != nil {
