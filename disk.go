@@ -90,7 +90,7 @@ func (d *disk) entry(k *key, hash string, e *store.Entry) *entry {
 		return nil
 	}
 	m := madeFrom(e)
-	return &entry{made: m, key: *k, thumb: &Thumbnail{
+	return &entry{made: m, key: *k, picture: e.Picture, thumb: &Thumbnail{
 		Data:        e.Data,
 		ContentType: k.format.contentType(),
 		ETag:        d.recipe.etag(hash, k, &m),
@@ -139,7 +139,7 @@ func (d *disk) save(gen uint64, e *entry, hadFailed bool) {
 	}
 	s := e.sealed(&e.key)
 	s.Quality, s.Limit, s.Width, s.Height = d.recipe.qualityOf(&e.key), d.recipe.limitOf(&e.key), e.thumb.Width, e.thumb.Height
-	s.Made, s.Data, s.ThumbHash = time.Now(), e.thumb.Data, string(e.thumb.ThumbHash)
+	s.Made, s.Data, s.ThumbHash, s.Picture = time.Now(), e.thumb.Data, string(e.thumb.ThumbHash), e.picture
 	d.write(diskChange{e.key, gen, e.made}, s, hadFailed)
 }
 

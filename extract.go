@@ -3,6 +3,7 @@ package thumbcache
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -325,13 +326,32 @@ type Picture struct {
 	edge        int     // the picture is good for thumbnails of up to so many pixels, because a smaller copy of it was enough; 0: for all
 	isMedia     bool    // the picture is the media itself, so no other picture can take its place
 	hasNext     bool    // there may be another picture if this one cannot be decoded
+	sum         string  // digest of the picture as it was extracted; "" if it is not known yet
 }
 
 // isEnough reports whether p is large enough for a thumbnail that needs edge pixels, as in search.
 func (p *Picture) isEnough(edge int) bool { return p.edge == 0 || edge != 0 && edge <= p.edge }
 
-// digest identifies a picture by its content.
-func (p *Picture) digest() string { return digest(p.Data) }
+// digest identifies a picture by its content, as it was extracted: what ffmpeg decodes of it has the same digest.
+func (p *Picture) digest() string {
+	if p.sum != "" {
+		return p.sum
+	}
+	h := sha256.New()
+	h.Write([]byte{byte(p.orientation)})
+	h.Write(p.Data)
+	return string(h.Sum(nil))
+}
+
+// withDigest returns p, which may be nil, with its digest computed.
+func (p *Picture) withDigest() *Picture {
+	if p == nil || p.sum != "" {
+		return p
+	}
+	q := *p
+	q.sum = p.digest()
+	return &q
+}
 
 // withNext returns p, which may be nil, as one of several pictures.
 func (p *Picture) withNext() *Picture {
@@ -361,7 +381,7 @@ func (p *Picture) rescue(ctx context.Context) (*Picture, error) {
 	if err != nil {
 		return nil, extractorError(err)
 	}
-	rescued.orientation, rescued.hasNext = render.Orientation(p.Data), p.hasNext
+	rescued.orientation, rescued.hasNext, rescued.sum = render.Orientation(p.Data), p.hasNext, p.digest()
 	return rescued, nil
 }
 
@@ -611,6 +631,9 @@ type search struct {
 	edge     int                                     // pixels that the longest edge of the picture needs; 0: as many as there are
 	rejected []string                                // digests of pictures that cannot be decoded
 	own      func(context.Context) (*Picture, error) // a picture beside the media that belongs to it alone; may be nil
+
+	// readArt reads a picture beside the media, once for all media beside it; may be nil.
+	readArt func(context.Context, artFile) (*Picture, error)
 }
 
 type ffmpegCaller = ffmpeg.Caller

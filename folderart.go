@@ -110,9 +110,13 @@ func (a *folderArt) files(ctx context.Context, dir, above string, groups []folde
 
 // extract returns the first of files that is a picture and was not rejected, or ErrNoPicture.
 func (a *folderArt) extract(ctx context.Context, files []artFile) (*Picture, error) {
+	s := searchOf(ctx)
+	if s.readArt == nil {
+		s.readArt = a.readFile
+	}
 	for _, file := range files {
-		pic, err := a.extractFile(ctx, file.path)
-		if err == nil && searchOf(ctx).hasRejected(pic) {
+		pic, err := s.readArt(ctx, file)
+		if err == nil && s.hasRejected(pic) {
 			continue
 		}
 		if err == nil || !isSkipped(err) {
@@ -122,8 +126,8 @@ func (a *folderArt) extract(ctx context.Context, files []artFile) (*Picture, err
 	return nil, ErrNoPicture
 }
 
-func (a *folderArt) extractFile(ctx context.Context, path string) (*Picture, error) {
-	src, err := checkSource(a.Open(ctx, path))
+func (a *folderArt) readFile(ctx context.Context, file artFile) (*Picture, error) {
+	src, err := checkSource(a.Open(ctx, file.path))
 	if err != nil {
 		return nil, err
 	}

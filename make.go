@@ -110,6 +110,7 @@ func (c *Cache) serveStored(ctx context.Context, j *job, k *known) *Thumbnail {
 	if !c.bypassesMemory(ctx) {
 		c.memory.put(j.gen, *k.old)
 	}
+	c.memory.putTwin(k.old)
 	if standing == unchecked {
 		c.staleServed.Add(1)
 		c.revalidateSoon(j, k.old.stamp)
@@ -338,6 +339,7 @@ func (c *Cache) picture(w *flight.Work, j *job, rejected []string) (extracted, e
 	id := pictureFlight{sourceFlight: f, digest: strings.Join(rejected, " ")}
 	return c.sharePicture(w, id, s.edge, func(w *flight.Work) (extracted, error) {
 		s.caller = c.callerOf(w, f.provider)
+		s.readArt = func(ctx context.Context, file artFile) (*Picture, error) { return c.readArt(ctx, f, file) }
 		return c.extract(withSearch(w, s), f)
 	})
 }
@@ -424,44 +426,97 @@ func (c *Cache) extract(ctx context.Context, f sourceFlight) (x extracted, err e
 	if err != nil {
 		return x, fail("extract", f.source, err)
 	}
-	x.pic = x.pic.rescuedBy(c.ffmpeg)
+	x.pic = x.pic.rescuedBy(c.ffmpeg).withDigest()
 	if x.unchanged {
 		c.memory.putPicture(f, x.stamp, x.pic)
 	}
 	return x, nil
 }
 
-// render makes the thumbnail of a picture, within DecodeBytes.
+// readArt reads a picture beside the media, once for all media beside it.
+func (c *Cache) readArt(ctx context.Context, of sourceFlight, file artFile) (*Picture, error) {
+	art := c.providers[of.provider].art
+	f := sourceFlight{source{of.provider, file.path}, artTag + file.stamp.Version(), of.gen}
+	if f.version == artTag { // the provider cannot tell its states apart
+		return art.readFile(ctx, file)
+	}
+	f.gen = c.generations.of(f.source)
+	if p := c.memory.picture(f.source); p != nil && p.version == f.version {
+		return p.pic, nil
+	}
+	x, _, err := c.pictures.Do(ctx, pictureFlight{sourceFlight: f}, func(w *flight.Work) (extracted, error) {
+		pic, err := art.readFile(w, file)
+		if err == nil {
+			pic = pic.withDigest()
+			c.memory.putPicture(f, file.stamp, pic)
+		}
+		return extracted{pic: pic}, err
+	})
+	return x.pic, err
+}
+
+// rendered is a thumbnail without what depends on its source.
+type rendered = render.Image
+
+// render makes the thumbnail of a picture. Sources with equal pictures share it.
 func (c *Cache) render(w *flight.Work, j *job, x *extracted) (t *Thumbnail, err error) {
-	k := &j.key
-	defer c.observer.stage("render", k.source)(&err)
-	o := render.Options{Size: k.size, MaxEdge: c.recipe.maxSize, Cover: k.fit == Cover, PNG: k.format == PNG, Quality: c.recipe.quality, Orientation: x.pic.orientation}
-	cost, err := render.Cost(x.pic.Data, o)
-	if err == nil && cost > c.decodeBytes {
-		err = fmt.Errorf("%w: decoding takes %d MiB", ErrTooLarge, cost>>20)
-	}
-	if err == nil {
-		done := w.Waiting()
-		err = c.decoding.Acquire(w, cost)
-		done()
-	}
+	defer c.observer.stage("render", j.source())(&err)
+	defer w.Waiting()() // the flight has a limit of its own
+	id := twinID{x.pic.digest(), j.key.size, j.key.fit, j.key.format}
+	img, _, err := c.renders.Do(w, id, func(w *flight.Work) (rendered, error) {
+		if e := c.twin(w, id); e != nil {
+			t := e.thumb
+			return rendered{Data: t.Data, ContentType: t.ContentType, Width: t.Width, Height: t.Height, ThumbHash: t.ThumbHash}, nil
+		}
+		return c.renderPicture(w, id, x.pic)
+	})
 	if err != nil {
-		return nil, fail("decode", k.source, renderError(err))
-	}
-	defer c.decoding.Release(cost)
-	img, err := render.Make(w, x.pic.Data, o)
-	if err != nil {
-		return nil, fail("decode", k.source, renderError(err))
+		return nil, fail("decode", j.source(), renderError(err))
 	}
 	return &Thumbnail{
 		Data:        img.Data,
 		ContentType: img.ContentType,
-		ETag:        c.recipe.etag(j.hash, k, &made{x.stamp, j.version}),
+		ETag:        c.recipe.etag(j.hash, &j.key, &made{x.stamp, j.version}),
 		ModTime:     x.stamp.lastModified(),
 		Width:       img.Width,
 		Height:      img.Height,
 		ThumbHash:   img.ThumbHash,
 	}, nil
+}
+
+// twin returns a stored thumbnail of an equal picture, whatever its source, or nil.
+func (c *Cache) twin(ctx context.Context, id twinID) *entry {
+	k, ok := c.memory.twinOf(id)
+	if !ok {
+		return nil
+	}
+	if e := c.memory.get(&k); e != nil && e.picture == id.picture {
+		return e
+	}
+	// Its source may have changed since, so the stored file says what it was made of.
+	if e := c.disk.load(ctx, &k, hashOf(k.source)); e != nil && e.picture == id.picture {
+		return e
+	}
+	return nil
+}
+
+// renderPicture makes the thumbnail id of a picture, within DecodeBytes.
+func (c *Cache) renderPicture(w *flight.Work, id twinID, pic *Picture) (rendered, error) {
+	o := render.Options{Size: id.size, MaxEdge: c.recipe.maxSize, Cover: id.fit == Cover, PNG: id.format == PNG, Quality: c.recipe.quality, Orientation: pic.orientation}
+	cost, err := render.Cost(pic.Data, o)
+	if err != nil {
+		return rendered{}, err
+	}
+	if cost > c.decodeBytes {
+		return rendered{}, fmt.Errorf("%w: decoding takes %d MiB", ErrTooLarge, cost>>20)
+	}
+	done := w.Waiting()
+	err = c.decoding.Acquire(w, cost)
+	if done(); err != nil {
+		return rendered{}, err
+	}
+	defer c.decoding.Release(cost)
+	return render.Make(w, pic.Data, o)
 }
 
 func renderError(err error) error {
@@ -482,7 +537,7 @@ func (c *Cache) publish(ctx context.Context, j *job, t *Thumbnail, x extracted, 
 	if !x.unchanged {
 		return
 	}
-	e := entry{made: made{x.stamp, j.version}, key: j.key, thumb: t}
+	e := entry{made: made{x.stamp, j.version}, key: j.key, thumb: t, picture: x.pic.digest()}
 	if hadFailed {
 		c.memory.removeFailure(j.sourceFlight())
 	}
@@ -490,6 +545,7 @@ func (c *Cache) publish(ctx context.Context, j *job, t *Thumbnail, x extracted, 
 		c.memory.put(j.gen, e)
 	}
 	c.disk.save(j.gen, &e, hadFailed)
+	c.memory.putTwin(&e)
 }
 
 // settleFailure decides what becomes of a thumbnail that could not be made: the old one is served, or the error is returned,

@@ -17,6 +17,7 @@ const (
 	maxLooks          = 1 << 14          // sources, some 200 bytes each; a source beyond them is checked again
 	maxFailures       = 1 << 12          // sources, some 200 bytes each; others are read from disk
 	maxFailuresNoDisk = 1 << 17          // without a Dir, only memory can spare a library of 100,000 songs without covers as many extractions
+	maxTwins          = 1 << 13          // pictures and sizes, some 300 bytes each; others are rendered again for each source
 	maxRejected       = 1 << 10          // sources with a broken picture; others are tried again for each size
 	maxRecentPictures = 32               // sources whose next size needs no extraction
 	maxRecentBytes    = 32 << 20         // of those pictures
@@ -119,9 +120,10 @@ func compare(m *made, version string, last *Stamp) standing {
 // An entry is one thumbnail, in memory or read from disk.
 type entry struct {
 	made
-	key   key
-	thumb *Thumbnail
-	look  *look // the last look at the source, in the state that the thumbnail was made from; nil: none yet
+	key     key
+	thumb   *Thumbnail
+	picture string // the digest of the picture that it was made of
+	look    *look  // the last look at the source, in the state that the thumbnail was made from; nil: none yet
 }
 
 // fresh is compare for the hot path: it compares no stamps, because the look is due as soon as the source is seen in another
@@ -131,6 +133,17 @@ func (e *entry) fresh(version string) bool {
 		return e.isVersion(version)
 	}
 	return e.look != nil && !e.look.due.Load()
+}
+
+// twin returns the identity of e among thumbnails of equal pictures.
+func (e *entry) twin() twinID { return twinID{e.picture, e.key.size, e.key.fit, e.key.format} }
+
+// A twinID identifies a thumbnail by its content: the picture and what is made of it, whatever the source.
+type twinID struct {
+	picture string // a digest
+	size    int
+	fit     Fit
+	format  Format
 }
 
 // A look is what the provider last said about a source. A timer sets due after Config.Revalidate, because reading a clock
@@ -179,7 +192,9 @@ type memory struct {
 
 	mu          sync.Mutex // protects the fields below
 	thumbs      *simplelru.LRU[key, *entry]
-	bytes       int64 // of thumbs
+	bytes       int64         // of thumbs; equal pictures count once
+	sharers     map[*byte]int // entries that share the same bytes
+	twins       *simplelru.LRU[twinID, key]
 	trusted     *look // of sources that were never checked; nil: they are not trusted
 	looks       *simplelru.LRU[source, *look]
 	failures    *simplelru.LRU[source, *failure]
@@ -199,9 +214,11 @@ func newMemory(maxEntries int, maxBytes int64, maxFailures int, trustAll bool, g
 	}
 	// NewLRU fails only for a size below 1.
 	m.thumbs, _ = simplelru.NewLRU(max(maxEntries, 1), func(k key, e *entry) {
-		m.bytes -= int64(len(e.thumb.Data))
 		m.slot(&k).CompareAndSwap(e, nil)
+		m.shareLocked(e.thumb.Data, -1)
 	})
+	m.sharers = make(map[*byte]int)
+	m.twins, _ = simplelru.NewLRU[twinID, key](maxTwins, nil)
 	m.looks, _ = simplelru.NewLRU(maxLooks, func(_ source, l *look) { l.stop() })
 	m.failures, _ = simplelru.NewLRU[source, *failure](maxFailures, nil)
 	m.rejects, _ = simplelru.NewLRU[source, rejection](maxRejected, nil)
@@ -259,11 +276,11 @@ func (m *memory) put(gen uint64, e entry) {
 		return
 	}
 	m.thumbs.Remove(e.key)
-	size := int64(len(e.thumb.Data))
-	if m.maxBytes >= 0 && size > m.maxBytes {
+	if m.maxBytes >= 0 && int64(len(e.thumb.Data)) > m.maxBytes {
 		return
 	}
-	for m.thumbs.Len() >= m.maxEntries || m.maxBytes >= 0 && m.bytes+size > m.maxBytes {
+	m.shareLocked(e.thumb.Data, 1)
+	for m.thumbs.Len() > 0 && (m.thumbs.Len() >= m.maxEntries || m.maxBytes >= 0 && m.bytes > m.maxBytes) {
 		m.thumbs.RemoveOldest()
 	}
 	e.look = m.trusted
@@ -275,7 +292,41 @@ func (m *memory) put(gen uint64, e entry) {
 	}
 	m.thumbs.Add(e.key, &e)
 	m.newest.Store(&e)
-	m.bytes += size
+}
+
+// shareLocked adds n to the number of entries that share data, and counts its bytes while there are any.
+func (m *memory) shareLocked(data []byte, n int) {
+	if len(data) == 0 {
+		return
+	}
+	before := m.sharers[&data[0]]
+	switch after := before + n; {
+	case after == 0:
+		delete(m.sharers, &data[0])
+		m.bytes -= int64(len(data))
+	default:
+		m.sharers[&data[0]] = after
+		if before == 0 {
+			m.bytes += int64(len(data))
+		}
+	}
+}
+
+// putTwin records where a thumbnail of a picture is stored, in memory or on disk.
+func (m *memory) putTwin(e *entry) {
+	if e.picture == "" {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.twins.Add(e.twin(), e.key)
+}
+
+// twinOf returns the key of a thumbnail of the same picture. The thumbnail may have been removed or replaced since.
+func (m *memory) twinOf(id twinID) (key, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.twins.Get(id)
 }
 
 // remove removes everything about s.
@@ -439,6 +490,7 @@ func (m *memory) close() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.thumbs.Purge()
+	m.twins.Purge()
 	m.looks.Purge()
 	m.failures.Purge()
 	m.rejects.Purge()

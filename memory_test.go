@@ -2,6 +2,7 @@ package thumbcache
 
 import (
 	"fmt"
+	"image/color"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,7 +12,7 @@ import (
 func TestMemoryBounds(t *testing.T) {
 	p := newTestProvider()
 	for i := range 100 {
-		p.set(fmt.Sprint(i), tag("1"), plain(40, 40, red))
+		p.set(fmt.Sprint(i), tag("1"), plain(40, 40+i%2, color.NRGBA{uint8(i), 100, 100, 255})) // equal pictures would share their bytes
 	}
 	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, MemoryEntries: 3})
 	for i := range 100 {

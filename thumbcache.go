@@ -303,6 +303,7 @@ type Cache struct {
 
 	thumbs   flight.Group[thumbFlight, *Thumbnail]
 	pictures flight.Group[pictureFlight, extracted]
+	renders  flight.Group[twinID, rendered]
 	looks    flight.Group[lookFlight, Stamp]
 	checks   flight.Group[lookFlight, Stamp] // looks that no flight waits for
 
@@ -358,7 +359,8 @@ func New(cfg Config) (*Cache, error) {
 	c.warming = semaphore.NewWeighted(int64(max(1, workers-1)))
 	c.workers = turns.New(workers, max(cmp.Or(cfg.Queue, 1024), 0))
 	c.decoding = semaphore.NewWeighted(c.decodeBytes)
-	c.thumbs.Limit, c.pictures.Limit, c.looks.Limit, c.checks.Limit = c.timeout, c.timeout, c.timeout, c.timeout
+	c.thumbs.Limit, c.pictures.Limit, c.renders.Limit = c.timeout, c.timeout, c.timeout
+	c.looks.Limit, c.checks.Limit = c.timeout, c.timeout
 
 	failures := maxFailures
 	if cfg.Dir == "" {
@@ -441,6 +443,7 @@ func (c *Cache) Close() error {
 	c.closed.Store(true)
 	c.thumbs.Close(ErrClosed, 0)
 	c.pictures.Close(ErrClosed, 0)
+	c.renders.Close(ErrClosed, 0)
 	c.looks.Close(ErrClosed, 0)
 	c.checks.Close(ErrClosed, closeGrace)
 	c.disk.close()

@@ -57,6 +57,7 @@ type Entry struct {
 	Made      time.Time
 	ThumbHash string
 	FFmpeg    string // if there is no picture: the ffmpeg version on which that depends
+	Picture   string // identifies the picture that the thumbnail was made of, by its content
 	Data      []byte // the picture, encoded
 }
 
@@ -101,14 +102,14 @@ func (c Cause) String() string {
 //	36   stamp           int64 size, int64 seconds, uint32 nanoseconds of the source's modification time
 //	56   made            int64, Unix time in nanoseconds
 //	64   limit           uint32, the largest edge allowed if size is 0, else 0
-//	68   provider, path, tag, version, ThumbHash, FFmpeg: each a uint32 length and its bytes
+//	68   provider, path, tag, version, ThumbHash, FFmpeg, picture: each a uint32 length and its bytes
 //	     checksum        uint32, CRC-32C of everything before it, including the payload
 //	     trailer length  uint32, from magic to the end of the file
 //
 // A file with another format version is not damaged, but it is not read.
 const (
 	sealMagic   = "TCSEAL"
-	sealVersion = 2
+	sealVersion = 3
 	sealFixed   = 68      // bytes before the texts
 	sealEnd     = 8       // bytes after them
 	maxTrailer  = 1 << 20 // bytes: a longer length is not believed
@@ -123,7 +124,7 @@ var (
 
 // trailer returns what follows Data in the file for e.
 func (e *Entry) trailer() ([]byte, error) {
-	texts := []string{e.Key.Provider, e.Key.Path, e.Tag, e.Version, e.ThumbHash, e.FFmpeg}
+	texts := []string{e.Key.Provider, e.Key.Path, e.Tag, e.Version, e.ThumbHash, e.FFmpeg, e.Picture}
 	n := sealFixed + sealEnd
 	for _, t := range texts {
 		n += 4 + len(t)
@@ -205,7 +206,7 @@ func Unseal(file []byte, want *Key) (*Entry, error) {
 	}
 	e.Key.Provider, e.Key.Path = want.Provider, want.Path
 	rest := t[sealFixed : n-sealEnd]
-	for _, text := range [...]*string{&e.Key.Provider, &e.Key.Path, &e.Tag, &e.Version, &e.ThumbHash, &e.FFmpeg} {
+	for _, text := range [...]*string{&e.Key.Provider, &e.Key.Path, &e.Tag, &e.Version, &e.ThumbHash, &e.FFmpeg, &e.Picture} {
 		if len(rest) < 4 || uint64(le.Uint32(rest)) > uint64(len(rest)-4) {
 			return nil, errors.New("broken trailer")
 		}
