@@ -343,16 +343,6 @@ func (p *Picture) digest() string {
 	return string(h.Sum(nil))
 }
 
-// withDigest returns p, which may be nil, with its digest computed.
-func (p *Picture) withDigest() *Picture {
-	if p == nil || p.sum != "" {
-		return p
-	}
-	q := *p
-	q.sum = p.digest()
-	return &q
-}
-
 // withNext returns p, which may be nil, as one of several pictures.
 func (p *Picture) withNext() *Picture {
 	if p == nil || p.hasNext {

@@ -426,11 +426,22 @@ func (c *Cache) extract(ctx context.Context, f sourceFlight) (x extracted, err e
 	if err != nil {
 		return x, fail("extract", f.source, err)
 	}
-	x.pic = x.pic.rescuedBy(c.ffmpeg).withDigest()
+	x.pic = c.identify(x.pic.rescuedBy(c.ffmpeg))
 	if x.unchanged {
 		c.memory.putPicture(f, x.stamp, x.pic)
 	}
 	return x, nil
+}
+
+// identify returns pic with its digest. If an equal picture was extracted a moment ago, pic shares its bytes.
+func (c *Cache) identify(pic *Picture) *Picture {
+	identified := *pic
+	if equal := c.memory.equalPicture(pic); equal != nil {
+		identified.Data, identified.sum = equal.Data, equal.sum
+	} else {
+		identified.sum = pic.digest()
+	}
+	return &identified
 }
 
 // readArt reads a picture beside the media, once for all media beside it.
@@ -447,7 +458,7 @@ func (c *Cache) readArt(ctx context.Context, of sourceFlight, file artFile) (*Pi
 	x, _, err := c.pictures.Do(ctx, pictureFlight{sourceFlight: f}, func(w *flight.Work) (extracted, error) {
 		pic, err := art.readFile(w, file)
 		if err == nil {
-			pic = pic.withDigest()
+			pic = c.identify(pic)
 			c.memory.putPicture(f, file.stamp, pic)
 		}
 		return extracted{pic: pic}, err

@@ -1,6 +1,7 @@
 package thumbcache
 
 import (
+	"bytes"
 	"hash/maphash"
 	"math/bits"
 	"sync"
@@ -200,7 +201,8 @@ type memory struct {
 	failures    *simplelru.LRU[source, *failure]
 	rejects     *simplelru.LRU[source, rejection]
 	pictures    *simplelru.LRU[source, *recentPicture]
-	recentBytes int64 // of pictures
+	recentBytes int64               // of pictures
+	samples     map[sample]*Picture // the pictures by a part of their bytes
 }
 
 // newMemory returns an empty memory tier. With trustAll, thumbnails of sources that were never checked are fresh.
@@ -225,7 +227,11 @@ func newMemory(maxEntries int, maxBytes int64, maxFailures int, trustAll bool, g
 	m.pictures, _ = simplelru.NewLRU(maxRecentPictures, func(_ source, p *recentPicture) {
 		p.timer.Stop()
 		m.recentBytes -= int64(len(p.pic.Data))
+		if s := sampleOf(p.pic.Data); m.samples[s] == p.pic {
+			delete(m.samples, s)
+		}
 	})
+	m.samples = make(map[sample]*Picture)
 	return m
 }
 
@@ -465,9 +471,35 @@ func (m *memory) putPicture(f sourceFlight, stamp Stamp, pic *Picture) {
 		}
 	})
 	m.pictures.Add(f.source, p)
+	m.samples[sampleOf(pic.Data)] = pic
 	for m.recentBytes += size; m.recentBytes > maxRecentBytes; {
 		m.pictures.RemoveOldest()
 	}
+}
+
+// A sample is a part of a picture in which it usually differs from others.
+type sample struct {
+	length   int
+	mid, end [16]byte
+}
+
+func sampleOf(data []byte) (s sample) {
+	s.length = len(data)
+	copy(s.mid[:], data[len(data)/2:])
+	copy(s.end[:], data[max(0, len(data)-len(s.end)):])
+	return s
+}
+
+// equalPicture returns a picture equal to p that was extracted a moment ago, or nil. To compare them is much faster than to compute a
+// digest.
+func (m *memory) equalPicture(p *Picture) *Picture {
+	m.mu.Lock()
+	q := m.samples[sampleOf(p.Data)]
+	m.mu.Unlock()
+	if q == nil || q.sum == "" || q.orientation != p.orientation || !bytes.Equal(q.Data, p.Data) {
+		return nil
+	}
+	return q
 }
 
 // picture returns the picture of s if it was extracted a moment ago, or nil.
