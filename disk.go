@@ -129,7 +129,14 @@ func madeFrom(e *store.Entry) made {
 
 // sealed returns the part of a stored file that says what it was made from.
 func (m *made) sealed(k *key) *store.Entry {
-	return &store.Entry{Key: k.stored(), Pipeline: pipeline, Size: m.stamp.Size, ModTime: m.stamp.ModTime, Tag: m.stamp.Tag, Version: m.version}
+	return &store.Entry{
+		Key:      k.stored(),
+		Pipeline: pipeline,
+		Size:     m.stamp.Size,
+		ModTime:  m.stamp.ModTime,
+		Tag:      m.stamp.Tag,
+		Version:  m.version,
+	}
 }
 
 // save writes a thumbnail that was made in generation gen. If its source failed before, save removes that failure.

@@ -323,7 +323,7 @@ type Picture struct {
 
 	ffmpeg      *FFmpeg // decodes Data if Go cannot; nil: there is none, or Data was decoded by it
 	orientation int     // as in EXIF; 0: as Data says
-	edge        int     // the picture is good for thumbnails of up to so many pixels, because a smaller copy of it was enough; 0: for all
+	edge        int     // the picture is a smaller copy, good for thumbnails of up to so many pixels; 0: for all
 	isMedia     bool    // the picture is the media itself, so no other picture can take its place
 	hasNext     bool    // there may be another picture if this one cannot be decoded
 	sum         string  // digest of the picture as it was extracted; "" if it is not known yet

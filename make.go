@@ -333,8 +333,9 @@ type extracted struct {
 func (c *Cache) picture(w *flight.Work, j *job, rejected []string) (extracted, error) {
 	f := j.sourceFlight()
 	s := search{rejected: rejected, edge: j.key.edge()}
-	if p := c.memory.picture(f.source); p != nil && compare(&p.made, f.version, c.memory.lastLook(f.source)) == current && s.accepts(p.pic) {
-		return extracted{p.pic, p.stamp, true}, nil
+	recent := c.memory.picture(f.source)
+	if recent != nil && compare(&recent.made, f.version, c.memory.lastLook(f.source)) == current && s.accepts(recent.pic) {
+		return extracted{recent.pic, recent.stamp, true}, nil
 	}
 	id := pictureFlight{sourceFlight: f, digest: strings.Join(rejected, " ")}
 	return c.sharePicture(w, id, s.edge, func(w *flight.Work) (extracted, error) {
@@ -351,7 +352,8 @@ func (c *Cache) rescue(w *flight.Work, j *job, x extracted) (extracted, error) {
 	return c.sharePicture(w, id, edge, func(w *flight.Work) (_ extracted, err error) {
 		defer c.observer.stage("rescue", f.source)(&err)
 		rescued := x
-		if rescued.pic, err = x.pic.rescue(withSearch(w, search{caller: c.callerOf(w, f.provider), edge: edge})); err == nil && x.unchanged {
+		s := search{caller: c.callerOf(w, f.provider), edge: edge}
+		if rescued.pic, err = x.pic.rescue(withSearch(w, s)); err == nil && x.unchanged {
 			c.memory.putPicture(f, x.stamp, rescued.pic)
 		}
 		return rescued, err
@@ -513,7 +515,14 @@ func (c *Cache) twin(ctx context.Context, id twinID) *entry {
 
 // renderPicture makes the thumbnail id of a picture, within DecodeBytes.
 func (c *Cache) renderPicture(w *flight.Work, id twinID, pic *Picture) (rendered, error) {
-	o := render.Options{Size: id.size, MaxEdge: c.recipe.maxSize, Cover: id.fit == Cover, PNG: id.format == PNG, Quality: c.recipe.quality, Orientation: pic.orientation}
+	o := render.Options{
+		Size:        id.size,
+		MaxEdge:     c.recipe.maxSize,
+		Cover:       id.fit == Cover,
+		PNG:         id.format == PNG,
+		Quality:     c.recipe.quality,
+		Orientation: pic.orientation,
+	}
 	cost, err := render.Cost(pic.Data, o)
 	if err != nil {
 		return rendered{}, err

@@ -17,7 +17,7 @@ const defaultMemoryEntries = 50
 const (
 	maxLooks          = 1 << 14          // sources, some 200 bytes each; a source beyond them is checked again
 	maxFailures       = 1 << 12          // sources, some 200 bytes each; others are read from disk
-	maxFailuresNoDisk = 1 << 17          // without a Dir, only memory can spare a library of 100,000 songs without covers as many extractions
+	maxFailuresNoDisk = 1 << 17          // without a Dir: a library of 100,000 songs without covers costs as many extractions only once
 	maxTwins          = 1 << 13          // pictures and sizes, some 300 bytes each; others are rendered again for each source
 	maxRejected       = 1 << 10          // sources with a broken picture; others are tried again for each size
 	maxRecentPictures = 32               // sources whose next size needs no extraction
@@ -490,7 +490,7 @@ func sampleOf(data []byte) (s sample) {
 	return s
 }
 
-// equalPicture returns a picture equal to p that was extracted a moment ago, or nil. To compare them is much faster than to compute a
+// equalPicture returns a picture equal to p that was extracted a moment ago, or nil. Comparing is much faster than computing a
 // digest.
 func (m *memory) equalPicture(p *Picture) *Picture {
 	m.mu.Lock()

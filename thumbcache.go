@@ -23,8 +23,8 @@
 // # Freshness
 //
 // Each thumbnail records the [Stamp] of its source. At most once per [Config.Revalidate], a request triggers a check of the
-// source in the background; that request gets the cached thumbnail without waiting. If the source has changed, the thumbnail is made again under
-// the same name. If the source cannot be reached, the cached thumbnail is served.
+// source in the background; that request gets the cached thumbnail without waiting. If the source has changed, the thumbnail is
+// made again under the same name. If the source cannot be reached, the cached thumbnail is served.
 //
 // # Failures
 //
@@ -366,7 +366,8 @@ func New(cfg Config) (*Cache, error) {
 	if cfg.Dir == "" {
 		failures = maxFailuresNoDisk
 	}
-	c.memory = newMemory(cmp.Or(cfg.MemoryEntries, defaultMemoryEntries), cmp.Or(cfg.MemoryBytes, 32<<20), failures, c.revalidate < 0, &c.generations)
+	entries, bytes := cmp.Or(cfg.MemoryEntries, defaultMemoryEntries), cmp.Or(cfg.MemoryBytes, 32<<20)
+	c.memory = newMemory(entries, bytes, failures, c.revalidate < 0, &c.generations)
 	if cfg.Dir != "" {
 		if c.ffmpeg != nil {
 			c.ffmpeg.addTempDir(cfg.Dir)

@@ -18,16 +18,18 @@ const (
 )
 
 // Default is the list that is used unless another one is configured. It must not be modified.
-var Default = []string{"{name}.*", "{name}-poster.*", "{name}-thumb.*", "cover.*", "folder.*", "front.*", "albumart*.*", "{parent}", "{single}"}
+var Default = []string{
+	"{name}.*", "{name}-poster.*", "{name}-thumb.*", "cover.*", "folder.*", "front.*", "albumart*.*", "{parent}", "{single}",
+}
 
 // A List is an ordered list of names of pictures, the best first. The zero List matches nothing.
 type List struct {
 	entries []string // in lower case
 }
 
-// Parse returns the List of entries. An entry is a pattern as in path.Match, in which case does not matter and {name} stands for
-// the media's name without its extension (text before it is taken literally); or it is {parent} or {single}. A pattern that ends in ".*" matches names with the
-// extension of a picture only.
+// Parse returns the List of entries. An entry is a pattern as in path.Match, in which case does not matter, or {parent} or
+// {single}. In a pattern, {name} stands for the media's name without its extension; text before it is taken literally. A pattern
+// that ends in ".*" matches names with the extension of a picture only.
 func Parse(entries []string) (List, error) {
 	var l List
 	for _, entry := range entries {
