@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"runtime/debug"
 	"slices"
@@ -14,7 +13,6 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/thumbcache/thumbcache/internal/flight"
-	"github.com/thumbcache/thumbcache/internal/render"
 	"github.com/thumbcache/thumbcache/internal/store"
 	"github.com/thumbcache/thumbcache/internal/turns"
 )
@@ -265,6 +263,7 @@ func (c *Cache) groups(provider string) []string {
 // extractAndRender makes a thumbnail of the best picture of a source that can be decoded. If there is none, it returns the error
 // of the best picture.
 func (c *Cache) extractAndRender(w *flight.Work, j *job) (t *Thumbnail, x extracted, err error) {
+	defer c.wanted.add(&j.key, j.from.sizes())()
 	f := j.sourceFlight()
 	rejected := c.memory.rejected(f.source, c.memory.lastLook(f.source))
 	var first error // of the best picture
@@ -466,89 +465,6 @@ func (c *Cache) readArt(ctx context.Context, of sourceFlight, file artFile) (*Pi
 		return extracted{pic: pic}, err
 	})
 	return x.pic, err
-}
-
-// rendered is a thumbnail without what depends on its source.
-type rendered = render.Image
-
-// render makes the thumbnail of a picture. Sources with equal pictures share it.
-func (c *Cache) render(w *flight.Work, j *job, x *extracted) (t *Thumbnail, err error) {
-	defer c.observer.stage("render", j.source())(&err)
-	defer w.Waiting()() // the flight has a limit of its own
-	id := twinID{x.pic.digest(), j.key.size, j.key.fit, j.key.format}
-	img, _, err := c.renders.Do(w, id, func(w *flight.Work) (rendered, error) {
-		if e := c.twin(w, id); e != nil {
-			t := e.thumb
-			return rendered{Data: t.Data, ContentType: t.ContentType, Width: t.Width, Height: t.Height, ThumbHash: t.ThumbHash}, nil
-		}
-		return c.renderPicture(w, id, x.pic)
-	})
-	if err != nil {
-		return nil, fail("decode", j.source(), renderError(err))
-	}
-	return &Thumbnail{
-		Data:        img.Data,
-		ContentType: img.ContentType,
-		ETag:        c.recipe.etag(j.hash, &j.key, &made{x.stamp, j.version}),
-		ModTime:     x.stamp.lastModified(),
-		Width:       img.Width,
-		Height:      img.Height,
-		ThumbHash:   img.ThumbHash,
-	}, nil
-}
-
-// twin returns a stored thumbnail of an equal picture, whatever its source, or nil.
-func (c *Cache) twin(ctx context.Context, id twinID) *entry {
-	k, ok := c.memory.twinOf(id)
-	if !ok {
-		return nil
-	}
-	if e := c.memory.get(&k); e != nil && e.picture == id.picture {
-		return e
-	}
-	// Its source may have changed since, so the stored file says what it was made of.
-	if e := c.disk.load(ctx, &k, hashOf(k.source)); e != nil && e.picture == id.picture {
-		return e
-	}
-	return nil
-}
-
-// renderPicture makes the thumbnail id of a picture, within DecodeBytes.
-func (c *Cache) renderPicture(w *flight.Work, id twinID, pic *Picture) (rendered, error) {
-	o := render.Options{
-		Size:        id.size,
-		MaxEdge:     c.recipe.maxSize,
-		Cover:       id.fit == Cover,
-		PNG:         id.format == PNG,
-		Quality:     c.recipe.quality,
-		Orientation: pic.orientation,
-	}
-	cost, err := render.Cost(pic.Data, o)
-	if err != nil {
-		return rendered{}, err
-	}
-	if cost > c.decodeBytes {
-		return rendered{}, fmt.Errorf("%w: decoding takes %d MiB", ErrTooLarge, cost>>20)
-	}
-	done := w.Waiting()
-	err = c.decoding.Acquire(w, cost)
-	if done(); err != nil {
-		return rendered{}, err
-	}
-	defer c.decoding.Release(cost)
-	return render.Make(w, pic.Data, o)
-}
-
-func renderError(err error) error {
-	switch {
-	case errors.Is(err, render.ErrUnsupported):
-		return ErrUnsupported
-	case errors.Is(err, render.ErrTooLarge):
-		return ErrTooLarge
-	case errors.Is(err, render.ErrCorrupt):
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
-	}
-	return err
 }
 
 // publish stores a new thumbnail in memory and on disk, unless its source changed meanwhile or was invalidated. If the source

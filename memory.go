@@ -136,17 +136,6 @@ func (e *entry) fresh(version string) bool {
 	return e.look != nil && !e.look.due.Load()
 }
 
-// twin returns the identity of e among thumbnails of equal pictures.
-func (e *entry) twin() twinID { return twinID{e.picture, e.key.size, e.key.fit, e.key.format} }
-
-// A twinID identifies a thumbnail by its content: the picture and what is made of it, whatever the source.
-type twinID struct {
-	picture string // a digest
-	size    int
-	fit     Fit
-	format  Format
-}
-
 // A look is what the provider last said about a source. A timer sets due after Config.Revalidate, because reading a clock
 // would double the price of a hit in memory.
 type look struct {
@@ -196,6 +185,7 @@ type memory struct {
 	bytes       int64         // of thumbs; equal pictures count once
 	sharers     map[*byte]int // entries that share the same bytes
 	twins       *simplelru.LRU[twinID, key]
+	prepared    *simplelru.LRU[twinID, rendered]
 	trusted     *look // of sources that were never checked; nil: they are not trusted
 	looks       *simplelru.LRU[source, *look]
 	failures    *simplelru.LRU[source, *failure]
@@ -221,6 +211,7 @@ func newMemory(maxEntries int, maxBytes int64, maxFailures int, trustAll bool, g
 	})
 	m.sharers = make(map[*byte]int)
 	m.twins, _ = simplelru.NewLRU[twinID, key](maxTwins, nil)
+	m.prepared, _ = simplelru.NewLRU[twinID, rendered](maxPrepared, nil)
 	m.looks, _ = simplelru.NewLRU(maxLooks, func(_ source, l *look) { l.stop() })
 	m.failures, _ = simplelru.NewLRU[source, *failure](maxFailures, nil)
 	m.rejects, _ = simplelru.NewLRU[source, rejection](maxRejected, nil)
@@ -316,6 +307,37 @@ func (m *memory) shareLocked(data []byte, n int) {
 			m.bytes += int64(len(data))
 		}
 	}
+}
+
+// maxPrepared and maxPreparedBytes limit the thumbnails that are made before they are asked for, and the length of each.
+const (
+	maxPrepared      = 64
+	maxPreparedBytes = 128 << 10
+)
+
+// putPrepared keeps a thumbnail that was made together with another size, until takePrepared takes it.
+func (m *memory) putPrepared(id twinID, img rendered) {
+	if len(img.Data) > maxPreparedBytes {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.prepared.Add(id, img)
+}
+
+func (m *memory) takePrepared(id twinID) (rendered, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	img, ok := m.prepared.Peek(id)
+	m.prepared.Remove(id)
+	return img, ok
+}
+
+// hasTwin reports whether a thumbnail of the picture was made before.
+func (m *memory) hasTwin(id twinID) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.prepared.Contains(id) || m.twins.Contains(id)
 }
 
 // putTwin records where a thumbnail of a picture is stored, in memory or on disk.
@@ -523,6 +545,7 @@ func (m *memory) close() {
 	defer m.mu.Unlock()
 	m.thumbs.Purge()
 	m.twins.Purge()
+	m.prepared.Purge()
 	m.looks.Purge()
 	m.failures.Purge()
 	m.rejects.Purge()

@@ -303,7 +303,8 @@ type Cache struct {
 
 	thumbs   flight.Group[thumbFlight, *Thumbnail]
 	pictures flight.Group[pictureFlight, extracted]
-	renders  flight.Group[twinID, rendered]
+	renders  flight.Group[twinID, map[int]rendered]
+	wanted   wantedSizes
 	looks    flight.Group[lookFlight, Stamp]
 	checks   flight.Group[lookFlight, Stamp] // looks that no flight waits for
 
@@ -495,7 +496,17 @@ func (c *Cache) do(ctx context.Context, req *Request) (*Thumbnail, error) {
 }
 
 // An origin records where an answer came from, for an Observer and for Warm. A nil origin records nothing.
-type origin struct{ from atomic.Value } // of string
+type origin struct {
+	from   atomic.Value // of string
+	warmed []int        // the sizes that Warm makes of the source
+}
+
+func (o *origin) sizes() []int {
+	if o == nil {
+		return nil
+	}
+	return o.warmed
+}
 
 func (o *origin) set(from string) {
 	if o != nil {
@@ -683,6 +694,7 @@ func (c *Cache) Warm(ctx context.Context, provider string, paths iter.Seq[string
 			sizes = c.sizes[:1]
 		}
 	}
+	sizes = c.warmSizes(sizes)
 	var (
 		mu    sync.Mutex // protects sofar
 		sofar Warmed
@@ -731,13 +743,26 @@ func (n *Warmed) add(made bool, err error) {
 	}
 }
 
+// warmSizes returns the sizes that are made for sizes, the largest first, so that the others come from the same decoding.
+func (c *Cache) warmSizes(sizes []int) []int {
+	sizes = slices.Clone(sizes)
+	for i, size := range sizes {
+		var k key
+		if c.keyOf(&Request{Size: size}, &k) == nil {
+			sizes[i] = k.size
+		}
+	}
+	slices.SortFunc(sizes, largestFirst)
+	return slices.Compact(sizes)
+}
+
 // warmPath makes all sizes of one source, and reports whether it made any.
 func (c *Cache) warmPath(ctx context.Context, provider, path string, sizes []int) (made bool, err error) {
 	for _, size := range sizes {
 		if err := c.workers.AwaitIdle(ctx); err != nil {
 			return made, err
 		}
-		from := &origin{}
+		from := &origin{warmed: sizes}
 		if _, err := c.get(ctx, &Request{Provider: provider, Path: path, Size: size}, from); err != nil {
 			return made, err
 		}

@@ -5,11 +5,16 @@ import (
 	"context"
 	"fmt"
 	"image/color"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/thumbcache/thumbcache/internal/flight"
 )
 
 // forbidRendering makes every picture too large to be rendered, so that only shared thumbnails can be served.
@@ -148,4 +153,101 @@ func TestFolderArtOpenedOnce(t *testing.T) {
 	}
 	c.Invalidate("p", "0.flac")
 	checkColor(t, mustGet(t, c, "p", "0.flac", 20), blue)
+}
+
+// Warm makes all sizes of a source from one decoding.
+func TestWarmSizesTogether(t *testing.T) {
+	p := newTestProvider()
+	p.set("a", tag("1"), plain(80, 60, red))
+	var c *Cache
+	var stored atomic.Int32
+	c = mustNew(t, Config{
+		Providers: map[string]Provider{"p": p}, Dir: t.TempDir(), Sizes: []int{10, 20, 40},
+		Observer: &Observer{Stage: func(_, _, stage string, _ time.Duration, _ error) {
+			if stage == "store" && stored.Add(1) == 1 {
+				forbidRendering(c)
+			}
+		}},
+	})
+	got, err := c.Warm(t.Context(), "p", slices.Values([]string{"a"}), 10, 15, 20, 35, 40)
+	if want := (Warmed{Extracted: 1}); got != want || err != nil {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if n := c.Stats().Misses; n != 3 {
+		t.Errorf("%d thumbnails made", n)
+	}
+	for _, size := range []int{10, 20, 40} {
+		thumb, ok := c.Peek(t.Context(), Request{Provider: "p", Path: "a", Size: size})
+		if !ok || thumb.Width != size {
+			t.Errorf("size %d: %v", size, thumb)
+		}
+	}
+}
+
+// Sizes that are wanted at the same time are made together, unless they need more memory than there is or more pixels than the
+// picture has.
+func TestWantedSizes(t *testing.T) {
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": newTestProvider()}})
+	k := func(size int) *key { return &key{source: source{"p", "a"}, size: size} }
+	done := c.wanted.add(k(20), []int{0, 40, 20})
+	small := c.wanted.add(k(10), nil)
+	if got := c.wanted.of(k(10)); !slices.Equal(got, []int{0, 40, 20, 10}) {
+		t.Errorf("wanted: %v", got)
+	}
+	pic := &Picture{Data: plain(80, 60, red)}
+	sizes := func(own int) []int {
+		t.Helper()
+		var images map[int]rendered
+		_, _, err := c.renders.Do(t.Context(), twinID{}, func(w *flight.Work) (_ map[int]rendered, err error) {
+			images, err = c.renderSizes(w, twinID{picture: fmt.Sprint(own), size: own}, c.wanted.of(k(own)), pic)
+			return images, err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for size, img := range images {
+			if img.Width != size && (size != 0 || img.Width != 80) {
+				t.Errorf("size %d has %d pixels", size, img.Width)
+			}
+		}
+		return slices.Sorted(maps.Keys(images))
+	}
+	if got := sizes(10); !slices.Equal(got, []int{0, 10, 20, 40}) {
+		t.Errorf("made %v", got)
+	}
+	pic.edge = 20
+	if got := sizes(20); !slices.Equal(got, []int{10, 20}) {
+		t.Errorf("of a reduced picture: made %v", got)
+	}
+	done()
+	if got := c.wanted.of(k(10)); !slices.Equal(got, []int{10}) {
+		t.Errorf("still wanted: %v", got)
+	}
+	if small(); len(c.wanted.keys) != 0 {
+		t.Errorf("left: %v", c.wanted.keys)
+	}
+}
+
+// Concurrent requests for several sizes of several sources with equal pictures have their own sizes.
+func TestSizesAtOnce(t *testing.T) {
+	p := newTestProvider()
+	for i := range 6 {
+		p.set(fmt.Sprint(i), tag("1"), plain(90, 60, red))
+	}
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Workers: 8, MemoryEntries: 100})
+	var wg sync.WaitGroup
+	for i := range 6 {
+		for _, size := range []int{0, 9, 30, 60} {
+			for _, fit := range []Fit{Contain, Cover} {
+				wg.Go(func() {
+					thumb, err := c.Do(t.Context(), Request{Provider: "p", Path: fmt.Sprint(i), Size: size, Fit: fit})
+					want := map[Fit]map[int]int{Contain: {0: 90, 9: 9, 30: 30, 60: 60}, Cover: {0: 60, 9: 9, 30: 30, 60: 60}}[fit][size]
+					if err != nil || thumb.Width != want {
+						t.Errorf("%d of %d, fit %d: %+v, %v", size, i, fit, thumb, err)
+					}
+				})
+			}
+		}
+	}
+	wg.Wait()
 }

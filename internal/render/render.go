@@ -59,49 +59,68 @@ func Orientation(data []byte) int {
 }
 
 // Make makes one thumbnail. It returns [ErrUnsupported], [ErrCorrupt], [ErrTooLarge] or the error of ctx if it fails.
-func Make(ctx context.Context, data []byte, o Options) (img Image, err error) {
+func Make(ctx context.Context, data []byte, o Options) (Image, error) {
+	images, err := MakeSizes(ctx, data, o, []int{o.Size})
+	if err != nil {
+		return Image{}, err
+	}
+	return images[0], nil
+}
+
+// MakeSizes is like [Make] for several sizes, of which o.Size is the largest and the first. It decodes the picture once, for the
+// largest size. Each size costs little more memory than [Cost] says for the largest. o.Cover must not be set if there are several.
+func MakeSizes(ctx context.Context, data []byte, o Options, sizes []int) (images []Image, err error) {
 	// Decoders of the standard library have panicked on crafted files before. They run on this goroutine, so one recover
 	// covers them.
 	defer func() {
 		if r := recover(); r != nil {
-			img, err = Image{}, fmt.Errorf("%w: decoder panicked: %v", ErrCorrupt, r)
+			images, err = nil, fmt.Errorf("%w: decoder panicked: %v", ErrCorrupt, r)
 		}
 	}()
 	h, err := parse(data)
 	if err != nil {
-		return Image{}, err
+		return nil, err
 	}
 	g := layOut(h, o)
 	if cost := h.cost(g, o); cost > math.MaxInt {
-		return Image{}, fmt.Errorf("%w: decoding needs %d bytes", ErrTooLarge, cost)
+		return nil, fmt.Errorf("%w: decoding needs %d bytes", ErrTooLarge, cost)
 	}
 	ws := workspaces.Get().(*workspace)
 	defer ws.release()
 
 	src, err := ws.decode(ctx, h, g, o)
 	if ctxErr := ctx.Err(); ctxErr != nil {
-		return Image{}, ctxErr
+		return nil, ctxErr
 	}
 	if err != nil {
-		return Image{}, err
+		return nil, err
 	}
 	profile := h.profile(src.kind)
-	out := Image{ContentType: "image/jpeg", Width: g.width, Height: g.height}
+	for _, o.Size = range sizes {
+		img, err := ws.encode(&src, layOut(h, o), o, profile)
+		if err != nil {
+			return nil, err
+		}
+		images = append(images, img)
+	}
+	return images, nil
+}
+
+// encode scales and encodes a decoded picture. The next size must not be larger.
+func (ws *workspace) encode(src *raster, g layout, o Options, p profile) (img Image, err error) {
+	img = Image{ContentType: "image/jpeg", Width: g.width, Height: g.height}
 	switch {
 	case o.PNG:
-		out.ContentType = "image/png"
-		p := ws.nrgba(src, g, profile)
-		out.ThumbHash = ws.hashPNG(p)
-		out.Data, err = ws.encodePNG(p, profile.carried)
+		img.ContentType = "image/png"
+		pix := ws.nrgba(src, g, p)
+		img.ThumbHash = ws.hashPNG(pix)
+		img.Data, err = ws.encodePNG(pix, p.carried)
 	case src.kind == grey:
-		out.Data, out.ThumbHash = ws.encodeJPEG([3]plane{ws.grey(src, g, profile)}, o.Quality, nil)
-	case src.kind == ycc && !profile.converts():
-		out.Data, out.ThumbHash = ws.encodeJPEG(ws.ycbcr(src, g), o.Quality, profile.carried)
+		img.Data, img.ThumbHash = ws.encodeJPEG([3]plane{ws.grey(src, g, p)}, o.Quality, nil)
+	case src.kind == ycc && !p.converts():
+		img.Data, img.ThumbHash = ws.encodeJPEG(ws.ycbcr(src, g), o.Quality, p.carried)
 	default:
-		out.Data, out.ThumbHash = ws.encodeJPEG(ws.flatten(ws.nrgba(src, g, profile), g.fullChroma), o.Quality, profile.carried)
+		img.Data, img.ThumbHash = ws.encodeJPEG(ws.flatten(ws.nrgba(src, g, p), g.fullChroma), o.Quality, p.carried)
 	}
-	if err != nil {
-		return Image{}, err
-	}
-	return out, nil
+	return img, err
 }

@@ -123,11 +123,12 @@ func lanczos3Exact(x float64) float64 {
 	return 3 * math.Sin(x) * math.Sin(x/3) / (x * x)
 }
 
-// scale resamples src into dst, which has the size of the spans. The spans are in pixels of the picture. It may
-// overwrite src.
-func (ws *workspace) scale(dst, src plane, x, y span) {
-	x, y = x.on(src.left, src.pitchX), y.on(src.top, src.pitchY)
-	src, x, y = src.averageSquares(x, y)
+// scale resamples src into dst, which has the size of the spans. The spans are in pixels of the picture. It may reduce src in
+// place, as far as smaller sizes do not need more.
+func (ws *workspace) scale(dst plane, from *plane, x, y span) {
+	x, y = x.on(from.left, from.pitchX), y.on(from.top, from.pitchY)
+	x, y = from.averageSquares(x, y)
+	src := *from
 	ws.x.set(x, src.width)
 	ws.y.set(y, src.height)
 	ws.rows = grow(ws.rows, src.width*src.chans)
@@ -260,14 +261,14 @@ func (ws *workspace) horizontal4(rowA, rowB []byte, n int) {
 
 // averageSquares replaces squares of samples by their mean, in place, if there are many samples for each result. The filter
 // would spend much more time for nearly the same result.
-func (p plane) averageSquares(x, y span) (plane, span, span) {
+func (p *plane) averageSquares(x, y span) (span, span) {
 	const enough = 3 // samples per result and dimension that the filter needs to look better than a mean
 	n := int(min(math.Abs(x.step), math.Abs(y.step)) / enough)
 	n = min(n, 16) // keeps the sums within 16 bits
 	if n < 2 {
-		return p, x, y
+		return x, y
 	}
-	small := p
+	small := *p
 	small.width, small.height = (p.width+n-1)/n, (p.height+n-1)/n
 	for row := range small.height {
 		rows := p.pix[row*n*p.stride:]
@@ -283,7 +284,10 @@ func (p plane) averageSquares(x, y span) (plane, span, span) {
 			}
 		}
 	}
-	return small, x.on(0, float64(n)), y.on(0, float64(n))
+	small.pitchX *= float64(n)
+	small.pitchY *= float64(n)
+	*p = small
+	return x.on(0, float64(n)), y.on(0, float64(n))
 }
 
 // mean1 returns the mean of wide x high samples; inverse is 1<<24 divided by their number.

@@ -55,7 +55,7 @@ func (ws *workspace) plane(i, width, height, chans int) plane {
 }
 
 // scaled returns src scaled to the spans and, if transposed, turned. It uses the workspace's planes i and i+3.
-func (ws *workspace) scaled(i int, src plane, x, y span, transposed bool) plane {
+func (ws *workspace) scaled(i int, src *plane, x, y span, transposed bool) plane {
 	dst := ws.plane(i, x.n, y.n, src.chans)
 	ws.scale(dst, src, x, y)
 	if !transposed {
@@ -82,8 +82,8 @@ func (p pixels) image() image.Image {
 }
 
 // grey returns the thumbnail of a grey picture.
-func (ws *workspace) grey(src raster, g layout, p profile) plane {
-	dst := ws.scaled(0, src.planes[0], g.x, g.y, g.transpose)
+func (ws *workspace) grey(src *raster, g layout, p profile) plane {
+	dst := ws.scaled(0, &src.planes[0], g.x, g.y, g.transpose)
 	if p.grey != nil {
 		for i, v := range dst.pix {
 			dst.pix[i] = p.grey[v]
@@ -94,11 +94,11 @@ func (ws *workspace) grey(src raster, g layout, p profile) plane {
 
 // ycbcr returns the thumbnail of a picture in luma and chroma. Chroma has half the width and height, unless the layout
 // wants it in full.
-func (ws *workspace) ycbcr(src raster, g layout) (dst [3]plane) {
-	dst[0] = ws.scaled(0, src.planes[0], g.x, g.y, g.transpose)
+func (ws *workspace) ycbcr(src *raster, g layout) (dst [3]plane) {
+	dst[0] = ws.scaled(0, &src.planes[0], g.x, g.y, g.transpose)
 	x, y := g.chroma()
-	dst[1] = ws.scaled(1, src.planes[1], x, y, g.transpose)
-	dst[2] = ws.scaled(2, src.planes[2], x, y, g.transpose)
+	dst[1] = ws.scaled(1, &src.planes[1], x, y, g.transpose)
+	dst[2] = ws.scaled(2, &src.planes[2], x, y, g.transpose)
 	if src.video {
 		stretch(dst)
 	}
@@ -106,19 +106,19 @@ func (ws *workspace) ycbcr(src raster, g layout) (dst [3]plane) {
 }
 
 // nrgba returns the thumbnail of any picture in sRGB: as RGBA, or as grey if the picture is grey.
-func (ws *workspace) nrgba(src raster, g layout, p profile) pixels {
+func (ws *workspace) nrgba(src *raster, g layout, p profile) pixels {
 	switch src.kind {
 	case grey:
 		return pixels{plane: ws.grey(src, g, p), grey: true, opaque: true}
 	case rgba:
-		dst := pixels{plane: ws.scaled(0, src.planes[0], g.x, g.y, g.transpose)}
+		dst := pixels{plane: ws.scaled(0, &src.planes[0], g.x, g.y, g.transpose)}
 		dst.opaque = unmultiply(dst.pix)
 		p.convert(dst.pix)
 		return dst
 	}
 	var yuv [3]plane
 	for i := range yuv {
-		yuv[i] = ws.scaled(i, src.planes[i], g.x, g.y, g.transpose)
+		yuv[i] = ws.scaled(i, &src.planes[i], g.x, g.y, g.transpose)
 	}
 	if src.video {
 		stretch(yuv)

@@ -1,0 +1,195 @@
+package thumbcache
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/thumbcache/thumbcache/internal/flight"
+	"github.com/thumbcache/thumbcache/internal/render"
+)
+
+// twin returns the identity of e among thumbnails of equal pictures.
+func (e *entry) twin() twinID { return twinID{e.picture, e.key.size, e.key.fit, e.key.format} }
+
+// A twinID identifies a thumbnail by its content: the picture and what is made of it, whatever the source.
+type twinID struct {
+	picture string // a digest
+	size    int
+	fit     Fit
+	format  Format
+}
+
+// rendered is a thumbnail without what depends on its source.
+type rendered = render.Image
+
+// render makes the thumbnail of a picture. Sources with equal pictures share it, and sizes that are wanted at the same time come
+// from one decoding.
+func (c *Cache) render(w *flight.Work, j *job, x *extracted) (t *Thumbnail, err error) {
+	defer c.observer.stage("render", j.source())(&err)
+	defer w.Waiting()() // the flight has a limit of its own
+	own := twinID{x.pic.digest(), j.key.size, j.key.fit, j.key.format}
+	id := own
+	if id.fit == Contain {
+		id.size = -1 // any
+	}
+	for {
+		images, joined, err := c.renders.Do(w, id, func(w *flight.Work) (map[int]rendered, error) {
+			return c.renderSizes(w, own, c.wanted.of(&j.key), x.pic)
+		})
+		img, ok := images[own.size]
+		switch {
+		case ok:
+			return &Thumbnail{
+				Data:        img.Data,
+				ContentType: img.ContentType,
+				ETag:        c.recipe.etag(j.hash, &j.key, &made{x.stamp, j.version}),
+				ModTime:     x.stamp.lastModified(),
+				Width:       img.Width,
+				Height:      img.Height,
+				ThumbHash:   img.ThumbHash,
+			}, nil
+		case err != nil && !(joined && errors.Is(err, ErrTooLarge)): // a smaller size may be possible
+			return nil, fail("decode", j.source(), renderError(err))
+		}
+	}
+}
+
+// renderSizes makes the thumbnails id of a picture in its own size and others, within DecodeBytes.
+func (c *Cache) renderSizes(w *flight.Work, id twinID, sizes []int, pic *Picture) (map[int]rendered, error) {
+	if img, ok := c.twin(w, id); ok {
+		return map[int]rendered{id.size: img}, nil
+	}
+	var missing []int // the largest first
+	for _, size := range sizes {
+		other := key{size: size, fit: id.fit}
+		if size == id.size || pic.isEnough(other.edge()) && !c.memory.hasTwin(twinID{id.picture, size, id.fit, id.format}) {
+			missing = append(missing, size)
+		}
+	}
+	o := render.Options{
+		MaxEdge:     c.recipe.maxSize,
+		Cover:       id.fit == Cover,
+		PNG:         id.format == PNG,
+		Quality:     c.recipe.quality,
+		Orientation: pic.orientation,
+	}
+	var cost int64
+	for {
+		var err error
+		o.Size = missing[0]
+		if cost, err = render.Cost(pic.Data, o); err != nil {
+			return nil, err
+		}
+		if cost <= c.decodeBytes {
+			break
+		}
+		if missing[0] == id.size {
+			return nil, fmt.Errorf("%w: decoding takes %d MiB", ErrTooLarge, cost>>20)
+		}
+		missing = missing[1:]
+	}
+	done := w.Waiting()
+	err := c.decoding.Acquire(w, cost)
+	if done(); err != nil {
+		return nil, err
+	}
+	defer c.decoding.Release(cost)
+	all, err := render.MakeSizes(w, pic.Data, o, missing)
+	images := make(map[int]rendered, len(all))
+	for i, img := range all {
+		images[missing[i]] = img
+		if missing[i] != id.size {
+			c.memory.putPrepared(twinID{id.picture, missing[i], id.fit, id.format}, img)
+		}
+	}
+	return images, err
+}
+
+// twin returns a thumbnail of an equal picture that was made for another source or with another size.
+func (c *Cache) twin(ctx context.Context, id twinID) (img rendered, ok bool) {
+	if img, ok := c.memory.takePrepared(id); ok {
+		return img, true
+	}
+	k, ok := c.memory.twinOf(id)
+	if !ok {
+		return rendered{}, false
+	}
+	e := c.memory.get(&k)
+	if e == nil || e.picture != id.picture {
+		// Its source may have changed since, so the stored file says what it was made of.
+		if e = c.disk.load(ctx, &k, hashOf(k.source)); e == nil || e.picture != id.picture {
+			return rendered{}, false
+		}
+	}
+	t := e.thumb
+	return rendered{Data: t.Data, ContentType: t.ContentType, Width: t.Width, Height: t.Height, ThumbHash: t.ThumbHash}, true
+}
+
+func renderError(err error) error {
+	switch {
+	case errors.Is(err, render.ErrUnsupported):
+		return ErrUnsupported
+	case errors.Is(err, render.ErrTooLarge):
+		return ErrTooLarge
+	case errors.Is(err, render.ErrCorrupt):
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return err
+}
+
+// wantedSizes knows which sizes of each source are being made, so that they can be decoded together. The zero value is ready to
+// use.
+type wantedSizes struct {
+	mu   sync.Mutex    // protects keys
+	keys map[key][]int // sizes, by a key whose size is 0; a size may be there more than once
+}
+
+// add adds k, and more sizes of it, until done is called.
+func (s *wantedSizes) add(k *key, more []int) (done func()) {
+	any := *k
+	any.size = 0
+	added := append([]int{k.size}, more...)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.keys == nil {
+		s.keys = make(map[key][]int)
+	}
+	s.keys[any] = append(s.keys[any], added...)
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		left := s.keys[any]
+		for _, size := range added {
+			i := slices.Index(left, size)
+			left = slices.Delete(left, i, i+1)
+		}
+		if s.keys[any] = left; len(left) == 0 {
+			delete(s.keys, any)
+		}
+	}
+}
+
+// of returns the sizes that are wanted of the source of k, the largest first. Squares have only their own, because each is cut
+// from another part of the picture.
+func (s *wantedSizes) of(k *key) []int {
+	if k.fit == Cover {
+		return []int{k.size}
+	}
+	any := *k
+	any.size = 0
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Compact(slices.SortedFunc(slices.Values(s.keys[any]), largestFirst))
+}
+
+// largestFirst compares sizes of thumbnails. 0 is the original's size, which is the largest.
+func largestFirst(a, b int) int {
+	if a == 0 || b == 0 {
+		return cmp.Compare(a, b)
+	}
+	return cmp.Compare(b, a)
+}
