@@ -7,11 +7,14 @@ import (
 	"fmt"
 	"image/color"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -129,6 +132,45 @@ func TestRejectedPictures(t *testing.T) {
 	checkColor(t, mustGet(t, c, "p", "s.flac", 12), green)
 }
 
+// A broken cover is replaced by another broken one, again and again. Covers that the file no longer has do not count against the
+// limit of pictures that are tried.
+func TestRejectedPicturesOfOldState(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newFolderProvider()
+		p.set("d/cover.jpg", tag("1"), plain(20, 20, red))
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Extractor: CoverArt()})
+		for i := range 2 * maxPictures {
+			p.set("d/s.flac", tag(fmt.Sprint(i)), flacWith(append(slices.Clone(brokenJPEG), byte(i))))
+			for range 2 { // the first is stale
+				if _, err := c.Get(t.Context(), "p", "d/s.flac", 10); err != nil {
+					t.Fatalf("change %d: %v", i, err)
+				}
+				synctest.Wait()
+			}
+			time.Sleep(2 * time.Minute)
+		}
+	})
+}
+
+// A song loses its broken cover while the cache tries to decode it. That failure is not remembered for the new state.
+func TestFailureOfOldState(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newFolderProvider()
+		p.set("s.flac", tag("1"), flacWith(brokenJPEG))
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Extractor: CoverArt(), Observer: &Observer{
+			Stage: func(_, _, stage string, _ time.Duration, _ error) {
+				if stage == "render" {
+					p.set("s.flac", tag("2"), flacWith())
+				}
+			},
+		}})
+		c.Get(t.Context(), "p", "s.flac", 10)
+		if _, err := c.Get(t.Context(), "p", "s.flac", 10); !errors.Is(err, ErrNoPicture) {
+			t.Errorf("a song without a cover: %v", err)
+		}
+	})
+}
+
 // TestFolderArtList checks each kind of entry of Config.FolderArt.
 func TestFolderArtList(t *testing.T) {
 	song, film := flacWith(), []byte("a film")
@@ -199,6 +241,23 @@ func TestLastModified(t *testing.T) {
 		c := mustNew(t, cfg)
 		if thumb := mustGet(t, c, "p", "s.flac", 10); !thumb.ModTime.Equal(late) {
 			t.Errorf("%s: %v", from, thumb.ModTime)
+		}
+		c.Close()
+	}
+}
+
+// If a provider does not know times, a thumbnail has none, even if pictures beside the media were considered.
+func TestNoTimes(t *testing.T) {
+	p := newFolderProvider()
+	p.set("d/s.flac", tag("1"), flacWith())
+	p.set("d/cover.jpg", tag("1"), plain(20, 20, red))
+	cfg := Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir(), Extractor: CoverArt()}
+	for _, from := range []string{"made", "disk"} {
+		c := mustNew(t, cfg)
+		for _, path := range []string{"d/s.flac", "d"} {
+			if thumb := mustGet(t, c, "p", path, 10); !thumb.ModTime.IsZero() {
+				t.Errorf("%s: %s: %v", from, path, thumb.ModTime)
+			}
 		}
 		c.Close()
 	}
@@ -331,18 +390,47 @@ func TestFolderFirstAfterRestart(t *testing.T) {
 	})
 }
 
-// If a picture of a folder cannot be read, another one is used.
+// If a picture of a folder may not be seen or opened, another one is used.
 func TestFolderArtWithoutPermission(t *testing.T) {
 	root := t.TempDir()
 	writeAlbum(t, root)
-	p := openFunc{Files(root), func(ctx context.Context, path string) (*Source, error) {
-		if path == "album/Folder.JPG" {
-			return nil, fs.ErrPermission
+	for _, op := range []string{"stat", "open"} {
+		p := &artFails{Provider: Files(root), op: op, path: "album/Folder.JPG", err: fs.ErrPermission}
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}})
+		for _, path := range []string{"album/1.mp3", "album"} {
+			if thumb, err := c.Get(t.Context(), "p", path, 10); err != nil {
+				t.Errorf("%s: %s: %v", op, path, err)
+			} else {
+				checkColor(t, thumb, green)
+			}
 		}
-		return Files(root).Open(ctx, path)
-	}}
-	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}})
-	checkColor(t, mustGet(t, c, "p", "album/1.mp3", 10), green)
+	}
+}
+
+// While a folder cannot be listed, its cached thumbnails are served. Other sizes fail with an error that may pass.
+func TestFolderCannotBeListed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newFolderProvider()
+		p.set("d/cover.jpg", tag("1"), plain(40, 40, red))
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}})
+		mustGet(t, c, "p", "d", 10)
+		time.Sleep(2 * time.Minute)
+		p.setHook(failOn("list", syscall.EIO))
+		if _, err := c.Get(t.Context(), "p", "d", 20); !errors.Is(err, syscall.EIO) || HTTPStatus(err) != http.StatusServiceUnavailable {
+			t.Errorf("not cached: %v", err)
+		}
+		checkColor(t, mustGet(t, c, "p", "d", 10), red)
+		synctest.Wait()
+
+		// The folder is known to have changed, and cannot be listed.
+		p.setHook(nil)
+		p.set("d/cover.jpg", tag("2"), plain(40, 40, blue))
+		time.Sleep(2 * time.Minute)
+		mustGet(t, c, "p", "d", 30)
+		time.Sleep(2 * recentFor)
+		p.setHook(failOn("list", syscall.EIO))
+		checkColor(t, mustGet(t, c, "p", "d", 10), red)
+	})
 }
 
 // Thumbnails follow the folder's picture when it appears, changes, is replaced by a better one, and disappears.
@@ -424,19 +512,28 @@ func TestFolderArtUnreachable(t *testing.T) {
 // artFails is the Provider of Files in which one operation fails for folders and their pictures.
 type artFails struct {
 	Provider
-	op  string
-	err error
+	op   string
+	path string // of the only picture for which it fails; "": for all
+	err  error
+}
+
+// fails reports whether an operation fails for a path.
+func (p *artFails) fails(op, path string) bool {
+	if p.path != "" && p.path != path {
+		return false
+	}
+	return p.op == op && path != "album" && path != "album/1.mp3"
 }
 
 func (p *artFails) Stat(ctx context.Context, path string) (Stamp, error) {
-	if p.op == "stat" && path != "album" && path != "album/1.mp3" {
+	if p.fails("stat", path) {
 		return Stamp{}, p.err
 	}
 	return p.Provider.Stat(ctx, path)
 }
 
 func (p *artFails) Open(ctx context.Context, path string) (*Source, error) {
-	if p.op == "open" && path != "album" && path != "album/1.mp3" {
+	if p.fails("open", path) {
 		return nil, p.err
 	}
 	return p.Provider.Open(ctx, path)

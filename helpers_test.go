@@ -3,6 +3,7 @@ package thumbcache
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"image"
@@ -12,6 +13,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -136,14 +138,65 @@ func (p *testProvider) Open(ctx context.Context, path string) (*Source, error) {
 	return p.find(ctx, "open", path, &p.opens)
 }
 
-// failOpen is a hook: sources can be seen, but not opened.
-func failOpen(err error) func(context.Context, string) error {
+// failOn returns a hook that makes all calls of one operation fail.
+func failOn(failing string, err error) func(context.Context, string) error {
 	return func(_ context.Context, op string) error {
-		if op == "open" {
+		if op == failing {
 			return err
 		}
 		return nil
 	}
+}
+
+// hang is a hook that makes every call wait until it is canceled.
+func hang(ctx context.Context, _ string) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// A folderProvider is a testProvider that is also a Lister. Its folders are those of its media. Hooks run in List, too.
+type folderProvider struct{ *testProvider }
+
+func newFolderProvider() folderProvider { return folderProvider{newTestProvider()} }
+
+// names returns the names of the media in a folder.
+func (p folderProvider) names(folder string) (names []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for name := range p.media {
+		if path.Dir(name) == folder {
+			names = append(names, path.Base(name))
+		}
+	}
+	return names
+}
+
+func (p folderProvider) Stat(ctx context.Context, name string) (Stamp, error) {
+	stamp, err := p.testProvider.Stat(ctx, name)
+	if errors.Is(err, fs.ErrNotExist) && p.names(name) != nil {
+		err = fs.ErrInvalid
+	}
+	return stamp, err
+}
+
+func (p folderProvider) Open(ctx context.Context, name string) (*Source, error) {
+	src, err := p.testProvider.Open(ctx, name)
+	if errors.Is(err, fs.ErrNotExist) && p.names(name) != nil {
+		err = fs.ErrInvalid
+	}
+	return src, err
+}
+
+func (p folderProvider) List(ctx context.Context, folder string) ([]string, error) {
+	p.mu.Lock()
+	hook := p.hook
+	p.mu.Unlock()
+	if hook != nil {
+		if err := hook(ctx, "list"); err != nil {
+			return nil, err
+		}
+	}
+	return p.names(folder), nil
 }
 
 // tag returns a stamp that consists of a tag only.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
@@ -223,6 +224,36 @@ func TestProviderPanics(t *testing.T) {
 	}
 }
 
+// A panic in a background check is logged. The next check waits for its turn, as after any check that failed.
+func TestPanicInBackgroundCheck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := numberedPictures(1)
+		var log syncBuffer
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		mustGet(t, c, "p", "0", 10)
+		time.Sleep(2 * time.Minute)
+		p.setHook(func(_ context.Context, op string) error { panic("oh: " + op) })
+		before, _ := p.calls()
+		for range 5 {
+			mustGet(t, c, "p", "0", 10)
+			synctest.Wait()
+		}
+		if after, _ := p.calls(); after != before+1 {
+			t.Errorf("%d checks for 5 hits, want 1", after-before)
+		}
+		if text := log.String(); strings.Count(text, "oh: stat") != 1 {
+			t.Errorf("log: %s", text)
+		}
+		time.Sleep(2 * retryLook)
+		p.setHook(nil)
+		mustGet(t, c, "p", "0", 10)
+		synctest.Wait()
+		if after, _ := p.calls(); after != before+2 {
+			t.Errorf("%d checks, want another one later", after-before)
+		}
+	})
+}
+
 // Failures that are due to the media are remembered, also over a restart, until FailureTTL has passed or the source changes.
 // Failures that may pass are not remembered.
 func TestFailuresAreRemembered(t *testing.T) {
@@ -308,10 +339,7 @@ func TestFailureOfMissingSource(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 		time.Sleep(2 * time.Minute)
-		p.setHook(func(ctx context.Context, _ string) error {
-			<-ctx.Done()
-			return ctx.Err()
-		})
+		p.setHook(hang)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if _, err := c.Get(ctx, "p", "a", 10); !errors.Is(err, context.DeadlineExceeded) {
@@ -592,10 +620,7 @@ func TestSlowProvider(t *testing.T) {
 	for _, workers := range []int{0, 2, 4} {
 		synctest.Test(t, func(t *testing.T) {
 			slow, good := newTestProvider(), newTestProvider()
-			slow.setHook(func(ctx context.Context, op string) error {
-				<-ctx.Done()
-				return ctx.Err()
-			})
+			slow.setHook(hang)
 			good.set("a", tag("1"), plain(30, 30, red))
 			c := mustNew(t, Config{Providers: map[string]Provider{"slow": slow, "good": good}, Workers: workers, Queue: 40, Timeout: time.Hour})
 			ctx, cancel := context.WithCancel(t.Context())
@@ -622,10 +647,7 @@ func TestSlowProvider(t *testing.T) {
 func TestAllWorkers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newTestProvider()
-		p.setHook(func(ctx context.Context, op string) error {
-			<-ctx.Done()
-			return ctx.Err()
-		})
+		p.setHook(hang)
 		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Workers: 3, Timeout: time.Minute})
 		var wg sync.WaitGroup
 		for i := range 5 {
@@ -639,9 +661,9 @@ func TestAllWorkers(t *testing.T) {
 	})
 }
 
-// A source has changed, but no thumbnail of it can be made now. Requests get the old one from memory, except those that name
-// the new version.
-func TestStaleFromMemory(t *testing.T) {
+// A source has changed, but no thumbnail of it can be made now. Requests get the old one from memory or from disk, except those
+// that name the new version.
+func TestStaleWhileBusy(t *testing.T) {
 	for name, test := range map[string]struct {
 		block func(t *testing.T, c *Cache, p *testProvider) (unblock func())
 		err   error // of a request that names the new version
@@ -664,30 +686,36 @@ func TestStaleFromMemory(t *testing.T) {
 			return func() { p.setHook(nil); close(hung) }
 		}, context.DeadlineExceeded},
 	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				p := newTestProvider()
-				p.set("a", tag("1"), plain(30, 30, red))
-				c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Workers: 1, Queue: -1, Timeout: time.Second})
-				mustGet(t, c, "p", "a", 10)
-				p.set("a", tag("2"), plain(30, 30, blue))
-				time.Sleep(2 * time.Minute)
-				unblock := test.block(t, c, p)
-				mustGet(t, c, "p", "a", 10) // triggers a check of the source
-				synctest.Wait()
-				before := c.Stats()
-				checkColor(t, mustGet(t, c, "p", "a", 10), red)
-				if st := c.Stats(); st.StaleServed != before.StaleServed+1 || st.Failures <= before.Failures {
-					t.Errorf("before %+v, after %+v", before, st)
-				}
-				if _, err := c.Do(t.Context(), Request{Provider: "p", Path: "a", Size: 10, Version: "2"}); !errors.Is(err, test.err) {
-					t.Errorf("with a version: %v, want %v", err, test.err)
-				}
-				unblock()
-				synctest.Wait()
-				checkColor(t, mustGet(t, c, "p", "a", 10), blue)
+		for _, disk := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/disk=%v", name, disk), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					p := newTestProvider()
+					p.set("a", tag("1"), plain(30, 30, red))
+					cfg := Config{Providers: map[string]Provider{"p": p}, Workers: 1, Queue: -1, Timeout: time.Second}
+					if disk {
+						cfg.Dir, cfg.MemoryEntries = t.TempDir(), -1
+					}
+					c := mustNew(t, cfg)
+					mustGet(t, c, "p", "a", 10)
+					p.set("a", tag("2"), plain(30, 30, blue))
+					time.Sleep(2 * time.Minute)
+					unblock := test.block(t, c, p)
+					mustGet(t, c, "p", "a", 10) // triggers a check of the source
+					synctest.Wait()
+					before := c.Stats()
+					checkColor(t, mustGet(t, c, "p", "a", 10), red)
+					if st := c.Stats(); st.StaleServed != before.StaleServed+1 || st.Failures <= before.Failures {
+						t.Errorf("before %+v, after %+v", before, st)
+					}
+					if _, err := c.Do(t.Context(), Request{Provider: "p", Path: "a", Size: 10, Version: "2"}); !errors.Is(err, test.err) {
+						t.Errorf("with a version: %v, want %v", err, test.err)
+					}
+					unblock()
+					synctest.Wait()
+					checkColor(t, mustGet(t, c, "p", "a", 10), blue)
+				})
 			})
-		})
+		}
 	}
 }
 
@@ -782,6 +810,20 @@ func TestWaitForOtherProcess(t *testing.T) {
 			name:   "killed",
 			before: func(o *otherProcess, _ *Thumbnail) {},
 			check:  func(st Stats) bool { return st.Misses == 1 && st.Extractions == 1 },
+		},
+		{
+			name:   "made, and no worker is free here",
+			before: func(o *otherProcess, thumb *Thumbnail) { o.store(thumb, stamp, "") },
+			busy:   true,
+			check:  func(st Stats) bool { return st.DiskHits == 1 && st.Failures == 0 },
+		},
+		{
+			name:    "failed, and no worker is free here",
+			version: "v",
+			before:  func(o *otherProcess, _ *Thumbnail) { o.storeFailure(stamp, "v") },
+			busy:    true,
+			want:    ErrNoPicture,
+			check:   func(st Stats) bool { return st.NegativeHits == 1 && st.Failures == 0 },
 		},
 		{
 			name:   "the queue is full afterwards",

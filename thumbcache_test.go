@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"image/color"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -153,7 +154,7 @@ func TestOffline(t *testing.T) {
 		// The source is known to have changed, and cannot be opened.
 		p.set("a", tag("3"), plain(30, 30, red))
 		time.Sleep(2 * time.Minute)
-		p.setHook(failOpen(syscall.EIO))
+		p.setHook(failOn("open", syscall.EIO))
 		for range 3 {
 			checkColor(t, mustGet(t, c, "p", "a", 10), blue)
 			synctest.Wait()
@@ -170,6 +171,30 @@ func TestOffline(t *testing.T) {
 		}
 		if names := filesIn(t, cfg.Dir); len(names) != 0 {
 			t.Errorf("still stored: %v", names)
+		}
+	})
+}
+
+// A check that fails changes nothing that is known about a source: a thumbnail of its last known state does not wait for the next
+// check.
+func TestFailedCheck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newTestProvider()
+		p.set("a", tag("1"), plain(30, 30, red))
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}})
+		mustGet(t, c, "p", "a", 10)
+		time.Sleep(2 * time.Minute)
+		p.set("a", tag("2"), plain(30, 30, blue))
+		mustGet(t, c, "p", "a", 20) // sees the change
+		p.fail(syscall.EIO)
+		time.Sleep(2 * time.Minute)
+		mustGet(t, c, "p", "a", 10) // of the previous state; its check fails
+		synctest.Wait()
+		p.setHook(hang)
+		start := time.Now()
+		checkColor(t, mustGet(t, c, "p", "a", 20), blue)
+		if took := time.Since(start); took > 0 {
+			t.Errorf("a cached thumbnail waited for %v", took)
 		}
 	})
 }
@@ -200,6 +225,32 @@ func TestNeverRevalidate(t *testing.T) {
 		}
 		if now, _ := p.calls(); now != stats {
 			t.Errorf("%d checks, want 0", now-stats)
+		}
+	})
+}
+
+// With a negative Revalidate, all stored sizes of a source are trusted, even if they were made from different states of it.
+func TestNeverRevalidateSizes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newTestProvider()
+		p.set("a", tag("1"), plain(30, 30, red))
+		cfg := Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir()}
+		c := mustNew(t, cfg)
+		mustGet(t, c, "p", "a", 10)
+		time.Sleep(2 * time.Minute)
+		p.set("a", tag("2"), plain(30, 30, blue))
+		mustGet(t, c, "p", "a", 20)
+		c.Close()
+		p.setHook(hang)
+		cfg.Revalidate = -1
+		c = mustNew(t, cfg)
+		start := time.Now()
+		for range 2 { // from disk, and from memory
+			checkColor(t, mustGet(t, c, "p", "a", 10), red)
+			checkColor(t, mustGet(t, c, "p", "a", 20), blue)
+		}
+		if took := time.Since(start); took > 0 {
+			t.Errorf("trusted thumbnails waited for %v", took)
 		}
 	})
 }
@@ -364,6 +415,67 @@ func TestClose(t *testing.T) {
 		if err := c.Invalidate("p", "0"); !errors.Is(err, ErrClosed) {
 			t.Errorf("Invalidate after Close: %v", err)
 		}
+	})
+}
+
+// Close cancels the check of a source that a request waits for at once. Only background checks get time to finish.
+func TestCloseCancelsRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := numberedPictures(1)
+		p.setHook(hang)
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}})
+		start := time.Now()
+		answer := make(chan error, 1)
+		go func() {
+			_, err := c.Get(t.Context(), "p", "0", 10)
+			answer <- err
+		}()
+		synctest.Wait()
+		c.Close()
+		if err := <-answer; !errors.Is(err, ErrClosed) {
+			t.Errorf("the request got %v", err)
+		}
+		if took := time.Since(start); took > 0 {
+			t.Errorf("Close took %v", took)
+		}
+	})
+}
+
+// If Close interrupts the work on a source that is known to have changed, it removes the old thumbnail, so that the next process
+// does not serve it. A background check gets time to find that out.
+func TestCloseDuringChecks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newTestProvider()
+		cfg := Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir()}
+		get := func(path string, want color.NRGBA) {
+			t.Helper()
+			checkColor(t, mustGet(t, mustNew(t, cfg), "p", path, 10), want)
+		}
+		for _, path := range []string{"a", "b"} {
+			p.set(path, tag("1"), plain(30, 30, red))
+			get(path, red)
+			p.set(path, tag("2"), plain(30, 30, blue))
+		}
+		c := mustNew(t, cfg)
+		p.setHook(func(ctx context.Context, _ string) error {
+			select {
+			case <-ctx.Done():
+			case <-time.After(100 * time.Millisecond):
+			}
+			return ctx.Err()
+		})
+		mustGet(t, c, "p", "a", 10) // triggers a check
+		time.Sleep(120 * time.Millisecond)
+		mustGet(t, c, "p", "b", 10)
+		synctest.Wait() // a is being made again, b is being checked
+		start := time.Now()
+		c.Close()
+		if took := time.Since(start); took != 100*time.Millisecond {
+			t.Errorf("Close took %v, want the time that the check takes", took)
+		}
+		p.setHook(nil)
+		get("a", blue)
+		get("b", blue)
 	})
 }
 

@@ -149,6 +149,67 @@ func TestWarmYields(t *testing.T) {
 	})
 }
 
+// While a request waits for a thumbnail, Warm does not even start the next size of a path.
+func TestWarmYieldsBetweenSizes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := numberedPictures(2)
+		gates := map[string]chan struct{}{"0": make(chan struct{}), "1": make(chan struct{})}
+		e := ExtractorFunc(func(ctx context.Context, src *Source) (*Picture, error) {
+			<-gates[src.Name]
+			return extractImage(ctx, src)
+		})
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Extractor: e, Workers: 2})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if got, err := c.Warm(t.Context(), "p", slices.Values([]string{"0"}), 10, 20, 30); got.Extracted != 1 || err != nil {
+				t.Errorf("%+v, %v", got, err)
+			}
+		})
+		synctest.Wait()
+		wg.Go(func() { tryGet(t, c, "1", 10) })
+		synctest.Wait()
+		close(gates["0"])
+		synctest.Wait()
+		if n := c.Stats().Misses; n != 2 {
+			t.Errorf("Warm started %d more sizes while a request waited", n-2)
+		}
+		close(gates["1"])
+		wg.Wait()
+		if n := c.Stats().Misses; n != 4 {
+			t.Errorf("%d thumbnails made, want 4", n)
+		}
+	})
+}
+
+// Several calls of Warm at once leave calls of a slow provider to requests.
+func TestSeveralWarms(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const warms, each = 8, 20
+		paths := numbers(warms*each + 1)
+		p := numberedPictures(len(paths))
+		cfg := Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir(), Workers: 4}
+		c := mustNew(t, cfg)
+		if _, err := c.Warm(t.Context(), "p", slices.Values(paths), 10); err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		c = mustNew(t, cfg)
+		p.setHook(func(context.Context, string) error { time.Sleep(time.Second); return nil })
+		var wg sync.WaitGroup
+		for i := range warms {
+			wg.Go(func() {
+				got, err := c.Warm(t.Context(), "p", slices.Values(paths[i*each:(i+1)*each]), 10)
+				if got != (Warmed{Reused: each}) || err != nil {
+					t.Errorf("%+v, %v", got, err)
+				}
+			})
+		}
+		synctest.Wait()
+		tryGet(t, c, paths[warms*each], 20) // not on disk, so it needs the provider
+		wg.Wait()
+	})
+}
+
 // Without sizes, Warm makes the smallest of Config.Sizes, or 300.
 func TestWarmWithoutSizes(t *testing.T) {
 	for _, test := range []struct {
