@@ -479,6 +479,45 @@ func TestCloseDuringChecks(t *testing.T) {
 	})
 }
 
+// Close ends requests, checks and invalidations of all kinds, and nothing is written to Dir afterwards. Run it with -race.
+func TestCloseUnderLoad(t *testing.T) {
+	t.Parallel()
+	for range series(3, 15) {
+		const pictures = 8
+		p := numberedPictures(pictures)
+		dir := t.TempDir()
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Dir: dir, Revalidate: time.Millisecond, MemoryEntries: 4})
+		var wg sync.WaitGroup
+		for i := range 8 {
+			wg.Go(func() {
+				for n := i; ; n++ {
+					path := fmt.Sprint(n % pictures)
+					switch {
+					case n%17 == 0:
+						c.Invalidate("p", path)
+					case n%13 == 0:
+						p.set(path, tag(fmt.Sprint(n)), plain(30, 30, blue))
+					case n%11 == 0:
+						c.Peek(t.Context(), Request{Provider: "p", Path: path, Size: 10})
+					}
+					if _, err := c.Get(t.Context(), "p", path, 10+n%3); errors.Is(err, ErrClosed) {
+						return
+					} else if err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		eventually(t, "the sources are checked", func() bool { return c.Stats().StaleServed > 100 })
+		c.Close()
+		before := filesIn(t, dir)
+		wg.Wait()
+		if after := filesIn(t, dir); !slices.Equal(before, after) {
+			t.Errorf("files at the end of Close: %q, later: %q", before, after)
+		}
+	}
+}
+
 // Checks of many sources on a slow share delay no request.
 func TestManyChecks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
