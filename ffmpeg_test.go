@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/thumbcache/thumbcache/internal/ffmpeg"
 )
 
 // needFFmpeg skips a test if ffmpeg is not installed. If THUMBCACHE_REQUIRE_FFMPEG is set, the test fails.
@@ -52,6 +54,14 @@ func fakeFFmpeg(t *testing.T, script string, processes int) *FFmpeg {
 	script = "#!/bin/sh\ncase \"$*\" in *-protocols) echo 'Input: file Output: file'; exit;; *-filters) exit;; esac\n" + script + "\n"
 	writeProgram(t, path, []byte(script))
 	return &FFmpeg{Path: path, Processes: processes}
+}
+
+// stderrOf returns what ffmpeg has said about a failure, on a line of its own.
+func stderrOf(err error) string {
+	if e, ok := errors.AsType[*ffmpeg.Error](err); ok {
+		return fmt.Sprintf("\nffmpeg: %q", e.Stderr)
+	}
+	return ""
 }
 
 // A picture that was put beside a film is preferred to a frame. It costs no process.
@@ -117,7 +127,7 @@ func TestWaitForProcess(t *testing.T) {
 	for _, path := range films {
 		wg.Go(func() {
 			if _, err := c.Get(t.Context(), "p", path, 10); !errors.Is(err, ErrUnsupported) {
-				t.Errorf("%s: %v", path, err)
+				t.Errorf("%s: %v%s", path, err, stderrOf(err))
 			}
 		})
 	}
