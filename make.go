@@ -585,7 +585,7 @@ const retryLook = 5 * time.Second
 // revalidateSoon checks in the background whether a source is still in the state of stamp. If it has changed, its thumbnail is
 // made again.
 func (c *Cache) revalidateSoon(j *job, stamp Stamp) {
-	if c.revalidate < 0 {
+	if c.revalidate < 0 || c.memory.isPostponed(j.source()) {
 		return
 	}
 	f, p := j.sourceFlight(), c.providers[j.key.provider]
@@ -594,7 +594,7 @@ func (c *Cache) revalidateSoon(j *job, stamp Stamp) {
 		reached := false
 		defer func() {
 			if !reached { // or the provider panicked
-				c.memory.postponeLook(f, stamp, min(c.revalidate, retryLook))
+				c.memory.postponeLook(f, min(c.revalidate, retryLook))
 			}
 		}()
 		defer c.logPanic(f.source)

@@ -139,9 +139,10 @@ func (e *entry) fresh(version string) bool {
 // A look is what the provider last said about a source. A timer sets due after Config.Revalidate, because reading a clock
 // would double the price of a hit in memory.
 type look struct {
-	stamp Stamp
-	due   atomic.Bool
-	timer *time.Timer // nil: never due
+	stamp   Stamp
+	unknown bool // the source was never reached, so there is no stamp
+	due     atomic.Bool
+	timer   *time.Timer // nil: never due
 }
 
 func (l *look) stop() {
@@ -281,7 +282,7 @@ func (m *memory) put(gen uint64, e entry) {
 		m.thumbs.RemoveOldest()
 	}
 	e.look = m.trusted
-	if l, ok := m.looks.Get(e.key.source); ok {
+	if l, ok := m.looks.Get(e.key.source); ok && !l.unknown {
 		e.look = nil
 		if l.stamp.equal(e.stamp) {
 			e.look = l
@@ -377,26 +378,27 @@ func (m *memory) remove(s source) {
 func (m *memory) recordLook(f sourceFlight, stamp Stamp, trust time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.recordLookLocked(f, stamp, trust)
+	m.recordLookLocked(f, stamp, false, trust)
 }
 
-// postponeLook records that the source of f cannot be reached: the last look counts for another while, and if there is none, the
-// stamp that an entry was made from.
-func (m *memory) postponeLook(f sourceFlight, stamp Stamp, trust time.Duration) {
+// postponeLook records that the source of f cannot be reached: it is not due for a check until wait has passed. What the last look
+// saw, if there was one, still counts.
+func (m *memory) postponeLook(f sourceFlight, wait time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	next := look{unknown: true}
 	if l, ok := m.looks.Peek(f.source); ok {
-		stamp = l.stamp
+		next.stamp, next.unknown = l.stamp, l.unknown
 	}
-	m.recordLookLocked(f, stamp, trust)
+	m.recordLookLocked(f, next.stamp, next.unknown, wait)
 }
 
-func (m *memory) recordLookLocked(f sourceFlight, stamp Stamp, trust time.Duration) {
+func (m *memory) recordLookLocked(f sourceFlight, stamp Stamp, unknown bool, trust time.Duration) {
 	if !m.generations.isCurrent(f) {
 		return
 	}
 	l, ok := m.looks.Get(f.source)
-	if ok && l.stamp.equal(stamp) {
+	if ok && l.unknown == unknown && l.stamp.equal(stamp) {
 		if l.timer != nil {
 			l.timer.Reset(trust)
 		}
@@ -404,7 +406,7 @@ func (m *memory) recordLookLocked(f sourceFlight, stamp Stamp, trust time.Durati
 		return
 	}
 	m.looks.Remove(f.source) // which stops it
-	l = &look{stamp: stamp}
+	l = &look{stamp: stamp, unknown: unknown}
 	if trust >= 0 {
 		l.timer = time.AfterFunc(trust, func() { l.due.Store(true) })
 	}
@@ -415,10 +417,18 @@ func (m *memory) recordLookLocked(f sourceFlight, stamp Stamp, trust time.Durati
 func (m *memory) lastLook(s source) *Stamp {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if l, ok := m.looks.Get(s); ok && !l.due.Load() {
+	if l, ok := m.looks.Get(s); ok && !l.unknown && !l.due.Load() {
 		return &l.stamp
 	}
 	return nil
+}
+
+// isPostponed reports whether s is not due for a check, although its state is not known.
+func (m *memory) isPostponed(s source) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	l, ok := m.looks.Get(s)
+	return ok && l.unknown && !l.due.Load()
 }
 
 func (m *memory) putFailure(f sourceFlight, failed *failure) {

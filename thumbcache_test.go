@@ -199,6 +199,45 @@ func TestFailedCheck(t *testing.T) {
 	})
 }
 
+// A check that fails after a restart says nothing about the state of a source: all stored sizes are served, from whichever state
+// they were made.
+func TestFailedCheckAfterRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newTestProvider()
+		p.set("a", tag("1"), plain(30, 30, red))
+		cfg := Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir()}
+		c := mustNew(t, cfg)
+		mustGet(t, c, "p", "a", 10)
+		time.Sleep(2 * time.Minute)
+		p.set("a", tag("2"), plain(30, 30, blue))
+		mustGet(t, c, "p", "a", 20)
+		c.Close()
+		c = mustNew(t, cfg)
+		p.fail(syscall.EIO)
+		before, _ := p.calls()
+		mustGet(t, c, "p", "a", 10) // its check fails
+		synctest.Wait()
+		p.setHook(hang)
+		start := time.Now()
+		for range 2 { // from disk, and from memory
+			checkColor(t, mustGet(t, c, "p", "a", 10), red)
+			checkColor(t, mustGet(t, c, "p", "a", 20), blue)
+		}
+		if took := time.Since(start); took > 0 {
+			t.Errorf("stored thumbnails waited for %v", took)
+		}
+		if after, _ := p.calls(); after != before+1 {
+			t.Errorf("%d checks, want one until retryLook has passed", after-before)
+		}
+		time.Sleep(2 * retryLook)
+		p.fail(nil)
+		p.setHook(nil)
+		mustGet(t, c, "p", "a", 10)
+		synctest.Wait()
+		checkColor(t, mustGet(t, c, "p", "a", 10), blue)
+	})
+}
+
 // With a negative Revalidate, sources are never checked, not even after a restart.
 func TestNeverRevalidate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
