@@ -63,6 +63,7 @@ type known struct {
 
 // load is the flight of one thumbnail: it reads the thumbnail from disk, or makes it.
 func (c *Cache) load(w *flight.Work, j *job) (*Thumbnail, error) {
+	defer c.logPanic(j.source())
 	// 1. A caller misses in memory. 2. Another flight for the same key ends. 3. The caller starts this flight.
 	if e := c.memory.get(&j.key); e != nil && e.fresh(j.version) {
 		j.from.count(&c.memoryHits, "memory")
@@ -364,7 +365,10 @@ func (c *Cache) rescue(w *flight.Work, j *job, x extracted) (extracted, error) {
 func (c *Cache) sharePicture(w *flight.Work, id pictureFlight, edge int, fn func(*flight.Work) (extracted, error)) (extracted, error) {
 	defer w.Waiting()()
 	for {
-		x, _, err := c.pictures.Do(w, id, fn)
+		x, _, err := c.pictures.Do(w, id, func(w *flight.Work) (extracted, error) {
+			defer c.logPanic(id.source)
+			return fn(w)
+		})
 		if err == nil && x.pic.isEnough(edge) {
 			return x, nil
 		}
@@ -597,7 +601,6 @@ func (c *Cache) revalidateSoon(j *job, stamp Stamp) {
 				c.memory.postponeLook(f, min(c.revalidate, retryLook))
 			}
 		}()
-		defer c.logPanic(f.source)
 		now, err = c.statNow(w, f.source, art, p.background)
 		switch {
 		case err == nil:
@@ -626,12 +629,10 @@ func (c *Cache) logPanic(s source) {
 // old thumbnail is removed, so that the next process does not serve it.
 func (c *Cache) replace(j *job, now Stamp) {
 	remake := func(w *flight.Work) (*Thumbnail, error) {
+		defer c.logPanic(j.source())
 		again := &job{thumbFlight: j.thumbFlight, hash: hashOf(j.source())}
 		// The state is handed on: the look in memory may be due again by now, if Revalidate is very short.
 		t, err := c.makeThumbnail(w, again, &known{old: c.stored(w, again), last: &now})
-		if pe, ok := errors.AsType[*flight.PanicError](err); ok {
-			c.log.Error("thumbcache: panic", "provider", j.key.provider, "path", j.key.path, "panic", pe.Value, "stack", string(pe.Stack))
-		}
 		if err != nil && c.closed.Load() {
 			c.forget(j.source())
 		}
@@ -665,6 +666,7 @@ func (c *Cache) stat(ctx context.Context, f sourceFlight, before Stamp) (Stamp, 
 
 // statNow is the flight of one look at a source. limit bounds the calls of the provider.
 func (c *Cache) statNow(ctx context.Context, s source, art bool, limit *semaphore.Weighted) (stamp Stamp, err error) {
+	defer c.logPanic(s)
 	defer c.observer.stage("stat", s)(&err)
 	if !limit.TryAcquire(1) {
 		return Stamp{}, fail("stat", s, ErrBusy)

@@ -254,6 +254,32 @@ func TestPanicInBackgroundCheck(t *testing.T) {
 	})
 }
 
+// A panic while a thumbnail is made again in the background is logged.
+func TestPanicInReplace(t *testing.T) {
+	for _, stage := range []string{"extract", "render"} {
+		synctest.Test(t, func(t *testing.T) {
+			p := newTestProvider()
+			p.set("a", tag("1"), plain(30, 30, red))
+			var log syncBuffer
+			c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Logger: slog.New(slog.NewTextHandler(&log, nil)), Observer: &Observer{
+				Stage: func(_, _, now string, _ time.Duration, _ error) {
+					if stats, _ := p.calls(); now == stage && stats > 2 {
+						panic("oh: " + stage)
+					}
+				},
+			}})
+			mustGet(t, c, "p", "a", 10)
+			p.set("a", tag("2"), plain(30, 30, blue))
+			time.Sleep(2 * time.Minute)
+			mustGet(t, c, "p", "a", 10)
+			synctest.Wait()
+			if text := log.String(); strings.Count(text, "panic=\"oh: "+stage) != 1 {
+				t.Errorf("%s: log: %s", stage, text)
+			}
+		})
+	}
+}
+
 // Failures that are due to the media are remembered, also over a restart, until FailureTTL has passed or the source changes.
 // Failures that may pass are not remembered.
 func TestFailuresAreRemembered(t *testing.T) {

@@ -615,9 +615,6 @@ func (c *Cache) await(ctx context.Context, j *job) (*Thumbnail, error) {
 	if err == nil {
 		return t, nil
 	}
-	if pe, ok := errors.AsType[*flight.PanicError](err); ok && !joined {
-		c.log.Error("thumbcache: panic", "provider", j.key.provider, "path", j.key.path, "panic", pe.Value, "stack", string(pe.Stack))
-	}
 	if j.version == "" && ctx.Err() == nil && !isPermanent(err) && !c.closed.Load() {
 		// The source has changed, but cannot be read now. Only memory is asked here, because the disk may be what hangs.
 		if e := c.memory.get(&j.key); e != nil {
