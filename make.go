@@ -500,7 +500,11 @@ func (c *Cache) settleFailure(w *flight.Work, j *job, k *known, x extracted, err
 	}
 	switch {
 	case j.version == "" && k.old != nil && !isPermanent(err):
-		c.staleServed.Add(1)
+		from := "disk"
+		if c.disk == nil {
+			from = "memory"
+		}
+		j.from.count(&c.staleServed, from)
 		return k.old.thumb, nil // the source has changed, but cannot be read now
 	case errors.Is(err, fs.ErrNotExist):
 		if k.old != nil || k.failed != nil {

@@ -718,9 +718,13 @@ func TestStaleWhileBusy(t *testing.T) {
 					p := newTestProvider()
 					p.set("a", tag("1"), plain(30, 30, red))
 					cfg := Config{Providers: map[string]Provider{"p": p}, Workers: 1, Queue: -1, Timeout: time.Second}
+					want := "memory"
 					if disk {
+						want = "disk"
 						cfg.Dir, cfg.MemoryEntries = t.TempDir(), -1
 					}
+					var from string // where the last answer came from
+					cfg.Observer = &Observer{Request: func(_ context.Context, _ Request, origin string, _ time.Duration, _ error) { from = origin }}
 					c := mustNew(t, cfg)
 					mustGet(t, c, "p", "a", 10)
 					p.set("a", tag("2"), plain(30, 30, blue))
@@ -730,6 +734,9 @@ func TestStaleWhileBusy(t *testing.T) {
 					synctest.Wait()
 					before := c.Stats()
 					checkColor(t, mustGet(t, c, "p", "a", 10), red)
+					if from != want && from != "joined" { // the flight that makes it again
+						t.Errorf("served from %q, want %q", from, want)
+					}
 					if st := c.Stats(); st.StaleServed != before.StaleServed+1 || st.Failures <= before.Failures {
 						t.Errorf("before %+v, after %+v", before, st)
 					}
