@@ -506,7 +506,7 @@ func (c *Cache) settleFailure(w *flight.Work, j *job, k *known, x extracted, err
 		}
 		j.from.count(&c.staleServed, from)
 		return k.old.thumb, nil // the source has changed, but cannot be read now
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, ErrTooLarge): // not remembered: too large for one size may do for another
 		if k.old != nil || k.failed != nil {
 			c.forget(j.source())
 		}

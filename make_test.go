@@ -280,6 +280,30 @@ func TestPanicInReplace(t *testing.T) {
 	}
 }
 
+// A picture that has become too large is an error at once, and the old thumbnail is not served now and then.
+func TestPictureBecomesTooLarge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newTestProvider()
+		p.set("a", tag("1"), plain(30, 30, red))
+		cfg := Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir(), DecodeBytes: 1 << 20}
+		c := mustNew(t, cfg)
+		mustGet(t, c, "p", "a", 10)
+		p.set("a", tag("2"), plain(1000, 1000, blue))
+		time.Sleep(2 * time.Minute)
+		mustGet(t, c, "p", "a", 10) // stale, and checked in the background
+		synctest.Wait()
+		for range 3 {
+			if _, err := c.Get(t.Context(), "p", "a", 10); !errors.Is(err, ErrTooLarge) {
+				t.Errorf("got %v", err)
+			}
+			time.Sleep(2 * time.Minute)
+		}
+		if names := filesIn(t, cfg.Dir); len(names) > 0 {
+			t.Errorf("still stored: %v", names)
+		}
+	})
+}
+
 // Failures that are due to the media are remembered, also over a restart, until FailureTTL has passed or the source changes.
 // Failures that may pass are not remembered.
 func TestFailuresAreRemembered(t *testing.T) {
