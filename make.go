@@ -145,8 +145,8 @@ func (c *Cache) makeThumbnail(w *flight.Work, j *job, k *known) (*Thumbnail, err
 	unlock, free := c.disk.lockMaking(w, &j.key, j.hash, 0)
 	defer func() { unlock() }()
 	if free {
-		// Another process may have made the thumbnail since this one looked. Then the file is in the page cache.
-		if e := c.disk.loadCached(&j.key, j.hash); e != nil {
+		// Another process may have made the thumbnail since this one looked.
+		if e := c.disk.load(w, &j.key, j.hash); e != nil {
 			k.old = e
 			if t := c.serveStored(w, j, k); t != nil {
 				return t, nil
