@@ -166,8 +166,8 @@ type provider struct {
 	background  *semaphore.Weighted // checks in the background, which must not use up the calls
 }
 
-// hungCalls is how many calls of a provider may hang, and how many checks may run in the background. Beyond that, the provider
-// is not called any more. Each such call may block an operating system thread that nothing can free.
+// hungCalls is how many calls of a provider may hang beyond those that workers and Warm need, and how many background checks may
+// run. Further calls are refused. Each call that hangs may block an operating system thread that nothing can free.
 const hungCalls = 16
 
 // watchesArt reports whether the pictures beside a source are part of its state. s is a stamp of the source.

@@ -54,7 +54,7 @@ type artFile struct {
 }
 
 // beside returns the pictures beside the media at name, the best first: those of the media alone, and those of its folder. A
-// folder that cannot be listed has none.
+// folder that does not exist or may not be listed has none.
 func (a *folderArt) beside(ctx context.Context, name string) (own, folder []artFile, err error) {
 	dir, base := path.Split(filepath.ToSlash(name))
 	dir = path.Clean(dir)
@@ -94,7 +94,7 @@ func (a *folderArt) files(ctx context.Context, dir, above string, groups []folde
 			switch {
 			case err == nil:
 				equals = append(equals, artFile{path.Join(dir, name), above + name, stamp})
-			case !isSkipped(err): // the share is gone, say; a folder named cover.jpg is only skipped
+			case !isSkipped(err): // such as that of an offline share; a folder named cover.jpg is skipped
 				return nil, err
 			}
 		}

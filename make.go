@@ -77,6 +77,7 @@ func (c *Cache) load(w *flight.Work, j *job) (*Thumbnail, error) {
 		case err == nil:
 			k.last = &now
 		case errors.Is(err, fs.ErrNotExist):
+			c.failures.Add(1)
 			c.forget(j.source())
 			return nil, err
 		}
@@ -189,7 +190,7 @@ func (c *Cache) answerFailure(ctx context.Context, j *job, k *known) error {
 	if k.failed == nil || compare(&k.failed.made, j.version, k.last) != current {
 		return nil
 	}
-	if k.old != nil { // the source is as it was when it failed, and not as it was when the old thumbnail was made
+	if k.old != nil { // which is from another state, so the failure replaces it
 		c.rememberFailure(j, k, k.failed)
 	}
 	j.from.count(&c.negativeHits, "failure")

@@ -265,7 +265,7 @@ type Stats struct {
 	Misses       uint64 `json:"misses"`        // thumbnails that had to be made
 	Coalesced    uint64 `json:"coalesced"`     // callers that joined a flight in progress
 	NegativeHits uint64 `json:"negative_hits"` // requests answered by a remembered failure
-	StaleServed  uint64 `json:"stale_served"`  // thumbnails served although their source had not been checked lately
+	StaleServed  uint64 `json:"stale_served"`  // thumbnails served although their source was not checked lately, or has changed and cannot be read now
 	Extractions  uint64 `json:"extractions"`   // calls of the Extractor
 	Processes    uint64 `json:"processes"`     // child processes started
 	Failures     uint64 `json:"failures"`      // thumbnails that could not be made

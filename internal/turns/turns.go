@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// ErrFull says that as many callers wait as may wait.
+// ErrFull says that no more callers may wait.
 var ErrFull = errors.New("turns: the queue is full")
 
 // idleGroup is the group of all idle work.
