@@ -28,14 +28,32 @@ import (
 // serve builds the command and runs it to serve folder. It returns the address of the page.
 func serve(t *testing.T, folder string) string {
 	t.Helper()
+	page, _ := serveAs(t, folder)
+	return page
+}
+
+// serveAs is serve with a command in front, which may run the server as another user. It also returns what the server has
+// written to its standard error until then.
+func serveAs(t *testing.T, folder string, prefix ...string) (page string, stderr func() string) {
+	t.Helper()
 	binary := filepath.Join(t.TempDir(), "thumbcache")
 	build := exec.Command("go", "build", "-o", binary, ".")
 	build.Dir = filepath.Join("..", "cmd", "thumbcache")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	cmd := exec.Command(binary, "serve", "--addr", "localhost:0", "--dir", filepath.Join(t.TempDir(), "thumbs"), folder)
-	cmd.Stderr = os.Stderr
+	dir := t.TempDir()
+	if len(prefix) > 0 { // the other user must be able to run the binary, and to write thumbnails
+		for name, mode := range map[string]os.FileMode{dir: 0o777, filepath.Dir(dir): 0o755} {
+			if err := os.Chmod(name, mode); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	args := append(prefix, binary, "serve", "--addr", "localhost:0", "--dir", filepath.Join(dir, "thumbs"), folder)
+	cmd := exec.Command(args[0], args[1:]...)
+	var messages lockedBuffer
+	cmd.Stderr = io.MultiWriter(os.Stderr, &messages)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -54,11 +72,29 @@ func serve(t *testing.T, folder string) string {
 	for lines.Scan() {
 		if u := address.FindString(lines.Text()); u != "" {
 			go io.Copy(io.Discard, out)
-			return u
+			return u, messages.String
 		}
 	}
 	t.Fatal("the server printed no address")
-	return ""
+	return "", nil
+}
+
+// A lockedBuffer is a buffer that may be read while it is written to.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
 }
 
 // findChromium returns the path of the browser, or skips the test if there is none.
@@ -224,6 +260,13 @@ func (b *tab) visit(url string) {
 	b.t.Helper()
 	b.run(chromedp.Navigate("about:blank"), chromedp.Navigate(url))
 	b.waitUntilSettled()
+}
+
+// visitEmpty opens a page whose grid stays empty, and waits until it says why.
+func (b *tab) visitEmpty(url string) {
+	b.t.Helper()
+	b.run(chromedp.Navigate("about:blank"), chromedp.Navigate(url))
+	b.waitFor(`document.getElementById("end")?.textContent`)
 }
 
 // waitUntilSettled waits until the grid is filled and every visible picture has loaded or failed.

@@ -1,6 +1,9 @@
 package e2e
 
 import (
+	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -161,6 +164,72 @@ func TestFoldersAndKeys(t *testing.T) {
 	b.run(chromedp.NavigateBack())
 	b.waitFor(tileCount + ` === 6`)
 	b.checkComplaints()
+}
+
+// endText is the text below the grid.
+const endText = `document.getElementById("end").textContent`
+
+// A folder without pictures, and a filter without a match, are described in words.
+func TestEmptyFolder(t *testing.T) {
+	b := openTab(t, desktop)
+	b.visitEmpty(serve(t, t.TempDir()))
+	b.waitFor(endText + ` === "This folder is empty."`)
+	b.takeScreenshot("empty-" + desktop.String())
+	b.run(chromedp.Click(chromedp.CSS(`#fire`)))
+	b.waitFor(`document.getElementById("versus").textContent === "There are no pictures here to request."`)
+	b.press("/", "x")
+	b.waitFor(endText + ` === "No names match the filter."`)
+	b.checkComplaints()
+}
+
+// The page says why it cannot show a folder, and the server says so too when it starts.
+func TestUnreadableFolders(t *testing.T) {
+	root := t.TempDir()
+	locked := filepath.Join(root, "Locked")
+	for name, mode := range map[string]os.FileMode{locked: 0, filepath.Dir(root): 0o755} {
+		_ = os.Mkdir(name, 0o755)
+		if err := os.Chmod(name, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() { _ = os.Chmod(locked, 0o755) }) // so that it can be removed
+	writeJPEG(t, filepath.Join(root, "a.jpg"), drawCover(rand.New(rand.NewPCG(1, 1))))
+	var prefix []string
+	if os.Geteuid() == 0 {
+		prefix = []string{"setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"} // root may read every folder
+	}
+	b := openTab(t, desktop)
+
+	page, stderr := serveAs(t, root, prefix...)
+	b.visit(page)
+	b.waitFor(tileCount + ` === 2 && document.querySelector(".failed")?.textContent === "permission denied"`)
+	b.checkComplaints()
+	if s := stderr(); s != "" {
+		t.Errorf("the server says %q", s)
+	}
+	b.run(chromedp.Click(chromedp.CSS(`#grid .folder a`)))
+	b.waitFor(endText + `.startsWith("Permission denied")`)
+	b.takeScreenshot("locked-" + desktop.String())
+	b.visitEmpty(page + "#none")
+	b.waitFor(endText + ` === "There is no such folder."`)
+
+	page, stderr = serveAs(t, locked, prefix...)
+	b.visitEmpty(page)
+	b.waitFor(endText + `.startsWith("Permission denied")`)
+	if s := stderr(); !strings.Contains(s, "cannot be read: permission denied") {
+		t.Errorf("the server says %q", s)
+	}
+
+	missing := filepath.Join(root, "missing")
+	if err := os.Mkdir(missing, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	page = serve(t, missing)
+	if err := os.Remove(missing); err != nil {
+		t.Fatal(err)
+	}
+	b.visitEmpty(page)
+	b.waitFor(endText + ` === "The folder of this library is missing on the server."`)
 }
 
 // Pictures outside the window load when the user scrolls to them.

@@ -102,6 +102,36 @@ func writeError(w http.ResponseWriter, status int, why string) {
 	http.Error(w, why, status)
 }
 
+// A libraryError reports that the folder of the library itself cannot be opened.
+type libraryError struct{ error }
+
+func (e libraryError) Unwrap() error { return e.error }
+
+// openLibrary opens the folder of the library. Its error is a libraryError.
+func openLibrary(folder string) (*os.Root, error) {
+	r, err := os.OpenRoot(folder)
+	if err != nil {
+		return nil, libraryError{err}
+	}
+	return r, nil
+}
+
+// writeFolderError writes the response to a request for a folder that cannot be read. The text does not contain a path of
+// this computer.
+func writeFolderError(w http.ResponseWriter, err error) {
+	_, isLibrary := errors.AsType[libraryError](err)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		writeError(w, http.StatusForbidden, "Permission denied: the server may not read this folder.")
+	case isLibrary && errors.Is(err, fs.ErrNotExist):
+		writeError(w, http.StatusServiceUnavailable, "The folder of this library is missing on the server.")
+	case isLibrary:
+		writeError(w, http.StatusServiceUnavailable, "The server cannot read the folder of this library.")
+	default:
+		writeError(w, http.StatusNotFound, "There is no such folder.")
+	}
+}
+
 func (s *site) serveCover(w http.ResponseWriter, r *http.Request) {
 	req := thumbcache.Request{Provider: providerName, Size: 320}
 	if n, err := strconv.Atoi(r.FormValue("size")); err == nil {
@@ -111,8 +141,10 @@ func (s *site) serveCover(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case errors.Is(err, thumbcache.ErrNoPicture):
 		t = textThumbnail("no cover in this folder")
+	case errors.Is(err, fs.ErrPermission):
+		t = textThumbnail("permission denied") // with status 200 for the same reason as in makePlaceholder
 	case err != nil:
-		writeError(w, http.StatusNotFound, "no such folder")
+		writeFolderError(w, err)
 		return
 	}
 	w.Header().Set("Cache-Control", "no-cache")
@@ -156,7 +188,7 @@ func textThumbnail(text string) *thumbcache.Thumbnail {
 func (s *site) serveList(w http.ResponseWriter, r *http.Request) {
 	l, err := listFolder(s.folder, r.FormValue("folder"), r.FormValue("after"), r.FormValue("filter"))
 	if err != nil {
-		writeError(w, http.StatusNotFound, "no such folder")
+		writeFolderError(w, err)
 		return
 	}
 	s.addHashes(r.Context(), l.Entries)
@@ -274,7 +306,7 @@ func writeJSON(w http.ResponseWriter, v any) {
 
 // A listing is one page of the entries of a folder, folders first.
 type listing struct {
-	Entries []entry `json:"entries"`
+	Entries []entry `json:"entries"`        // not nil, so that it is a list in JSON even if it is empty
 	Next    string  `json:"next,omitempty"` // the parameter "after" of the next page, escaped for a query
 }
 
@@ -302,7 +334,7 @@ const (
 // listFolder returns the page of a folder's entries that follows the sort key after, limited to names that contain filter. A
 // small library is listed flat: all its files, without folders.
 func listFolder(root, folder, after, filter string) (listing, error) {
-	r, err := os.OpenRoot(root)
+	r, err := openLibrary(root)
 	if err != nil {
 		return listing{}, err
 	}
@@ -311,20 +343,20 @@ func listFolder(root, folder, after, filter string) (listing, error) {
 		folder = "."
 	}
 	if folder == "." && after == "" {
-		if l, ok := listAll(r, filter); ok {
-			return l, nil
+		if l, ok, err := listAll(r, filter); ok || err != nil {
+			return l, err
 		}
 	}
 	entries, err := readFolder(r, folder)
 	if err != nil {
 		return listing{}, err
 	}
-	var l listing
+	l := listing{Entries: []entry{}}
 	var last string
 	art := readArt(r, folder, entries)
 	for _, e := range entries {
 		key := sortKey(e)
-		if key <= after || !matchesFilter(e, filter) {
+		if key <= after || !matchesFilter(e.Name(), filter) {
 			continue
 		}
 		if len(l.Entries) == maxPageEntries {
@@ -340,7 +372,7 @@ func listFolder(root, folder, after, filter string) (listing, error) {
 // findCover returns a thumbnail for a folder. It tries the cover image in the folder, and then the first few files. If there
 // are no files, it continues in the first subfolder.
 func findCover(ctx context.Context, cache *thumbcache.Cache, root, folder string, req thumbcache.Request) (*thumbcache.Thumbnail, error) {
-	r, err := os.OpenRoot(root)
+	r, err := openLibrary(root)
 	if err != nil {
 		return nil, err
 	}
@@ -377,13 +409,23 @@ func findCover(ctx context.Context, cache *thumbcache.Cache, root, folder string
 	return nil, thumbcache.ErrNoPicture
 }
 
-// listAll returns all files of a library whose names contain filter. It reports false if the library is too large.
-func listAll(r *os.Root, filter string) (l listing, ok bool) {
+// listAll returns all files of a library whose names contain filter, and the folders that cannot be read. It reports false if
+// the library is too large.
+func listAll(r *os.Root, filter string) (l listing, ok bool, err error) {
+	l.Entries = []entry{}
 	folders, files := []string{"."}, 0
 	for i := 0; i < len(folders); i++ { // the loop appends to folders
 		folder := folders[i]
 		entries, err := readFolder(r, folder)
-		if err != nil {
+		switch {
+		case err != nil && folder == ".":
+			return listing{}, false, err
+		case errors.Is(err, fs.ErrNotExist): // removed since the folder above it was read
+			continue
+		case err != nil:
+			if name := path.Base(folder); matchesFilter(name, filter) {
+				l.Entries = append(l.Entries, withWhere(newFolderEntry(folder), path.Dir(folder)))
+			}
 			continue
 		}
 		for _, e := range entries {
@@ -394,22 +436,26 @@ func listAll(r *os.Root, filter string) (l listing, ok bool) {
 			}
 		}
 		if files > maxFlatEntries || len(folders) > maxFlatEntries {
-			return listing{}, false
+			return listing{}, false, nil
 		}
 		art := readArt(r, folder, entries)
 		for _, e := range entries {
-			if e.IsDir() || !matchesFilter(e, filter) {
+			if e.IsDir() || !matchesFilter(e.Name(), filter) {
 				continue
 			}
-			item := newEntry(r, folder, e, art)
-			if folder != "." {
-				item.Where, item.Open = strings.ToValidUTF8(folder, "\ufffd"), url.QueryEscape(folder)
-			}
-			l.Entries = append(l.Entries, item)
+			l.Entries = append(l.Entries, withWhere(newEntry(r, folder, e, art), folder))
 		}
 	}
 	slices.SortStableFunc(l.Entries, func(a, b entry) int { return cmp.Compare(a.Where, b.Where) })
-	return l, true
+	return l, true, nil
+}
+
+// withWhere returns the entry of a flat listing, which names the folder that it is in.
+func withWhere(e entry, folder string) entry {
+	if folder != "." {
+		e.Where, e.Open = strings.ToValidUTF8(folder, "\ufffd"), url.QueryEscape(folder)
+	}
+	return e
 }
 
 // readFolder returns the sorted entries of a folder, except hidden files and whatever is not a regular file or folder.
@@ -456,23 +502,31 @@ func sortKey(e fs.DirEntry) string {
 	return kind + strings.ToLower(e.Name()) + "\x00" + e.Name()
 }
 
-// matchesFilter reports whether the name of e contains filter, ignoring case.
-func matchesFilter(e fs.DirEntry, filter string) bool {
-	return filter == "" || strings.Contains(strings.ToLower(e.Name()), strings.ToLower(filter))
+// matchesFilter reports whether a name contains filter, ignoring case.
+func matchesFilter(name, filter string) bool {
+	return filter == "" || strings.Contains(strings.ToLower(name), strings.ToLower(filter))
 }
 
 // newEntry returns the listing entry of a file or folder. The version of a file depends on art.
 func newEntry(r *os.Root, folder string, e fs.DirEntry, art *folderArt) entry {
 	full := path.Join(folder, e.Name())
-	item := entry{Name: strings.ToValidUTF8(e.Name(), "\ufffd"), path: full}
 	if e.IsDir() {
-		item.Folder = url.QueryEscape(full)
-		item.Thumb = "cover/" + (&url.URL{Path: full}).EscapedPath() + "?size=0"
-		return item
+		return newFolderEntry(full)
 	}
+	item := entry{Name: strings.ToValidUTF8(e.Name(), "\ufffd"), path: full}
 	item.version = fileVersion(r, full, art.versionFor(e.Name()))
 	item.Thumb = strings.TrimPrefix(thumbcache.Request{Provider: providerName, Path: full, Version: item.version}.URL(), "/")
 	return item
+}
+
+// newFolderEntry returns the listing entry of a folder.
+func newFolderEntry(full string) entry {
+	return entry{
+		Name:   strings.ToValidUTF8(path.Base(full), "\ufffd"),
+		Folder: url.QueryEscape(full),
+		Thumb:  "cover/" + (&url.URL{Path: full}).EscapedPath() + "?size=0",
+		path:   full,
+	}
 }
 
 // fileVersion returns the version of a file, or "" if the file is gone. Tag identifies whatever else affects its thumbnail.

@@ -36,7 +36,7 @@ const (
 
 var errMaxBytes = errors.New("--max-bytes must be at least 1")
 
-func serveCommand() *cobra.Command {
+func serveCommand(c *console) *cobra.Command {
 	var o serveOptions
 	cmd := &cobra.Command{
 		Use:   "serve [FOLDER]",
@@ -54,7 +54,7 @@ func serveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return serve(cmd.Context(), folder, o, cmd.OutOrStdout())
+			return serve(cmd.Context(), c, folder, o)
 		},
 	}
 	cmd.Flags().StringVar(&o.addr, "addr", "localhost:8420", "address to listen on")
@@ -112,7 +112,7 @@ func defaultThumbnailDir(folder string) (string, error) {
 }
 
 // serve serves folder until ctx is canceled.
-func serve(ctx context.Context, folder string, o serveOptions, out io.Writer) error {
+func serve(ctx context.Context, c *console, folder string, o serveOptions) error {
 	dir := o.dir
 	if dir == "" {
 		var err error
@@ -145,7 +145,11 @@ func serve(ctx context.Context, folder string, o serveOptions, out io.Writer) er
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
-	fmt.Fprintf(out, "Serving %s\nOpen http://%s/\n", folder, listener.Addr())
+	if err := checkReadable(folder); err != nil {
+		// Serve it nevertheless: a network share may come later.
+		fmt.Fprintf(c.err, "thumbcache: %s cannot be read: %s; the page shows its files as soon as they can be read\n", quoteName(folder), describeError(err))
+	}
+	fmt.Fprintf(c.out, "Serving %s\nOpen http://%s/\n", folder, listener.Addr())
 	select {
 	case err := <-failed:
 		return err
@@ -157,4 +161,17 @@ func serve(ctx context.Context, folder string, o serveOptions, out io.Writer) er
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	return server.Shutdown(ctx)
+}
+
+// checkReadable returns an error if the entries of folder cannot be read.
+func checkReadable(folder string) error {
+	f, err := os.Open(folder)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := f.ReadDir(1); err != io.EOF {
+		return err
+	}
+	return nil
 }

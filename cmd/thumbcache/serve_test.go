@@ -5,11 +5,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"image"
 	"image/color"
 	"image/png"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -192,6 +194,72 @@ func TestListFolders(t *testing.T) {
 		if status, _, body := fetch(t, s.URL+"/list.json?folder="+url.QueryEscape(folder)); status != http.StatusNotFound {
 			t.Errorf("%q: %d %s", folder, status, body)
 		}
+	}
+}
+
+// A folder that cannot be read is reported for what it is, without its path.
+func TestFolderErrors(t *testing.T) {
+	for want, err := range map[string]error{
+		"403 Permission denied: the server may not read this folder.":  &fs.PathError{Op: "open", Path: "/secret", Err: fs.ErrPermission},
+		"403 Permission denied: the server may not read this folder. ": libraryError{&fs.PathError{Op: "open", Path: "/secret", Err: fs.ErrPermission}},
+		"503 The folder of this library is missing on the server.":     libraryError{&fs.PathError{Op: "open", Path: "/secret", Err: fs.ErrNotExist}},
+		"503 The server cannot read the folder of this library.":       libraryError{errors.New("/secret: input/output error")},
+		"404 There is no such folder.":                                 &fs.PathError{Op: "open", Path: "/secret", Err: fs.ErrNotExist},
+	} {
+		w := httptest.NewRecorder()
+		writeFolderError(w, err)
+		if got := fmt.Sprintf("%d %s", w.Code, strings.TrimSpace(w.Body.String())); got != strings.TrimSpace(want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	root := filepath.Join(t.TempDir(), "library")
+	if err := os.Mkdir(root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := checkReadable(root); err != nil {
+		t.Errorf("an empty folder: %v", err)
+	}
+	s := startSite(t, root)
+	if err := os.Remove(root); err != nil {
+		t.Fatal(err)
+	}
+	if status, _, body := fetch(t, s.URL+"/list.json"); status != http.StatusServiceUnavailable || strings.Contains(string(body), root) {
+		t.Errorf("a missing library: %d %s", status, body)
+	}
+	if err := checkReadable(root); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a missing library: %v", err)
+	}
+}
+
+// Lists in JSON are never null.
+func TestListsAreNotNull(t *testing.T) {
+	root := t.TempDir()
+	s := startSite(t, root)
+	check := func(what string, data []byte) {
+		t.Helper()
+		if bytes.Contains(data, []byte("null")) || !json.Valid(data) {
+			t.Errorf("%s: %s", what, data)
+		}
+	}
+	for _, path := range []string{"/list.json", "/list.json?filter=none", "/list.json?after=zzz", "/about.json", "/stats.json"} {
+		_, _, body := fetch(t, s.URL+path)
+		check(path, body)
+	}
+	writePicture(t, filepath.Join(root, "a.png"))
+	if l := fetchList(t, s, "?filter=none"); l.Entries == nil || len(l.Entries) > 0 {
+		t.Errorf("got %#v", l)
+	}
+	media, dir := t.TempDir(), t.TempDir()
+	for _, args := range [][]string{
+		{"warm", media, "--dir", dir}, {"stat", dir}, {"verify", dir}, {"verify", dir, "--repair"}, {"gc", dir, "--max-bytes", "0"}, {"gc", dir, "--max-bytes", "0", "--dry-run"},
+		{"rm", dir, providerName, "a"}, {"explain", dir, providerName, "a", "20"}, {"explain", dir, providerName, "a", "20", "--media", media},
+		{"get", filepath.Join(root, "a.png"), "-o", filepath.Join(t.TempDir(), "a.jpg")},
+	} {
+		r := runCommand(t, append(args, "--json")...)
+		if r.code != exitOK {
+			t.Errorf("%v: %+v", args, r)
+		}
+		check(strings.Join(args, " "), []byte(r.out))
 	}
 }
 
@@ -414,7 +482,7 @@ func TestServe(t *testing.T) {
 	r, w := io.Pipe()
 	done := make(chan error, 1)
 	go func() {
-		err := serve(ctx, root, serveOptions{addr: "localhost:0", dir: t.TempDir(), sizes: []int{100}}, w)
+		err := serve(ctx, &console{out: w, err: io.Discard}, root, serveOptions{addr: "localhost:0", dir: t.TempDir(), sizes: []int{100}})
 		w.CloseWithError(err)
 		done <- err
 	}()
