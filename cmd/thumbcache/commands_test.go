@@ -785,7 +785,7 @@ func TestUsageErrors(t *testing.T) {
 		{"none"}, {"stat"}, {"stat", dir, dir}, {"stat", dir, "--none"}, {"verify"}, {"gc", dir}, {"gc", dir, "--max-bytes", "-1"}, {"gc", dir, "--max-bytes", "1XB"},
 		{"rm", dir, providerName}, {"rm", dir, "a/b", "c"}, {"get"}, {"warm"}, {"warm", dir, "--jobs", "0"}, {"warm", dir, "--sizes", "-1"}, {"warm", dir, "--max-bytes", "0"},
 		{"warm", dir, "--provider", ""}, {"explain"}, {"explain", dir, providerName}, {"explain", dir, providerName, "a", "x"}, {"explain", dir, providerName, "a", "-1"}, {"explain", dir}, {"explain", providerName, "a", "20"},
-		{"serve", "--max-bytes", "0"},
+		{"serve", "--max-bytes", "0"}, {"doctor", dir, dir},
 	} {
 		r := runCommand(t, args...)
 		if r.code != exitUsage || r.out != "" || !strings.HasPrefix(r.err, "thumbcache: ") || !strings.Contains(r.err, " --help'.\n") {
@@ -799,7 +799,7 @@ func TestUsageErrors(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"serve", "warm", "get", "stat", "verify", "gc", "rm", "explain"} {
+	for _, name := range []string{"serve", "warm", "get", "stat", "verify", "gc", "rm", "explain", "doctor"} {
 		r := runCommand(t, name, "--help")
 		checkContains(t, r.out, "Examples:\n  thumbcache "+name+" ")
 		if name != "serve" {
@@ -881,16 +881,22 @@ func TestMeter(t *testing.T) {
 				t.Errorf("got %q", got)
 			}
 		}
-		show(80, thumbcache.Warmed{}, 0, false, "0 of more than 0 files, 0.0/s")
+		show(80, thumbcache.Warmed{}, 0, false, "0 of more than 0 files, 0.0 made/s")
 		time.Sleep(10 * time.Second)
-		show(80, thumbcache.Warmed{Extracted: 40, Reused: 10}, 2000, false, "50 of more than 2,000 files, 5.0/s")
-		show(80, thumbcache.Warmed{Extracted: 40, Reused: 10}, 2000, true, "[-------------------]   2%  50 of 2,000 files, 5.0/s, 6m30s left")
-		show(0, thumbcache.Warmed{Extracted: 40, Failed: 10}, 100, true, "50 of 100 files, 5.0/s, 10s left, 10 failed")
+		show(80, thumbcache.Warmed{Extracted: 40, Reused: 10}, 2000, false, "50 of more than 2,000 files, 4.0 made/s")
+		show(80, thumbcache.Warmed{Extracted: 40, Reused: 10}, 2000, true, "[-------------------]   2%  50 of 2,000 files, 4.0 made/s, 8m07s left")
+		show(0, thumbcache.Warmed{Extracted: 40, Failed: 10}, 100, true, "50 of 100 files, 4.0 made/s, 10s left, 10 failed")
 		for range 2 * maxMarks { // no progress
 			time.Sleep(markInterval)
 			m.format(80)
 		}
-		show(0, thumbcache.Warmed{Extracted: 50}, 100, true, "50 of 100 files, 0.0/s")
+		show(0, thumbcache.Warmed{Extracted: 40, NoPicture: 10}, 100, true, "50 of 100 files, 0.0 made/s")
+		// A run that is resumed begins with reused files. They say nothing about the rate.
+		m = progressMeter{start: time.Now()}
+		time.Sleep(10 * time.Second)
+		show(0, thumbcache.Warmed{Reused: 900}, 1000, true, "900 of 1,000 files, 0.0 made/s")
+		time.Sleep(10 * time.Second)
+		show(0, thumbcache.Warmed{Reused: 900, Extracted: 50}, 1000, true, "950 of 1,000 files, 2.5 made/s, 20s left")
 	})
 }
 

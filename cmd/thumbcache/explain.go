@@ -182,7 +182,7 @@ func explain(ctx context.Context, args []string, o explainOptions) (*explainResu
 		if len(args) == 3 {
 			dir, err := defaultThumbnailDir(folder)
 			if err != nil {
-				return nil, err
+				return nil, fmt.Errorf("%w; name DIR", err)
 			}
 			args = slices.Insert(args, 0, dir)
 		}

@@ -66,7 +66,7 @@ func run(ctx context.Context, args []string, streams *console) int {
 		}
 	}
 	add("make", serveCommand(&c), warmCommand(&c), getCommand(&c))
-	add("keep", statCommand(&c), verifyCommand(&c), gcCommand(&c), rmCommand(&c), explainCommand(&c))
+	add("keep", statCommand(&c), verifyCommand(&c), gcCommand(&c), rmCommand(&c), explainCommand(&c), doctorCommand(&c))
 	root.SetArgs(append([]string{}, args...)) // cobra reads os.Args if this is nil
 	root.SetOut(c.out)
 	root.SetErr(c.err)
@@ -89,17 +89,29 @@ func run(ctx context.Context, args []string, streams *console) int {
 	return exitFailed
 }
 
-// buildVersion returns the module version, or the commit of a development build, and the version of Go.
+// buildVersion returns the version of this build, see formatVersion.
 func buildVersion() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"
 	}
-	v := info.Main.Version
+	return formatVersion(info)
+}
+
+// formatVersion returns the version of the module, the commit if the build records it, and the version of Go. "go run" and
+// "go test" record no commit, and "go install" of a release has none to record.
+func formatVersion(info *debug.BuildInfo) string {
+	v := cmp.Or(info.Main.Version, "(devel)")
+	settings := make(map[string]string)
 	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && v == "(devel)" {
-			v += " " + s.Value[:min(12, len(s.Value))]
+		settings[s.Key] = s.Value
+	}
+	if commit := settings["vcs.revision"]; commit != "" {
+		v += " (commit " + commit[:min(12, len(commit))]
+		if settings["vcs.modified"] == "true" {
+			v += ", modified"
 		}
+		v += ")"
 	}
 	return v + " " + info.GoVersion
 }

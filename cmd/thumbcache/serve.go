@@ -10,9 +10,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,6 +30,7 @@ type serveOptions struct {
 	dir   string
 	sizes []int
 	limit byteCount
+	open  bool // open the page in a browser
 }
 
 // Shared by serve and warm.
@@ -42,8 +47,10 @@ func serveCommand(c *console) *cobra.Command {
 		Use:   "serve [FOLDER]",
 		Short: "Serve a web page of thumbnails of a folder",
 		Long: "Serve a web page with a thumbnail of every song, image and video in FOLDER.\n\n" +
-			"Without FOLDER, inside the source tree of thumbcache, it serves the sample library.",
-		Example:           "  thumbcache serve ~/Music\n  thumbcache serve --addr :8420 --dir /var/cache/thumbs /srv/media",
+			"Without FOLDER, inside the source tree of thumbcache, it serves the sample library.\n\n" +
+			"The default address can be reached from this computer only. With one such as\n" +
+			"\":8420\", every computer that can reach this one can see the page.",
+		Example:           "  thumbcache serve --open ~/Music\n  thumbcache serve --addr :8420 --dir /var/cache/thumbs /srv/media",
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: completeFolderArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -62,6 +69,7 @@ func serveCommand(c *console) *cobra.Command {
 	cmd.Flags().StringVar(&o.dir, "dir", "", dirHelp)
 	cmd.Flags().IntSliceVar(&o.sizes, "sizes", serveSizes, "thumbnail sizes in pixels; a request is rounded up to the next one")
 	cmd.Flags().Var(&o.limit, "max-bytes", "size limit of the thumbnail folder")
+	cmd.Flags().BoolVar(&o.open, "open", false, "open the page in your browser")
 	_ = cmd.MarkFlagDirname("dir") // fails only for an unknown flag
 	return cmd
 }
@@ -105,20 +113,29 @@ func findSampleLibrary() (string, error) {
 func defaultThumbnailDir(folder string) (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("there is no default thumbnail folder: %w", err)
 	}
 	sum := sha256.Sum256([]byte(folder))
 	return filepath.Join(cache, "thumbcache", hex.EncodeToString(sum[:8])), nil
 }
 
+// chooseDir returns the thumbnail folder for folder: the value of --dir, or the default one.
+func chooseDir(dir, folder string) (string, error) {
+	if dir != "" {
+		return filepath.Abs(dir)
+	}
+	dir, err := defaultThumbnailDir(folder)
+	if err != nil {
+		return "", fmt.Errorf("%w; name a thumbnail folder with --dir", err)
+	}
+	return dir, nil
+}
+
 // serve serves folder until ctx is canceled.
 func serve(ctx context.Context, c *console, folder string, o serveOptions) error {
-	dir := o.dir
-	if dir == "" {
-		var err error
-		if dir, err = defaultThumbnailDir(folder); err != nil {
-			return err
-		}
+	dir, err := chooseDir(o.dir, folder)
+	if err != nil {
+		return err
 	}
 	config := newConfig(folder)
 	config.Dir, config.DiskBytes, config.Sizes, config.MemoryEntries = dir, int64(o.limit), o.sizes, 500
@@ -145,11 +162,19 @@ func serve(ctx context.Context, c *console, folder string, o serveOptions) error
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
-	if err := checkReadable(folder); err != nil {
-		// Serve it nevertheless: a network share may come later.
-		fmt.Fprintf(c.err, "thumbcache: %s cannot be read: %s; the page shows its files as soon as they can be read\n", quoteName(folder), describeError(err))
+	urls := pageURLs(o.addr, listener.Addr(), net.InterfaceAddrs)
+	printStart(ctx, c, folder, dir, o.limit, urls)
+	var background sync.WaitGroup
+	defer background.Wait()
+	browsing, stopBrowsing := context.WithCancel(ctx)
+	defer stopBrowsing()
+	if o.open {
+		background.Go(func() {
+			if err := openBrowser(browsing, urls[0]); err != nil && browsing.Err() == nil {
+				fmt.Fprintf(c.err, "thumbcache: cannot open a browser: %v\n", err)
+			}
+		})
 	}
-	fmt.Fprintf(c.out, "Serving %s\nOpen http://%s/\n", folder, listener.Addr())
 	select {
 	case err := <-failed:
 		return err
@@ -161,6 +186,68 @@ func serve(ctx context.Context, c *console, folder string, o serveOptions) error
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	return server.Shutdown(ctx)
+}
+
+// printStart prints what a server does and how to reach it.
+func printStart(ctx context.Context, c *console, folder, dir string, limit byteCount, urls []string) {
+	if err := checkReadable(folder); err != nil {
+		// Serve it nevertheless: a network share may come later.
+		fmt.Fprintf(c.err, "thumbcache: %s cannot be read: %s; the page shows its files as soon as they can be read\n", quoteName(folder), describeError(err))
+	}
+	ffmpeg := "not used, " // with the reason
+	switch _, version, err := findFFmpeg(ctx); {
+	case err == nil:
+		ffmpeg = version
+	case errors.Is(err, exec.ErrNotFound):
+		ffmpeg = "not found, so videos have no thumbnails"
+	default:
+		ffmpeg += "because it does not run: " + describeError(err)
+	}
+	fmt.Fprintf(c.out, "thumbcache  %s\nServing     %s\nThumbnails  %s, at most %s\nffmpeg      %s\n",
+		buildVersion(), quoteName(folder), quoteName(dir), formatBytes(int64(limit)), escapeUnprintable(ffmpeg))
+	fmt.Fprintf(c.out, "Open        %s\n", strings.Join(urls, "\n            "))
+}
+
+// maxURLs limits how many addresses serve prints. A computer with containers can have dozens.
+const maxURLs = 4
+
+// pageURLs returns the URLs at which a server that listens on addr can be reached, the best first. listening is the address
+// with the port in use. If addr names no host, they are localhost and the addresses of this computer.
+func pageURLs(addr string, listening net.Addr, interfaceAddrs func() ([]net.Addr, error)) (urls []string) {
+	host, _, _ := net.SplitHostPort(addr) // net.Listen has accepted it
+	_, port, _ := net.SplitHostPort(listening.String())
+	add := func(host string) { urls = append(urls, "http://"+net.JoinHostPort(host, port)+"/") }
+	if ip, err := netip.ParseAddr(host); host != "" && (err != nil || !ip.IsUnspecified()) {
+		add(host)
+		return urls
+	}
+	add("localhost")
+	addrs, _ := interfaceAddrs() // without them, localhost is still right
+	for _, wantIPv4 := range []bool{true, false} {
+		for _, a := range addrs {
+			n, ok := a.(*net.IPNet)
+			if !ok || len(urls) == maxURLs || !n.IP.IsGlobalUnicast() || (n.IP.To4() != nil) != wantIPv4 {
+				continue
+			}
+			add(n.IP.String())
+		}
+		if len(urls) > 1 {
+			break // a URL with an IPv6 address is hard to type
+		}
+	}
+	return urls
+}
+
+// openBrowser opens a page in the user's browser. It returns when the system's command has ended, or with ctx.
+func openBrowser(ctx context.Context, url string) error {
+	command := []string{"xdg-open"}
+	switch runtime.GOOS {
+	case "darwin":
+		command = []string{"open"}
+	case "windows":
+		command = []string{"rundll32", "url.dll,FileProtocolHandler"}
+	}
+	return exec.CommandContext(ctx, command[0], append(command[1:], url)...).Run()
 }
 
 // checkReadable returns an error if the entries of folder cannot be read.

@@ -12,6 +12,7 @@ import (
 	"image/png"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -252,7 +253,7 @@ func TestListsAreNotNull(t *testing.T) {
 	media, dir := t.TempDir(), t.TempDir()
 	for _, args := range [][]string{
 		{"warm", media, "--dir", dir}, {"stat", dir}, {"verify", dir}, {"verify", dir, "--repair"}, {"gc", dir, "--max-bytes", "0"}, {"gc", dir, "--max-bytes", "0", "--dry-run"},
-		{"rm", dir, providerName, "a"}, {"explain", dir, providerName, "a", "20"}, {"explain", dir, providerName, "a", "20", "--media", media},
+		{"rm", dir, providerName, "a"}, {"doctor", dir}, {"explain", dir, providerName, "a", "20"}, {"explain", dir, providerName, "a", "20", "--media", media},
 		{"get", filepath.Join(root, "a.png"), "-o", filepath.Join(t.TempDir(), "a.jpg")},
 	} {
 		r := runCommand(t, append(args, "--json")...)
@@ -474,31 +475,137 @@ func TestSampleLibrary(t *testing.T) {
 	}
 }
 
-func TestServe(t *testing.T) {
-	root := t.TempDir()
-	writePicture(t, filepath.Join(root, "a.png"))
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
+// startServer runs serve until the end of the test. It returns what the server has printed up to its first URL, that URL,
+// and a function that stops the server and returns its standard error.
+func startServer(t *testing.T, folder string, o serveOptions) (printed, page string, stop func() string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
 	r, w := io.Pipe()
+	var messages bytes.Buffer
 	done := make(chan error, 1)
 	go func() {
-		err := serve(ctx, &console{out: w, err: io.Discard}, root, serveOptions{addr: "localhost:0", dir: t.TempDir(), sizes: []int{100}})
+		err := serve(ctx, &console{out: w, err: &messages}, folder, o)
 		w.CloseWithError(err)
 		done <- err
 	}()
-	address := ""
-	for output := bufio.NewScanner(r); address == ""; {
+	for output := bufio.NewScanner(r); page == ""; {
 		if !output.Scan() {
 			t.Fatalf("the server printed no address: %v", output.Err())
 		}
-		address = regexp.MustCompile(`http://\S+/`).FindString(output.Text())
+		printed += output.Text() + "\n"
+		page = regexp.MustCompile(`http://\S+/`).FindString(output.Text())
 	}
-	if status, _, _ := fetch(t, address+"thumb/library/a.png"); status != http.StatusOK {
+	go io.Copy(io.Discard, r)
+	stop = sync.OnceValue(func() string {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		return messages.String()
+	})
+	t.Cleanup(func() { stop() })
+	return printed, page, stop
+}
+
+func TestServe(t *testing.T) {
+	root, dir := t.TempDir(), t.TempDir()
+	writePicture(t, filepath.Join(root, "a.png"))
+	printed, page, stop := startServer(t, root, serveOptions{addr: "localhost:0", dir: dir, sizes: []int{100}, limit: 5 << 20})
+	if status, _, _ := fetch(t, page+"thumb/library/a.png"); status != http.StatusOK {
 		t.Errorf("got %d", status)
 	}
-	stop()
-	if err := <-done; err != nil {
-		t.Error(err)
+	checkContains(t, printed, "thumbcache  "+buildVersion()+"\n", "\nServing     "+root+"\n", "\nThumbnails  "+dir+", at most 5.0 MiB\n", "\nffmpeg      ", "\nOpen        http://localhost:")
+	if messages := stop(); messages != "" {
+		t.Errorf("got %q", messages)
+	}
+}
+
+// The option --open runs the system's command for opening a URL.
+func TestServeOpensBrowser(t *testing.T) {
+	if runtime.GOOS == "windows" || runtime.GOOS == "darwin" {
+		t.Setenv("PATH", "") // the system's own command must not be run
+	} else {
+		bin, opened := t.TempDir(), filepath.Join(t.TempDir(), "opened")
+		script := "#!/bin/sh\necho \"$1\" >" + opened + ".tmp && mv " + opened + ".tmp " + opened + "\n"
+		if err := os.WriteFile(filepath.Join(bin, "xdg-open"), []byte(script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		path := os.Getenv("PATH")
+		t.Setenv("PATH", bin+string(filepath.ListSeparator)+path)
+		_, page, _ := startServer(t, t.TempDir(), serveOptions{addr: "localhost:0", dir: t.TempDir(), open: true})
+		var text []byte
+		for range 1000 {
+			if text, _ = os.ReadFile(opened); text != nil {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		if strings.TrimSpace(string(text)) != page {
+			t.Errorf("opened %q, want %q", text, page)
+		}
+		t.Setenv("PATH", t.TempDir())
+	}
+	if err := openBrowser(t.Context(), "http://localhost:1/"); err == nil {
+		t.Error("no error without the system's command")
+	}
+}
+
+func TestPageURLs(t *testing.T) {
+	addrs := func() ([]net.Addr, error) {
+		var list []net.Addr
+		for _, text := range []string{"127.0.0.1/8", "::1/128", "fe80::1/64", "2001:db8::7/64", "192.0.2.7/24", "169.254.1.1/16", "10.0.0.7/8", "10.0.1.7/8", "10.0.2.7/8"} {
+			ip, n, err := net.ParseCIDR(text)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, &net.IPNet{IP: ip, Mask: n.Mask})
+		}
+		return list, nil
+	}
+	onlyIPv6 := func() ([]net.Addr, error) {
+		list, err := addrs()
+		return list[:4], err
+	}
+	none := func() ([]net.Addr, error) { return nil, errors.New("not allowed") }
+	port := &net.TCPAddr{IP: net.IPv6unspecified, Port: 8443}
+	for _, tc := range []struct {
+		addr  string
+		addrs func() ([]net.Addr, error)
+		want  string
+	}{
+		{"localhost:0", none, "http://localhost:8443/"},
+		{"music.example:80", addrs, "http://music.example:8443/"},
+		{"[::1]:8443", addrs, "http://[::1]:8443/"},
+		{":8443", addrs, "http://localhost:8443/ http://192.0.2.7:8443/ http://10.0.0.7:8443/ http://10.0.1.7:8443/"},
+		{"0.0.0.0:8443", addrs, "http://localhost:8443/ http://192.0.2.7:8443/ http://10.0.0.7:8443/ http://10.0.1.7:8443/"},
+		{"[::]:8443", onlyIPv6, "http://localhost:8443/ http://[2001:db8::7]:8443/"},
+		{":8443", none, "http://localhost:8443/"},
+	} {
+		if got := strings.Join(pageURLs(tc.addr, port, tc.addrs), " "); got != tc.want {
+			t.Errorf("%s: %s, want %s", tc.addr, got, tc.want)
+		}
+	}
+}
+
+// Without a home folder, the error of a command that needs the default thumbnail folder names the option.
+func TestWithoutHome(t *testing.T) {
+	for _, name := range []string{"HOME", "XDG_CACHE_HOME", "LocalAppData"} {
+		t.Setenv(name, "")
+	}
+	media := t.TempDir()
+	for _, args := range [][]string{{"serve", media}, {"warm", media}} {
+		r := runCommand(t, args...)
+		checkContains(t, r.err, "there is no default thumbnail folder: ", "; name a thumbnail folder with --dir\n")
+		if r.code != exitFailed {
+			t.Errorf("%v: %+v", args, r)
+		}
+	}
+	for _, args := range [][]string{{"doctor"}, {"explain", providerName, "a", "20", "--media", media}} {
+		r := runCommand(t, args...)
+		checkContains(t, r.err, "there is no default thumbnail folder: ", "; name DIR\n")
+		if r.code != exitFailed {
+			t.Errorf("%v: %+v", args, r)
+		}
 	}
 }
 

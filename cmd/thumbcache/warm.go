@@ -135,10 +135,8 @@ func warm(ctx context.Context, c *console, args []string, o warmOptions) error {
 	if err != nil {
 		return err
 	}
-	if o.dir == "" {
-		if o.dir, err = defaultThumbnailDir(folder); err != nil {
-			return err
-		}
+	if o.dir, err = chooseDir(o.dir, folder); err != nil {
+		return err
 	}
 	if !o.limitGiven {
 		o.limit = max(o.limit, storedBytes(o.dir))
@@ -302,8 +300,9 @@ type progressMeter struct {
 
 // A mark is the number of files that were done at one time.
 type mark struct {
-	at   time.Time
-	done int64
+	at     time.Time
+	made   int // those of which a thumbnail was made
+	worked int // those that were not reused, so including failures
 }
 
 const (
@@ -333,22 +332,23 @@ func (m *progressMeter) startCounting(ctx context.Context, folder string) (stop 
 func (m *progressMeter) format(width int) string {
 	w := m.latest.Load()
 	done := int64(w.Extracted + w.Reused + w.NoPicture + w.Failed)
-	now := time.Now()
+	now := mark{time.Now(), w.Extracted, w.Extracted + w.NoPicture + w.Failed}
 	if len(m.marks) == 0 {
 		m.marks = append(m.marks, mark{at: m.start})
 	}
-	if now.Sub(m.marks[len(m.marks)-1].at) >= markInterval {
-		m.marks = append(m.marks[max(0, len(m.marks)-maxMarks+1):], mark{now, done})
+	if now.at.Sub(m.marks[len(m.marks)-1].at) >= markInterval {
+		m.marks = append(m.marks[max(0, len(m.marks)-maxMarks+1):], now)
 	}
-	// Use the recent rate only. A run that is resumed begins with reused files, which are much faster than the rest.
+	// Reused files count for neither rate: a run that is resumed begins with them, and they are much faster than the rest.
 	then := m.marks[0]
-	rate := float64(done-then.done) / max(now.Sub(then.at).Seconds(), 0.001)
+	seconds := max(now.at.Sub(then.at).Seconds(), 0.001)
+	rate := float64(now.worked-then.worked) / seconds
 	found := max(m.found.Load(), done)
 	text := fmt.Sprintf("%s of %s", formatCount(done), countFiles(found))
 	if !m.isCounted.Load() {
 		text = fmt.Sprintf("%s of more than %s", formatCount(done), countFiles(found))
 	}
-	text += fmt.Sprintf(", %.1f/s", rate)
+	text += fmt.Sprintf(", %.1f made/s", float64(now.made-then.made)/seconds)
 	if m.isCounted.Load() && rate > 0 {
 		text += ", " + formatDuration(time.Duration(float64(found-done)/rate*float64(time.Second))) + " left"
 	}
