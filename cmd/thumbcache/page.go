@@ -2,22 +2,17 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"embed"
 	"encoding/json"
 	"errors"
-	"io"
 	"io/fs"
 	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"os"
 	"os/exec"
-	"path"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -28,7 +23,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/thumbcache/thumbcache"
-	"github.com/thumbcache/thumbcache/internal/folderart"
 	tcprom "github.com/thumbcache/thumbcache/prometheus"
 )
 
@@ -41,18 +35,35 @@ var pageFiles embed.FS
 // A site serves the page of one folder, and everything that the page requests.
 type site struct {
 	folder           string
+	media            thumbcache.Provider // of folder
+	dir              string              // the thumbnail folder; "" if there is none
+	traces           *traces             // of cache
 	cache            *thumbcache.Cache
 	uncached         *thumbcache.Cache // keeps nothing, for comparison: see newUncached
 	uncachedMethod   string            // how uncached extracts pictures: "ffmpeg" or "library"
 	uncachedRequests atomic.Uint64     // number of requests to uncached
 }
 
-func newSite(cache *thumbcache.Cache, folder string) (*site, error) {
-	uncached, method, err := newUncached(folder)
-	return &site{folder: folder, cache: cache, uncached: uncached, uncachedMethod: method}, err
+// newSite returns the site of a folder. config is what newConfig has returned for the folder, with more fields set.
+func newSite(folder string, config thumbcache.Config) (*site, error) {
+	s := &site{folder: folder, media: config.Providers[providerName], dir: config.Dir, traces: newTraces()}
+	config.Observer = s.traces.observer()
+	var err error
+	if s.cache, err = thumbcache.New(config); err != nil {
+		return nil, err
+	}
+	if s.uncached, s.uncachedMethod, err = newUncached(folder); err != nil {
+		s.cache.Close()
+		return nil, err
+	}
+	return s, nil
 }
 
-func (s *site) close() { s.uncached.Close() }
+// close closes the caches, so that requests in progress end with an error.
+func (s *site) close() {
+	s.cache.Close()
+	s.uncached.Close()
+}
 
 // handler returns the handler for the page, its data, the thumbnails and the metrics.
 func (s *site) handler() http.Handler {
@@ -68,14 +79,16 @@ func (s *site) handler() http.Handler {
 	mux.Handle("GET /thumb/{provider}/{path...}", s.cache.Handler())
 	mux.HandleFunc("GET /cover/{path...}", s.serveCover)
 	mux.HandleFunc("GET /uncached/{path...}", s.serveUncached)
+	mux.HandleFunc("GET /original/{path...}", s.serveOriginal)
 	mux.HandleFunc("GET /list.json", s.serveList)
+	mux.HandleFunc("GET /explain.json", s.serveExplanation)
 	mux.HandleFunc("GET /about.json", s.serveAbout)
 	mux.HandleFunc("GET /stats.json", s.serveStats)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
 	mux.HandleFunc("GET /debug/vars", s.serveVars)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
@@ -186,7 +199,8 @@ func textThumbnail(text string) *thumbcache.Thumbnail {
 }
 
 func (s *site) serveList(w http.ResponseWriter, r *http.Request) {
-	l, err := listFolder(s.folder, r.FormValue("folder"), r.FormValue("after"), r.FormValue("filter"))
+	q := query{folder: r.FormValue("folder"), after: r.FormValue("after"), filter: r.FormValue("filter"), sort: parseSorting(r.FormValue("sort"))}
+	l, err := listFolder(s.folder, q)
 	if err != nil {
 		writeFolderError(w, err)
 		return
@@ -286,8 +300,7 @@ const maxUncached = 1280 // pixels; the largest size that the page requests
 // isLocal reports whether a request comes directly from this computer. It rejects requests that a local proxy forwards, and
 // those with a foreign Host, which a page of another site can send by DNS rebinding.
 func isLocal(r *http.Request) bool {
-	from, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil || !from.Addr().Unmap().IsLoopback() || r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != "" {
+	if !isLoopback(r.RemoteAddr) || isForwarded(r) {
 		return false
 	}
 	host := r.Host
@@ -298,335 +311,19 @@ func isLocal(r *http.Request) bool {
 	return host == "localhost" || err == nil && to.Unmap().IsLoopback()
 }
 
+// isLoopback reports whether an address with a port is one of this computer's loopback addresses.
+func isLoopback(remote string) bool {
+	from, err := netip.ParseAddrPort(remote)
+	return err == nil && from.Addr().Unmap().IsLoopback()
+}
+
+// isForwarded reports whether a proxy has forwarded a request.
+func isForwarded(r *http.Request) bool {
+	return r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != ""
+}
+
 func writeJSON(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	_ = json.NewEncoder(w).Encode(v) // fails only when the client has disconnected
 }
-
-// A listing is one page of the entries of a folder, folders first.
-type listing struct {
-	Entries []entry `json:"entries"`        // not nil, so that it is a list in JSON even if it is empty
-	Next    string  `json:"next,omitempty"` // the parameter "after" of the next page, escaped for a query
-}
-
-type entry struct {
-	Name   string `json:"name"`
-	Folder string `json:"folder,omitempty"` // for a folder: its path, escaped for a query
-	Thumb  string `json:"thumb"`            // URL with version and size=0, which the page replaces; for a folder: of its cover
-	Where  string `json:"where,omitempty"`  // in a flat listing: the folder of the file
-	Open   string `json:"open,omitempty"`   // that folder, escaped for a query
-	Hash   []byte `json:"hash,omitempty"`   // ThumbHash, if a thumbnail is cached
-
-	path, version string
-}
-
-// These limits bound the work of one request, however large the library is.
-const (
-	maxPageEntries = 300    // entries per page of a listing
-	maxNames       = 200000 // entries read from one folder
-	maxFlatEntries = 200    // files, and also folders, in a library that is listed flat
-	maxCoverDepth  = 4      // nested folders searched for a cover
-	maxCoverTries  = 4      // files tried as the cover of a folder
-	maxFolderArt   = 8      // cover images that contribute to the version of the files in a folder
-)
-
-// listFolder returns the page of a folder's entries that follows the sort key after, limited to names that contain filter. A
-// small library is listed flat: all its files, without folders.
-func listFolder(root, folder, after, filter string) (listing, error) {
-	r, err := openLibrary(root)
-	if err != nil {
-		return listing{}, err
-	}
-	defer r.Close()
-	if folder == "" {
-		folder = "."
-	}
-	if folder == "." && after == "" {
-		if l, ok, err := listAll(r, filter); ok || err != nil {
-			return l, err
-		}
-	}
-	entries, err := readFolder(r, folder)
-	if err != nil {
-		return listing{}, err
-	}
-	l := listing{Entries: []entry{}}
-	var last string
-	art := readArt(r, folder, entries)
-	for _, e := range entries {
-		key := sortKey(e)
-		if key <= after || !matchesFilter(e.Name(), filter) {
-			continue
-		}
-		if len(l.Entries) == maxPageEntries {
-			l.Next = url.QueryEscape(last)
-			break
-		}
-		l.Entries = append(l.Entries, newEntry(r, folder, e, art))
-		last = key
-	}
-	return l, nil
-}
-
-// findCover returns a thumbnail for a folder. It tries the cover image in the folder, and then the first few files. If there
-// are no files, it continues in the first subfolder.
-func findCover(ctx context.Context, cache *thumbcache.Cache, root, folder string, req thumbcache.Request) (*thumbcache.Thumbnail, error) {
-	r, err := openLibrary(root)
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	for range maxCoverDepth {
-		entries, err := readFolder(r, folder)
-		if err != nil {
-			return nil, err
-		}
-		art := readArt(r, folder, entries)
-		if art.shared != "" {
-			req.Path, req.Version = folder, ""
-			if t, err := cache.Do(ctx, req); err == nil || ctx.Err() != nil {
-				return t, err // for example cover.jpg
-			}
-		}
-		files := slices.IndexFunc(entries, func(e fs.DirEntry) bool { return !e.IsDir() })
-		if files < 0 {
-			if len(entries) == 0 {
-				break
-			}
-			folder = path.Join(folder, entries[0].Name())
-			continue
-		}
-		for _, e := range entries[files:min(files+maxCoverTries, len(entries))] {
-			req.Path = path.Join(folder, e.Name())
-			req.Version = fileVersion(r, req.Path, art.versionFor(e.Name())) // as in the listing, so that both share one thumbnail
-			if t, err := cache.Do(ctx, req); err == nil || ctx.Err() != nil {
-				return t, err
-			}
-		}
-		break
-	}
-	return nil, thumbcache.ErrNoPicture
-}
-
-// listAll returns all files of a library whose names contain filter, and the folders that cannot be read. It reports false if
-// the library is too large.
-func listAll(r *os.Root, filter string) (l listing, ok bool, err error) {
-	l.Entries = []entry{}
-	folders, files := []string{"."}, 0
-	for i := 0; i < len(folders); i++ { // the loop appends to folders
-		folder := folders[i]
-		entries, err := readFolder(r, folder)
-		switch {
-		case err != nil && folder == ".":
-			return listing{}, false, err
-		case errors.Is(err, fs.ErrNotExist): // removed since the folder above it was read
-			continue
-		case err != nil:
-			if name := path.Base(folder); matchesFilter(name, filter) {
-				l.Entries = append(l.Entries, withWhere(newFolderEntry(folder), path.Dir(folder)))
-			}
-			continue
-		}
-		for _, e := range entries {
-			if e.IsDir() {
-				folders = append(folders, path.Join(folder, e.Name()))
-			} else {
-				files++
-			}
-		}
-		if files > maxFlatEntries || len(folders) > maxFlatEntries {
-			return listing{}, false, nil
-		}
-		art := readArt(r, folder, entries)
-		for _, e := range entries {
-			if e.IsDir() || !matchesFilter(e.Name(), filter) {
-				continue
-			}
-			l.Entries = append(l.Entries, withWhere(newEntry(r, folder, e, art), folder))
-		}
-	}
-	slices.SortStableFunc(l.Entries, func(a, b entry) int { return cmp.Compare(a.Where, b.Where) })
-	return l, true, nil
-}
-
-// withWhere returns the entry of a flat listing, which names the folder that it is in.
-func withWhere(e entry, folder string) entry {
-	if folder != "." {
-		e.Where, e.Open = strings.ToValidUTF8(folder, "\ufffd"), url.QueryEscape(folder)
-	}
-	return e
-}
-
-// readFolder returns the sorted entries of a folder, except hidden files and whatever is not a regular file or folder.
-func readFolder(r *os.Root, folder string) ([]fs.DirEntry, error) {
-	// Check before opening: opening a FIFO blocks until a writer opens it.
-	info, err := r.Stat(folder)
-	if err != nil {
-		return nil, err
-	}
-	if !info.IsDir() {
-		return nil, fs.ErrInvalid
-	}
-	f, err := r.Open(folder)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	entries, err := f.ReadDir(maxNames)
-	if err != nil && err != io.EOF {
-		return nil, err
-	}
-	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool {
-		return strings.HasPrefix(e.Name(), ".") || !e.IsDir() && !isRegularFile(r, path.Join(folder, e.Name()), e.Type())
-	})
-	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return cmp.Compare(sortKey(a), sortKey(b)) })
-	return entries, nil
-}
-
-// isRegularFile reports whether a directory entry is a regular file, or a link to one inside the library.
-func isRegularFile(r *os.Root, full string, kind fs.FileMode) bool {
-	if kind&fs.ModeSymlink == 0 {
-		return kind.IsRegular()
-	}
-	info, err := r.Stat(full)
-	return err == nil && info.Mode().IsRegular()
-}
-
-// sortKey returns a key that sorts folders first, then by name ignoring case.
-func sortKey(e fs.DirEntry) string {
-	kind := "1"
-	if e.IsDir() {
-		kind = "0"
-	}
-	return kind + strings.ToLower(e.Name()) + "\x00" + e.Name()
-}
-
-// matchesFilter reports whether a name contains filter, ignoring case.
-func matchesFilter(name, filter string) bool {
-	return filter == "" || strings.Contains(strings.ToLower(name), strings.ToLower(filter))
-}
-
-// newEntry returns the listing entry of a file or folder. The version of a file depends on art.
-func newEntry(r *os.Root, folder string, e fs.DirEntry, art *folderArt) entry {
-	full := path.Join(folder, e.Name())
-	if e.IsDir() {
-		return newFolderEntry(full)
-	}
-	item := entry{Name: strings.ToValidUTF8(e.Name(), "\ufffd"), path: full}
-	item.version = fileVersion(r, full, art.versionFor(e.Name()))
-	item.Thumb = strings.TrimPrefix(thumbcache.Request{Provider: providerName, Path: full, Version: item.version}.URL(), "/")
-	return item
-}
-
-// newFolderEntry returns the listing entry of a folder.
-func newFolderEntry(full string) entry {
-	return entry{
-		Name:   strings.ToValidUTF8(path.Base(full), "\ufffd"),
-		Folder: url.QueryEscape(full),
-		Thumb:  "cover/" + (&url.URL{Path: full}).EscapedPath() + "?size=0",
-		path:   full,
-	}
-}
-
-// fileVersion returns the version of a file, or "" if the file is gone. Tag identifies whatever else affects its thumbnail.
-func fileVersion(r *os.Root, full, tag string) string {
-	info, err := r.Stat(full)
-	if err != nil {
-		return ""
-	}
-	return thumbcache.Stamp{Size: info.Size(), ModTime: info.ModTime(), Tag: tag}.Version()
-}
-
-// A folderArt is what the pictures in a folder contribute to the versions of the files in it: the URL of a song without a cover must
-// change when the picture that represents it changes.
-type folderArt struct {
-	root   *os.Root
-	folder string
-	shared string              // the version of the pictures that represent the folder; "" if there are none
-	byStem map[string][]string // pictures by the name of the media that they may belong to
-}
-
-// artList ranks pictures as the cache does by default.
-var artList, _ = folderart.Parse(folderart.Default) // a test checks the error
-
-// readArt returns the folderArt of a folder with the given entries.
-func readArt(r *os.Root, folder string, entries []fs.DirEntry) *folderArt {
-	a := &folderArt{root: r, folder: folder, byStem: make(map[string][]string)}
-	var pictures []string
-	for _, e := range entries {
-		if !e.IsDir() && folderart.IsPicture(e.Name()) {
-			pictures = append(pictures, e.Name())
-			stem := stemOf(e.Name())
-			a.byStem[stem] = append(a.byStem[stem], e.Name())
-		}
-	}
-	a.shared = sharedVersion(r, folder, pictures, maxCoverDepth)
-	return a
-}
-
-// sharedVersion returns the version of those pictures that represent a folder, and of the folder above a disc of an album.
-func sharedVersion(r *os.Root, folder string, pictures []string, depth int) (version string) {
-	found := 0
-	for _, g := range artList.Folder(pictures) {
-		if g.Parent && folderart.IsDisc(path.Base(folder)) && depth > 0 {
-			if entries, err := readFolder(r, path.Dir(folder)); err == nil {
-				var above []string
-				for _, e := range entries {
-					if !e.IsDir() && folderart.IsPicture(e.Name()) {
-						above = append(above, e.Name())
-					}
-				}
-				version += sharedVersion(r, path.Dir(folder), above, depth-1)
-			}
-		}
-		for _, name := range g.Names {
-			if found++; found <= maxFolderArt {
-				version += fileVersion(r, path.Join(folder, name), name)
-			}
-		}
-	}
-	return version
-}
-
-// versionFor returns what pictures contribute to the version of a file: those of its folder, and those of its own name.
-func (a *folderArt) versionFor(file string) string {
-	version := a.shared
-	for i, name := range a.byStem[stemOf(file)] {
-		if name != file && i < maxFolderArt {
-			version += fileVersion(a.root, path.Join(a.folder, name), name)
-		}
-	}
-	return version
-}
-
-// stemOf returns the name that a file shares with its pictures: "film" for film.mkv, film.jpg and film-poster.png.
-func stemOf(file string) string {
-	stem := strings.ToLower(strings.TrimSuffix(file, path.Ext(file)))
-	if folderart.IsPicture(file) {
-		stem = strings.TrimSuffix(strings.TrimSuffix(stem, "-poster"), "-thumb")
-	}
-	return stem
-}
-
-// addHashes adds the ThumbHash of each entry that has a cached thumbnail. The page paints it until the image has loaded. After
-// hashTimeout the remaining entries get none, so that a slow disk does not delay the listing.
-func (s *site) addHashes(ctx context.Context, entries []entry) {
-	ctx, cancel := context.WithTimeout(ctx, hashTimeout)
-	defer cancel()
-	for i := range entries {
-		e := &entries[i]
-		for _, size := range [...]int{320, 160, 640} { // the sizes of the grid
-			if ctx.Err() != nil {
-				return
-			}
-			t, ok := s.cache.Peek(ctx, thumbcache.Request{Provider: providerName, Path: e.path, Size: size, Version: e.version})
-			if ok {
-				e.Hash = t.ThumbHash
-				break
-			}
-		}
-	}
-}
-
-const hashTimeout = 150 * time.Millisecond

@@ -20,8 +20,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"github.com/thumbcache/thumbcache"
 )
 
 // serveOptions are the flags of serve.
@@ -49,7 +47,8 @@ func serveCommand(c *console) *cobra.Command {
 		Long: "Serve a web page with a thumbnail of every song, image and video in FOLDER.\n\n" +
 			"Without FOLDER, inside the source tree of thumbcache, it serves the sample library.\n\n" +
 			"The default address can be reached from this computer only. With one such as\n" +
-			"\":8420\", every computer that can reach this one can see the page.",
+			"\":8420\", every computer that can reach this one can see the page\n" +
+			"and download the media files that it shows.",
 		Example:           "  thumbcache serve --open ~/Music\n  thumbcache serve --addr :8420 --dir /var/cache/thumbs /srv/media",
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: completeFolderArg,
@@ -140,12 +139,7 @@ func serve(ctx context.Context, c *console, folder string, o serveOptions) error
 	config := newConfig(folder)
 	config.Dir, config.DiskBytes, config.Sizes, config.MemoryEntries = dir, int64(o.limit), o.sizes, 500
 	config.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
-	cache, err := thumbcache.New(config)
-	if err != nil {
-		return err
-	}
-	defer cache.Close()
-	site, err := newSite(cache, folder)
+	site, err := newSite(folder, config)
 	if err != nil {
 		return err
 	}
@@ -159,6 +153,7 @@ func serve(ctx context.Context, c *console, folder string, o serveOptions) error
 		ReadHeaderTimeout: 10 * time.Second,
 		WriteTimeout:      2 * time.Minute, // longer than thumbcache.Config.Timeout allows for making a thumbnail
 		IdleTimeout:       2 * time.Minute,
+		BaseContext:       func(net.Listener) context.Context { return ctx }, // ends the transfer of originals
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
@@ -180,12 +175,11 @@ func serve(ctx context.Context, c *console, folder string, o serveOptions) error
 		return err
 	case <-ctx.Done():
 	}
-	// Closing the caches first makes pending requests return an error at once, so Shutdown does not wait for thumbnails.
-	cache.Close()
+	// Closing the site first makes pending requests return an error at once, so Shutdown does not wait for thumbnails.
 	site.close()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	return server.Shutdown(ctx)
+	return server.Shutdown(ending)
 }
 
 // printStart prints what a server does and how to reach it.

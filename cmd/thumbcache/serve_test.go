@@ -35,11 +35,9 @@ import (
 // startSite serves a folder until the end of the test.
 func startSite(t *testing.T, folder string) *httptest.Server {
 	t.Helper()
-	cache, err := thumbcache.New(newConfig(folder))
-	if err != nil {
-		t.Fatal(err)
-	}
-	site, err := newSite(cache, folder)
+	config := newConfig(folder)
+	config.Dir = filepath.Join(t.TempDir(), "thumbs")
+	site, err := newSite(folder, config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +45,6 @@ func startSite(t *testing.T, folder string) *httptest.Server {
 	t.Cleanup(func() {
 		s.Close()
 		site.close()
-		cache.Close()
 	})
 	return s
 }
@@ -242,7 +239,7 @@ func TestListsAreNotNull(t *testing.T) {
 			t.Errorf("%s: %s", what, data)
 		}
 	}
-	for _, path := range []string{"/list.json", "/list.json?filter=none", "/list.json?after=zzz", "/about.json", "/stats.json"} {
+	for _, path := range []string{"/list.json", "/list.json?filter=none", "/list.json?after=f0/zzz", "/explain.json?path=a.png", "/about.json", "/stats.json"} {
 		_, _, body := fetch(t, s.URL+path)
 		check(path, body)
 	}
