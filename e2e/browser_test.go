@@ -25,16 +25,21 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
+// A server is a running "thumbcache serve".
+type server struct {
+	url    string
+	stderr lockedBuffer
+	stop   func()
+}
+
 // serve builds the command and runs it to serve folder. It returns the address of the page.
 func serve(t *testing.T, folder string) string {
 	t.Helper()
-	page, _ := serveAs(t, folder)
-	return page
+	return startServer(t, folder, "localhost:0").url
 }
 
-// serveAs is serve with a command in front, which may run the server as another user. It also returns what the server has
-// written to its standard error until then.
-func serveAs(t *testing.T, folder string, prefix ...string) (page string, stderr func() string) {
+// startServer builds the command and runs it to serve folder at an address. A command in front may run it as another user.
+func startServer(t *testing.T, folder, addr string, prefix ...string) *server {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "thumbcache")
 	build := exec.Command("go", "build", "-o", binary, ".")
@@ -50,10 +55,10 @@ func serveAs(t *testing.T, folder string, prefix ...string) (page string, stderr
 			}
 		}
 	}
-	args := append(prefix, binary, "serve", "--addr", "localhost:0", "--dir", filepath.Join(dir, "thumbs"), folder)
+	args := append(prefix, binary, "serve", "--addr", addr, "--dir", filepath.Join(dir, "thumbs"), folder)
 	cmd := exec.Command(args[0], args[1:]...)
-	var messages lockedBuffer
-	cmd.Stderr = io.MultiWriter(os.Stderr, &messages)
+	s := &server{}
+	cmd.Stderr = io.MultiWriter(os.Stderr, &s.stderr)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -61,22 +66,23 @@ func serveAs(t *testing.T, folder string, prefix ...string) (page string, stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	s.stop = sync.OnceFunc(func() {
 		_ = cmd.Process.Signal(os.Interrupt)
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("the server failed: %v", err)
 		}
 	})
+	t.Cleanup(s.stop)
 	address := regexp.MustCompile(`http://\S+/`)
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
-		if u := address.FindString(lines.Text()); u != "" {
+		if s.url = address.FindString(lines.Text()); s.url != "" {
 			go io.Copy(io.Discard, out)
-			return u, messages.String
+			return s
 		}
 	}
 	t.Fatal("the server printed no address")
-	return "", nil
+	return nil
 }
 
 // A lockedBuffer is a buffer that may be read while it is written to.
@@ -136,13 +142,17 @@ type look struct {
 
 var (
 	desktop = look{width: 1440, height: 900}
+	tablet  = look{width: 768, height: 1024}
 	phone   = look{width: 390, height: 844, phone: true}
 )
 
 func (l look) String() string {
 	device, scheme := "desktop", "light"
-	if l.phone {
+	switch l.width {
+	case phone.width:
 		device = "phone"
+	case tablet.width:
+		device = "tablet"
 	}
 	if l.dark {
 		scheme = "dark"
@@ -203,6 +213,18 @@ func (b *tab) markCachedLocked(id network.RequestID) {
 			b.requests[i].cached = true
 		}
 	}
+}
+
+// countRequests returns how many requests for URLs containing match were sent to the server since the last sentURLs.
+func (b *tab) countRequests(match string) (n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, r := range b.requests {
+		if !r.cached && strings.Contains(r.url, match) {
+			n++
+		}
+	}
+	return n
 }
 
 // sentURLs returns the URLs containing match that were requested from the server since the last call.

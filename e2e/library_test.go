@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 // copySampleLibrary returns a copy of the sample library, or skips the test if ffmpeg is missing.
@@ -32,7 +33,8 @@ func copySampleLibrary(t *testing.T) string {
 // pictureless holds the files of the sample library that have no picture, as in URLs.
 var pictureless = []string{"No%20Cover.mp3", "Broken.flac"}
 
-// makeLargeLibrary returns a library that is too large to be listed flat: 6 artists with 3 albums of 14 pictures each.
+// makeLargeLibrary returns a library that is too large to be listed flat: 6 artists with 3 albums of 14 pictures each. The last
+// picture of an album is its newest.
 func makeLargeLibrary(t *testing.T) string {
 	t.Helper()
 	root := filepath.Join(t.TempDir(), "Music")
@@ -44,7 +46,12 @@ func makeLargeLibrary(t *testing.T) string {
 				t.Fatal(err)
 			}
 			for track := range 14 {
-				writeJPEG(t, filepath.Join(folder, fmt.Sprintf("%02d %s.jpg", track+1, album)), drawCover(random))
+				file := filepath.Join(folder, fmt.Sprintf("%02d %s.jpg", track+1, album))
+				writeJPEG(t, file, drawCover(random))
+				modified := time.Date(2026, 1, 1, 12, track, 0, 0, time.UTC)
+				if err := os.Chtimes(file, modified, modified); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
 	}

@@ -123,7 +123,7 @@ func TestFoldersAndKeys(t *testing.T) {
 
 	// Use the viewer.
 	b.press(kb.Enter)
-	b.waitFor(`document.getElementById("box").open && document.getElementById("large").naturalWidth === 200`)
+	b.waitFor(`document.getElementById("box").open && document.getElementById("large")?.naturalWidth === 200`)
 	b.press(kb.ArrowRight)
 	b.waitFor(`document.getElementById("about").textContent.includes("2 of 14")`)
 	b.press(kb.ArrowLeft, kb.ArrowLeft)
@@ -200,23 +200,23 @@ func TestUnreadableFolders(t *testing.T) {
 	}
 	b := openTab(t, desktop)
 
-	page, stderr := serveAs(t, root, prefix...)
-	b.visit(page)
+	server := startServer(t, root, "localhost:0", prefix...)
+	b.visit(server.url)
 	b.waitFor(tileCount + ` === 2 && document.querySelector(".failed")?.textContent === "permission denied"`)
 	b.checkComplaints()
-	if s := stderr(); s != "" {
+	if s := server.stderr.String(); s != "" {
 		t.Errorf("the server says %q", s)
 	}
 	b.run(chromedp.Click(chromedp.CSS(`#grid .folder a`)))
 	b.waitFor(endText + `.startsWith("Permission denied")`)
 	b.takeScreenshot("locked-" + desktop.String())
-	b.visitEmpty(page + "#none")
+	b.visitEmpty(server.url + "#none")
 	b.waitFor(endText + ` === "There is no such folder."`)
 
-	page, stderr = serveAs(t, locked, prefix...)
-	b.visitEmpty(page)
+	server = startServer(t, locked, "localhost:0", prefix...)
+	b.visitEmpty(server.url)
 	b.waitFor(endText + `.startsWith("Permission denied")`)
-	if s := stderr(); !strings.Contains(s, "cannot be read: permission denied") {
+	if s := server.stderr.String(); !strings.Contains(s, "cannot be read: permission denied") {
 		t.Errorf("the server says %q", s)
 	}
 
@@ -224,12 +224,204 @@ func TestUnreadableFolders(t *testing.T) {
 	if err := os.Mkdir(missing, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	page = serve(t, missing)
+	page := serve(t, missing)
 	if err := os.Remove(missing); err != nil {
 		t.Fatal(err)
 	}
 	b.visitEmpty(page)
 	b.waitFor(endText + ` === "The folder of this library is missing on the server."`)
+}
+
+// Filter, order and the open picture are in the URL, so Back undoes them, and a link to them works in another browser.
+func TestStateInURL(t *testing.T) {
+	b := openTab(t, desktop)
+	page := serve(t, makeLargeLibrary(t))
+	const folder = "#Blue+Hours%2FNight+Bus+%232"
+	names := func() string {
+		t.Helper()
+		return evaluate[string](b, `[...document.querySelectorAll("#grid .name")].map((e) => e.textContent.slice(0, 2)).join()`)
+	}
+	b.visit(page + folder)
+	b.press("/", "0")
+	b.waitFor(tileCount + ` === 10`)
+	b.press("1")
+	b.waitFor(tileCount + ` === 1`)
+	b.run(chromedp.Click(chromedp.CSS(`#grid a`)))
+	b.waitFor(`document.getElementById("large")?.naturalWidth`)
+	link := evaluate[string](b, `location.href`)
+	if want := page + folder + "?filter=01&open=Blue+Hours%2FNight+Bus+%232%2F01+Night+Bus+%232.jpg"; link != want {
+		t.Errorf("the link is %s, want %s", link, want)
+	}
+	b.run(chromedp.NavigateBack())
+	b.waitFor(`!document.getElementById("box").open && ` + tileCount + ` === 1`)
+	b.run(chromedp.NavigateBack())
+	b.waitFor(tileCount + ` === 14 && document.getElementById("filter").value === ""`)
+
+	// Closing goes back too, so it leaves no entry in the history.
+	before := evaluate[int](b, `history.length`)
+	b.run(chromedp.Evaluate[chromedp.Void](`document.querySelector("#grid li:nth-child(3) a").click()`))
+	b.waitFor(`document.getElementById("large")?.naturalWidth`)
+	b.press(kb.ArrowRight)
+	b.waitFor(`location.hash.includes("%2F04+")`)
+	b.press(kb.Escape)
+	b.waitFor(`!document.getElementById("box").open && !location.hash.includes("?")`)
+	if after := evaluate[int](b, `history.length`); after > before {
+		t.Errorf("the history has grown from %d to %d", before, after)
+	}
+
+	b.run(chromedp.Evaluate[chromedp.Void](`(() => { const s = document.getElementById("sort"); s.value = "date"; s.dispatchEvent(new Event("change")); })()`))
+	b.waitFor(`document.querySelector("#grid .name")?.textContent.startsWith("14")`)
+	if got := names(); got != "14,13,12,11,10,09,08,07,06,05,04,03,02,01" {
+		t.Errorf("sorted by date: %s", got)
+	}
+	b.waitFor(`location.hash.endsWith("?sort=date")`)
+
+	other := openTab(t, desktop)
+	other.run(chromedp.Navigate(link))
+	other.waitFor(`document.getElementById("large")?.naturalWidth === 200 && document.getElementById("about").textContent.includes("1 of 1")`)
+	other.press(kb.Escape)
+	other.waitFor(`!document.getElementById("box").open && ` + tileCount + ` === 1 && document.getElementById("filter").value === "01"`)
+	other.checkComplaints()
+	b.checkComplaints()
+}
+
+// A link to a picture works also if the picture is on a later page of a long listing.
+func TestLinkFarDown(t *testing.T) {
+	root := t.TempDir()
+	cover := drawCover(rand.New(rand.NewPCG(2, 2)))
+	writeJPEG(t, filepath.Join(root, "0.jpg"), cover)
+	data, err := os.ReadFile(filepath.Join(root, "0.jpg"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 700 {
+		if err := os.WriteFile(filepath.Join(root, strconv.Itoa(i)+".jpg"), data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := openTab(t, phone)
+	b.run(chromedp.Navigate(serve(t, root) + "#?open=650.jpg"))
+	b.waitFor(`document.getElementById("large")?.naturalWidth === 200 && document.getElementById("about").textContent.includes("651 of 700")`)
+	b.checkComplaints()
+}
+
+// The viewer shows the original, plays songs and films, and explains where a thumbnail came from, also a missing one.
+func TestViewer(t *testing.T) {
+	b := openTab(t, desktop)
+	page := serve(t, copySampleLibrary(t))
+	b.visit(page)
+	b.waitFor(`document.querySelectorAll(".picture.failed").length === 2`)
+	about := func() string { return evaluate[string](b, `document.getElementById("about").textContent`) }
+	open := func(name string) {
+		t.Helper()
+		b.run(chromedp.Evaluate[chromedp.Void](`[...document.querySelectorAll("#grid li")].find((li) => li.textContent.includes("` + name + `")).querySelector("a").click()`))
+		b.waitFor(`document.getElementById("title").textContent.includes("` + name + `") && document.querySelector("#stage > *")`)
+	}
+
+	open("Glass.png")
+	b.waitFor(`document.getElementById("large")?.naturalWidth`)
+	if s := about(); !strings.Contains(s, "KiB") || !strings.Contains(s, ", 20") || !strings.Contains(s, " of 17") {
+		t.Errorf("the facts are %q", s)
+	}
+	b.run(chromedp.Click(chromedp.CSS(`#original`)))
+	b.waitFor(`document.querySelector("#large.original")?.naturalWidth && document.getElementById("original").hidden`)
+	b.run(chromedp.Click(chromedp.CSS(`#explain`)))
+	b.waitFor(`document.getElementById("explanation").textContent.includes("1280 px") && document.getElementById("explanation").textContent.includes("scale and encode")`)
+	b.takeScreenshot("explanation-" + desktop.String())
+	b.press("i")
+	b.waitFor(`document.getElementById("explanation").hidden`)
+	b.press(kb.Escape)
+	b.waitFor(`!document.getElementById("box").open`)
+
+	open("03 Vorbis.ogg")
+	b.run(chromedp.Click(chromedp.CSS(`#original`)))
+	b.waitFor(`document.querySelector("audio")?.duration > 0`)
+	b.takeScreenshot("song-" + desktop.String())
+	b.press(kb.Escape)
+	b.waitFor(`!document.getElementById("box").open && !document.querySelector("audio")`)
+
+	open("Over the Hills.mp4")
+	b.run(chromedp.Click(chromedp.CSS(`#original`)))
+	b.waitFor(`document.querySelector("video")?.videoWidth > 0 || document.querySelector("#stage .note")?.textContent.includes("cannot play the film")`)
+	b.takeScreenshot("film-" + desktop.String())
+	b.press(kb.Escape)
+	b.waitFor(`!document.getElementById("box").open`)
+	b.checkComplaints()
+
+	open("Broken.flac")
+	b.waitFor(`document.querySelector("#stage .reason")?.textContent.includes("corrupt") && document.getElementById("explanation").textContent.includes("find the picture")`)
+	b.takeScreenshot("broken-" + desktop.String())
+	b.run(chromedp.Navigate("about:blank"), chromedp.Navigate(page+"#?open=Nobody%2FNo+Cover.mp3"))
+	b.waitFor(`document.querySelector("#stage .reason")?.textContent.includes("no picture in this file")`)
+	b.checkComplaints()
+}
+
+// Each file is requested once, also if it has no picture, so that the counts of the page are those of the files.
+func TestEachFileIsRequestedOnce(t *testing.T) {
+	b := openTab(t, desktop)
+	b.visit(serve(t, copySampleLibrary(t)))
+	b.waitFor(`document.querySelectorAll(".picture.failed").length === 2`)
+	if n := b.countRequests("/thumb/"); n != 17 {
+		t.Errorf("%d requests for 17 files", n)
+	}
+	b.waitFor(`document.getElementById("headline").textContent === "15 thumbnails" && document.getElementById("subline").textContent.startsWith("made in")`)
+	b.checkComplaints()
+}
+
+// While the server does not respond, the page says so, and recovers when it does.
+func TestConnectionLost(t *testing.T) {
+	folder := makeLargeLibrary(t)
+	server := startServer(t, folder, "localhost:0")
+	b := openTab(t, desktop)
+	b.visit(server.url)
+	server.stop()
+	b.waitFor(`document.getElementById("lost").textContent === "Connection lost. Trying again…"`)
+	b.run(chromedp.Click(chromedp.CSS(`#grid li:nth-child(2) a`)))
+	b.waitFor(endText + ` === "The server is not responding."`)
+	b.takeScreenshot("lost-" + desktop.String())
+	startServer(t, folder, strings.Trim(strings.TrimPrefix(server.url, "http://"), "/"))
+	b.waitFor(`document.getElementById("lost").textContent === "" && ` + tileCount + ` === 3`)
+}
+
+// No state of the page has a finding by axe-core, if THUMBCACHE_AXE is the path of its axe.min.js (npm install axe-core).
+func TestAccessibility(t *testing.T) {
+	script, err := os.ReadFile(os.Getenv("THUMBCACHE_AXE"))
+	if err != nil {
+		t.Skip("THUMBCACHE_AXE is not the path of axe.min.js")
+	}
+	page := serve(t, copySampleLibrary(t))
+	empty := serve(t, t.TempDir())
+	folders := serve(t, makeLargeLibrary(t))
+	for _, l := range []look{desktop, phone, {width: 1440, height: 900, dark: true}, {width: 390, height: 844, phone: true, dark: true}} {
+		b := openTab(t, l)
+		check := func(state string) {
+			t.Helper()
+			b.takeScreenshot("axe-" + state + "-" + l.String()) // waits for animations, which change colors
+			b.run(chromedp.Evaluate[chromedp.Void](string(script)))
+			found := evaluate[[]string](b, `axe.run().then((r) => r.violations.flatMap((v) => v.nodes.map((n) => v.id + ": " + n.target + ": " + n.failureSummary)))`)
+			for _, f := range found {
+				t.Errorf("%s, %v: %s", state, l, f)
+			}
+		}
+		b.visit(page)
+		b.waitFor(`document.querySelectorAll(".picture.failed").length === 2`)
+		check("grid")
+		b.run(chromedp.Evaluate[chromedp.Void](`document.getElementById("panel").open = true; document.getElementById("fire").click()`))
+		b.waitFor(`document.getElementById("cached")?.dataset.answered && !document.getElementById("fire").disabled`)
+		check("storm")
+		b.run(chromedp.Navigate("about:blank"), chromedp.Navigate(page+"#?open=Pictures%2FGlass.png"))
+		b.waitFor(`document.getElementById("large")?.naturalWidth`)
+		b.press("i")
+		b.waitFor(`document.getElementById("explanation").textContent.includes("scale and encode")`)
+		check("viewer")
+		b.run(chromedp.Navigate("about:blank"), chromedp.Navigate(page+"#?open=Nobody%2FBroken.flac"))
+		b.waitFor(`document.querySelector("#stage .reason")`)
+		check("broken")
+		b.visitEmpty(empty)
+		check("empty")
+		b.visit(folders)
+		check("folders")
+	}
 }
 
 // Pictures outside the window load when the user scrolls to them.
@@ -308,7 +500,7 @@ func TestStorm(t *testing.T) {
 	}
 
 	// The panel shows the storms too.
-	b.waitFor(`Number(document.getElementById("served").textContent) >= 500`)
+	b.waitFor(`Number(document.getElementById("panel").dataset.served) >= 500`)
 	if n := evaluate[int](b, `[...document.querySelectorAll("#panel path.line")].filter((p) => p.getAttribute("d").length > 10).length`); n < 5 {
 		t.Errorf("%d lines in the charts", n)
 	}
@@ -334,10 +526,14 @@ func TestNoHorizontalOverflow(t *testing.T) {
 		storm        bool
 	}{{"sample", copySampleLibrary(t), true}, {"folders", makeLargeLibrary(t), false}} {
 		page := serve(t, library.folder)
-		for _, device := range []look{desktop, phone} {
+		for _, device := range []look{desktop, tablet, phone} {
 			b := openTab(t, device)
 			b.visit(page)
 			b.visit(page)
+			// The header is one row: all its parts have the same middle.
+			if n := evaluate[int](b, `new Set([...document.querySelectorAll("header > :not(#lost)")].map((e) => e.getBoundingClientRect()).map((r) => Math.round((r.top + r.bottom) / 8))).size`); n > 2 {
+				t.Errorf("%s %v: the header has several rows", library.name, device)
+			}
 			if library.storm {
 				b.run(chromedp.Evaluate[chromedp.Void](`document.getElementById("panel").open = true`))
 				b.run(chromedp.Evaluate[chromedp.Void](`document.getElementById("fire").click()`))
@@ -363,7 +559,7 @@ func TestNoHorizontalOverflow(t *testing.T) {
 			}
 			if library.storm {
 				b.run(chromedp.Evaluate[chromedp.Void](`document.querySelector("#grid li:nth-child(10) a").click()`))
-				b.waitFor(`document.getElementById("large").naturalWidth > 0`)
+				b.waitFor(`document.getElementById("large")?.naturalWidth > 0`)
 				b.takeScreenshot("large-" + device.String())
 			}
 			b.checkComplaints()

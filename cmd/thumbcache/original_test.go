@@ -82,6 +82,12 @@ func TestExplanation(t *testing.T) {
 	if got := strings.Join(stages, " "); !strings.HasPrefix(got, "queue stat open extract render") {
 		t.Errorf("got %s", got)
 	}
+	var stats struct {
+		WorkSeconds float64 `json:"work_seconds"`
+	}
+	if _, _, body := fetch(t, s.URL+"/stats.json"); json.Unmarshal(body, &stats) != nil || stats.WorkSeconds <= 0 {
+		t.Errorf("got %s", body)
+	}
 	fetch(t, s.URL+"/thumb/library/"+broken+"?size=160")
 	x = explain(broken)
 	if len(x.Answers) != 1 || x.Answers[0].Error != "file is corrupt" {

@@ -224,8 +224,9 @@ func (s *site) serveAbout(w http.ResponseWriter, r *http.Request) {
 func (s *site) serveStats(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, struct {
 		thumbcache.Stats
-		Uncached thumbcache.Stats `json:"uncached"`
-	}{s.cache.Stats(), s.uncached.Stats()})
+		WorkSeconds float64          `json:"work_seconds"` // that it took to make the thumbnails
+		Uncached    thumbcache.Stats `json:"uncached"`
+	}{s.cache.Stats(), s.traces.workSeconds(), s.uncached.Stats()})
 }
 
 // serveVars returns variables in the format of package expvar, whose own variables are global to the process. Only local

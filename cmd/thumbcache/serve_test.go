@@ -104,7 +104,7 @@ func writePicture(t *testing.T, path string) {
 
 func TestPage(t *testing.T) {
 	s := startSite(t, t.TempDir())
-	for _, path := range []string{"/", "/dom.js", "/gallery.js", "/live.js", "/storm.js", "/thumbhash.js", "/style.css", "/icon.svg", "/stats.json", "/about.json"} {
+	for _, path := range []string{"/", "/dom.js", "/gallery.js", "/live.js", "/state.js", "/storm.js", "/thumbhash.js", "/viewer.js", "/style.css", "/icon.svg", "/stats.json", "/about.json"} {
 		status, h, body := fetch(t, s.URL+path)
 		if status != http.StatusOK || len(body) == 0 || !strings.Contains(h.Get("Content-Security-Policy"), "default-src 'none'") {
 			t.Errorf("%s: %d, %d bytes, %v", path, status, len(body), h)

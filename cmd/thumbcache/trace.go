@@ -16,8 +16,9 @@ import (
 
 // Traces remember how the latest thumbnails were answered and made, so that the page can explain them. They are bounded.
 type traces struct {
-	mu      sync.Mutex
+	mu      sync.Mutex                     // protects all fields
 	sources *simplelru.LRU[string, *trace] // by path
+	work    time.Duration                  // the time that all steps have taken, except waiting and storing
 }
 
 // A trace describes the thumbnails of one source.
@@ -66,7 +67,12 @@ func (ts *traces) observer() *thumbcache.Observer {
 			if err != nil {
 				f.Error = safeReason(err)
 			}
-			ts.edit(path, func(t *trace) { t.addStage(f) })
+			ts.edit(path, func(t *trace) {
+				t.addStage(f)
+				if stage != "queue" && stage != "store" {
+					ts.work += took
+				}
+			})
 		},
 	}
 }
@@ -79,6 +85,7 @@ func safeReason(err error) string {
 	return strings.ToLower(http.StatusText(thumbcache.HTTPStatus(err)))
 }
 
+// edit calls edit with the trace of a source, with the lock held.
 func (ts *traces) edit(path string, edit func(*trace)) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
@@ -99,6 +106,13 @@ func (ts *traces) get(path string) (answers []answerFacts, stages []stageFacts) 
 		t = new(trace)
 	}
 	return append([]answerFacts{}, t.answers...), append([]stageFacts{}, t.stages...)
+}
+
+// workSeconds returns the time that it took to make all thumbnails.
+func (ts *traces) workSeconds() float64 {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	return ts.work.Seconds()
 }
 
 func (t *trace) addAnswer(a answerFacts) {

@@ -1,19 +1,19 @@
-// The gallery: a grid of one folder with a filter, a viewer and keyboard navigation.
+// The gallery: a grid of one folder with a filter, sorting and keyboard navigation.
 import { $, createElement, formatCount, getJSON } from "./dom.js";
+import { formatState, onState, readState, resetState, setState, unescape } from "./state.js";
 import { decodeBase64, paintHash } from "./thumbhash.js";
+import { closeViewer, isViewerOpen, pressViewerKey, showInViewer } from "./viewer.js";
 
 // setSize returns the URL of a thumbnail with a size in pixels. The grid crops thumbnails with CSS instead of requesting
 // squares. So the grid and the viewer share one kind of thumbnail, which is also the one that "thumbcache warm" makes.
 const setSize = (thumb, size) => thumb.replace("?size=0", `?size=${size}`);
 
-const largeURL = (entry) => setSize(entry.thumb, 1280);
-
-const isFilm = (name) => /\.(mp4|m4v|mkv|webm|mov|avi|ts|mpe?g|wmv|ogv)$/i.test(name);
-const isPicture = (name) => /\.(jpe?g|png|gif|webp|bmp|tiff?|avif|heic)$/i.test(name);
+// largeURL returns the URL of the picture in the viewer.
+export const largeURL = (entry) => setSize(entry.thumb, 1280);
 
 // ---- Tiles
 
-let tiles = []; // of the current folder: { entry, item, link, picture, img, failed }
+let tiles = []; // of the current folder: { entry, item, link, picture, img, failure }
 
 // Paint a hash only when its tile comes near the viewport: painting thousands at once would take seconds.
 const near = new IntersectionObserver((targets) => {
@@ -26,7 +26,7 @@ const near = new IntersectionObserver((targets) => {
 }, { rootMargin: "800px" });
 
 function createTile(entry) {
-  const t = { entry, failed: false };
+  const t = { entry, failure: "" };
   t.picture = createElement("div", { className: "picture" });
   if (entry.hash) {
     const canvas = createElement("canvas", { width: 1, height: 1 });
@@ -40,54 +40,79 @@ function createTile(entry) {
   img.addEventListener("load", () => t.picture.classList.add("loaded"));
   img.addEventListener("error", () => showFailure(t), { once: true });
   t.picture.append(img);
-  if (isFilm(entry.name)) t.picture.append(createElement("i", { className: "film" }));
-  t.link = createElement("a", { href: entry.folder ? `#${entry.folder}` : largeURL(entry), tabIndex: -1 }, t.picture, createElement("span", { className: "name", title: entry.name }, entry.name));
+  if (entry.kind === "video") t.picture.append(createElement("i", { className: "film" }));
+  t.link = createElement("a", { href: entry.folder ? `#${entry.folder}` : largeURL(entry), tabIndex: -1 }, t.picture, createElement("span", { className: "name", title: entry.name, dir: "auto" }, entry.name));
   t.link.addEventListener("focus", () => setCurrent(t));
   t.link.addEventListener("click", (e) => {
-    if (entry.folder || e.ctrlKey || e.metaKey || e.shiftKey) return; // let the browser open a new tab or window
+    if (e.ctrlKey || e.metaKey || e.shiftKey) return; // let the browser open a new tab or window
     e.preventDefault();
-    if (!t.failed) openViewer(t);
+    if (entry.folder) openFolder(entry.folder);
+    else setState({ open: entry.id });
   });
   t.item = createElement("li", { className: entry.folder ? "folder" : "" }, t.link);
-  if (entry.where) t.item.append(createElement("a", { className: "where", href: `#${entry.open}`, title: `Open ${entry.where}`, tabIndex: -1 }, formatFolder(entry)));
+  if (entry.where) {
+    const where = createElement("a", { className: "where", href: `#${entry.open}`, title: `Open ${entry.where}`, tabIndex: -1, dir: "auto" }, formatFolder(entry));
+    where.addEventListener("click", (e) => {
+      if (e.ctrlKey || e.metaKey || e.shiftKey) return;
+      e.preventDefault();
+      openFolder(entry.open);
+    });
+    t.item.append(where);
+  }
   return t;
 }
 
-// formatFolder returns the folder of an entry in a flat listing, for display.
-const formatFolder = (entry) => entry.where?.replaceAll("/", " / ");
+// openFolder shows a folder in the same order, without the filter.
+const openFolder = (folder) => setState({ folder, filter: "", open: "" });
 
-// showFailure replaces a picture by the reason why there is none, which the server sends as text.
+// formatFolder returns the folder of an entry in a flat listing, for display.
+export const formatFolder = (entry) => entry.where?.replaceAll("/", " / ");
+
+// signOf returns the sign that stands for a file without a picture.
+export const signOf = (entry) => ({ video: "▶", image: "▧", audio: "♪" })[entry.kind] ?? (entry.folder ? "" : "≡");
+
+// fetchReason returns the text that the server has sent instead of a picture, or "" if it sends a picture now. The text is in
+// the browser's cache, unless the reason is temporary.
+export async function fetchReason(url) {
+  const r = await fetch(url, { cache: "force-cache" }).catch(() => null);
+  if (!r) return "the server is not responding";
+  return r.headers.get("Content-Type").startsWith("image/") ? "" : (await r.text()).trim();
+}
+
+// showFailure replaces a picture by the reason why there is none.
 async function showFailure(t) {
-  const r = await fetch(setSize(t.entry.thumb, 160)).catch(() => null);
-  if (r?.ok && r.headers.get("Content-Type").startsWith("image/")) { // the first attempt failed because the server was busy
+  t.failure = await fetchReason(t.img.currentSrc);
+  if (!t.failure) { // the first attempt failed because the server was busy
     t.img.srcset = t.img.srcset;
     return;
   }
-  t.failed = true;
   t.picture.classList.add("failed");
-  const why = r ? (await r.text()).trim() : "the server is not responding";
-  const sign = t.entry.folder ? "" : isFilm(t.entry.name) ? "▶" : isPicture(t.entry.name) ? "▧" : "♪";
-  t.picture.replaceChildren(createElement("b", { ariaHidden: "true" }, sign), createElement("span", {}, why));
+  t.picture.replaceChildren(createElement("b", { ariaHidden: "true" }, signOf(t.entry)), createElement("span", {}, t.failure));
 }
 
 // ---- The listing
 
-// The server returns a long folder in pages. The next one is fetched when the user scrolls near the end.
+// The server returns a long folder in pages. The next one is fetched when the user scrolls near the end, or to find the
+// picture to open.
 let listing = 0; // number of the current listing; responses to older ones are dropped
-let folder = "";
+let shown = { folder: "", filter: "", sort: "" }; // the state of that listing
 let library = "All";
+let hasMore = false; // there are more pages
+let isLost = false; // the listing could not be fetched because the server did not respond
 
-async function openFolder({ focus } = {}) {
+async function showListing(state, focus) {
   const mine = ++listing;
-  folder = location.hash.slice(1);
-  const filter = encodeURIComponent($("filter").value.trim());
+  const { folder, filter, sort } = shown = state;
+  isLost = false;
   renderCrumbs();
   $("end").textContent = "";
+  $("sort").value = sort;
+  if (document.activeElement !== $("filter")) $("filter").value = filter;
   let after = "";
   let first = true;
   try {
     do {
-      const page = await getJSON(`list.json?folder=${folder}&filter=${filter}&after=${after}`);
+      const page = await getJSON(`list.json?folder=${folder}&filter=${encodeURIComponent(filter)}&sort=${encodeURIComponent(sort)}&after=${after}`);
       if (mine !== listing) return;
       if (first) near.disconnect(); // from the previous folder's tiles
       const added = page.entries.map(createTile);
@@ -96,74 +121,121 @@ async function openFolder({ focus } = {}) {
         $("grid").replaceChildren(...added.map((t) => t.item));
         setCurrent(tiles[0]);
         if (focus !== undefined) (tiles.find((t) => t.entry.folder === focus) ?? tiles[0])?.link.focus();
+        $("count").textContent = page.total === 1 ? "1 entry" : `${formatCount(page.total)} entries`;
         first = false;
       } else {
         tiles.push(...added);
         $("grid").append(...added.map((t) => t.item));
       }
       after = page.next;
+      hasMore = !!after;
+      applyOpen();
       if (after) await waitForEnd();
     } while (after && mine === listing);
     if (mine !== listing) return;
-    $("end").textContent = tiles.length > 0 ? (tiles.length > 24 ? `${formatCount(tiles.length)} entries` : "") :
-      filter ? "No names match the filter." : "This folder is empty.";
+    $("end").textContent = tiles.length > 0 ? "" : filter ? "No names match the filter." : "This folder is empty.";
   } catch (err) {
     if (mine !== listing) return;
     tiles = [];
     $("grid").replaceChildren();
-    $("end").textContent = err.message;
+    $("count").textContent = "";
+    isLost = err instanceof TypeError; // the error of fetch without a response
+    $("end").textContent = isLost ? "The server is not responding." : err.message;
   }
 }
 
+let stopWaiting = () => {};
+
+// waitForEnd waits until the end of the grid is near the window, or stopWaiting is called.
 function waitForEnd() {
   return new Promise((resolve) => {
     const watch = new IntersectionObserver((seen) => {
-      if (seen.some((e) => e.isIntersecting)) {
-        watch.disconnect();
-        resolve();
-      }
+      if (seen.some((e) => e.isIntersecting)) stopWaiting();
     }, { rootMargin: "1200px" });
+    stopWaiting = () => {
+      watch.disconnect();
+      resolve();
+    };
     watch.observe($("end"));
   });
 }
 
+addEventListener("reconnected", () => {
+  if (isLost) showListing(shown);
+});
+
 function renderCrumbs() {
-  const parts = folder ? folder.split("%2F") : [];
-  const links = [createElement("a", { href: "#" }, library)];
+  const parts = shown.folder ? shown.folder.split("%2F") : [];
+  const links = [createElement("a", { href: "#", dir: "auto" }, library)];
   parts.forEach((part, i) => {
-    let name = part;
-    try {
-      name = decodeURIComponent(part.replaceAll("+", " "));
-    } catch { /* not UTF-8: show it escaped */ }
-    links.push(createElement("i", { ariaHidden: "true" }, "/"), createElement("a", { href: `#${parts.slice(0, i + 1).join("%2F")}` }, name));
+    links.push(createElement("i", { ariaHidden: "true" }, "/"), createElement("a", { href: `#${parts.slice(0, i + 1).join("%2F")}`, dir: "auto" }, unescape(part)));
   });
   links.at(-1).ariaCurrent = "page";
   $("crumbs").replaceChildren(...links);
   $("crumbs").scrollLeft = $("crumbs").scrollWidth;
+  $("heading").textContent = links.at(-1).textContent;
   document.title = parts.length ? `${links.at(-1).textContent} – thumbcache` : "thumbcache";
 }
 
+// A link in the breadcrumb keeps the order.
+$("crumbs").addEventListener("click", (e) => {
+  const link = e.target.closest("a");
+  if (!link || e.ctrlKey || e.metaKey || e.shiftKey) return;
+  e.preventDefault();
+  openFolder(link.hash.slice(1));
+});
+
 function goUp() {
-  const cut = folder.lastIndexOf("%2F");
-  location.hash = cut < 0 ? "" : folder.slice(0, cut);
+  const cut = shown.folder.lastIndexOf("%2F");
+  openFolder(cut < 0 ? "" : shown.folder.slice(0, cut));
 }
 
-addEventListener("hashchange", () => {
-  // After going up, focus the folder that the user came from.
-  const before = folder, now = location.hash.slice(1);
-  const isUp = before !== now && (now === "" || before.startsWith(now + "%2F"));
-  const child = isUp ? before.split("%2F").slice(0, now ? now.split("%2F").length + 1 : 1).join("%2F") : null;
-  closeViewer();
-  $("filter").value = "";
-  scrollTo(0, 0);
-  openFolder({ focus: child });
-});
+// applyState shows what the URL says.
+function applyState() {
+  const state = readState();
+  const before = shown;
+  if (state.folder === before.folder && state.filter === before.filter && state.sort === before.sort) {
+    applyOpen();
+    return;
+  }
+  let focus;
+  if (state.folder !== before.folder && before.sort) {
+    // After going up, focus the folder that the user came from.
+    const isUp = state.folder === "" || before.folder.startsWith(state.folder + "%2F");
+    focus = isUp ? before.folder.split("%2F").slice(0, state.folder ? state.folder.split("%2F").length + 1 : 1).join("%2F") : null;
+    closeViewer();
+    scrollTo(0, 0);
+  } else if (before.filter && !state.filter && document.activeElement !== $("filter")) {
+    focus = null;
+  }
+  showListing(state, focus);
+}
+
+const maxSearched = 20_000; // tiles; a link to a picture that is further down opens its folder only
+
+// applyOpen opens the picture that the URL names. If it is on a later page of the listing, it fetches that.
+function applyOpen() {
+  const { open } = readState();
+  const t = open && tiles.find((t) => t.entry.id === open && !t.entry.folder);
+  if (t) {
+    showInViewer(t, tiles.filter((t) => !t.entry.folder));
+    t.item.scrollIntoView({ block: "nearest" }); // this also fetches the next page of a long folder
+  } else {
+    closeViewer();
+    if (open && hasMore && tiles.length < maxSearched) queueMicrotask(() => stopWaiting());
+  }
+}
 
 let typing = 0;
 $("filter").addEventListener("input", () => {
   clearTimeout(typing);
-  typing = setTimeout(openFolder, 150);
+  typing = setTimeout(() => {
+    const filter = $("filter").value.trim();
+    setState({ filter }, { replace: shown.filter !== "" });
+  }, 150);
 });
+
+$("sort").addEventListener("change", () => setState({ sort: $("sort").value }));
 
 // ---- Keys
 
@@ -195,102 +267,35 @@ function moveFocus(key) {
 addEventListener("keydown", (e) => {
   if (e.ctrlKey || e.metaKey || e.altKey) return;
   const inFilter = e.target === $("filter");
-  if ($("box").open) {
-    if (e.key === "Escape") {
-      e.preventDefault(); // the dialog's own handling would close it later
-      closeViewer();
-    }
-    const step = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1, " ": 1 }[e.key];
-    if (!step || (e.key === " " && e.target.closest("button"))) return;
-    e.preventDefault();
-    showNeighbour(step);
+  if (isViewerOpen()) {
+    pressViewerKey(e);
   } else if (e.key === "/" && !inFilter) {
     e.preventDefault();
     $("filter").select();
     $("filter").focus();
   } else if (e.key === "Escape") {
+    clearTimeout(typing);
     if ($("filter").value) {
       $("filter").value = "";
-      openFolder({ focus: null });
+      if (inFilter) $("filter").blur();
+      if (shown.filter) resetState("filter");
     } else if (inFilter) {
       current?.link.focus();
-    } else if (folder) {
+    } else if (shown.folder) {
       goUp();
     }
   } else if (inFilter) {
     if (e.key !== "ArrowDown" && e.key !== "Enter") return;
     e.preventDefault();
     current?.link.focus();
-  } else if (/^(Arrow(Left|Right|Up|Down)|Home|End)$/.test(e.key) && !e.target.closest("summary, button")) {
+  } else if (/^(Arrow(Left|Right|Up|Down)|Home|End)$/.test(e.key) && !e.target.closest("summary, button, select")) {
     e.preventDefault();
     moveFocus(e.key);
   }
 });
 
-// ---- The viewer
-
-let shown = null; // the tile in the viewer
-
-function openViewer(t) {
-  shown = t;
-  const { entry } = t;
-  // The background is a blurred copy of the grid's picture, or of its hash if that has not loaded.
-  const glow = $("glow").getContext("2d");
-  $("glow").width = $("glow").height = 32;
-  if (t.img.naturalWidth) glow.drawImage(t.img, 0, 0, 32, 32);
-  else if (entry.hash) paintHash($("glow"), decodeBase64(entry.hash));
-
-  $("title").textContent = entry.name;
-  $("about").textContent = formatFolder(entry) ?? "";
-  const viewable = tiles.filter((t) => !t.failed && !t.entry.folder);
-  $("previous").disabled = viewable[0] === t;
-  $("next").disabled = viewable.at(-1) === t;
-
-  // Keep the previous picture until the next one is decoded, to avoid flicker.
-  const next = createElement("img", { id: "large", alt: entry.name, src: largeURL(entry) });
-  next.decode().then(() => {
-    if (shown !== t) return;
-    $("large").replaceWith(next);
-    $("about").textContent = [formatFolder(entry), `${next.naturalWidth} × ${next.naturalHeight}`, `${viewable.indexOf(t) + 1} of ${viewable.length}`].filter(Boolean).join(" · ");
-  }, () => {
-    if (shown === t) $("about").textContent = "cannot display this picture";
-  });
-  if (!$("box").open) {
-    $("large").removeAttribute("src");
-    $("box").showModal();
-    $("box").focus(); // not a button, which the same press of Enter could activate
-  }
-  t.item.scrollIntoView({ block: "nearest" }); // this also fetches the next page of a long folder
-}
-
-function showNeighbour(step) {
-  const viewable = tiles.filter((t) => !t.failed && !t.entry.folder);
-  const next = viewable[viewable.indexOf(shown) + step];
-  if (next) openViewer(next);
-}
-
-$("previous").addEventListener("click", () => showNeighbour(-1));
-$("next").addEventListener("click", () => showNeighbour(1));
-function closeViewer() {
-  const t = shown;
-  shown = null;
-  $("box").close();
-  t?.link.focus();
-}
-
-$("close").addEventListener("click", closeViewer);
-$("box").addEventListener("close", closeViewer); // for example by the back gesture of a phone
-let down = null;
-$("box").addEventListener("pointerdown", (e) => { down = e; });
-$("box").addEventListener("pointerup", (e) => {
-  const dx = down ? e.clientX - down.clientX : 0;
-  const swiped = Math.abs(dx) > 48;
-  if (swiped) showNeighbour(dx < 0 ? 1 : -1);
-  else if (!e.target.closest("button, figcaption, #large")) closeViewer(); // a click outside the picture
-  down = null;
-});
-
-openFolder();
+history.scrollRestoration = "manual"; // the grid is filled later than the browser would scroll
+onState(applyState);
 getJSON("about.json").then((about) => {
   library = about.name || library;
   renderCrumbs();

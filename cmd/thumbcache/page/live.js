@@ -93,10 +93,11 @@ export function updatePanel(stats, time = performance.now()) {
   peak.textContent = flow.top() > 0 ? `peak ${formatRough(flow.top())}/s` : "";
   numbers.forEach((n, i) => { totals[i].textContent = formatCount(n); });
   const served = stats.memory_hits + stats.disk_hits + stats.coalesced + stats.misses;
-  const share = served ? `${formatRough(Math.floor((served - stats.misses) / served * 1000) / 10)}%` : "–";
-  $("share").textContent = share;
-  $("served").textContent = formatCount(served);
-  $("digest").textContent = served ? `${share} of ${formatCount(served)} from cache` : "";
+  const { big, small } = formatHeadline(stats, served);
+  $("headline").textContent = big;
+  $("subline").textContent = small;
+  $("panel").dataset.served = served;
+  $("digest").textContent = served ? `${big} ${small.replace(/;.*/, "")}` : "";
   for (const m of meters) {
     m.add(time, m.of(stats));
     m.bigText.textContent = m.big(stats);
@@ -104,6 +105,23 @@ export function updatePanel(stats, time = performance.now()) {
   }
   const running = stats.in_flight + stats.uncached.in_flight;
   $("pulse").className = running ? "busy" : "";
+}
+
+// formatHeadline returns the most telling fact: at first how little work it took, later how much of it was saved.
+function formatHeadline(stats, served) {
+  const made = stats.misses - stats.failures, fromCache = served - stats.misses;
+  if (made <= 0 && fromCache === 0) return { big: "–", small: "no thumbnails served yet" };
+  if (fromCache < made) {
+    return { big: `${formatCount(made)} ${made === 1 ? "thumbnail" : "thumbnails"}`, small: `made in ${formatRough(stats.work_seconds)} s of work; from now on they come from cache` };
+  }
+  return { big: `${formatRough(Math.floor(fromCache / served * 1000) / 10)}%`, small: `of ${formatCount(served)} thumbnails served from cache` };
+}
+
+// showLost tells the user whether the server responds.
+function showLost(isLost) {
+  if (isLost === ($("lost").textContent !== "")) return;
+  $("lost").textContent = isLost ? "Connection lost. Trying again…" : "";
+  if (!isLost) dispatchEvent(new Event("reconnected"));
 }
 
 // refresh fetches the statistics, displays them and returns them.
@@ -120,7 +138,10 @@ let timer = 0;
 export function setRefreshInterval(ms) {
   clearInterval(timer);
   timer = setInterval(() => {
-    if (document.visibilityState === "visible") refresh().catch(() => { $("pulse").className = "lost"; });
+    if (document.visibilityState === "visible") refresh().then(() => showLost(false), () => {
+      $("pulse").className = "lost";
+      showLost(true);
+    });
   }, ms);
 }
 
