@@ -392,7 +392,13 @@ func TestAccessibility(t *testing.T) {
 	page := serve(t, copySampleLibrary(t))
 	empty := serve(t, t.TempDir())
 	folders := serve(t, makeLargeLibrary(t))
-	for _, l := range []look{desktop, phone, {width: 1440, height: 900, dark: true}, {width: 390, height: 844, phone: true, dark: true}} {
+	var looks []look
+	for _, l := range []look{desktop, tablet, phone} {
+		dark := l
+		dark.dark = true
+		looks = append(looks, l, dark)
+	}
+	for _, l := range looks {
 		b := openTab(t, l)
 		check := func(state string) {
 			t.Helper()
@@ -419,6 +425,11 @@ func TestAccessibility(t *testing.T) {
 		check("broken")
 		b.visitEmpty(empty)
 		check("empty")
+		b.press("/", "x")
+		b.waitFor(endText + ` === "No names match the filter."`)
+		check("no-match")
+		b.visitEmpty(empty + "#none")
+		check("missing")
 		b.visit(folders)
 		check("folders")
 	}
@@ -531,14 +542,14 @@ func TestNoHorizontalOverflow(t *testing.T) {
 			b.visit(page)
 			b.visit(page)
 			// The header is one row: all its parts have the same middle.
-			if n := evaluate[int](b, `new Set([...document.querySelectorAll("header > :not(#lost)")].map((e) => e.getBoundingClientRect()).map((r) => Math.round((r.top + r.bottom) / 8))).size`); n > 2 {
+			if n := evaluate[int](b, `new Set([...document.querySelectorAll("header > *")].map((e) => e.getBoundingClientRect()).map((r) => Math.round((r.top + r.bottom) / 8))).size`); n > 2 {
 				t.Errorf("%s %v: the header has several rows", library.name, device)
 			}
 			if library.storm {
 				b.run(chromedp.Evaluate[chromedp.Void](`document.getElementById("panel").open = true`))
 				b.run(chromedp.Evaluate[chromedp.Void](`document.getElementById("fire").click()`))
 				b.waitFor(`document.getElementById("cached")?.dataset.answered && !document.getElementById("fire").disabled`)
-				b.run(chromedp.Evaluate[chromedp.Void](`document.getElementById("panel").open = ` + strconv.FormatBool(!device.phone) + `; document.getElementById("panel").scrollTop = 0; scrollTo(0, 0)`))
+				b.run(chromedp.Evaluate[chromedp.Void](`document.getElementById("panel").open = innerWidth >= 1000; document.getElementById("panel").scrollTop = 0; scrollTo(0, 0)`))
 			}
 			for _, dark := range []bool{false, true} {
 				device.dark = dark

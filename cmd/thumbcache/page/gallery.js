@@ -121,7 +121,7 @@ async function showListing(state, focus) {
         $("grid").replaceChildren(...added.map((t) => t.item));
         setCurrent(tiles[0]);
         if (focus !== undefined) (tiles.find((t) => t.entry.folder === focus) ?? tiles[0])?.link.focus();
-        $("count").textContent = page.total === 1 ? "1 entry" : `${formatCount(page.total)} entries`;
+        $("count").textContent = page.total === 0 ? "" : page.total === 1 ? "1 entry" : `${formatCount(page.total)} entries`;
         first = false;
       } else {
         tiles.push(...added);

@@ -167,10 +167,11 @@ async function explain() {
     add(stageNames[s.stage] ?? s.stage, s.error ? `${formatSeconds(s.seconds)}: ${s.error}` : formatSeconds(s.seconds), "step");
     rows.at(-1).style.setProperty("--share", s.seconds / longest);
   }
-  if (x.stored.length > 0) {
-    const made = new Date(x.stored.at(-1).made);
-    const sizes = x.stored.map((s) => s.holds === "picture" ? `${s.size} px` : "no picture").join(", ");
-    add("On disk", `${sizes}; made ${dateFormat.format(made)}`);
+  const pictures = x.stored.filter((s) => s.holds === "picture");
+  for (const [name, files] of [["On disk", pictures], ["Failure on disk", x.stored.filter((s) => s.holds !== "picture")]]) {
+    if (files.length === 0) continue;
+    const sizes = files === pictures ? `${files.map((s) => s.size).join(", ")} px, ` : "";
+    add(name, `${sizes}since ${dateFormat.format(new Date(files[0].made))}`);
   }
   setExplanation(rows);
 }
