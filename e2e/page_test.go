@@ -178,7 +178,7 @@ func TestEmptyFolder(t *testing.T) {
 	b.run(chromedp.Click(chromedp.CSS(`#fire`)))
 	b.waitFor(`document.getElementById("versus").textContent === "There are no pictures here to request."`)
 	b.press("/", "x")
-	b.waitFor(endText + ` === "No names match the filter."`)
+	b.waitFor(endText + ` === "Nothing matches."`)
 	b.checkComplaints()
 }
 
@@ -282,6 +282,24 @@ func TestStateInURL(t *testing.T) {
 	other.press(kb.Escape)
 	other.waitFor(`!document.getElementById("box").open && ` + tileCount + ` === 1 && document.getElementById("filter").value === "01"`)
 	other.checkComplaints()
+	b.checkComplaints()
+}
+
+// The search finds files and folders everywhere below the open folder, by the names above them too.
+func TestSearch(t *testing.T) {
+	b := openTab(t, desktop)
+	b.visit(serve(t, makeLargeLibrary(t)))
+	b.press("/", "n", "b")
+	b.waitFor(tileCount + ` === 90 && document.querySelectorAll("#grid .folder").length === 6`)
+	b.press(" ", "1", "0", "0", "%", " ", "1", "4")
+	b.waitFor(tileCount + ` === 1`)
+	if text := evaluate[string](b, `document.querySelector("#grid li").textContent`); text != "14 Night Bus #2.jpgÈve 100% / Night Bus #2" {
+		t.Errorf("found %q", text)
+	}
+	b.waitUntilSettled()
+	b.takeScreenshot("search-" + desktop.String())
+	b.run(chromedp.Click(chromedp.CSS(`#grid .where`)))
+	b.waitFor(tileCount + ` === 14 && document.getElementById("filter").value === ""`)
 	b.checkComplaints()
 }
 
@@ -426,7 +444,7 @@ func TestAccessibility(t *testing.T) {
 		b.visitEmpty(empty)
 		check("empty")
 		b.press("/", "x")
-		b.waitFor(endText + ` === "No names match the filter."`)
+		b.waitFor(endText + ` === "Nothing matches."`)
 		check("no-match")
 		b.visitEmpty(empty + "#none")
 		check("missing")

@@ -20,9 +20,10 @@ import (
 
 // A listing is one page of the entries of a folder, folders first.
 type listing struct {
-	Entries []entry `json:"entries"`        // not nil, so that it is a list in JSON even if it is empty
-	Total   int     `json:"total"`          // entries on all pages
-	Next    string  `json:"next,omitempty"` // the parameter "after" of the next page, escaped for a query
+	Entries []entry `json:"entries"`           // not nil, so that it is a list in JSON even if it is empty
+	Total   int     `json:"total"`             // entries on all pages; for a search, those that match
+	Partial bool    `json:"partial,omitempty"` // the search has ended before it had seen the whole library
+	Next    string  `json:"next,omitempty"`    // the parameter "after" of the next page, escaped for a query
 }
 
 type entry struct {
@@ -85,11 +86,12 @@ type query struct {
 	folder string
 	after  string // the position of the last entry of the page before, see position
 	filter string // limits the listing to names that contain it
+	search string // searches folder and the folders below it, instead of listing it
 	sort   sorting
 }
 
 // listFolder returns a page of the entries of a folder. A small library is listed flat: all its files, without folders.
-func listFolder(root string, q query) (listing, error) {
+func listFolder(ctx context.Context, root string, q query) (listing, error) {
 	r, err := openLibrary(root)
 	if err != nil {
 		return listing{}, err
@@ -97,6 +99,9 @@ func listFolder(root string, q query) (listing, error) {
 	defer r.Close()
 	if q.folder == "" {
 		q.folder = "."
+	}
+	if strings.TrimSpace(q.search) != "" {
+		return search(ctx, r, q)
 	}
 	if q.folder == "." && q.after == "" {
 		if l, ok, err := listAll(r, q); ok || err != nil {

@@ -199,8 +199,8 @@ func textThumbnail(text string) *thumbcache.Thumbnail {
 }
 
 func (s *site) serveList(w http.ResponseWriter, r *http.Request) {
-	q := query{folder: r.FormValue("folder"), after: r.FormValue("after"), filter: r.FormValue("filter"), sort: parseSorting(r.FormValue("sort"))}
-	l, err := listFolder(s.folder, q)
+	q := query{folder: r.FormValue("folder"), after: r.FormValue("after"), filter: r.FormValue("filter"), search: r.FormValue("search"), sort: parseSorting(r.FormValue("sort"))}
+	l, err := listFolder(r.Context(), s.folder, q)
 	if err != nil {
 		writeFolderError(w, err)
 		return

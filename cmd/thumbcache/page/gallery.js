@@ -82,12 +82,13 @@ export async function fetchReason(url) {
 // showFailure replaces a picture by the reason why there is none.
 async function showFailure(t) {
   t.failure = await fetchReason(t.img.currentSrc);
+  const isExpected = !t.entry.kind && /^(unsupported|no picture)/.test(t.failure); // of a text file, say
   if (!t.failure) { // the first attempt failed because the server was busy
     t.img.srcset = t.img.srcset;
     return;
   }
   t.picture.classList.add("failed");
-  t.picture.replaceChildren(createElement("b", { ariaHidden: "true" }, signOf(t.entry)), createElement("span", {}, t.failure));
+  t.picture.replaceChildren(createElement("b", { ariaHidden: "true" }, signOf(t.entry)), createElement("span", {}, isExpected ? "" : t.failure));
 }
 
 // ---- The listing
@@ -95,14 +96,19 @@ async function showFailure(t) {
 // The server returns a long folder in pages. The next one is fetched when the user scrolls near the end, or to find the
 // picture to open.
 let listing = 0; // number of the current listing; responses to older ones are dropped
+let stopListing = new AbortController(); // ends the request of the current listing
 let shown = { folder: "", filter: "", sort: "" }; // the state of that listing
 let library = "All";
+let total = 0; // entries of the current listing
+let partial = false; // the search has not seen the whole library
 let hasMore = false; // there are more pages
 let isLost = false; // the listing could not be fetched because the server did not respond
 
 async function showListing(state, focus) {
   const mine = ++listing;
-  const { folder, filter, sort } = shown = state;
+  stopListing.abort();
+  const { signal } = stopListing = new AbortController();
+  const { filter, sort } = shown = state;
   isLost = false;
   renderCrumbs();
   $("end").textContent = "";
@@ -112,7 +118,7 @@ async function showListing(state, focus) {
   let first = true;
   try {
     do {
-      const page = await getJSON(`list.json?folder=${folder}&filter=${encodeURIComponent(filter)}&sort=${encodeURIComponent(sort)}&after=${after}`);
+      const page = await getJSON(listURL(state, after), { signal });
       if (mine !== listing) return;
       if (first) near.disconnect(); // from the previous folder's tiles
       const added = page.entries.map(createTile);
@@ -121,6 +127,7 @@ async function showListing(state, focus) {
         $("grid").replaceChildren(...added.map((t) => t.item));
         setCurrent(tiles[0]);
         if (focus !== undefined) (tiles.find((t) => t.entry.folder === focus) ?? tiles[0])?.link.focus();
+        ({ total, partial } = page);
         $("count").textContent = page.total === 0 ? "" : page.total === 1 ? "1 entry" : `${formatCount(page.total)} entries`;
         first = false;
       } else {
@@ -133,7 +140,7 @@ async function showListing(state, focus) {
       if (after) await waitForEnd();
     } while (after && mine === listing);
     if (mine !== listing) return;
-    $("end").textContent = tiles.length > 0 ? "" : filter ? "No names match the filter." : "This folder is empty.";
+    $("end").textContent = describeEnd(filter);
   } catch (err) {
     if (mine !== listing) return;
     tiles = [];
@@ -142,6 +149,15 @@ async function showListing(state, focus) {
     isLost = err instanceof TypeError; // the error of fetch without a response
     $("end").textContent = isLost ? "The server is not responding." : err.message;
   }
+}
+
+// listURL returns the URL of a page of a listing. A filter searches the folder and those below it.
+const listURL = ({ folder, filter, sort }, after) => `list.json?folder=${folder}&search=${encodeURIComponent(filter)}&sort=${encodeURIComponent(sort)}&after=${after}`;
+
+function describeEnd(filter) {
+  if (tiles.length === 0) return filter ? (partial ? "Nothing was found in the part of the library that could be searched in time." : "Nothing matches.") : "This folder is empty.";
+  if (tiles.length < total) return `These are the first ${formatCount(tiles.length)} of ${formatCount(total)}.`;
+  return partial ? "Only a part of the library could be searched in time." : "";
 }
 
 let stopWaiting = () => {};
