@@ -220,6 +220,12 @@ func TestUnreadableFolders(t *testing.T) {
 		t.Errorf("the server says %q", s)
 	}
 
+	if err := os.Chmod(locked, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	writeJPEG(t, filepath.Join(locked, "b.jpg"), drawCover(rand.New(rand.NewPCG(4, 4))))
+	b.waitFor(tileCount + ` === 1`)
+
 	missing := filepath.Join(root, "missing")
 	if err := os.Mkdir(missing, 0o755); err != nil {
 		t.Fatal(err)
@@ -383,6 +389,38 @@ func TestEachFileIsRequestedOnce(t *testing.T) {
 		t.Errorf("%d requests for 17 files", n)
 	}
 	b.waitFor(`document.getElementById("headline").textContent === "15 thumbnails" && document.getElementById("subline").textContent.startsWith("made in")`)
+	b.checkComplaints()
+}
+
+// What is added to the open folder appears, and what is removed disappears. The other tiles and the focus stay.
+func TestChangesAppear(t *testing.T) {
+	root := t.TempDir()
+	cover := drawCover(rand.New(rand.NewPCG(3, 3)))
+	file := func(name string) string { return filepath.Join(root, name) }
+	writeJPEG(t, file("2.jpg"), cover)
+	writeJPEG(t, file("3.jpg"), cover)
+	b := openTab(t, desktop)
+	b.visit(serve(t, root))
+	b.press(kb.ArrowRight)
+	b.run(chromedp.Evaluate[chromedp.Void](`document.activeElement.dataset.kept = "yes"`))
+	b.sentURLs("")
+	writeJPEG(t, file("10.jpg"), cover)
+	writeJPEG(t, file("1.jpg"), cover)
+	b.waitFor(tileCount + ` === 4 && ` + loadedCovers + ` === 4`)
+	if got := evaluate[string](b, `[...document.querySelectorAll("#grid .name")].map((e) => e.textContent).join() + document.activeElement.dataset.kept + document.getElementById("count").textContent`); got != "1.jpg,2.jpg,3.jpg,10.jpgyes4 entries" {
+		t.Errorf("got %s", got)
+	}
+	for _, url := range b.sentURLs("/thumb/") {
+		if strings.Contains(url, "/2.jpg") {
+			t.Errorf("a file that has not changed was requested again: %s", url)
+		}
+	}
+	for _, name := range []string{"1.jpg", "2.jpg", "3.jpg", "10.jpg"} {
+		if err := os.Remove(file(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.waitFor(tileCount + ` === 0 && ` + endText + ` === "This folder is empty."`)
 	b.checkComplaints()
 }
 

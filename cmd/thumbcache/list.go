@@ -22,6 +22,7 @@ import (
 type listing struct {
 	Entries []entry `json:"entries"`           // not nil, so that it is a list in JSON even if it is empty
 	Total   int     `json:"total"`             // entries on all pages; for a search, those that match
+	Version string  `json:"version"`           // changes with what the page shows, see serveVersion
 	Partial bool    `json:"partial,omitempty"` // the search has ended before it had seen the whole library
 	Next    string  `json:"next,omitempty"`    // the parameter "after" of the next page, escaped for a query
 }

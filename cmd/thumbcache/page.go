@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"embed"
 	"encoding/json"
 	"errors"
@@ -38,6 +39,7 @@ type site struct {
 	media            thumbcache.Provider // of folder
 	dir              string              // the thumbnail folder; "" if there is none
 	traces           *traces             // of cache
+	watcher          *watcher            // of the folders that are open in a page
 	cache            *thumbcache.Cache
 	uncached         *thumbcache.Cache // keeps nothing, for comparison: see newUncached
 	uncachedMethod   string            // how uncached extracts pictures: "ffmpeg" or "library"
@@ -48,6 +50,7 @@ type site struct {
 func newSite(folder string, config thumbcache.Config) (*site, error) {
 	s := &site{folder: folder, media: config.Providers[providerName], dir: config.Dir, traces: newTraces()}
 	config.Observer = s.traces.observer()
+	s.watcher = newWatcher(func(ctx context.Context, q query) (listing, error) { return listFolder(ctx, folder, q) })
 	var err error
 	if s.cache, err = thumbcache.New(config); err != nil {
 		return nil, err
@@ -81,6 +84,7 @@ func (s *site) handler() http.Handler {
 	mux.HandleFunc("GET /uncached/{path...}", s.serveUncached)
 	mux.HandleFunc("GET /original/{path...}", s.serveOriginal)
 	mux.HandleFunc("GET /list.json", s.serveList)
+	mux.HandleFunc("GET /version.json", s.serveVersion)
 	mux.HandleFunc("GET /explain.json", s.serveExplanation)
 	mux.HandleFunc("GET /about.json", s.serveAbout)
 	mux.HandleFunc("GET /stats.json", s.serveStats)
@@ -205,6 +209,7 @@ func (s *site) serveList(w http.ResponseWriter, r *http.Request) {
 		writeFolderError(w, err)
 		return
 	}
+	l.Version = l.version()
 	s.addHashes(r.Context(), l.Entries)
 	writeJSON(w, l)
 }

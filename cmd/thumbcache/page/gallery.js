@@ -1,6 +1,6 @@
 // The gallery: a grid of one folder with a filter, sorting and keyboard navigation.
 import { $, createElement, formatCount, getJSON } from "./dom.js";
-import { formatState, onState, readState, resetState, setState, unescape } from "./state.js";
+import { decodeValue, onState, readState, resetState, setState } from "./state.js";
 import { decodeBase64, paintHash } from "./thumbhash.js";
 import { closeViewer, isViewerOpen, pressViewerKey, showInViewer } from "./viewer.js";
 
@@ -101,7 +101,9 @@ let shown = { folder: "", filter: "", sort: "" }; // the state of that listing
 let library = "All";
 let total = 0; // entries of the current listing
 let partial = false; // the search has not seen the whole library
-let hasMore = false; // there are more pages
+let version = ""; // of the first page; "" if it could not be fetched
+let next = ""; // the start of the next page; "" if all have been fetched
+let isFetching = false; // the first page of the listing
 let isLost = false; // the listing could not be fetched because the server did not respond
 
 async function showListing(state, focus) {
@@ -114,41 +116,90 @@ async function showListing(state, focus) {
   $("end").textContent = "";
   $("sort").value = sort;
   if (document.activeElement !== $("filter")) $("filter").value = filter;
-  let after = "";
-  let first = true;
+  next = version = "";
+  isFetching = true;
+  let isFirst = true;
   try {
     do {
-      const page = await getJSON(listURL(state, after), { signal });
+      const page = await getJSON(listURL(state, next), { signal });
       if (mine !== listing) return;
-      if (first) near.disconnect(); // from the previous folder's tiles
       const added = page.entries.map(createTile);
-      if (first) {
+      if (isFirst) {
         tiles = added;
         $("grid").replaceChildren(...added.map((t) => t.item));
         setCurrent(tiles[0]);
         if (focus !== undefined) (tiles.find((t) => t.entry.folder === focus) ?? tiles[0])?.link.focus();
-        ({ total, partial } = page);
-        $("count").textContent = page.total === 0 ? "" : page.total === 1 ? "1 entry" : `${formatCount(page.total)} entries`;
-        first = false;
+        setFacts(page);
+        isFirst = isFetching = false;
       } else {
         tiles.push(...added);
         $("grid").append(...added.map((t) => t.item));
       }
-      after = page.next;
-      hasMore = !!after;
+      next = page.next ?? "";
       applyOpen();
-      if (after) await waitForEnd();
-    } while (after && mine === listing);
+      if (next) await waitForEnd();
+    } while (next && mine === listing);
     if (mine !== listing) return;
     $("end").textContent = describeEnd(filter);
   } catch (err) {
     if (mine !== listing) return;
+    isFetching = false;
     tiles = [];
     $("grid").replaceChildren();
     $("count").textContent = "";
     isLost = err instanceof TypeError; // the error of fetch without a response
     $("end").textContent = isLost ? "The server is not responding." : err.message;
   }
+}
+
+// setFacts remembers and shows what the first page says about the whole listing.
+function setFacts(page) {
+  ({ total, partial, version } = page);
+  $("count").textContent = total === 0 ? "" : total === 1 ? "1 entry" : `${formatCount(total)} entries`;
+}
+
+// updateListing fetches the listing again, as far as it has been fetched, and keeps the tiles that have not changed.
+async function updateListing() {
+  const mine = listing;
+  const { signal } = stopListing;
+  const entries = [];
+  let first, after = "";
+  do {
+    const page = await getJSON(listURL(shown, after), { signal });
+    if (mine !== listing) return;
+    first ??= page;
+    entries.push(...page.entries);
+    after = page.next ?? "";
+  } while (after && (entries.length < tiles.length || !next));
+  const old = new Map(tiles.map((t) => [t.entry.thumb, t]));
+  const focused = document.activeElement;
+  const hadFocus = focused.closest("#grid");
+  tiles = entries.map((entry) => old.get(entry.thumb) ?? createTile(entry));
+  next = after;
+  $("grid").replaceChildren(...tiles.map((t) => t.item));
+  if (!tiles.includes(current)) setCurrent(tiles.find((t) => t.entry.id === current?.entry.id) ?? tiles[0]); // a file that has changed has a new tile
+  if (focused.isConnected) focused.focus({ preventScroll: true });
+  else if (hadFocus) current?.link.focus({ preventScroll: true });
+  setFacts(first);
+  applyOpen();
+  if (!next) $("end").textContent = describeEnd(shown.filter);
+}
+
+const watchInterval = 2000; // ms
+
+// watch looks for changes in the open folder. It does not repeat searches, which are more work for the server.
+async function watch() {
+  try {
+    if (document.visibilityState === "visible" && !shown.filter && !isLost) {
+      const mine = listing;
+      const now = await getJSON(`version.json?folder=${shown.folder}&sort=${shown.sort}`);
+      if (mine === listing && now.version !== version && !isFetching) {
+        if (now.version && version) await updateListing();
+        else showListing(shown);
+      }
+    }
+  } catch { /* the panel says that the connection is lost */ }
+  setTimeout(watch, watchInterval);
 }
 
 // listURL returns the URL of a page of a listing. A filter searches the folder and those below it.
@@ -184,7 +235,7 @@ function renderCrumbs() {
   const parts = shown.folder ? shown.folder.split("%2F") : [];
   const links = [createElement("a", { href: "#", dir: "auto" }, library)];
   parts.forEach((part, i) => {
-    links.push(createElement("i", { ariaHidden: "true" }, "/"), createElement("a", { href: `#${parts.slice(0, i + 1).join("%2F")}`, dir: "auto" }, unescape(part)));
+    links.push(createElement("i", { ariaHidden: "true" }, "/"), createElement("a", { href: `#${parts.slice(0, i + 1).join("%2F")}`, dir: "auto" }, decodeValue(part)));
   });
   links.at(-1).ariaCurrent = "page";
   $("crumbs").replaceChildren(...links);
@@ -238,7 +289,7 @@ function applyOpen() {
     t.item.scrollIntoView({ block: "nearest" }); // this also fetches the next page of a long folder
   } else {
     closeViewer();
-    if (open && hasMore && tiles.length < maxSearched) queueMicrotask(() => stopWaiting());
+    if (open && next && tiles.length < maxSearched) queueMicrotask(() => stopWaiting());
   }
 }
 
@@ -310,6 +361,7 @@ addEventListener("keydown", (e) => {
   }
 });
 
+setTimeout(watch, watchInterval);
 history.scrollRestoration = "manual"; // the grid is filled later than the browser would scroll
 onState(applyState);
 getJSON("about.json").then((about) => {

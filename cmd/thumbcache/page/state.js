@@ -8,13 +8,13 @@ export function readState() {
   const state = { ...defaults, folder };
   for (const part of query.split("&")) {
     const [name, value = ""] = part.split("=", 2);
-    if (Object.hasOwn(defaults, name)) state[name] = name === "open" ? value : unescape(value);
+    if (Object.hasOwn(defaults, name)) state[name] = name === "open" ? value : decodeValue(value);
   }
   return state;
 }
 
-// unescape returns the text of a query value. Text that is not UTF-8 is returned as it is.
-export function unescape(value) {
+// decodeValue returns the text of a query value. Text that is not UTF-8 is returned as it is.
+export function decodeValue(value) {
   const text = value.replaceAll("+", " ");
   try {
     return decodeURIComponent(text);
