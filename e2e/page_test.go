@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -309,6 +310,45 @@ func TestSearch(t *testing.T) {
 	b.checkComplaints()
 }
 
+// No name is taken for markup, a script, a URL or a part of the state in the URL.
+func TestHostileNames(t *testing.T) {
+	root := t.TempDir()
+	folder := filepath.Join(root, `<b onmouseover=alert(1)>#?open=x&filter=y`)
+	names := []string{`<img src=x onerror=alert(1)>.jpg`, `" onerror="alert(1).jpg`, `javascript:alert(1).jpg`, `#?open=a&sort=date.jpg`, `%2e%2e%2f%00.jpg`, "a\nb\tc.jpg", "\u202egpj.exe.jpg", "שלום 1.jpg", "?size=0&v=1.jpg", "+ &=;,'`$(x).jpg", `back\slash.jpg`, "{{.}}${x}.jpg"}
+	if err := os.Mkdir(folder, 0o755); err != nil {
+		t.Skip(err) // Windows does not allow such names
+	}
+	for i, name := range names {
+		writeJPEG(t, filepath.Join(folder, name), drawCover(rand.New(rand.NewPCG(9, uint64(i)))))
+	}
+	b := openTab(t, desktop)
+	page := serve(t, root)
+	b.visit(page)
+	b.waitFor(tileCount + ` === ` + strconv.Itoa(len(names)))
+	b.run(chromedp.Click(chromedp.CSS(`#grid .where`)))
+	b.waitFor(`location.hash.length > 1 && ` + tileCount + ` === ` + strconv.Itoa(len(names)))
+	for i := range names {
+		tile := `document.querySelector("#grid li:nth-child(` + strconv.Itoa(i+1) + `)`
+		name := evaluate[string](b, tile+` .name").textContent`)
+		b.run(chromedp.Evaluate[chromedp.Void](tile + ` a").click()`))
+		b.waitFor(`document.getElementById("large")?.naturalWidth === 200`)
+		link := evaluate[string](b, `location.href`)
+		b.run(chromedp.Navigate("about:blank"), chromedp.Navigate(link)) // as another visitor would
+		b.waitFor(`document.getElementById("large")?.naturalWidth === 200`)
+		if title := evaluate[string](b, `document.getElementById("title").textContent`); title != name || !slices.Contains(names, name) {
+			t.Errorf("opened %q, want %q", title, name)
+		}
+		b.run(chromedp.Click(chromedp.CSS(`#original`)), chromedp.Click(chromedp.CSS(`#explain`)))
+		b.waitFor(`document.querySelector("#large.original")?.naturalWidth === 200 && document.getElementById("explanation").textContent.includes("1280 px")`)
+		b.press(kb.Escape)
+		b.waitFor(`!document.getElementById("box").open && ` + tileCount + ` === ` + strconv.Itoa(len(names)))
+	}
+	if n := evaluate[int](b, `document.querySelectorAll("b[onmouseover], #grid img[src]").length`); n > 0 {
+		t.Error("a name has become markup")
+	}
+	b.checkComplaints()
+}
+
 // A link to a picture works also if the picture is on a later page of a long listing.
 func TestLinkFarDown(t *testing.T) {
 	root := t.TempDir()
@@ -348,7 +388,7 @@ func TestViewer(t *testing.T) {
 		t.Errorf("the facts are %q", s)
 	}
 	b.run(chromedp.Click(chromedp.CSS(`#original`)))
-	b.waitFor(`document.querySelector("#large.original")?.naturalWidth && document.getElementById("original").hidden`)
+	b.waitFor(`document.querySelector("#large.original")?.naturalWidth && document.getElementById("original").disabled`)
 	b.run(chromedp.Click(chromedp.CSS(`#explain`)))
 	b.waitFor(`document.getElementById("explanation").textContent.includes("1280 px") && document.getElementById("explanation").textContent.includes("scale and encode")`)
 	b.takeScreenshot("explanation-" + desktop.String())

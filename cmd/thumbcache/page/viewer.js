@@ -25,6 +25,7 @@ export function showInViewer(t, all) {
   $("title").textContent = entry.name;
   $("title").dir = "auto";
   $("original").hidden = !entry.original;
+  $("original").disabled = false;
   $("original").textContent = entry.kind === "image" ? "Show original" : "Play";
   setExplanation(null);
   describe(t);
@@ -83,16 +84,13 @@ function showReason(t, text) {
 function showOriginal() {
   const t = shown;
   const { entry } = t;
-  $("original").hidden = true;
+  $("original").disabled = true; // hiding it would move the button beside it
   if (entry.kind === "image") {
-    $("original").hidden = false;
-    $("original").textContent = "Loading…";
     const img = createElement("img", { id: "large", className: "original", alt: entry.name, src: entry.original });
     img.decode().then(() => {
       if (shown !== t) return;
       $("stage").replaceChildren(img);
       describe(t, img);
-      $("original").hidden = true;
     }, () => {
       if (shown === t) offerDownload(t, "This browser cannot display the original.");
     });
@@ -114,7 +112,6 @@ function showOriginal() {
 
 function offerDownload(t, text) {
   $("player")?.remove();
-  $("original").hidden = true;
   $("stage").append(createElement("p", { className: "note" }, text, " ", createElement("a", { href: t.entry.original, download: t.entry.name }, "Download it")));
 }
 
