@@ -32,23 +32,49 @@ type server struct {
 	stop   func()
 }
 
-// serve builds the command and runs it to serve folder. It returns the address of the page.
+// serve runs the command to serve folder. It returns the address of the page.
 func serve(t *testing.T, folder string) string {
 	t.Helper()
 	return startServer(t, folder, "localhost:0").url
 }
 
-// startServer builds the command and runs it to serve folder at an address. A command in front may run it as another user.
-func startServer(t *testing.T, folder, addr string, prefix ...string) *server {
-	t.Helper()
-	binary := filepath.Join(t.TempDir(), "thumbcache")
+var binaryFolder string // removed by TestMain
+
+// buildCommand builds the command, once for all tests. It returns its path.
+var buildCommand = sync.OnceValues(func() (string, error) {
+	var err error
+	if binaryFolder, err = os.MkdirTemp("", "thumbcache-e2e-"); err != nil {
+		return "", err
+	}
+	if err := os.Chmod(binaryFolder, 0o755); err != nil { // so that another user can run it
+		return "", err
+	}
+	binary := filepath.Join(binaryFolder, "thumbcache")
 	build := exec.Command("go", "build", "-o", binary, ".")
 	build.Dir = filepath.Join("..", "cmd", "thumbcache")
 	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+		return "", fmt.Errorf("%w\n%s", err, out)
+	}
+	return binary, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if binaryFolder != "" {
+		_ = os.RemoveAll(binaryFolder)
+	}
+	os.Exit(code)
+}
+
+// startServer runs the command to serve folder at an address. A command in front may run it as another user.
+func startServer(t *testing.T, folder, addr string, prefix ...string) *server {
+	t.Helper()
+	binary, err := buildCommand()
+	if err != nil {
+		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	if len(prefix) > 0 { // the other user must be able to run the binary, and to write thumbnails
+	if len(prefix) > 0 { // the other user must be able to write thumbnails
 		for name, mode := range map[string]os.FileMode{dir: 0o777, filepath.Dir(dir): 0o755} {
 			if err := os.Chmod(name, mode); err != nil {
 				t.Fatal(err)
