@@ -6,7 +6,7 @@ import (
 )
 
 // setTable fills the table of colors for samples of at most 8 bits: of a palette, or of gray.
-func (d *Decoder) setTable(h *Header) {
+func (d *decoder) setTable(h *Header) {
 	d.table = [256][4]byte{}
 	switch {
 	case h.Color == Paletted:

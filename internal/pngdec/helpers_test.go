@@ -102,7 +102,7 @@ func openFile(file []byte) (h Header, data []byte, err error) {
 func decode(t testing.TB, file []byte, o Options) (m Image) {
 	t.Helper()
 	h, data := open(t, file)
-	if err := new(Decoder).Decode(context.Background(), &h, data, o, &m); err != nil {
+	if err := Decode(context.Background(), &h, data, o, &m); err != nil {
 		t.Fatal(err)
 	}
 	return m

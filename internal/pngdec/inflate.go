@@ -9,9 +9,9 @@ import (
 
 // Sizes of an inflater's output buffer in bytes.
 const (
-	history    = 32 << 10                   // distance that a match can reach back (RFC 1951, 2)
-	windowSize = history + 64<<10           // multiple of the page size
-	longest    = 258                        // length of a match
+	history    = 32 << 10                    // distance that a match can reach back (RFC 1951, 2)
+	windowSize = history + 64<<10            // multiple of the page size
+	longest    = 258                         // length of a match
 	windowEnd  = windowSize - longest - 3*16 // decoding stops here; what follows is room for wide stores
 )
 

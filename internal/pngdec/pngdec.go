@@ -119,7 +119,7 @@ func (h *Header) channels(o Options) int {
 	return 4
 }
 
-// Cost returns the most bytes of memory that [Decoder.Decode] allocates.
+// Cost returns the most bytes of memory that [Decode] allocates.
 func (h *Header) Cost(o Options) int64 {
 	// The allocator rounds up: large sizes to pages, small ones by an eighth.
 	const page = 8 << 10
@@ -136,10 +136,11 @@ func (h *Header) Cost(o Options) int64 {
 	return cost
 }
 
-// decoderBytes is an upper bound of the size of a Decoder without its slices.
+// decoderBytes is an upper bound of the size of a decoder without its slices.
 const decoderBytes = 192 << 10
 
-// An Image is a decoded picture: gray, or premultiplied RGBA.
+// An Image is a decoded picture: gray, or premultiplied RGBA. The zero value is ready for use. Decoding to an Image again
+// reuses its memory.
 type Image struct {
 	Pix           []byte
 	Width, Height int // in pixels of Pix
@@ -148,10 +149,12 @@ type Image struct {
 	// Missing reports that the file is cut or damaged. Missing rows are transparent, or white in a gray picture. Missing
 	// pixels of an interlaced picture have the color of a neighbor.
 	Missing bool
+
+	work *decoder // kept to reuse its buffers
 }
 
-// A Decoder decodes pictures. The zero value is ready for use. It keeps its buffers from one picture to the next.
-type Decoder struct {
+// A decoder holds the buffers for decoding.
+type decoder struct {
 	inflater inflater
 	table    [256][4]byte // premultiplied colors of samples of at most 8 bits
 	raw      []byte       // a filtered row
@@ -163,25 +166,31 @@ type Decoder struct {
 
 // A picture is the state of one call of Decode.
 type picture struct {
-	*Decoder
+	*decoder
 	*Header
 	Options
 	dst *Image
 }
 
-// Decode decodes a picture to dst, whose Pix it reuses. file is the file from the first chunk that has data of the picture;
+// Decode decodes a picture to dst. file is the file from the first chunk that has data of the picture;
 // it ends with the picture's last one, or goes on with other chunks.
 //
 // It returns a nil error and sets dst.Missing if the data is damaged or cut, but at least half of the rows, or a quarter of
 // the rows and columns of an interlaced picture, can be decoded. It allocates at most [Header.Cost] bytes. Callers should
 // check that first.
-func (d *Decoder) Decode(ctx context.Context, h *Header, file []byte, o Options, dst *Image) error {
+func Decode(ctx context.Context, h *Header, file []byte, o Options, dst *Image) error {
 	if h.Cost(o) > math.MaxInt {
 		return ErrTooLarge
 	}
+	d := dst.work
+	if d == nil {
+		d = new(decoder)
+	}
 	o.Scale = o.scale()
 	p := picture{d, h, o, dst}
-	*dst = Image{Pix: dst.Pix, Width: ceilDiv(h.Width, o.Scale), Height: ceilDiv(h.Height, o.Scale), Channels: h.channels(o)}
+	*dst = Image{
+		Pix: dst.Pix, Width: ceilDiv(h.Width, o.Scale), Height: ceilDiv(h.Height, o.Scale), Channels: h.channels(o), work: d,
+	}
 	dst.Pix = resize(dst.Pix, dst.Width*dst.Height*dst.Channels)
 	d.setTable(h)
 	d.inflater.reset(ctx, file)

@@ -65,7 +65,7 @@ func (ws *workspace) decode(ctx context.Context, h header, g layout, o Options) 
 	case typeJPEG:
 		return ws.decodeJPEG(ctx, h, jpegOptions(g, o))
 	case typePNG:
-		return decodePNG(ctx, &h)
+		return ws.decodePNG(ctx, &h, h.pngOptions(g))
 	case typeGIF:
 		return decodeGIF(ctx, &h)
 	case typeWebP:

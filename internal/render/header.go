@@ -157,6 +157,9 @@ func (h *header) pixels() int64 { return int64(h.width) * int64(h.height) }
 func (h *header) cost(g layout, o Options) int64 {
 	// Scaling keeps 8 bytes for each sample of a row, and six weights of 2 bytes for each column and row.
 	cost := h.memory + 4*8*int64(h.width) + 12*int64(h.width+h.height) + 128<<10
+	if h.contentType == typePNG {
+		cost += h.png.Cost(h.pngOptions(g))
+	}
 	if h.contentType == typeTIFF {
 		cost += h.tiff.Cost(tiffOptions(g)) + 2*int64(h.width)
 	}

@@ -58,7 +58,7 @@ func readIcon(data, entry []byte) (m icon, err error) {
 		if err := h.readPNG(data); err != nil {
 			return m, err
 		}
-		return icon{png: data, area: h.pixels(), depth: (&pngDecoder{pngHeader: &h.png}).bitsPerPixel()}, nil
+		return icon{png: data, area: h.pixels(), depth: h.png.BitsPerPixel()}, nil
 	}
 	m.dib, err = readDIB(data, math.MaxInt64)
 	if err != nil {

@@ -116,6 +116,12 @@ func (s span) bounds() (low, high int) {
 	return int(math.Floor(min(a, b) + 0.001)), int(math.Ceil(max(a, b) - 0.001))
 }
 
+// meanReduction returns the factor by which a decoder may reduce the picture if each pixel of the reduced one is a mean.
+func (g layout) meanReduction() int {
+	const enough = 2 // pixels of the reduced picture per pixel of the result and dimension
+	return max(1, int(min(math.Abs(g.x.step), math.Abs(g.y.step))/enough))
+}
+
 // reduction returns the factor, at most 8, by which a decoder may reduce the picture. The reduced picture has at least
 // twice the edge of the result. A reduction to an eighth keeps only the mean of each block, which is visible at less than
 // three times the edge.

@@ -11,7 +11,6 @@ import (
 	"image"
 	"image/color"
 	"image/png"
-	"math/rand/v2"
 	"strings"
 	"testing"
 )
@@ -41,28 +40,6 @@ func deflated(data []byte) []byte {
 	z.Write(data)
 	z.Close()
 	return b.Bytes()
-}
-
-// randomRows returns rows of random samples with random filters, for all passes.
-func (m pngImage) randomRows(r *rand.Rand) (raw []byte) {
-	passes := adam7[:]
-	if !m.interlaced {
-		passes = []adam7Pass{{0, 0, 1, 1}}
-	}
-	samples := [7]int{1, 0, 3, 1, 2, 0, 4}[m.colour]
-	for _, p := range passes {
-		w, h := (m.width-p.x+p.dx-1)/p.dx, (m.height-p.y+p.dy-1)/p.dy
-		if w <= 0 {
-			continue
-		}
-		for range h {
-			raw = append(raw, byte(r.IntN(5)))
-			for range (w*samples*int(m.depth) + 7) / 8 {
-				raw = append(raw, byte(r.IntN(256)))
-			}
-		}
-	}
-	return raw
 }
 
 // premultiplied returns what image/png makes of a PNG as premultiplied RGBA.
@@ -126,42 +103,6 @@ func rasterRGBA(src raster) (pix []byte) {
 		}
 	}
 	return pix
-}
-
-// Every colour type and depth decodes to the same pixels as with image/png.
-func TestPNGAgainstStandardLibrary(t *testing.T) {
-	r := rand.New(rand.NewPCG(1, 2))
-	palette := make([]byte, 3*256)
-	for i := range palette {
-		palette[i] = byte(r.IntN(256))
-	}
-	for colour, depths := range map[byte][]byte{0: {1, 2, 4, 8, 16}, 2: {8, 16}, 3: {1, 2, 4, 8}, 4: {8, 16}, 6: {8, 16}} {
-		for _, depth := range depths {
-			for _, transparent := range []bool{false, true} {
-				for _, size := range []image.Point{{1, 1}, {37, 23}, {3, 9}} {
-					for _, interlaced := range []bool{false, true} {
-						m := pngImage{width: size.X, height: size.Y, depth: depth, colour: colour, interlaced: interlaced}
-						m.raw = m.randomRows(r)
-						if colour == 3 {
-							m.before = makePNGChunk("PLTE", palette[:3<<depth])
-						}
-						if transparent {
-							m.before = append(m.before, makePNGChunk("tRNS", map[byte][]byte{
-								0: {0, 1}, 2: {0, 9, 0, 9, 0, 9}, 3: {0, 100},
-							}[colour])...)
-							if colour > 3 {
-								continue
-							}
-						}
-						src, _ := decodeRaster(t, m.encode())
-						if !bytes.Equal(rasterRGBA(src), premultiplied(t, m.encode())) {
-							t.Errorf("colour type %d, depth %d, tRNS %v, interlaced %v, %v: pixels differ", colour, depth, transparent, interlaced, size)
-						}
-					}
-				}
-			}
-		}
-	}
 }
 
 func TestPNGColourKey(t *testing.T) {
@@ -383,54 +324,4 @@ func half(left, right color.NRGBA) *image.NRGBA {
 		m.SetNRGBA(20+i%20, i/20, right)
 	}
 	return m
-}
-
-// FuzzPNG compares with image/png where that decodes a file.
-func FuzzPNG(f *testing.F) {
-	r := rand.New(rand.NewPCG(1, 2))
-	for _, m := range []pngImage{
-		{depth: 8, colour: 6}, {depth: 16, colour: 2, interlaced: true}, {depth: 2, colour: 0}, {depth: 4, colour: 3, before: makePNGChunk("PLTE", []byte("abcdefghi"))},
-	} {
-		m.width, m.height = 9, 7
-		m.raw = m.randomRows(r)
-		f.Add(m.raw, m.depth, m.colour, m.interlaced, m.before, uint8(9), uint8(7))
-	}
-	f.Fuzz(func(t *testing.T, raw []byte, depth, colour byte, interlaced bool, before []byte, w, h uint8) {
-		data := pngImage{width: int(w), height: int(h), depth: depth, colour: colour, interlaced: interlaced, before: before, raw: raw}.encode()
-		want, err := png.Decode(bytes.NewReader(data))
-		hd, parseErr := parse(data)
-		if parseErr != nil {
-			if err == nil {
-				t.Errorf("image/png decodes it, parse says %v", parseErr)
-			}
-			return
-		}
-		src, decodeErr := decodePNG(context.Background(), &hd)
-		if err != nil || hd.png.frames != nil {
-			return
-		}
-		if decodeErr != nil {
-			t.Fatalf("image/png decodes it, decodePNG says %v", decodeErr)
-		}
-		if !bytes.Equal(rasterRGBA(src), imageRGBA(want)) {
-			t.Error("pixels differ from those of image/png")
-		}
-	})
-}
-
-func BenchmarkPNG(b *testing.B) {
-	data := encodeAs(b, "png", smooth(1000, 800))
-	b.Run("ours", func(b *testing.B) {
-		for b.Loop() {
-			h, _ := parse(data)
-			if _, err := decodePNG(context.Background(), &h); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	b.Run("standard library", func(b *testing.B) {
-		for b.Loop() {
-			png.Decode(bytes.NewReader(data))
-		}
-	})
 }

@@ -3,6 +3,8 @@ package render
 import (
 	"encoding/binary"
 	"math"
+
+	"github.com/thumbcache/thumbcache/internal/pngdec"
 )
 
 // A point is a chromaticity: x and y of CIE 1931.
@@ -286,14 +288,14 @@ func (h *header) pngProfile(k kind) profile {
 
 // linearBits is the number of high bits of a sample in linear light that are enough for 8 bits of sRGB: the darkest step is
 // less than one.
-const linearBits = 12
+const linearBits = pngdec.LinearBits
 
 // isLinear16 reports whether a PNG has 16-bit samples that are nearly linear light. If only their high bytes were kept,
 // dark tones would show bands. So the decoder encodes them as in sRGB.
 func (h *header) isLinear16() bool {
 	p := &h.png
-	return p.depth == 16 && len(p.gamma) >= 4 && binary.BigEndian.Uint32(p.gamma) > 60000 && h.icc == nil && !p.srgb && p.cicp == nil &&
-		p.transparency == nil // which the samples are compared with
+	return p.Depth == 16 && len(p.gamma) >= 4 && binary.BigEndian.Uint32(p.gamma) > 60000 && h.icc == nil && !p.srgb && p.cicp == nil &&
+		p.Transparency == nil // which the samples are compared with
 }
 
 // linearTable returns a table from the high bits of samples to samples of sRGB.

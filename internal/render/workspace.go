@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/thumbcache/thumbcache/internal/jpegdec"
+	"github.com/thumbcache/thumbcache/internal/pngdec"
 )
 
 // A workspace holds the buffers for making one thumbnail, so that the next one can reuse them.
@@ -15,6 +16,8 @@ type workspace struct {
 	planes   [6][]byte // three for scaled planes, three for transposed ones
 	jpeg     jpegdec.Image
 	jpegSize int64 // upper bound of the bytes that jpeg holds
+	png      pngdec.Image
+	pngSize  int64 // upper bound of the bytes that png holds
 	out      []byte
 	grid     grid
 	pngState *png.EncoderBuffer
@@ -27,7 +30,7 @@ var workspaces = sync.Pool{New: func() any { return new(workspace) }}
 const maxKept = 8 << 20
 
 func (ws *workspace) release() {
-	kept := ws.jpegSize + int64(cap(ws.out)+8*cap(ws.rows)+8*cap(ws.grid.sums)+2*cap(ws.grid.columns))
+	kept := ws.jpegSize + ws.pngSize + int64(cap(ws.out)+8*cap(ws.rows)+8*cap(ws.grid.sums)+2*cap(ws.grid.columns))
 	for _, p := range ws.planes {
 		kept += int64(cap(p))
 	}
