@@ -10,10 +10,13 @@ const Signature = "\x89PNG\r\n\x1a\n"
 
 // A Chunk is one chunk of a PNG file (W3C PNG, third edition, 5.3).
 type Chunk struct {
-	Name   string
+	Type   [4]byte
 	Data   []byte
 	Intact bool // the checksum is right
 }
+
+// Name returns the chunk's type as a string. It allocates nothing if the caller only compares it.
+func (c *Chunk) Name() string { return string(c.Type[:]) }
 
 // NextChunk splits the first chunk off a file. A chunk that is cut short has the data that there is. check tells whether
 // to verify the checksum. ok is false if there are no more chunks.
@@ -22,7 +25,7 @@ func NextChunk(file []byte, check bool) (c Chunk, rest []byte, ok bool) {
 		return c, nil, false
 	}
 	n := int64(binary.BigEndian.Uint32(file))
-	c.Name = string(file[4:8])
+	c.Type = [4]byte(file[4:8])
 	if n > int64(len(file))-12 {
 		c.Data = file[8:min(8+n, int64(len(file)))]
 		return c, nil, true

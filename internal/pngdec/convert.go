@@ -83,26 +83,25 @@ func (p *picture) samples(row []byte, width int) []byte {
 	case 8:
 		return row
 	case 16:
-		n := p.BitsPerPixel() / 16
-		p.line = resize(p.line, n*width)
+		n := p.samplesPerPixel()
+		line := p.line[:n*width]
+		row = row[:2*len(line)]
+		for i := range line {
+			line[i] = row[2*i]
+		}
 		if p.Linear == nil {
-			for i := range p.line {
-				p.line[i] = row[2*i]
-			}
-			return p.line
+			return line
 		}
-		for i := range p.line {
-			if isAlpha := n&1 == 0 && i%n == n-1; isAlpha {
-				p.line[i] = row[2*i]
-			} else {
-				p.line[i] = p.Linear[binary.BigEndian.Uint16(row[2*i:])>>(16-LinearBits)]
+		for i := range line {
+			if isAlpha := n&1 == 0 && i%n == n-1; !isAlpha {
+				line[i] = p.Linear[binary.BigEndian.Uint16(row[2*i:])>>(16-LinearBits)]
 			}
 		}
-		return p.line
+		return line
 	}
-	p.line = resize(p.line, width)
-	unpackBits(p.line, row, p.Depth)
-	return p.line
+	line := p.line[:width]
+	unpackBits(line, row, p.Depth)
+	return line
 }
 
 // clearKey makes the pixels transparent that have the transparent color. The table does it for gray of at most 8 bits, and

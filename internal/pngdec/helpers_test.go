@@ -83,7 +83,7 @@ func openFile(file []byte) (h Header, data []byte, err error) {
 		if !ok {
 			return h, nil, io.ErrUnexpectedEOF
 		}
-		switch c.Name {
+		switch c.Name() {
 		case "IHDR":
 			if h, err = ReadHeader(c); err != nil {
 				return h, nil, err

@@ -105,10 +105,11 @@ func (z *inflater) fill() error {
 		z.end = history
 	}
 	z.start = z.end
+	z.err = z.ctx.Err()
 	for z.end < windowEnd && z.err == nil {
 		switch z.block {
 		case betweenBlocks:
-			// The context is looked at here, since a stream of empty blocks never fills the window.
+			// The context is looked at here too, since a stream of empty blocks never fills the window.
 			if z.err = z.ctx.Err(); z.err == nil {
 				z.err = z.beginBlock()
 			}
@@ -130,14 +131,14 @@ func (z *inflater) fill() error {
 func (z *inflater) nextChunk() bool {
 	for {
 		c, rest, ok := NextChunk(z.chunks, false)
-		if !ok || c.Name == "IEND" || c.Name == "fcTL" {
+		if !ok || c.Name() == "IEND" || c.Name() == "fcTL" {
 			z.chunks = nil
 			return false
 		}
 		z.chunks = rest
 		switch {
-		case c.Name == "IDAT":
-		case c.Name == "fdAT" && len(c.Data) > 4:
+		case c.Name() == "IDAT":
+		case c.Name() == "fdAT" && len(c.Data) > 4:
 			c.Data = c.Data[4:] // after the sequence number
 		default:
 			continue

@@ -44,7 +44,6 @@ func (p *picture) eachPassRow(ctx context.Context, f func(a pass, columns, y int
 // decodePasses decodes an interlaced picture in full size.
 func (p *picture) decodePasses(ctx context.Context) error {
 	channels, stride := p.dst.Channels, p.dst.Width*p.dst.Channels
-	p.pixels = resize(p.pixels, stride)
 	last, rows, err := p.eachPassRow(ctx, func(a pass, columns, y int, row []byte) {
 		to := p.dst.Pix[y*stride:][:stride]
 		if a.dx == 1 {
@@ -88,9 +87,6 @@ func (m *Image) fillPixels(last, rows int) {
 // reducePasses decodes an interlaced picture in reduced size. Each pixel is added to its sum, whatever its pass.
 func (p *picture) reducePasses(ctx context.Context) error {
 	channels, stride := p.dst.Channels, p.dst.Width*p.dst.Channels
-	p.sums = resize(p.sums, stride*p.dst.Height)
-	clear(p.sums)
-	p.pixels = resize(p.pixels, channels*p.Width)
 	last, rows, err := p.eachPassRow(ctx, func(a pass, columns, y int, row []byte) {
 		sums := p.sums[y/p.Scale*stride:][:stride]
 		if a.dx == 1 {

@@ -44,7 +44,7 @@ type Header struct {
 
 // ReadHeader returns what chunk IHDR says.
 func ReadHeader(c Chunk) (h Header, err error) {
-	if c.Name != "IHDR" || len(c.Data) < 13 {
+	if c.Name() != "IHDR" || len(c.Data) < 13 {
 		return h, FormatError("no header")
 	}
 	if !c.Intact {
@@ -81,9 +81,10 @@ func (h *Header) SetTransparency(data []byte) {
 func (h *Header) IsGray() bool { return h.Color == Gray && h.Transparency == nil }
 
 // BitsPerPixel returns the number of bits that a pixel has in the file.
-func (h *Header) BitsPerPixel() int {
-	samples := [7]int{Gray: 1, RGB: 3, Paletted: 1, GrayAlpha: 2, RGBA: 4}
-	return samples[h.Color] * int(h.Depth)
+func (h *Header) BitsPerPixel() int { return h.samplesPerPixel() * int(h.Depth) }
+
+func (h *Header) samplesPerPixel() int {
+	return [7]int{Gray: 1, RGB: 3, Paletted: 1, GrayAlpha: 2, RGBA: 4}[h.Color]
 }
 
 // rowBytes returns the number of bytes of a row of the given number of pixels, without the filter type.
@@ -123,10 +124,15 @@ func (h *Header) channels(o Options) int {
 func (h *Header) Cost(o Options) int64 {
 	// The allocator rounds up: large sizes to pages, small ones by an eighth.
 	const page = 8 << 10
-	scale, channels := int64(o.scale()), int64(h.channels(o))
-	width, height := (int64(h.Width)+scale-1)/scale, (int64(h.Height)+scale-1)/scale
-	samples := max(1, int64(h.BitsPerPixel())/8)
-	cost := decoderBytes + channels*width*height + 3*h.rowBytes(h.Width) + (samples+channels)*int64(h.Width) + 7*page
+	scale, channels, row := int64(o.scale()), int64(h.channels(o)), int64(h.Width)
+	width, height := (row+scale-1)/scale, (int64(h.Height)+scale-1)/scale
+	cost := decoderBytes + channels*width*height + 3*h.rowBytes(h.Width) + 7*page
+	if h.Depth != 8 {
+		cost += int64(h.samplesPerPixel()) * row
+	}
+	if h.Interlaced || scale > 1 {
+		cost += channels * row
+	}
 	switch {
 	case scale > 1 && h.Interlaced:
 		cost += 4 * channels * width * height
@@ -191,7 +197,7 @@ func Decode(ctx context.Context, h *Header, file []byte, o Options, dst *Image) 
 	*dst = Image{
 		Pix: dst.Pix, Width: ceilDiv(h.Width, o.Scale), Height: ceilDiv(h.Height, o.Scale), Channels: h.channels(o), work: d,
 	}
-	dst.Pix = resize(dst.Pix, dst.Width*dst.Height*dst.Channels)
+	p.allocate()
 	d.setTable(h)
 	d.inflater.reset(ctx, file)
 	defer d.inflater.release()
@@ -209,6 +215,31 @@ func Decode(ctx context.Context, h *Header, file []byte, o Options, dst *Image) 
 	return p.reducePasses(ctx)
 }
 
+// allocate makes room for the result and for whole rows.
+func (p *picture) allocate() {
+	pixels := p.dst.Width * p.dst.Height * p.dst.Channels
+	p.dst.Pix = resize(p.dst.Pix, pixels)
+	length := int(p.rowBytes(p.Width))
+	p.raw = resize(p.raw, 1+length+wideStore)
+	for i := range p.rows {
+		p.rows[i] = resize(p.rows[i], length+wideStore)
+	}
+	if p.Depth != 8 {
+		p.line = resize(p.line, p.Width*p.samplesPerPixel())
+	}
+	if p.Interlaced || p.Scale > 1 {
+		p.pixels = resize(p.pixels, p.Width*p.dst.Channels)
+	}
+	switch {
+	case p.Scale > 1 && p.Interlaced:
+		p.sums = resize(p.sums, pixels)
+		clear(p.sums)
+	case p.Scale > 1:
+		p.sums = resize(p.sums, p.dst.Width*p.dst.Channels)
+		clear(p.sums)
+	}
+}
+
 // missing returns the error for a picture of which too much is missing.
 func missing(ctx context.Context, what string, err error) error {
 	if ctxErr := ctx.Err(); ctxErr != nil {
@@ -219,10 +250,6 @@ func missing(ctx context.Context, what string, err error) error {
 
 // decodeRows decodes a picture that is not interlaced.
 func (p *picture) decodeRows(ctx context.Context) error {
-	if p.Scale > 1 {
-		p.sums = resize(p.sums, p.dst.Width*p.dst.Channels)
-		clear(p.sums)
-	}
 	stride := p.dst.Width * p.dst.Channels
 	rows, err := p.eachRow(p.Width, p.Height, func(y int, row []byte) {
 		to := p.dst.Pix[y/p.Scale*stride:][:stride]
@@ -260,11 +287,7 @@ func (p *picture) decodeRows(ctx context.Context) error {
 // eachRow calls f with the bytes of each row of the picture or of one of its passes. It returns the number of rows.
 func (p *picture) eachRow(width, height int, f func(y int, row []byte)) (rows int, err error) {
 	length := int(p.rowBytes(width))
-	p.raw = resize(p.raw, 1+length+wideStore)
-	for i := range p.rows {
-		p.rows[i] = resize(p.rows[i], length+wideStore)
-	}
-	clear(p.rows[1])
+	clear(p.rows[1][:length])
 	pixel := max(1, p.BitsPerPixel()/8)
 	for y := range height {
 		row, previous := p.rows[0], p.rows[1]

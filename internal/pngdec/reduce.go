@@ -10,12 +10,12 @@ func (p *picture) sumRow(sums []uint32, row []byte) {
 	case p.Color == RGB && p.Transparency == nil && !p.Apple:
 		sum3(sums, p.samples(row, p.Width), p.Scale)
 	default:
-		p.pixels = resize(p.pixels, p.dst.Channels*p.Width)
-		p.convert(p.pixels, row)
+		pixels := p.pixels[:p.Width*p.dst.Channels]
+		p.convert(pixels, row)
 		if p.dst.Channels == 1 {
-			sum1(sums, p.pixels, p.Scale)
+			sum1(sums, pixels, p.Scale)
 		} else {
-			sum4(sums, p.pixels, p.Scale)
+			sum4(sums, pixels, p.Scale)
 		}
 	}
 }

