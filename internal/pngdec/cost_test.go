@@ -27,11 +27,11 @@ func allocated(f func()) int64 {
 func TestCost(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for _, k := range kinds() {
-		for _, size := range [][2]int{{1, 1}, {1, 3000}, {3000, 1}, {400, 300}} {
+		for _, size := range [][2]int{{1, 3000}, {3000, 1}, {100, 90}} {
 			for _, interlaced := range []bool{false, true} {
 				file := k.make(r, size[0], size[1], interlaced).encode()
 				h, data := open(t, file)
-				for _, o := range []Options{{}, {RGBA: true}, {Scale: 3}, {Scale: 40}} {
+				for _, o := range []Options{{}, {RGBA: true}, {Scale: 3}} {
 					cost := h.Cost(o)
 					used := allocated(func() {
 						if err := Decode(context.Background(), &h, data, o, new(Image)); err != nil {

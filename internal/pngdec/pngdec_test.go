@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"image/png"
+	"io"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -292,7 +293,29 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-// Rows that are not needed take no time: the data is read up to the last one only.
+// Blocks without output are bounded by the context too.
+func TestEmptyBlocks(t *testing.T) {
+	const block, bitsOfBlock = 0b0000000_01_0, 10 // a block with fixed codes that is not the last one, and its end
+	data := []byte{0x78, 0x01}
+	var buf, n uint64
+	for range 1 << 20 {
+		buf |= block << n
+		for n += bitsOfBlock; n >= 8; n -= 8 {
+			data = append(data, byte(buf))
+			buf >>= 8
+		}
+	}
+	h := Header{Width: 1, Height: 1, Depth: 8, Color: Gray}
+	ctx := &countdown{context.Background(), 1000}
+	if err := Decode(ctx, &h, makeChunk("IDAT", data), Options{}, new(Image)); err != context.Canceled {
+		t.Errorf("got %v, want context.Canceled", err)
+	}
+	if err := Decode(context.Background(), &h, makeChunk("IDAT", data), Options{}, new(Image)); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("got %v, want io.ErrUnexpectedEOF", err)
+	}
+}
+
+// Data after the last row is not read.
 func TestTrailingData(t *testing.T) {
 	m := testPNG{width: 1, height: 1, depth: 8, color: Gray, level: -1, raw: make([]byte, 20<<20)}
 	h, data := open(t, m.encode())

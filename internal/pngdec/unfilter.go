@@ -16,14 +16,18 @@ func unfilter(filter byte, row, raw, previous []byte, length, pixel int) bool {
 	case 3:
 		unfilterAverage(row, raw, previous, length, pixel)
 	case 4:
-		switch pixel {
-		case 3:
-			unfilterPaeth3(row, raw, previous, length)
-		case 4:
-			unfilterPaeth4(row, raw, previous, length)
-		default:
-			for i := range pixel {
-				unfilterPaeth(row[i:], raw[i:], previous[i:], length-i, pixel)
+		for i := 0; i < pixel && i < length; {
+			row, raw, previous, length := row[i:], raw[i:], previous[i:], length-i
+			switch {
+			case pixel%4 == 0:
+				unfilterPaeth4(row, raw, previous, length, pixel)
+				i += 4
+			case pixel%3 == 0:
+				unfilterPaeth3(row, raw, previous, length, pixel)
+				i += 3
+			default:
+				unfilterPaeth(row, raw, previous, length, pixel)
+				i++
 			}
 		}
 	default:
@@ -49,12 +53,12 @@ func averageBytes(a, b uint64) uint64 { return a&b + (a^b)>>1&low7 }
 
 // unfilterSub adds the pixel to the left. Words of 8 bytes hold a pixel and bytes that the next word overwrites.
 func unfilterSub(row, raw []byte, length, pixel int) {
-	if pixel < 3 {
-		var left [2]byte
-		for i := range length {
-			v := raw[i] + left[i&(pixel-1)]
-			left[i&(pixel-1)] = v
-			row[i] = v
+	if pixel == 1 {
+		var left byte
+		row = row[:length]
+		for i, v := range raw[:length] {
+			left += v
+			row[i] = left
 		}
 		return
 	}
@@ -75,12 +79,12 @@ func unfilterUp(row, raw, previous []byte, length int) {
 
 // unfilterAverage adds the mean of the pixels to the left and above.
 func unfilterAverage(row, raw, previous []byte, length, pixel int) {
-	if pixel < 3 {
-		var left [2]byte
-		for i := range length {
-			v := raw[i] + byte((int(left[i&(pixel-1)])+int(previous[i]))/2)
-			left[i&(pixel-1)] = v
-			row[i] = v
+	if pixel == 1 {
+		left := 0
+		row, previous = row[:length], previous[:length]
+		for i, v := range raw[:length] {
+			left = (int(v) + (left+int(previous[i]))>>1) & 0xff
+			row[i] = byte(left)
 		}
 		return
 	}
@@ -94,9 +98,9 @@ func unfilterAverage(row, raw, previous []byte, length, pixel int) {
 
 // paeth returns the one of left, up and corner that is nearest to left + up - corner (W3C PNG, 9.4).
 //
-// The distances of the three are |up-corner|, |left-corner| and |left+up-2*corner|. If corner is not between the others, the
-// one farther from it is nearest. If it is between, twice the nearer distance is compared with the farther one: corner wins
-// unless it is at most a third of the way. The comparisons with 3*corner - left - up say all of that without branches.
+// It does so without branches, since the result is hard to predict. Let t be 3*corner - left - up. The larger of left and up is
+// nearest if t is at most the smaller one, the smaller is nearest if t is at least the larger one, and otherwise corner is. A
+// test compares that with the definition for all bytes.
 func paeth(left, up, corner int) int {
 	less, more := min(left, up), max(left, up)
 	t := 3*corner - left - up
@@ -121,11 +125,11 @@ func unfilterPaeth(row, raw, previous []byte, length, pixel int) {
 	}
 }
 
-// unfilterPaeth3 is unfilterPaeth for all bytes of pixels of 3 bytes. The bytes do not depend on each other, so the processor
-// works on all of them at once.
-func unfilterPaeth3(row, raw, previous []byte, length int) {
+// unfilterPaeth3 is unfilterPaeth for three neighboring bytes of each pixel. They do not depend on each other, so the
+// processor works on all of them at once.
+func unfilterPaeth3(row, raw, previous []byte, length, pixel int) {
 	var a0, a1, a2, c0, c1, c2 int
-	for i := 0; i+3 <= length; i += 3 {
+	for i := 0; i < length; i += pixel {
 		r, p, to := raw[i:i+3:i+3], previous[i:i+3:i+3], row[i:i+3:i+3]
 		b0, b1, b2 := int(p[0]), int(p[1]), int(p[2])
 		a0 = int(byte(paeth(a0, b0, c0) + int(r[0])))
@@ -136,10 +140,10 @@ func unfilterPaeth3(row, raw, previous []byte, length int) {
 	}
 }
 
-// unfilterPaeth4 is unfilterPaeth3 for pixels of 4 bytes.
-func unfilterPaeth4(row, raw, previous []byte, length int) {
+// unfilterPaeth4 is unfilterPaeth3 for four bytes.
+func unfilterPaeth4(row, raw, previous []byte, length, pixel int) {
 	var a0, a1, a2, a3, c0, c1, c2, c3 int
-	for i := 0; i+4 <= length; i += 4 {
+	for i := 0; i < length; i += pixel {
 		r, p, to := raw[i:i+4:i+4], previous[i:i+4:i+4], row[i:i+4:i+4]
 		b0, b1, b2, b3 := int(p[0]), int(p[1]), int(p[2]), int(p[3])
 		a0 = int(byte(paeth(a0, b0, c0) + int(r[0])))

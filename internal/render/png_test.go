@@ -13,6 +13,8 @@ import (
 	"image/png"
 	"strings"
 	"testing"
+
+	"github.com/thumbcache/thumbcache/internal/pngdec"
 )
 
 // A pngImage describes a PNG to be made by a test.
@@ -324,4 +326,49 @@ func half(left, right color.NRGBA) *image.NRGBA {
 		m.SetNRGBA(20+i%20, i/20, right)
 	}
 	return m
+}
+
+// A PNG is reduced while it is decoded, by a factor that has a limit. The quarters of the picture stay in their places.
+func TestReducedPNG(t *testing.T) {
+	m := quarters(1200, 1200)
+	plain, interlaced := encodeAs(t, "png", m), interlacedPNG(m)
+	for _, test := range []struct {
+		data      []byte
+		size      int
+		tolerance int // two pixels next to each other share the colours of an edge
+	}{
+		{encodeAs(t, "png", quarters(2400, 2400)), 2, 45},
+		{plain, 10, 15}, {plain, 64, 2}, {plain, 150, 2}, {plain, 299, 2}, {plain, 301, 2}, {plain, 700, 2},
+		{interlaced, 10, 15}, {interlaced, 64, 2}, {interlaced, 150, 2}, {interlaced, 299, 2}, {interlaced, 301, 2},
+	} {
+		for _, cover := range []bool{false, true} {
+			img, err := Make(context.Background(), test.data, Options{Size: test.size, Cover: cover, PNG: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := decodeThumb(t, img)
+			for i, want := range quarterColours {
+				x, y := i%2*(img.Width-1), i/2*(img.Height-1)
+				near(t, fmt.Sprintf("%d bytes to %d, quarter %d", len(test.data), test.size, i), got.At(x, y), want, test.tolerance)
+			}
+		}
+	}
+}
+
+// The cost of a large PNG is that of its thumbnail and a few rows.
+func TestCostOfLargePNG(t *testing.T) {
+	for _, test := range []struct {
+		interlace byte
+		size      int
+		most      int64
+	}{{0, 256, 8 << 20}, {0, 512, 24 << 20}, {1, 256, 16 << 20}} {
+		cost, err := Cost(pngStart(10000, 10000, 8, pngdec.RGBA, test.interlace), Options{Size: test.size, Quality: 85})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("interlacing %d, to %d: Cost is %d", test.interlace, test.size, cost)
+		if cost > test.most {
+			t.Errorf("interlacing %d, to %d: Cost is %d, more than %d", test.interlace, test.size, cost, test.most)
+		}
+	}
 }
