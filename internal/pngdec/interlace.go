@@ -107,7 +107,7 @@ func (p *picture) reducePasses(ctx context.Context) error {
 	for y := range p.dst.Height {
 		to, sums := p.dst.Pix[y*stride:][:stride], p.sums[y*stride:][:stride]
 		if p.dst.Missing {
-			p.dst.meansOfSome(y, sums, p, last, rows)
+			p.meansOfSome(y, last, rows)
 		} else {
 			p.means(to, sums, min(p.Scale, p.Height-y*p.Scale))
 		}
@@ -143,10 +143,11 @@ func sumSparse4(sums []uint32, from []byte, x, dx, n int) {
 
 // meansOfSome is means for row y of an interlaced picture whose data ends in a pass, after the given number of its rows. A
 // sum without a pixel becomes a copy of the pixel to the left, or of the one above in the first column.
-func (m *Image) meansOfSome(y int, sums []uint32, p *picture, last, rows int) {
+func (p *picture) meansOfSome(y, last, rows int) {
+	m := p.dst
 	top, bottom := y*p.Scale, min((y+1)*p.Scale, p.Height)
 	stride := m.Width * m.Channels
-	to := m.Pix[y*stride:][:stride]
+	to, sums := m.Pix[y*stride:][:stride], p.sums[y*stride:][:stride]
 	inRow := false
 	for x := range m.Width {
 		left, right := x*p.Scale, min((x+1)*p.Scale, p.Width)

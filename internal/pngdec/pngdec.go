@@ -143,7 +143,7 @@ func (h *Header) Cost(o Options) int64 {
 }
 
 // decoderBytes is an upper bound of the size of a decoder without its slices.
-const decoderBytes = 192 << 10
+const decoderBytes = 152 << 10
 
 // An Image is a decoded picture: gray, or premultiplied RGBA. The zero value is ready for use. Decoding to an Image again
 // reuses its memory.
