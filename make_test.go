@@ -285,7 +285,7 @@ func TestPictureBecomesTooLarge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newTestProvider()
 		p.set("a", tag("1"), plain(30, 30, red))
-		cfg := Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir(), DecodeBytes: 1 << 20}
+		cfg := Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir(), DecodeBytes: 400 << 10}
 		c := mustNew(t, cfg)
 		mustGet(t, c, "p", "a", 10)
 		p.set("a", tag("2"), plain(1000, 1000, blue))

@@ -25,6 +25,7 @@ type sharedCase struct {
 // sharedCases returns the cases in the given folders.
 func sharedCases(t *testing.T, folders ...string) (cases []sharedCase) {
 	t.Helper()
+	needFFmpeg(t)
 	data, err := os.ReadFile(filepath.Join(shared, "cases", "expected.tsv"))
 	if errors.Is(err, os.ErrNotExist) {
 		t.Skip("the folder of shared cases does not exist")

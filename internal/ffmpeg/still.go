@@ -154,6 +154,8 @@ func (j *job) decodeStill(ctx context.Context, head []byte) (proc.Result, media,
 		// Some versions of ffmpeg apply the orientation in EXIF data, and all of them drop the data. So the orientation is left
 		// to the caller, who gets the EXIF data.
 		options = []string{"-noautorotate", "-f", demuxer}
+	} else if isJXL(head) {
+		options = []string{"-f", "jpegxl_pipe"} // the demuxer of animations, which ffmpeg may choose, refuses very small files
 	}
 	picture := "0:v:0"
 	if isIcon(head) {
