@@ -1,0 +1,56 @@
+package webpdec
+
+import "encoding/binary"
+
+// A bitReader reads numbers of a lossless bitstream, from the lowest bit up.
+type bitReader struct {
+	value uint64
+	n     uint // number of bits in value
+	pos   int  // of the next byte; after the end of data, zeros are read
+	data  []byte
+}
+
+// fill makes value hold at least 56 bits.
+func (b *bitReader) fill() {
+	if b.pos+8 <= len(b.data) {
+		// Bits of a byte that fits only in part are added again by the next call, which does no harm.
+		b.value |= binary.LittleEndian.Uint64(b.data[b.pos:]) << (b.n & 63)
+		k := (63 - b.n) / 8
+		b.pos += int(k)
+		b.n += 8 * k
+		return
+	}
+	for ; b.n <= 56; b.n += 8 {
+		if b.pos < len(b.data) {
+			b.value |= uint64(b.data[b.pos]) << (b.n & 63)
+		}
+		b.pos++
+	}
+}
+
+// overrun reports whether bits after the end of the data have been consumed.
+func (b *bitReader) overrun() bool {
+	return int64(b.pos)*8-int64(b.n) > int64(len(b.data))*8
+}
+
+// read returns a number of n bits, at most 32.
+func (b *bitReader) read(n uint) uint32 {
+	if b.n < n {
+		b.fill()
+	}
+	v := uint32(b.value & (1<<n - 1))
+	b.value >>= n
+	b.n -= n
+	return v
+}
+
+// symbol returns the next symbol of a prefix code.
+func (b *bitReader) symbol(c *prefixCode) uint16 {
+	if b.n < maxCodeLength {
+		b.fill()
+	}
+	s, n := c.next(b.value)
+	b.value >>= n
+	b.n -= n
+	return s
+}
