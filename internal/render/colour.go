@@ -53,8 +53,7 @@ func toFullYCbCr(dst [3]plane, pix []byte) {
 	}
 }
 
-// stretch converts video levels (luma 16 to 235, chroma 16 to 240) to full range. Lossy WebP stores video levels, and
-// golang.org/x/image/webp does not convert them: see https://go.dev/issue/40173.
+// stretch converts video levels (luma 16 to 235, chroma 16 to 240) to full range. Lossy WebP stores video levels.
 func stretch(yuv [3]plane) {
 	for i, p := range yuv {
 		for j, v := range p.pix {

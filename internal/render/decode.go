@@ -69,7 +69,7 @@ func (ws *workspace) decode(ctx context.Context, h header, g layout, o Options) 
 	case typeGIF:
 		return decodeGIF(ctx, &h)
 	case typeWebP:
-		return decodeWebP(ctx, &h)
+		return decodeWebP(ctx, &h, g, o)
 	case typeBMP, typeICO:
 		return decodeDIB(ctx, &h.dib)
 	case typeTIFF:
@@ -147,8 +147,6 @@ func rasterOf(img image.Image) raster {
 		narrow(m.Pix)
 		multiply(m.Pix[:len(m.Pix)/2])
 		return rgbaRaster(m.Pix, m.Stride/2, w, h)
-	case *image.YCbCr:
-		return videoRaster(m)
 	}
 	return compose(img, image.Point{}, w, h)
 }
@@ -189,10 +187,6 @@ func compose(img image.Image, at image.Point, width, height int) raster {
 				*(*[4]byte)(row[4*x:]) = table[i]
 			}
 		}
-	case *image.YCbCr:
-		drawVideo(canvas, frame, m, nil, 0)
-	case *image.NYCbCrA:
-		drawVideo(canvas, frame, &m.YCbCr, m.A, m.AStride)
 	default:
 		draw.Draw(canvas, frame, img, b.Min, draw.Src)
 	}

@@ -169,7 +169,11 @@ func TestCostOfHugeDimensions(t *testing.T) {
 		var cost int64
 		var err error
 		used := allocated(func() { cost, err = Cost(data, Options{Size: 256}) })
-		if err == nil && cost < 500<<20 {
+		least := int64(500 << 20)
+		if name == "webp" {
+			least = 100 << 20 // decoded row by row; the tiles of the transforms are kept
+		}
+		if err == nil && cost < least {
 			t.Errorf("%s: cost %d", name, cost)
 		}
 		if used > 16<<10 {

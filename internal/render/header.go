@@ -163,6 +163,9 @@ func (h *header) cost(g layout, o Options) int64 {
 	if h.contentType == typeTIFF {
 		cost += h.tiff.Cost(tiffOptions(g)) + 2*int64(h.width)
 	}
+	if h.contentType == typeWebP {
+		cost += h.webpCost(g, o)
+	}
 	if h.contentType == typeJPEG {
 		jpeg := jpegOptions(g, o)
 		cost += h.jpeg.Cost(jpeg)

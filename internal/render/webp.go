@@ -3,24 +3,16 @@ package render
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"image"
-	"io"
 
-	"golang.org/x/image/webp"
+	"github.com/thumbcache/thumbcache/internal/webpdec"
 )
 
 // A webpHeader holds the frames of a WebP, at most maxFrames. A still picture has one.
 type webpHeader struct {
 	frames []frame
-	images []webpImage
-}
-
-// A webpImage holds the chunks of one frame.
-type webpImage struct {
-	width, height int
-	alpha         []byte
-	bitstream     []byte
-	lossless      bool
+	images []webpdec.Frame
 }
 
 // riffChunk splits the first chunk off data. A chunk that is longer than data is cut.
@@ -39,7 +31,7 @@ func uint24(b []byte) int { return int(b[0]) | int(b[1])<<8 | int(b[2])<<16 }
 
 func (h *header) readWebP(data []byte) error {
 	w := &h.webp
-	var still webpImage
+	var still webpdec.Frame
 	for rest := data[12:]; ; {
 		name, chunk, r, ok := riffChunk(rest)
 		if !ok {
@@ -59,33 +51,55 @@ func (h *header) readWebP(data []byte) error {
 		case "ANMF":
 			w.readFrame(chunk)
 		default:
-			still.read(name, chunk)
+			readWebPChunk(&still, name, chunk)
 		}
 	}
-	if still.bitstream != nil || len(w.frames) == 0 {
-		w.frames = []frame{{rect: image.Rect(0, 0, still.width, still.height), replace: true}}
-		w.images = []webpImage{still}
-	}
-	if w.images[0].width == 0 || w.images[0].height == 0 {
-		return corrupt("WebP without a frame")
+	if still.VP8 != nil || still.VP8L != nil || len(w.frames) == 0 {
+		width, height, err := still.Size()
+		if err != nil {
+			return corrupt("%w", err)
+		}
+		w.frames = []frame{{rect: image.Rect(0, 0, width, height), replace: true}}
+		w.images = []webpdec.Frame{still}
 	}
 	if h.width == 0 {
-		h.width, h.height = w.images[0].width, w.images[0].height
+		h.width, h.height = w.frames[0].rect.Dx(), w.frames[0].rect.Dy()
 	}
 	if !w.frames[0].rect.In(image.Rect(0, 0, h.width, h.height)) {
 		return corrupt("WebP frame outside its canvas")
 	}
-	for i := range w.images {
-		m := &w.images[i]
-		h.memory = max(h.memory, m.memory())
-		if r := w.frames[0].rect; r.Dx() != h.width || r.Dy() != h.height || len(w.images) > 1 {
-			h.memory = max(h.memory, m.memory()+4*h.pixels()+4*int64(m.width)*int64(m.height))
-		}
+	return nil
+}
+
+// isWhole reports whether the picture is a single frame that fills the canvas.
+func (w *webpHeader) isWhole(width, height int) bool {
+	return len(w.frames) == 1 && w.frames[0].rect == image.Rect(0, 0, width, height)
+}
+
+// webpOptions returns how a single frame that fills the canvas is decoded for the layout.
+func webpOptions(g layout, o Options) webpdec.Options {
+	webp := webpdec.Options{Scale: g.reduction()}
+	if o.PNG || g.fullChroma {
+		// JPEG output has half the chroma resolution, PNG output needs all of it.
+		webp.ChromaScale = max(1, webp.Scale/2)
+	}
+	return webp
+}
+
+// webpCost returns an upper bound of the bytes that decoding a WebP takes.
+func (h *header) webpCost(g layout, o Options) int64 {
+	w := &h.webp
+	if w.isWhole(h.width, h.height) {
+		return w.images[0].Cost(webpOptions(g, o))
+	}
+	var most int64
+	for _, f := range w.images {
+		most = max(most, f.Cost(webpdec.Options{RGBA: true}))
 	}
 	if len(w.images) > 1 {
-		h.memory += h.memory - 4*h.pixels() // garbage of the frame before
+		most *= 2 // garbage of the frame before
 	}
-	return nil
+	return most + 4*h.pixels()
 }
 
 // readFrame reads an ANMF chunk of an animation.
@@ -94,158 +108,88 @@ func (w *webpHeader) readFrame(chunk []byte) {
 	if len(chunk) < headerSize || len(w.frames) == maxFrames {
 		return
 	}
-	var m webpImage
+	var m webpdec.Frame
 	for rest := chunk[headerSize:]; ; {
 		name, part, r, ok := riffChunk(rest)
 		if !ok {
 			break
 		}
 		rest = r
-		m.read(name, part)
+		readWebPChunk(&m, name, part)
 	}
 	const disposeFlag, noBlendFlag = 1, 2
+	width, height, err := m.Size()
+	if err != nil {
+		return
+	}
 	at := image.Pt(2*uint24(chunk), 2*uint24(chunk[3:]))
-	f := frame{rect: image.Rect(0, 0, m.width, m.height).Add(at), replace: chunk[15]&noBlendFlag != 0}
+	f := frame{rect: image.Rect(0, 0, width, height).Add(at), replace: chunk[15]&noBlendFlag != 0}
 	if chunk[15]&disposeFlag != 0 {
 		f.dispose = disposeClear
 	}
-	if m.width > 0 && m.height > 0 {
-		w.frames, w.images = append(w.frames, f), append(w.images, m)
-	}
+	w.frames, w.images = append(w.frames, f), append(w.images, m)
 }
 
-// memory returns an upper bound of the bytes that the decoder of golang.org/x/image takes.
-func (m *webpImage) memory() int64 {
-	width, height := int64(m.width), int64(m.height)
-	size := width * height
-	tiles := (width + 3) / 4 * ((height + 3) / 4)
-	// The lossless decoder needs twice the memory of the picture if it has a palette. It keeps up to 2600 groups of
-	// Huffman tables, but no more than there are tiles or than the data can describe.
-	lossless := 8*size + 4*tiles + min(2600*24<<10, tiles*24<<10, 1000*int64(len(m.bitstream)+len(m.alpha))) + 256<<10
-	if m.lossless {
-		return lossless
-	}
-	blocks := (width + 15) / 16 * ((height + 15) / 16)
-	memory := blocks*(384+64) + int64(len(m.bitstream)) + 64<<10
-	if m.alpha != nil {
-		memory += lossless + size + 4*size // alpha decoder, its result, all as RGBA
-	}
-	return memory
-}
-
-// read notes a chunk of a frame. The first of each kind counts.
-func (m *webpImage) read(name string, chunk []byte) {
+// readWebPChunk notes a chunk of a frame. The first of each kind counts.
+func readWebPChunk(m *webpdec.Frame, name string, chunk []byte) {
 	switch {
-	case m.bitstream != nil:
-	case name == "ALPH":
-		m.alpha = chunk
-	case name == "VP8 " && len(chunk) >= 10:
-		m.bitstream = chunk
-		m.width = int(binary.LittleEndian.Uint16(chunk[6:]) & 0x3fff)
-		m.height = int(binary.LittleEndian.Uint16(chunk[8:]) & 0x3fff)
-	case name == "VP8L" && len(chunk) >= 5:
-		m.bitstream, m.lossless = chunk, true
-		bits := binary.LittleEndian.Uint32(chunk[1:])
-		m.width, m.height = 1+int(bits&0x3fff), 1+int(bits>>14&0x3fff)
+	case m.VP8 != nil || m.VP8L != nil:
+	case name == "ALPH" && m.ALPH == nil:
+		m.ALPH = chunk
+	case name == "VP8 ":
+		m.VP8 = chunk
+	case name == "VP8L":
+		m.VP8L = chunk
 	}
 }
 
-// decodeWebP decodes a WebP, or the first frame of an animated one that shows something.
-func decodeWebP(ctx context.Context, h *header) (raster, error) {
+// decodeWebP decodes a WebP, or the first frame of an animated one that shows something. It decodes a single frame that
+// fills the canvas only as far as the layout needs.
+func decodeWebP(ctx context.Context, h *header, g layout, o Options) (raster, error) {
 	w := &h.webp
-	if len(w.frames) == 1 {
-		m, err := webp.Decode(w.images[0].file(ctx))
+	if w.isWhole(h.width, h.height) {
+		m, err := w.images[0].Decode(ctx, webpOptions(g, o))
 		if err != nil {
-			return raster{}, corrupt("%w", err)
+			return raster{}, webpError(err)
 		}
-		r := w.frames[0].rect
-		if m.Bounds().Size() != r.Size() {
-			return raster{}, corrupt("WebP frame of %v instead of %v", m.Bounds().Size(), r.Size())
-		}
-		if r.Dx() == h.width && r.Dy() == h.height {
-			return rasterOf(m), nil
-		}
-		return compose(m, r.Min, h.width, h.height), nil
+		return webpRaster(m), nil
 	}
 	canvas := newCanvas(h.width, h.height)
 	a := animation{canvas: canvas, frames: w.frames}
 	a.draw = func(i int) error {
-		m, err := webp.Decode(w.images[i].file(ctx))
+		m, err := w.images[i].Decode(ctx, webpdec.Options{RGBA: true})
 		if err != nil {
-			return corrupt("%w", err)
+			return webpError(err)
 		}
-		src := compose(m, image.Point{}, m.Bounds().Dx(), m.Bounds().Dy())
-		canvas.drawAt(src.planes[0], w.frames[i].rect.Min, w.frames[i].replace)
+		canvas.drawAt(webpRaster(m).planes[0], w.frames[i].rect.Min, w.frames[i].replace)
 		return nil
+	}
+	if len(w.frames) == 1 {
+		return raster{kind: rgba, planes: [3]plane{canvas}}, a.draw(0)
 	}
 	return raster{kind: rgba, planes: [3]plane{canvas}}, a.firstVisible()
 }
 
-// file returns the frame as a WebP file of its own. The decoder of golang.org/x/image expects an extended header if there
-// is alpha and none otherwise, and it does not read animations.
-func (m *webpImage) file(ctx context.Context) io.Reader {
-	var parts [][]byte
-	add := func(name string, chunk []byte) {
-		head := binary.LittleEndian.AppendUint32([]byte(name), uint32(len(chunk)))
-		parts = append(parts, head, chunk, make([]byte, len(chunk)&1))
+func webpError(err error) error {
+	var format webpdec.FormatError
+	if errors.As(err, &format) {
+		return corrupt("%w", err)
 	}
-	if m.lossless {
-		add("VP8L", m.bitstream)
-	} else {
-		if m.alpha != nil {
-			const hasAlpha = 1 << 4
-			r, b := m.width-1, m.height-1
-			add("VP8X", []byte{hasAlpha, 0, 0, 0, byte(r), byte(r >> 8), byte(r >> 16), byte(b), byte(b >> 8), byte(b >> 16)})
-			add("ALPH", m.alpha)
-		}
-		add("VP8 ", m.bitstream)
-	}
-	size := len("WEBP")
-	for _, p := range parts {
-		size += len(p)
-	}
-	riff := binary.LittleEndian.AppendUint32([]byte("RIFF"), uint32(size))
-	readers := []io.Reader{newReader(ctx, append(riff, "WEBP"...))}
-	for _, p := range parts {
-		readers = append(readers, newReader(ctx, p))
-	}
-	return io.MultiReader(readers...)
+	return err
 }
 
-// videoRaster returns the decoded image of a lossy WebP, which has video levels, as a raster.
-func videoRaster(m *image.YCbCr) raster {
-	w, h := m.Rect.Dx(), m.Rect.Dy()
-	src := raster{kind: ycc, video: true, planes: [3]plane{newPlane(m.Y, m.YStride, w, h, 1)}}
-	for i, pix := range [][]byte{m.Cb, m.Cr} {
-		p := newPlane(pix, m.CStride, (w+1)/2, (h+1)/2, 1)
-		p.pitchX, p.pitchY = 2, 2
-		src.planes[1+i] = p
+// webpRaster returns a decoded picture as a raster.
+func webpRaster(m webpdec.Picture) raster {
+	src := raster{kind: ycc, video: true}
+	planes, chans := m.Planes[:], 1
+	if m.RGBA {
+		src = raster{kind: rgba}
+		planes, chans = m.Planes[:1], 4
+	}
+	for i, p := range planes {
+		to := newPlane(p.Pix, p.Stride, p.W, p.H, chans)
+		to.pitchX, to.pitchY = float64(p.Step), float64(p.Step)
+		src.planes[i] = to
 	}
 	return src
-}
-
-// drawVideo draws the decoded image of a lossy WebP to a part of a canvas. alpha may be nil.
-func drawVideo(canvas *image.RGBA, frame image.Rectangle, m *image.YCbCr, alpha []byte, alphaStride int) {
-	width := frame.Dx()
-	var line [3]plane
-	for i := range line {
-		line[i].pix = make([]byte, width)
-	}
-	for y := range frame.Dy() {
-		copy(line[0].pix, m.Y[y*m.YStride:])
-		for x := range width {
-			c := y/2*m.CStride + x/2
-			line[1].pix[x], line[2].pix[x] = m.Cb[c], m.Cr[c]
-		}
-		stretch(line)
-		row := canvas.Pix[canvas.PixOffset(frame.Min.X, frame.Min.Y+y):][:4*width]
-		toRGB(row, line)
-		if alpha == nil {
-			continue
-		}
-		for x, a := range alpha[y*alphaStride:][:width] {
-			row[4*x+3] = a
-		}
-		multiply(row)
-	}
 }
