@@ -1,5 +1,7 @@
 package webpdec
 
+import "encoding/binary"
+
 // A filterLevel holds the limits of the loop filter for a macroblock: RFC 6386, section 15. All is 0 if it is not
 // filtered.
 type filterLevel struct {
@@ -44,82 +46,184 @@ func simpleDown(pix []byte, at, stride int, limit int32) {
 	}
 }
 
-// six changes three samples on either side of an edge between macroblocks: section 15.3.
-func six(p2, p1, p0, q0, q1, q2 int32) (b2, b1, b0, c0, c1, c2 byte) {
-	a := max(-128, min(127, 3*(q0-p0)+max(-128, min(127, p1-q1))))
-	w := (27*a + 63) >> 7
-	b0, c0 = clamp(p0+w), clamp(q0-w)
-	w = (18*a + 63) >> 7
-	b1, c1 = clamp(p1+w), clamp(q1-w)
-	w = (9*a + 63) >> 7
-	b2, c2 = clamp(p2+w), clamp(q2-w)
-	return
+// The normal filter changes four places along an edge at once: a word holds a sample of each in a lane of 16 bits. A
+// lane with a number that may be negative has a constant added, so that it does not borrow from the next one.
+
+const (
+	laneSign  = 14 // this bit of a difference with 1<<laneSign added is set unless it is negative
+	laneBytes = 0xff * lanes
+)
+
+// limits are those of a filterLevel in lanes, with 1<<laneSign added.
+type limits struct {
+	border, edge, interior, variance uint64
 }
 
-// four changes two samples on either side of an edge inside a macroblock: section 15.3.
-func four(p1, p0, q0, q1 int32) (b1, b0, c0, c1 byte) {
-	a := 3 * (q0 - p0)
-	w := max(-16, min(15, (a+4)>>3))
-	b0, c0 = clamp(p0+max(-16, min(15, (a+3)>>3))), clamp(q0-w)
-	w = (w + 1) >> 1
-	b1, c1 = clamp(p1+w), clamp(q1-w)
-	return
+func (f filterLevel) limits() limits {
+	all := func(v int) uint64 { return (1<<laneSign + uint64(v)) * lanes }
+	return limits{all(int(f.edge) + 4), all(int(f.edge)), all(int(f.interior)), all(int(f.variance))}
 }
 
-// normalAcross filters n rows across a vertical edge at position at. border means an edge between macroblocks.
-func normalAcross(pix []byte, at, stride, n int, f filterLevel, border bool) {
-	limit, interior, variance := int32(f.edge), int32(f.interior), int32(f.variance)
-	if border {
-		limit += 4
+// within reports in bit laneSign whether samples differ by at most a limit.
+func within(a, b, limit uint64) uint64 { return (a + limit - b) & (b + limit - a) }
+
+// wholeLanes makes a mask of the lanes in which bit laneSign is set.
+func wholeLanes(v uint64) uint64 { return v >> laneSign & lanes * 0xffff }
+
+// laneDiffs returns the absolute differences of samples.
+func laneDiffs(a, b uint64) uint64 {
+	x := a + 0x100*lanes - b
+	negative := ^(x >> 8) & lanes
+	return (x^negative*0xff)&laneBytes + negative
+}
+
+// laneSamples limits numbers that are 256 too large, -256 to 511, to samples.
+func laneSamples(s uint64) uint64 {
+	if s&(0x300*lanes) != 0x100*lanes {
+		low, high := ^(s>>8)&^(s>>9)&lanes, s>>9&lanes
+		s = s&^(low*0xff) | high*0xff
 	}
-	for range n {
-		r := pix[at-4:][:8]
-		at += stride
-		p1, p0, q0, q1 := int32(r[2]), int32(r[3]), int32(r[4]), int32(r[5])
-		if 2*abs(p0-q0)+abs(p1-q1)>>1 > limit {
+	return s & laneBytes
+}
+
+// laneSigned limits numbers to -128 to 127. They are 4096 too large before, and 128 afterwards.
+func laneSigned(s uint64) uint64 {
+	s -= (4096 - 128 - 1024) * lanes // now 1024 is 0
+	if s&(0x700*lanes) != 0x400*lanes {
+		low := wholeLanes(s + (1<<laneSign-0x400)*lanes)
+		high := wholeLanes(s + (1<<laneSign-0x500)*lanes)
+		s = s&low | high
+	}
+	return s & laneBytes
+}
+
+// apply returns the mask of the places where the filter applies, and of those with a high variance.
+func apply(p3, p2, p1, p0, q0, q1, q2, q3, edge uint64, l *limits) (mask, variance uint64) {
+	ok := within(p3, p2, l.interior) & within(p2, p1, l.interior) & within(p1, p0, l.interior)
+	ok &= within(q3, q2, l.interior) & within(q2, q1, l.interior) & within(q1, q0, l.interior)
+	ok &= edge - 2*laneDiffs(p0, q0) - laneDiffs(p1, q1)>>1&(0x7f*lanes)
+	low := within(p1, p0, l.variance) & within(q1, q0, l.variance)
+	return wholeLanes(ok), ^wholeLanes(low)
+}
+
+// filterInner filters across an edge inside a macroblock: RFC 6386, section 15.3.
+func filterInner(p3, p2, p1, p0, q0, q1, q2, q3 uint64, l *limits) (_, _, _, _ uint64) {
+	mask, variance := apply(p3, p2, p1, p0, q0, q1, q2, q3, l.edge, l)
+	if mask == 0 {
+		return p1, p0, q0, q1
+	}
+	outer := laneSigned(p1+4096*lanes-q1) & variance // 128 too large with a high variance
+	a := 3*(q0+0x100*lanes-p0) + outer + (4096-3*256-128)*lanes + 128*lanes&^variance
+	f1 := laneSigned(a+4*lanes) >> 3 & (0x1f * lanes) // 16 too large
+	f2 := laneSigned(a+3*lanes) >> 3 & (0x1f * lanes)
+	f3 := (f1 + lanes) >> 1 & (0x1f * lanes) // 8 too large
+	r0 := laneSamples(p0 + f2 + (256-16)*lanes)
+	s0 := laneSamples(q0 + (256+16)*lanes - f1)
+	p0 = p0&^mask | r0&mask
+	q0 = q0&^mask | s0&mask
+	mask &^= variance
+	r1 := laneSamples(p1 + f3 + (256-8)*lanes)
+	s1 := laneSamples(q1 + (256+8)*lanes - f3)
+	return p1&^mask | r1&mask, p0, q0, q1&^mask | s1&mask
+}
+
+// filterBorder filters across an edge between macroblocks: section 15.3.
+func filterBorder(p3, p2, p1, p0, q0, q1, q2, q3 uint64, l *limits) (_, _, _, _, _, _ uint64) {
+	mask, variance := apply(p3, p2, p1, p0, q0, q1, q2, q3, l.border, l)
+	if mask == 0 {
+		return p2, p1, p0, q0, q1, q2
+	}
+	a := 3*(q0+0x100*lanes-p0) + laneSigned(p1+4096*lanes-q1) + (4096-3*256-128)*lanes
+	w := laneSigned(a) // 128 too large
+	w0 := (27*w + 63*lanes) >> 7 & laneBytes
+	w1 := (18*w + 63*lanes) >> 7 & laneBytes
+	w2 := (9*w + 63*lanes) >> 7 & laneBytes
+	// With a high variance only the samples beside the edge change, as inside a macroblock. All changes are 32 too large.
+	up, down := w0+5*lanes, w0+5*lanes
+	if variance&mask != 0 {
+		f1 := laneSigned(a+4*lanes)>>3&(0x1f*lanes) + 16*lanes
+		f2 := laneSigned(a+3*lanes)>>3&(0x1f*lanes) + 16*lanes
+		up = up&^variance | f2&variance
+		down = down&^variance | f1&variance
+	}
+	r0 := laneSamples(p0 + up + (256-32)*lanes)
+	s0 := laneSamples(q0 + (256+32)*lanes - down)
+	p0 = p0&^mask | r0&mask
+	q0 = q0&^mask | s0&mask
+	mask &^= variance
+	r1 := laneSamples(p1 + w1 + (256-18)*lanes)
+	s1 := laneSamples(q1 + (256+18)*lanes - w1)
+	r2 := laneSamples(p2 + w2 + (256-9)*lanes)
+	s2 := laneSamples(q2 + (256+9)*lanes - w2)
+	return p2&^mask | r2&mask, p1&^mask | r1&mask, p0, q0, q1&^mask | s1&mask, q2&^mask | s2&mask
+}
+
+// normalDown filters n columns across a horizontal edge at position at.
+func normalDown(pix []byte, at, stride, n int, l *limits, border bool) {
+	for ; n > 0; n, at = n-8, at+8 {
+		var rows [8][]byte
+		var v [8]uint64
+		for i := range rows {
+			rows[i] = pix[at+(i-4)*stride:][:8]
+			v[i] = binary.LittleEndian.Uint64(rows[i])
+		}
+		if v[2] == v[3] && v[3] == v[4] && v[4] == v[5] {
+			continue // nothing to smooth
+		}
+		const b = laneBytes
+		if border {
+			e2, e1, e0, f0, f1, f2 := filterBorder(v[0]&b, v[1]&b, v[2]&b, v[3]&b, v[4]&b, v[5]&b, v[6]&b, v[7]&b, l)
+			o2, o1, o0, g0, g1, g2 := filterBorder(v[0]>>8&b, v[1]>>8&b, v[2]>>8&b, v[3]>>8&b, v[4]>>8&b, v[5]>>8&b, v[6]>>8&b, v[7]>>8&b, l)
+			binary.LittleEndian.PutUint64(rows[1], e2|o2<<8)
+			binary.LittleEndian.PutUint64(rows[2], e1|o1<<8)
+			binary.LittleEndian.PutUint64(rows[3], e0|o0<<8)
+			binary.LittleEndian.PutUint64(rows[4], f0|g0<<8)
+			binary.LittleEndian.PutUint64(rows[5], f1|g1<<8)
+			binary.LittleEndian.PutUint64(rows[6], f2|g2<<8)
 			continue
 		}
-		p3, p2, q2, q3 := int32(r[0]), int32(r[1]), int32(r[6]), int32(r[7])
-		dp, dq := abs(p1-p0), abs(q1-q0)
-		if max(abs(p3-p2), abs(p2-p1), dp, dq, abs(q2-q1), abs(q3-q2)) > interior {
-			continue
-		}
-		switch {
-		case max(dp, dq) > variance:
-			r[3], r[4] = common(p1, p0, q0, q1)
-		case border:
-			r[1], r[2], r[3], r[4], r[5], r[6] = six(p2, p1, p0, q0, q1, q2)
-		default:
-			r[2], r[3], r[4], r[5] = four(p1, p0, q0, q1)
-		}
+		e1, e0, f0, f1 := filterInner(v[0]&b, v[1]&b, v[2]&b, v[3]&b, v[4]&b, v[5]&b, v[6]&b, v[7]&b, l)
+		o1, o0, g0, g1 := filterInner(v[0]>>8&b, v[1]>>8&b, v[2]>>8&b, v[3]>>8&b, v[4]>>8&b, v[5]>>8&b, v[6]>>8&b, v[7]>>8&b, l)
+		binary.LittleEndian.PutUint64(rows[2], e1|o1<<8)
+		binary.LittleEndian.PutUint64(rows[3], e0|o0<<8)
+		binary.LittleEndian.PutUint64(rows[4], f0|g0<<8)
+		binary.LittleEndian.PutUint64(rows[5], f1|g1<<8)
 	}
 }
 
-// normalDown filters n columns across a horizontal edge.
-func normalDown(pix []byte, at, stride, n int, f filterLevel, border bool) {
-	limit, interior, variance := int32(f.edge), int32(f.interior), int32(f.variance)
-	if border {
-		limit += 4
-	}
-	s0, s1, s2, s3 := pix[at-4*stride:][:n], pix[at-3*stride:][:n], pix[at-2*stride:][:n], pix[at-stride:][:n]
-	s4, s5, s6, s7 := pix[at:][:n], pix[at+stride:][:n], pix[at+2*stride:][:n], pix[at+3*stride:][:n]
-	for x := range n {
-		p1, p0, q0, q1 := int32(s2[x]), int32(s3[x]), int32(s4[x]), int32(s5[x])
-		if 2*abs(p0-q0)+abs(p1-q1)>>1 > limit {
+// turn exchanges the rows and columns of 4x4 lanes.
+func turn(a, b, c, d uint64) (_, _, _, _ uint64) {
+	const even, low = 0x0000ffff0000ffff, 0x00000000ffffffff
+	ab, ba := a&even|b&even<<16, a>>16&even|b&^even
+	cd, dc := c&even|d&even<<16, c>>16&even|d&^even
+	return ab&low | cd<<32, ba&low | dc<<32, ab>>32 | cd&^low, ba>>32 | dc&^low
+}
+
+// normalAcross filters n rows across a vertical edge at position at.
+func normalAcross(pix []byte, at, stride, n int, l *limits, border bool) {
+	at -= 4
+	for ; n > 0; n, at = n-4, at+4*stride {
+		r0, r1, r2, r3 := pix[at:][:8], pix[at+stride:][:8], pix[at+2*stride:][:8], pix[at+3*stride:][:8]
+		v0, v1 := binary.LittleEndian.Uint64(r0), binary.LittleEndian.Uint64(r1)
+		v2, v3 := binary.LittleEndian.Uint64(r2), binary.LittleEndian.Uint64(r3)
+		// If p1, p0, q0 and q1 are equal, there is nothing to smooth.
+		const inner = 0xffffff << 16
+		if ((v0^v0>>8)|(v1^v1>>8)|(v2^v2>>8)|(v3^v3>>8))&inner == 0 {
 			continue
 		}
-		p3, p2, q2, q3 := int32(s0[x]), int32(s1[x]), int32(s6[x]), int32(s7[x])
-		dp, dq := abs(p1-p0), abs(q1-q0)
-		if max(abs(p3-p2), abs(p2-p1), dp, dq, abs(q2-q1), abs(q3-q2)) > interior {
-			continue
+		const b = laneBytes
+		p3, p1, q0, q2 := turn(v0&b, v1&b, v2&b, v3&b)
+		p2, p0, q1, q3 := turn(v0>>8&b, v1>>8&b, v2>>8&b, v3>>8&b)
+		if border {
+			p2, p1, p0, q0, q1, q2 = filterBorder(p3, p2, p1, p0, q0, q1, q2, q3, l)
+		} else {
+			p1, p0, q0, q1 = filterInner(p3, p2, p1, p0, q0, q1, q2, q3, l)
 		}
-		switch {
-		case max(dp, dq) > variance:
-			s3[x], s4[x] = common(p1, p0, q0, q1)
-		case border:
-			s1[x], s2[x], s3[x], s4[x], s5[x], s6[x] = six(p2, p1, p0, q0, q1, q2)
-		default:
-			s2[x], s3[x], s4[x], s5[x] = four(p1, p0, q0, q1)
-		}
+		e0, e1, e2, e3 := turn(p3, p1, q0, q2)
+		o0, o1, o2, o3 := turn(p2, p0, q1, q3)
+		binary.LittleEndian.PutUint64(r0, e0|o0<<8)
+		binary.LittleEndian.PutUint64(r1, e1|o1<<8)
+		binary.LittleEndian.PutUint64(r2, e2|o2<<8)
+		binary.LittleEndian.PutUint64(r3, e3|o3<<8)
 	}
 }

@@ -584,25 +584,26 @@ func (d *vp8) filterRow(mby int) {
 			d.filterSimple(at, f, mbx, mby)
 			continue
 		}
+		l := f.limits()
 		for i, n := range [3]int{16, 8, 8} {
 			pix, stride := d.planes[i], d.stride[i]
 			if i == 1 {
 				at = borderC*stride + 8*mbx
 			}
 			if mbx > 0 {
-				normalAcross(pix, at, stride, n, f, true)
+				normalAcross(pix, at, stride, n, &l, true)
 			}
 			if f.inner {
 				for x := 4; x < n; x += 4 {
-					normalAcross(pix, at+x, stride, n, f, false)
+					normalAcross(pix, at+x, stride, n, &l, false)
 				}
 			}
 			if mby > 0 {
-				normalDown(pix, at, stride, n, f, true)
+				normalDown(pix, at, stride, n, &l, true)
 			}
 			if f.inner {
 				for y := 4; y < n; y += 4 {
-					normalDown(pix, at+y*stride, stride, n, f, false)
+					normalDown(pix, at+y*stride, stride, n, &l, false)
 				}
 			}
 		}
