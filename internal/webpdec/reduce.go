@@ -73,7 +73,7 @@ func (r *reducer) flush() {
 	}
 	to := r.Pix[r.y*r.Stride:][:r.W]
 	n := uint64(r.rows * r.scale)
-	inverse := (1<<24 + n/2) / n
+	half, inverse := n/2, (1<<24+n-1)/n // exact for these sums
 	last := len(to) - 1
 	const lane = 0xffff
 	switch r.scale {
@@ -81,23 +81,23 @@ func (r *reducer) flush() {
 		x := 0
 		for _, s := range r.sums[:len(to)/4] {
 			b := to[x:][:4]
-			b[0] = byte((s&lane*inverse + 1<<23) >> 24)
-			b[1] = byte((s>>16&lane*inverse + 1<<23) >> 24)
-			b[2] = byte((s>>32&lane*inverse + 1<<23) >> 24)
-			b[3] = byte((s>>48*inverse + 1<<23) >> 24)
+			b[0] = byte((s&lane + half) * inverse >> 24)
+			b[1] = byte((s>>16&lane + half) * inverse >> 24)
+			b[2] = byte((s>>32&lane + half) * inverse >> 24)
+			b[3] = byte((s>>48 + half) * inverse >> 24)
 			x += 4
 		}
 		for ; x < len(to); x++ {
-			to[x] = byte((r.sums[x/4]>>(x%4*16)&lane*inverse + 1<<23) >> 24)
+			to[x] = byte((r.sums[x/4]>>(x%4*16)&lane + half) * inverse >> 24)
 		}
 	case 4:
 		for x := range to {
 			s := r.sums[x/2] >> (x % 2 * 32)
-			to[x] = byte(((s&lane+s>>16&lane)*inverse + 1<<23) >> 24)
+			to[x] = byte((s&lane + s>>16&lane + half) * inverse >> 24)
 		}
 	case 8:
 		for x := range to {
-			to[x] = byte((r.sums[x]*0x0001000100010001>>48*inverse + 1<<23) >> 24)
+			to[x] = byte((r.sums[x]*lanes>>48 + half) * inverse >> 24)
 		}
 	}
 	if wide := r.w - last*r.scale; wide < r.scale {
@@ -198,7 +198,7 @@ func (r *rgbaReducer) flush() {
 			if n > 16 {
 				shift = 6
 			}
-			s += half * 0x0001000100010001
+			s += half * lanes
 			b[2], b[0] = byte(s>>shift), byte(s>>16>>shift)
 			b[1], b[3] = byte(s>>32>>shift), byte(s>>48>>shift)
 			continue

@@ -52,7 +52,12 @@ func vp8lSize(data []byte) (width, height int, err error) {
 
 // readVP8L reads the header and the transforms of a picture of the given size. data begins after the size.
 func readVP8L(data []byte, width, height int) (*vp8l, error) {
-	d := &vp8l{width: width, height: height, bits: bitReader{data: data}}
+	d := new(vp8l)
+	return d, d.read(data, width, height)
+}
+
+func (d *vp8l) read(data []byte, width, height int) error {
+	d.width, d.height, d.bits = width, height, bitReader{data: data}
 	d.tables.budget = codeBudget(width, height, len(data))
 	d.buffer = make([]uint32, bufferPixels(width, height))
 	seen := 0
@@ -60,11 +65,11 @@ func readVP8L(data []byte, width, height int) (*vp8l, error) {
 	for d.bits.read(1) != 0 {
 		t := transform{kind: d.bits.read(2), width: w}
 		if seen&(1<<t.kind) != 0 {
-			return nil, FormatError("repeated transform")
+			return FormatError("repeated transform")
 		}
 		seen |= 1 << t.kind
 		if err := d.readTransform(&t); err != nil {
-			return nil, err
+			return err
 		}
 		if t.kind == transformIndexing {
 			w = ceilDiv(w, 1<<t.bits)
@@ -72,7 +77,7 @@ func readVP8L(data []byte, width, height int) (*vp8l, error) {
 		d.transforms = append(d.transforms, t)
 	}
 	d.work = make([]uint32, width)
-	return d, d.readImage(&d.pixels, w, height, true)
+	return d.readImage(&d.pixels, w, height, true)
 }
 
 // readTransform reads the tiles or the palette of a transform.
