@@ -1,9 +1,9 @@
 // Package render makes a thumbnail of an encoded picture. It decodes, orients, scales and encodes on the calling
 // goroutine, and [Cost] bounds the memory that takes from the picture's header alone.
 //
-// The pipeline is short on purpose. JPEG, PNG and TIFF are reduced while they are decoded. The luma and chroma planes of
-// a JPEG are scaled and encoded without a conversion to RGB. Every other format becomes one interleaved RGBA picture,
-// which is scaled first and converted afterwards, when it is small.
+// The pipeline is short on purpose. JPEG, PNG, WebP and TIFF are reduced while they are decoded. The luma and chroma
+// planes of a JPEG or lossy WebP are scaled and encoded without a conversion to RGB. Every other format becomes one
+// interleaved RGBA picture, which is scaled first and converted afterwards, when it is small.
 package render
 
 import (

@@ -20,9 +20,6 @@ func clamp(v int32) byte {
 	return byte(v)
 }
 
-func (a *area) word(at int) uint32       { return binary.LittleEndian.Uint32(a[at:]) }
-func (a *area) setWord(at int, v uint32) { binary.LittleEndian.PutUint32(a[at:], v) }
-
 // rows sets the rows of a 4x4 block.
 func (a *area) rows(at int, r0, r1, r2, r3 uint32) {
 	b := a[at : at+3*areaStride+4]

@@ -161,10 +161,12 @@ func (d *vp8) readFilter() {
 	d.level = b.uint(6)
 	d.sharpness = b.uint(3)
 	var delta [2]int // for this kind of frame, and for macroblocks that are not predicted as a whole
-	if b.bit(128) && b.bit(128) {
-		var deltas [8]int
-		for i := range deltas {
-			deltas[i] = b.optional(6)
+	if useDeltas := b.bit(128); useDeltas {
+		var deltas [8]int // zero unless they are stored
+		if b.bit(128) {
+			for i := range deltas {
+				deltas[i] = b.optional(6)
+			}
 		}
 		delta = [2]int{deltas[0], deltas[0] + deltas[4]}
 	}
@@ -528,7 +530,7 @@ func (d *vp8) prepareArea(mbx, mby int) {
 			a[at-1] = a[at+7]
 		}
 	}
-	right := 0x7f7f7f7f * uint32(1)
+	right := uint32(0x7f7f7f7f)
 	if mby == 0 {
 		for x := -1; x < 16; x++ {
 			a[areaY-areaStride+x] = 127
@@ -549,7 +551,7 @@ func (d *vp8) prepareArea(mbx, mby int) {
 	}
 	// The blocks of the last column all use the row above the macroblock.
 	for y := 0; y < 16; y += 4 {
-		a.setWord(areaY-areaStride+16+y*areaStride, right)
+		binary.LittleEndian.PutUint32(a[areaY-areaStride+16+y*areaStride:], right)
 	}
 }
 

@@ -445,15 +445,11 @@ func (m *entropyImage) decode(b *bitReader, end int) error {
 	return nil
 }
 
-// copyPixels copies n pixels, which may overlap those that they are copied from.
+// copyPixels copies n pixels. They may overlap those that they are copied from, and then repeat them.
 func copyPixels(buf []uint32, to, from, n int) {
-	if distance := to - from; distance >= n {
-		copy(buf[to:to+n], buf[from:])
-		return
-	}
-	src, dst := buf[from:][:n], buf[to:][:n]
-	for i, v := range src { // which may have been stored before
-		dst[i] = v
+	for n > 0 {
+		k := copy(buf[to:to+n], buf[from:to])
+		to, n = to+k, n-k
 	}
 }
 
