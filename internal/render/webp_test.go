@@ -1,8 +1,10 @@
 package render
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"image"
 	"image/color"
 	"testing"
@@ -98,5 +100,29 @@ func TestAnimatedWebP(t *testing.T) {
 			near(t, "left", got.At(10, 10), test.want[0], 0)
 			near(t, "right", got.At(30, 10), test.want[1], 0)
 		})
+	}
+}
+
+// The memory for a lossy WebP is that of the reduced picture: it is decoded row by row.
+func TestCostOfLossyWebP(t *testing.T) {
+	data := readTestdata(t, "lossy.webp")
+	i := bytes.Index(data, []byte("\x9d\x01\x2a"))
+	if i < 0 {
+		t.Fatal("no VP8 frame")
+	}
+	const edge = 10_000
+	binary.LittleEndian.PutUint16(data[i+3:], edge)
+	binary.LittleEndian.PutUint16(data[i+5:], edge)
+	cost, err := Cost(data, Options{Size: 256, Quality: 85})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if limit := int64(8 << 20); cost > limit {
+		t.Errorf("cost of %d x %d pixels is %d, want at most %d", edge, edge, cost, limit)
+	}
+	// The data is too short for that size.
+	used := allocated(func() { _, err = Make(context.Background(), data, Options{Size: 256, Quality: 85}) })
+	if !errors.Is(err, ErrCorrupt) || used > cost {
+		t.Errorf("error is %v after %d bytes", err, used)
 	}
 }

@@ -202,8 +202,9 @@ type entropyImage struct {
 	stride   int // tiles in a row
 }
 
-// bufferPixels returns the number of pixels that are kept of an image.
-func bufferPixels(w, h int) int { return int(min(int64(w)*int64(h), 2*window)) }
+// bufferPixels returns the number of pixels that are kept of an image. Half a window more than necessary makes it rare
+// that the window has to move.
+func bufferPixels(w, h int) int { return int(min(int64(w)*int64(h), window*3/2)) }
 
 // readImage reads the header of an image. main is set for that with the picture, which may have several groups of codes.
 func (d *vp8l) readImage(m *entropyImage, w, h int, main bool) error {

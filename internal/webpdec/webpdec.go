@@ -4,7 +4,7 @@
 //
 //   - It is faster.
 //   - It reduces rows as they are decoded to 1/2, 1/4 or 1/8 of the size. Except for the result, decoding takes a few
-//     rows of memory if the picture is lossy, and at most 8 MiB of pixels if it is lossless.
+//     rows of memory if the picture is lossy, and at most 6 MiB of pixels if it is lossless.
 //   - It bounds the memory for the prefix codes of a lossless picture, which a crafted file can make many of.
 //   - It returns lossy pictures as planes, or with their alpha as premultiplied RGBA.
 //

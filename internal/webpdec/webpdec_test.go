@@ -179,7 +179,7 @@ func TestCost(t *testing.T) {
 // A lossless picture that is larger than the window for copies takes no more memory than the window.
 func TestCostOfLargeLossless(t *testing.T) {
 	f := Frame{VP8L: farCopies(4000, 4000)}
-	const limit = 34 << 20 // the window has 8 MiB; the tiles of transforms could have 7, and prefix codes 16
+	const limit = 32 << 20 // the window has 6 MiB; the tiles of transforms could have 7, and prefix codes 16
 	if cost := f.Cost(Options{Scale: 8}); cost > limit {
 		t.Errorf("cost is %d bytes, want at most %d", cost, limit)
 	}
