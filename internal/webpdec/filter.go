@@ -173,7 +173,10 @@ func normalDown(pix []byte, at, stride, n int, l *limits, border bool) {
 		const b = laneBytes
 		if border {
 			e2, e1, e0, f0, f1, f2 := filterBorder(v[0]&b, v[1]&b, v[2]&b, v[3]&b, v[4]&b, v[5]&b, v[6]&b, v[7]&b, l)
-			o2, o1, o0, g0, g1, g2 := filterBorder(v[0]>>8&b, v[1]>>8&b, v[2]>>8&b, v[3]>>8&b, v[4]>>8&b, v[5]>>8&b, v[6]>>8&b, v[7]>>8&b, l)
+			for i := range v {
+				v[i] >>= 8
+			}
+			o2, o1, o0, g0, g1, g2 := filterBorder(v[0]&b, v[1]&b, v[2]&b, v[3]&b, v[4]&b, v[5]&b, v[6]&b, v[7]&b, l)
 			binary.LittleEndian.PutUint64(rows[1], e2|o2<<8)
 			binary.LittleEndian.PutUint64(rows[2], e1|o1<<8)
 			binary.LittleEndian.PutUint64(rows[3], e0|o0<<8)
@@ -183,7 +186,10 @@ func normalDown(pix []byte, at, stride, n int, l *limits, border bool) {
 			continue
 		}
 		e1, e0, f0, f1 := filterInner(v[0]&b, v[1]&b, v[2]&b, v[3]&b, v[4]&b, v[5]&b, v[6]&b, v[7]&b, l)
-		o1, o0, g0, g1 := filterInner(v[0]>>8&b, v[1]>>8&b, v[2]>>8&b, v[3]>>8&b, v[4]>>8&b, v[5]>>8&b, v[6]>>8&b, v[7]>>8&b, l)
+		for i := range v {
+			v[i] >>= 8
+		}
+		o1, o0, g0, g1 := filterInner(v[0]&b, v[1]&b, v[2]&b, v[3]&b, v[4]&b, v[5]&b, v[6]&b, v[7]&b, l)
 		binary.LittleEndian.PutUint64(rows[2], e1|o1<<8)
 		binary.LittleEndian.PutUint64(rows[3], e0|o0<<8)
 		binary.LittleEndian.PutUint64(rows[4], f0|g0<<8)

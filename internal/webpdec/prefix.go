@@ -154,7 +154,8 @@ func (t *tables) code(lengths []uint8) (c prefixCode, err error) {
 // codeLengthOrder is the order in which the lengths of the code for code lengths are stored.
 var codeLengthOrder = [19]uint8{17, 18, 0, 1, 2, 3, 4, 5, 16, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
 
-// readLengths reads a prefix code. It returns the code lengths in lengths, or the only symbol. lengths must be all zero.
+// readLengths reads the code length of each symbol of a prefix code: sections 3.7.2.1.1 and 3.7.2.1.2. lengths must be
+// all zero before.
 func (d *vp8l) readLengths(lengths []uint8) error {
 	b := &d.bits
 	if b.read(1) != 0 { // simple code
@@ -182,7 +183,7 @@ func (d *vp8l) readLengths(lengths []uint8) error {
 	for _, i := range codeLengthOrder[:4+b.read(4)] {
 		ofLengths[i] = uint8(b.read(3))
 	}
-	// The table of this code is needed for a short time only. It takes part of the budget back.
+	// The table of this code is needed only here. It has memory of its own, which is not part of the budget.
 	free, budget := d.tables.free, d.tables.budget
 	d.tables.free = d.lengthTable[:]
 	code, err := d.tables.code(ofLengths[:])

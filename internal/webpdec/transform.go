@@ -33,7 +33,7 @@ func differ(a, b uint64) uint64 {
 	return x * lanes >> 48
 }
 
-// predict undoes the predictor transform of row y: RFC 9649, section 4.1. The result is in t.above.
+// predict undoes the predictor transform of row y: RFC 9649, section 3.5.1. The result is in t.above.
 func (t *transform) predict(src []uint32, y int) {
 	w := t.width
 	src, dst := src[:w], t.row[:w+1]
@@ -145,7 +145,7 @@ func predictTile(mode uint8, dst, src, above []uint32) {
 	}
 }
 
-// addColor undoes the color transform of row y: section 4.2.
+// addColor undoes the color transform of row y: section 3.5.2.
 func (t *transform) addColor(dst, src []uint32, y int) {
 	factors := t.factors[y>>t.bits*t.stride:][:t.stride]
 	dst = dst[:len(src)]
@@ -162,7 +162,7 @@ func (t *transform) addColor(dst, src []uint32, y int) {
 	}
 }
 
-// addGreen undoes the subtraction of green: section 4.3.
+// addGreen undoes the subtraction of green: section 3.5.3.
 func addGreen(dst, src []uint32) {
 	dst = dst[:len(src)]
 	for x, v := range src {
@@ -172,7 +172,7 @@ func addGreen(dst, src []uint32) {
 	}
 }
 
-// lookUp undoes the replacement of colors by indexes, of which a pixel may have several: section 4.4.
+// lookUp undoes the replacement of colors by indexes, of which a pixel may have several: section 3.5.4.
 func (t *transform) lookUp(dst, src []uint32) {
 	if t.bits == 0 {
 		for x, v := range src {

@@ -1,8 +1,6 @@
 package webpdec
 
-import (
-	"encoding/binary"
-)
+import "encoding/binary"
 
 // A vp8l decodes a lossless bitstream row by row: RFC 9649, section 3.
 type vp8l struct {
@@ -14,8 +12,8 @@ type vp8l struct {
 	unsorted      bool           // a simple code lists its symbols out of order, which not all decoders sort
 	transforms    []transform
 	pixels        entropyImage
-	work, indexed []uint32
-	y             int
+	work, indexed []uint32 // rows between transforms
+	y             int      // of the next row
 }
 
 // A transform is undone on each row of pixels: section 3.5.
@@ -348,7 +346,7 @@ func (m *entropyImage) nextRow(b *bitReader) ([]uint32, error) {
 	return row, nil
 }
 
-// fillCache adds the pixels to the color cache that are not in it yet: section 3.6.3.
+// fillCache adds the pixels to the color cache that are not in it yet: section 3.6.2.3.
 func (m *entropyImage) fillCache() {
 	if m.cache == nil {
 		return

@@ -236,17 +236,18 @@ func smallestTiles(width, height int) int64 {
 	return int64(ceilDiv(width, 4)) * int64(ceilDiv(height, 4))
 }
 
-// codeBudget returns how many bytes the prefix codes of a lossless picture may take. The limits are such that only files
-// made on purpose exceed them.
+// codeBudget returns how many bytes the prefix codes of a lossless picture may take. Only files that are made to exceed
+// it do.
 func codeBudget(width, height, size int) int64 {
 	const (
 		most = 16 << 20 // encoders make at most 2600 groups of codes, with some 3 KiB each
 
-		// A group takes at most this: 2704 entries with the largest alphabet, 630 with 256 symbols, 410 with 40, and
-		// half as much is lost where tables do not fit a chunk.
+		// The most bytes of a group: 2704 entries for the largest alphabet, 630 for 256 symbols and 410 for 40. Half as
+		// much again is unused memory at the end of chunks.
 		ofGroup = (2704+3*630+410)*2*3/2 + codeGroupBytes
 
-		// The code with the largest table for its size has 67 bits and 2304 entries.
+		// The most bytes of tables for a byte of data. The code with the largest table for its size has 67 bits and
+		// 2304 entries, which may need a chunk of their own.
 		ofByte = 1 << 10
 	)
 	const other = 6 // groups of transforms and tiles
