@@ -59,8 +59,6 @@ func (r *reader) ReadAt(p []byte, off int64) (int, error) {
 
 // decode decodes a picture. A JPEG is decoded only as far as the layout needs.
 func (ws *workspace) decode(ctx context.Context, h header, g layout, o Options) (raster, error) {
-	var img image.Image
-	var err error
 	switch h.contentType {
 	case typeJPEG:
 		return ws.decodeJPEG(ctx, h, jpegOptions(g, o))
@@ -75,18 +73,7 @@ func (ws *workspace) decode(ctx context.Context, h header, g layout, o Options) 
 	case typeTIFF:
 		return decodeTIFF(ctx, &h, g)
 	}
-	if err != nil {
-		return raster{}, decodeError(err)
-	}
-	b := img.Bounds()
-	at := b.Min // position of the frame on the canvas
-	if !b.Sub(b.Min).Add(at).In(image.Rect(0, 0, h.width, h.height)) {
-		return raster{}, corrupt("frame %v outside the picture of %d x %d", b, h.width, h.height)
-	}
-	if b.Dx() != h.width || b.Dy() != h.height {
-		return compose(img, at, h.width, h.height), nil
-	}
-	return rasterOf(img), nil
+	return raster{}, ErrUnsupported
 }
 
 // tiffOptions returns how a TIFF is decoded for the layout.
