@@ -69,7 +69,7 @@ func TestArrows(t *testing.T) {
 			below := strings.HasPrefix(imp, module+dir+"/") || slices.Contains(map[string][]string{
 				"internal/ffmpeg":   {module + "internal/proc", module + "internal/heif", module + "internal/jpegdec", module + "internal/turns"},
 				"internal/rawphoto": {module + "internal/tiff"},
-				"internal/render":   {module + "internal/jpegdec", module + "internal/pngdec", module + "internal/tiff"},
+				"internal/render":   {module + "internal/jpegdec", module + "internal/pngdec", module + "internal/tiff", module + "internal/webpdec"},
 				"internal/tiff":     {module + "internal/jpegdec"},
 				"internal/rootfs":   {module + "internal/canonical"},
 				"internal/store":    {module + "internal/readfile"},
