@@ -248,17 +248,20 @@ func (p *provider) extract(ctx context.Context, src *Source, name string, stamp 
 		}
 	}
 	s := searchOf(ctx)
-	s.own = func(ctx context.Context) (*Picture, error) {
-		if err := list(); err != nil {
-			return nil, err
+	isPicture := isPicture(src) // then no other picture can take its place
+	if !isPicture {
+		s.own = func(ctx context.Context) (*Picture, error) {
+			if err := list(); err != nil {
+				return nil, err
+			}
+			return p.art.extract(ctx, own)
 		}
-		return p.art.extract(ctx, own)
 	}
 	pic, err := p.extractEmbedded(withSearch(ctx, s), src)
-	if err == nil && !pic.isMedia {
+	if !isPicture {
 		pic = pic.withNext()
 	}
-	if !p.folderFirst && (errors.Is(err, ErrNoPicture) || errors.Is(err, ErrCorrupt)) {
+	if !isPicture && !p.folderFirst && (errors.Is(err, ErrNoPicture) || errors.Is(err, ErrCorrupt)) {
 		if pic, besideErr := beside(); !errors.Is(besideErr, ErrNoPicture) {
 			return pic.withNext(), stamp, besideErr
 		}
@@ -324,7 +327,6 @@ type Picture struct {
 	ffmpeg      *FFmpeg // decodes Data if Go cannot; nil: there is none, or Data was decoded by it
 	orientation int     // as in EXIF; 0: as Data says
 	edge        int     // the picture is a smaller copy, good for thumbnails of up to so many pixels; 0: for all
-	isMedia     bool    // the picture is the media itself, so no other picture can take its place
 	hasNext     bool    // there may be another picture if this one cannot be decoded
 	sum         string  // digest of the picture as it was extracted; "" if it is not known yet
 }
@@ -424,11 +426,17 @@ func extractImage(ctx context.Context, src *Source) (*Picture, error) {
 	if !errors.Is(err, ErrUnsupported) {
 		return pic, err
 	}
-	pic, err = readPicture(ctx, src, func(_ string, decodable bool) bool { return decodable })
-	if err == nil {
-		pic.isMedia = true
+	return readPicture(ctx, src, func(_ string, decodable bool) bool { return decodable })
+}
+
+// isPicture reports whether media is itself a picture, judging by its first bytes.
+func isPicture(src *Source) bool {
+	head, err := readHead(src)
+	if err != nil {
+		return false
 	}
-	return pic, err
+	kind, _ := render.Sniff(head)
+	return kind != "" || rawphoto.Sniff(head)
 }
 
 // extractPreview returns the smallest preview in a RAW photo that is large enough. It reads little more than that.
@@ -444,7 +452,7 @@ func extractPreview(ctx context.Context, src *Source) (*Picture, error) {
 	data, orientation, err := rawphoto.Preview(ctx, src.Content, src.Size, edge)
 	switch {
 	case err == nil:
-		return &Picture{Data: data, orientation: orientation, edge: edge, isMedia: true}, nil
+		return &Picture{Data: data, orientation: orientation, edge: edge}, nil
 	case errors.Is(err, rawphoto.ErrUnsupported):
 		return nil, ErrUnsupported
 	case errors.Is(err, rawphoto.ErrNoPicture):
@@ -556,14 +564,19 @@ func (f *FFmpeg) Extract(ctx context.Context, src *Source) (*Picture, error) {
 			return pic, err
 		}
 	}
-	pic := &Picture{}
+	pic := &Picture{hasNext: !isPicture(src)} // an attached cover may be broken
 	by := s.callerFor(pic)
-	data, err := f.use().Extract(ctx, src.Content, src.Size, by)
-	if err != nil {
-		return nil, ffmpegError(err)
+	for {
+		data, err := f.use().Extract(ctx, src.Content, src.Size, by)
+		if err != nil {
+			return nil, ffmpegError(err)
+		}
+		pic.Data = data
+		if by.NoCover || !s.hasRejected(pic) {
+			return pic, nil
+		}
+		by.NoCover = true
 	}
-	pic.Data = data
-	return pic, nil
 }
 
 // decode decodes a picture that Go cannot decode, such as a damaged one.

@@ -1,6 +1,7 @@
 package thumbcache
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -544,4 +546,59 @@ func (p *artFails) List(ctx context.Context, path string) ([]string, error) {
 		return nil, p.err
 	}
 	return p.Provider.(Lister).List(ctx, path)
+}
+
+// A picture is itself: what lies beside it with the same name, or represents its folder, is another picture.
+func TestPictureIsItself(t *testing.T) {
+	needFFmpeg(t)
+	heic, err := os.ReadFile(filepath.Join("internal", "heif", "testdata", "odd.heic"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	yellow := plain(50, 50, color.NRGBA{250, 220, 20, 255})
+	root := writeFiles(t, map[string][]byte{"IMG_1.heic": heic, "IMG_1.jpg": yellow, "cover.png": yellow, "broken.heic": heic[:len(heic)/2]})
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": Files(root)}})
+	if got := middleColor(t, mustGet(t, c, "p", "IMG_1.heic", 0)); isSimilar(got, color.NRGBA{250, 220, 20, 255}) {
+		t.Errorf("color %v of another picture", got)
+	}
+	if _, err := c.Get(t.Context(), "p", "broken.heic", 20); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("a broken picture: %v", err)
+	}
+}
+
+// A JPEG of which next to nothing is there makes way for the next picture, and so does a broken cover of a film for its frame.
+func TestNearlyEmptyPictures(t *testing.T) {
+	whole := noisy(300, 300, 90)
+	headers := whole[:bytes.Index(whole, []byte{0xff, 0xda})+14]
+	zeros := append(slices.Clone(headers), make([]byte, 4000)...)
+	short := append(slices.Clone(headers), whole[len(headers):len(headers)+60]...)
+	for name, front := range map[string][]byte{"zeros": zeros, "first bytes": short} {
+		root := writeFiles(t, map[string][]byte{"s.flac": flacWith(front, plain(40, 40, blue)), "alone.jpg": front})
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": Files(root)}, Extractor: FirstOf(Images(), CoverArt())})
+		checkColor(t, mustGet(t, c, "p", "s.flac", 20), blue)
+		if _, err := c.Get(t.Context(), "p", "alone.jpg", 20); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: alone: %v", name, err)
+		}
+	}
+}
+
+// TestBrokenCoverOfFilm makes a film whose attached cover is broken. The film has its frame.
+func TestBrokenCoverOfFilm(t *testing.T) {
+	needFFmpeg(t)
+	dir := t.TempDir()
+	cover := filepath.Join(dir, "cover.jpg")
+	if err := os.WriteFile(cover, append(slices.Clone(brokenJPEG), bytes.Repeat([]byte("x"), 3000)...), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	film := filepath.Join(dir, "film.mkv")
+	cmd := exec.Command("ffmpeg", "-v", "error", "-f", "lavfi", "-i", "color=0xc81e1e:s=64x48:d=2:r=5", "-attach", cover,
+		"-metadata:s:t", "mimetype=image/jpeg", "-c:v", "mpeg4", "-q:v", "2", film)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if err := os.Remove(cover); err != nil {
+		t.Fatal(err)
+	}
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": Files(dir)}})
+	checkColor(t, mustGet(t, c, "p", "film.mkv", 20), red)
 }

@@ -748,7 +748,7 @@ func otherFormats() []mediaFormat {
 	for i := 0; i < len(colors); i += 3 {
 		pixels16 = append(pixels16, le16(int(colors[i]>>3)|int(colors[i+1]>>3)<<5|int(colors[i+2]>>3)<<10)...)
 	}
-	masks := join(le32(0xff0000), le32(0xff00), le32(0xff), le32(0xff<<24))
+	masks := join(le32(0xff0000), le32(0xff00), le32(0xff), []byte{0, 0, 0, 0xff})
 	v5 := join(dibInfo(48, 24, 0, 64*48*3), make([]byte, 16), text("DEBM"), make([]byte, 36+12), le32(0), le32(124+64*48*3), le32(len(icc)), le32(0))
 	halfUp := half.upsideDown().picture()
 	and := bytes.Repeat(make([]byte, 8), 48)

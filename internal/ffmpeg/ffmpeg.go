@@ -124,6 +124,9 @@ type Caller struct {
 	// requests.
 	Idle <-chan struct{}
 
+	// NoCover makes Extract return a frame although there is an attached picture, which turned out to be broken.
+	NoCover bool
+
 	// Edge is how many pixels the longest edge of the picture needs, or 0 if it needs the most. Reduced, if not nil, is called if
 	// the picture is good for Edge pixels only, because a smaller one in the file was enough.
 	Edge    int
@@ -178,7 +181,7 @@ func (t *Tool) Extract(ctx context.Context, r io.ReaderAt, size int64, by Caller
 	if j.isHEIF() {
 		return j.heif(ctx, by)
 	}
-	return j.picture(ctx)
+	return j.picture(ctx, by.NoCover)
 }
 
 // Decode returns the picture in data as PNG with no edge above 2048 pixels. It is for formats that Go cannot decode and for

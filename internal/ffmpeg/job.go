@@ -55,8 +55,8 @@ func (j *job) runUntil(ctx context.Context, enough func(output []byte) bool, arg
 	return res, nil
 }
 
-// picture returns the best picture in the media, as described at Extract.
-func (j *job) picture(ctx context.Context) ([]byte, error) {
+// picture returns the best picture in the media, as described at Extract; with noCover, no attached one.
+func (j *job) picture(ctx context.Context, noCover bool) ([]byte, error) {
 	if isStill(j.in) {
 		return j.still(ctx)
 	}
@@ -64,7 +64,7 @@ func (j *job) picture(ctx context.Context) ([]byte, error) {
 	if err := s.begin(ctx); err != nil {
 		return nil, err
 	}
-	if s.media.cover != nil {
+	if s.media.cover != nil && !noCover {
 		cover, err := j.run(ctx, j.coverArgs(s.media.cover)...)
 		if err != nil {
 			return nil, err

@@ -138,8 +138,10 @@ const (
 // "cover" and its variants. The others are in common use.
 var coverNames = []string{"small_cover_land", "cover_land", "small_cover", "front", "folder", "poster", "cover"}
 
-// sceneNames are the beginnings of names of files that are not covers.
-var sceneNames = []string{"fanart", "backdrop", "screenshot"}
+// sceneNames are parts of the names of files that are not covers. They are those of package coverart.
+var sceneNames = []string{
+	"fanart", "backdrop", "background", "wallpaper", "screenshot", "screencap", "snapshot", "banner", "logo", "clearart",
+}
 
 // addTag sets the rank of an attached picture from one of its tags.
 func (s *stream) addTag(key, value string) {
@@ -151,7 +153,7 @@ func (s *stream) addTag(key, value string) {
 	}
 	name := strings.ToLower(strings.TrimSuffix(value, path.Ext(value)))
 	for _, scene := range sceneNames {
-		if s.rank == rankUnknown && strings.HasPrefix(name, scene) {
+		if s.rank == rankUnknown && strings.Contains(name, scene) {
 			s.rank = rankScene
 		}
 	}

@@ -130,8 +130,9 @@ func IsPicture(file string) bool {
 	return false
 }
 
-// disc matches the name of a folder that holds one disc of an album, such as "CD1", "Disc 2 - Live" or "[Disk 03]".
-var disc = regexp.MustCompile(`(?i)^[\[(]?\s*(cd|dis[ck]|disque|disco|dvd|vinyl|lp|platte|side|tape|digital media)[\s._#-]*([0-9]{1,3}|[a-h]|one|two|three|four|i{1,3}|iv)([^\pL\pN].*)?$`)
+// disc matches the name of a folder that holds one disc of an album, such as "CD1", "Disc 2 - Live" or "[Disk 03]". A name such as
+// "Album (Disc 1)" is not one: that folder usually lies beside other albums, and the folder above shows the artist.
+var disc = regexp.MustCompile(`(?i)^[\[(]?\s*(cd|dis[ck]|disque|disco|dvd|vinyl|lp|platte|side|tape|digital media)[\s._#-]*([0-9]{1,3}|[a-h]|one|two|three|four|five|i{1,3}|iv|vi{0,3}|ix)([^\pL\pN].*)?$`)
 
 // IsDisc reports whether a folder of this name holds one disc of an album.
 func IsDisc(folder string) bool { return disc.MatchString(folder) }

@@ -32,6 +32,8 @@ type decoder struct {
 	mcusX, mcusY int // number of MCUs in an interleaved scan
 	eobRun       int // further blocks whose band has no more coefficients (T.81 G.1.2.2)
 	decodedAny   bool
+	found        int64 // MCUs of the first scan that could be decoded
+	wanted       int64 // MCUs of the first scan
 }
 
 // A component is the state of one component of the picture.
@@ -69,7 +71,7 @@ func (d *decoder) reset(dst *Image, data []byte) {
 		c := &d.comp[i]
 		*c = component{coef: c.coef, nonzero: c.nonzero}
 	}
-	d.restart, d.decodedAny = 0, false
+	d.restart, d.decodedAny, d.found, d.wanted = 0, false, 0, 0
 }
 
 // decode reads all segments and writes the planes.
@@ -98,7 +100,18 @@ func (d *decoder) decode(ctx context.Context) error {
 		}
 	}
 	d.Damaged = d.Damaged || d.bits.damaged
+	d.Blank = d.Damaged && (10*d.found < d.wanted || d.comp[0].isGray())
 	return nil
+}
+
+// isGray reports whether all samples are about those of missing data. A file that is filled with zeros decodes to such ones.
+func (c *component) isGray() bool {
+	for _, v := range c.pix {
+		if v < 128-8 || v > 128+8 {
+			return false
+		}
+	}
+	return true
 }
 
 // readSegments reads segments and scans up to the end of the picture, or up to the first that is invalid.

@@ -83,6 +83,9 @@ type Image struct {
 	// Damaged reports that the file is truncated or has data that no encoder writes. Parts without data are gray.
 	Damaged bool
 
+	// Blank reports that a damaged picture shows next to nothing: less than a tenth of it was found, or all of it is gray.
+	Blank bool
+
 	work *decoder // kept to reuse its buffers
 }
 

@@ -117,6 +117,10 @@ func (d *decoder) decodeScan(ctx context.Context, s *scan) error {
 	width, rows := s.size(d)
 	// Rows below the window are not needed. Neither is the data after them.
 	height := min(rows, ceilDiv(s.parts[0].window.Max.Y, s.parts[0].down))
+	first := d.wanted == 0
+	if first {
+		d.wanted = int64(width) * int64(height)
+	}
 	iv := interval{left: d.restart, hasData: true}
 	if d.restart == 0 {
 		iv.left = math.MaxInt
@@ -130,7 +134,10 @@ func (d *decoder) decodeScan(ctx context.Context, s *scan) error {
 				d.nextInterval(s, &iv)
 			}
 			end := x + min(width-x, iv.left)
-			d.decodeInterval(s, &iv, y, x, end)
+			found := d.decodeInterval(s, &iv, y, x, end)
+			if first {
+				d.found += int64(found)
+			}
 			iv.left -= end - x
 			x = end
 		}
@@ -151,11 +158,12 @@ func (d *decoder) nextInterval(s *scan, iv *interval) {
 	d.beginInterval(s)
 }
 
-// decodeInterval decodes the MCUs from x up to end in row y, which are in one restart interval.
-func (d *decoder) decodeInterval(s *scan, iv *interval, y, x, end int) {
+// decodeInterval decodes the MCUs from x up to end in row y, which are in one restart interval. It returns how many had data.
+func (d *decoder) decodeInterval(s *scan, iv *interval, y, x, end int) (found int) {
 	for iv.hasData && x < end {
 		start := x
 		x = d.decodeSpan(s, y, start, end)
+		found += x - start
 		iv.decodedAny = iv.decodedAny || x > start
 		d.decodedAny = d.decodedAny || x > start
 		if x < end {
@@ -173,6 +181,7 @@ func (d *decoder) decodeInterval(s *scan, iv *interval, y, x, end int) {
 		d.Damaged = true
 		d.clearSpan(s, y, x, end)
 	}
+	return found
 }
 
 // hasSurplus reports whether the segment has more data than its MCUs take. Then its marker may have been destroyed.

@@ -152,6 +152,9 @@ func (ws *workspace) decodeJPEG(ctx context.Context, h header, o jpegdec.Options
 	if err := jpegdec.Decode(ctx, h.data, o, img); err != nil {
 		return raster{}, jpegError(err)
 	}
+	if img.Blank {
+		return raster{}, corrupt("next to nothing of the picture is in the file") // so that another picture may take its place
+	}
 	src := raster{kind: ycc}
 	switch img.Model {
 	case jpegdec.Gray:
