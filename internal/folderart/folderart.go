@@ -8,6 +8,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
+
+	"github.com/thumbcache/thumbcache/internal/canonical"
 )
 
 // Special entries of a list.
@@ -24,7 +27,7 @@ var Default = []string{
 
 // A List is an ordered list of names of pictures, the best first. The zero List matches nothing.
 type List struct {
-	entries []string // in lower case
+	entries []string // folded
 }
 
 // Parse returns the List of entries. An entry is a pattern as in path.Match, in which case does not matter, or {parent} or
@@ -36,7 +39,7 @@ func Parse(entries []string) (List, error) {
 		if _, err := path.Match(entry, ""); err != nil {
 			return List{}, fmt.Errorf("%q: %w", entry, err)
 		}
-		l.entries = append(l.entries, strings.ToLower(entry))
+		l.entries = append(l.entries, fold(entry))
 	}
 	return l, nil
 }
@@ -63,7 +66,7 @@ func (l List) Folder(names []string) []Group {
 
 // groups returns the groups of the entries that are wanted, without names that an entry before has matched.
 func (l List) groups(media string, names []string, wanted func(entry string) bool) (groups []Group) {
-	stem := strings.ToLower(strings.TrimSuffix(media, path.Ext(media)))
+	stem := fold(strings.TrimSuffix(media, path.Ext(media)))
 	seen := make(map[string]bool)
 	pictures := 0
 	for _, file := range names {
@@ -84,7 +87,7 @@ func (l List) groups(media string, names []string, wanted func(entry string) boo
 		}
 		var g Group
 		for _, file := range names {
-			if !seen[file] && file != media && matches(entry, stem, strings.ToLower(file)) {
+			if !seen[file] && file != media && matches(entry, stem, fold(file)) {
 				g.Names = append(g.Names, file)
 			}
 		}
@@ -99,7 +102,16 @@ func (l List) groups(media string, names []string, wanted func(entry string) boo
 	return groups
 }
 
-// matches reports whether entry matches a file. All are in lower case.
+// fold returns a name in the form in which names are compared: in lower case and in NFC, because the media and its picture may
+// have been written by different systems. A name that is not UTF-8 is compared as it is.
+func fold(name string) string {
+	if !utf8.ValidString(name) {
+		return name
+	}
+	return canonical.Compose(strings.ToLower(name))
+}
+
+// matches reports whether entry matches a file. All are folded.
 func matches(entry, stem, file string) bool {
 	if entry == single {
 		return IsPicture(file)

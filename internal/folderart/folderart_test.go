@@ -38,6 +38,8 @@ func TestGroups(t *testing.T) {
 		{"s.mp3", "", "", ".."},
 		{"s.mp3", "cover.jpg scan.jpg", "", "cover.jpg .."},
 		{"photo.jpg", "photo.jpg other.jpg", "", ".."},
+		{"Caf\u00e9.mp3", "Caf\u00e9.mp3 cafe\u0301.jpg x.jpg", "cafe\u0301.jpg", ".."}, // one in NFC, the other in NFD
+		{"caf\xe9.mp3", "caf\xe9.mp3 caf\xe8.jpg caf\xe9.JPG", "caf\xe9.JPG", ".."},     // not UTF-8
 	} {
 		names := strings.Fields(tt.names)
 		if got := show(l.Beside(tt.media, names)); got != tt.beside {
