@@ -67,12 +67,13 @@ func TestArrows(t *testing.T) {
 			dir := filepath.ToSlash(filepath.Dir(path))
 			ours := strings.HasPrefix(imp+"/", module)
 			below := strings.HasPrefix(imp, module+dir+"/") || slices.Contains(map[string][]string{
-				"internal/ffmpeg":   {module + "internal/proc", module + "internal/heif", module + "internal/jpegdec", module + "internal/turns"},
-				"internal/rawphoto": {module + "internal/tiff"},
-				"internal/render":   {module + "internal/jpegdec", module + "internal/pngdec", module + "internal/tiff", module + "internal/webpdec"},
-				"internal/tiff":     {module + "internal/jpegdec"},
-				"internal/rootfs":   {module + "internal/canonical"},
-				"internal/store":    {module + "internal/readfile"},
+				"internal/ffmpeg":    {module + "internal/proc", module + "internal/heif", module + "internal/jpegdec", module + "internal/turns"},
+				"internal/folderart": {module + "internal/canonical"},
+				"internal/rawphoto":  {module + "internal/tiff"},
+				"internal/render":    {module + "internal/jpegdec", module + "internal/pngdec", module + "internal/tiff", module + "internal/webpdec"},
+				"internal/tiff":      {module + "internal/jpegdec"},
+				"internal/rootfs":    {module + "internal/canonical"},
+				"internal/store":     {module + "internal/readfile"},
 			}[dir], imp)
 			switch {
 			case ours && dir != "." && !below:

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/csv"
 	"encoding/hex"
+	"errors"
 	"image"
 	"image/color"
 	"os"
@@ -243,6 +244,26 @@ func TestDecodeTransforms(t *testing.T) {
 			}
 			checkQuarters(t, img, 3, test.want...)
 		})
+	}
+}
+
+// libavif before version 1.0 repeats the transforms of a grid in its tiles. They are applied once.
+func TestDecodeRepeatedTransforms(t *testing.T) {
+	// turned returns a grid and its tiles, all turned by 90 degrees but the last tile.
+	turned := func(last byte) []byte {
+		f := gridFile(t, ".heic", "hvc1", 128, 96)
+		f.properties = append(f.properties, irot(1), irot(last))
+		for i := range f.items {
+			f.items[i].properties = append(f.items[i].properties, -len(f.properties)+1)
+		}
+		tile := f.items[len(f.items)-1].properties
+		tile[len(tile)-1]--
+		return f.bytes()
+	}
+	img, _ := decode(t, turned(1), 0)
+	checkQuarters(t, img, 3, green, white, red, blue)
+	if _, err := parse(t, turned(2)).Plan(t.Context(), 0); !errors.Is(err, ErrUnsupported) {
+		t.Errorf("a tile that is turned otherwise: %v", err)
 	}
 }
 

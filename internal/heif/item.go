@@ -104,8 +104,8 @@ type clean struct{ width, widthBy, height, heightBy, x, xBy, y, yBy uint32 }
 
 const maxProperty = 1024 // bytes of a property, except profiles and decoder configurations
 
-// identity reports whether t changes nothing.
-func (t transform) identity() bool { return t.kind == "irot" && t.turn == 0 }
+// changes reports whether t has an effect.
+func (t transform) changes() bool { return t.kind != "irot" || t.turn != 0 }
 
 // describe reads the properties of an item. It ignores those that do not affect the decoded picture.
 func (f *File) describe(ctx context.Context, it *item) (d description, err error) {

@@ -3,6 +3,7 @@ package heif
 import (
 	"context"
 	"errors"
+	"slices"
 )
 
 // A Plan says how to decode the picture of a file at a wanted size. Either JPEG is set and is the whole picture, or Colour and
@@ -209,10 +210,9 @@ func (f *File) readTiles(ctx context.Context, p *picture) error {
 		if it.kind != "hvc1" && it.kind != "av01" {
 			return unsupported("tiles of type %q", it.kind)
 		}
-		for _, t := range d.transforms {
-			if !t.identity() {
-				return unsupported("%s of a tile", t.kind)
-			}
+		// libavif before version 1.0 repeats the transforms of the grid in each tile, and no reader applies those.
+		if !slices.Equal(d.transforms, p.transforms) && slices.ContainsFunc(d.transforms, transform.changes) {
+			return unsupported("a tile that is turned or cut")
 		}
 		t, err := f.readCoded(ctx, it, &d)
 		if err != nil {
@@ -261,6 +261,7 @@ func (f *File) alphaOf(ctx context.Context, p *picture) (*picture, error) {
 	}
 	alpha := &picture{item: p.item, cols: p.cols, rows: p.rows}
 	alpha.width, alpha.height, alpha.view = p.width, p.height, newView(p.width, p.height)
+	alpha.transforms = p.transforms
 	for _, tile := range p.inputs {
 		it, err := f.alphaItem(ctx, tile)
 		if err != nil || it == nil {
