@@ -448,19 +448,25 @@ func extractPreview(ctx context.Context, src *Source) (*Picture, error) {
 	if !rawphoto.Sniff(head) {
 		return nil, ErrUnsupported
 	}
-	edge := searchOf(ctx).edge
-	data, orientation, err := rawphoto.Preview(ctx, src.Content, src.Size, edge)
-	switch {
-	case err == nil:
-		return &Picture{Data: data, orientation: orientation, edge: edge}, nil
-	case errors.Is(err, rawphoto.ErrUnsupported):
-		return nil, ErrUnsupported
-	case errors.Is(err, rawphoto.ErrNoPicture):
-		return nil, ErrNoPicture
-	case errors.Is(err, rawphoto.ErrCorrupt):
-		return nil, ErrCorrupt
+	s := searchOf(ctx)
+	for n := range maxPictures {
+		data, orientation, err := rawphoto.Preview(ctx, src.Content, src.Size, s.edge, n)
+		switch {
+		case errors.Is(err, rawphoto.ErrUnsupported):
+			return nil, ErrUnsupported
+		case errors.Is(err, rawphoto.ErrNoPicture):
+			return nil, ErrNoPicture
+		case errors.Is(err, rawphoto.ErrCorrupt):
+			return nil, ErrCorrupt
+		case err != nil:
+			return nil, err
+		}
+		pic := &Picture{Data: data, orientation: orientation, edge: s.edge, hasNext: true}
+		if !s.hasRejected(pic) {
+			return pic, nil
+		}
 	}
-	return nil, err
+	return nil, ErrNoPicture
 }
 
 // readHead returns the first bytes of src, which tell its kind.

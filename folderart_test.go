@@ -582,6 +582,28 @@ func TestNearlyEmptyPictures(t *testing.T) {
 	}
 }
 
+// A broken preview of a RAW photo makes way for a smaller one, and no preview for another file.
+func TestBrokenPreview(t *testing.T) {
+	small, large := jpegOf(corners{blue, blue, blue, blue}.draw(160, 120)), noisy(800, 600, 90)
+	headers := large[:bytes.Index(large, []byte{0xff, 0xda})+14]
+	large = append(slices.Clone(headers), make([]byte, 4000)...)
+	dng := func(previews ...[]byte) []byte {
+		return tiffFile("II*\x00\x00\x00\x00\x00", previews, func(at []int) [][]field {
+			directories := [][]field{{num(256, 6000), num(257, 4000), {tag: 50706, bytes: []byte{1, 4, 0, 0}}}}
+			for i := range previews {
+				directories = append(directories, []field{num(513, at[i]), num(514, len(previews[i]))})
+			}
+			return directories
+		})
+	}
+	root := writeFiles(t, map[string][]byte{"two.dng": dng(small, large), "one.dng": dng(large), "cover.png": plain(50, 50, red)})
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": Files(root)}, Extractor: Images()})
+	checkColor(t, mustGet(t, c, "p", "two.dng", 300), blue)
+	if _, err := c.Get(t.Context(), "p", "one.dng", 300); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("a RAW photo without another preview: %v", err)
+	}
+}
+
 // TestBrokenCoverOfFilm makes a film whose attached cover is broken. The film has its frame.
 func TestBrokenCoverOfFilm(t *testing.T) {
 	needFFmpeg(t)

@@ -89,12 +89,12 @@ func kindOf(head []byte) kind {
 }
 
 // Preview returns a preview of a RAW photo: the smallest whose longest edge has at least want pixels, or else the
-// largest. A want of 0 means the largest.
+// largest. A want of 0 means the largest. With n above 0, the n best previews are left out, because they turned out to be broken.
 //
 // The caller applies the orientation, 1 to 8 as in EXIF, to the preview and ignores the preview's own EXIF.
 //
 // The error is [ErrUnsupported] if the file is no RAW photo, [ErrNoPicture], [ErrCorrupt], or that of r or ctx.
-func Preview(ctx context.Context, r io.ReaderAt, size int64, want int) (jpeg []byte, orientation int, err error) {
+func Preview(ctx context.Context, r io.ReaderAt, size int64, want, n int) (jpeg []byte, orientation int, err error) {
 	s := &search{r: &reader{ctx, r}, size: size}
 	head := s.read(0, sniffLen)
 	switch kind := kindOf(head); kind {
@@ -114,6 +114,10 @@ func Preview(ctx context.Context, r io.ReaderAt, size int64, want int) (jpeg []b
 		return nil, 0, err
 	}
 	p, ok := s.choose(want)
+	for range n {
+		s.previews = slices.DeleteFunc(s.previews, func(other preview) bool { return other == p })
+		p, ok = s.choose(want)
+	}
 	if s.err != nil {
 		return nil, 0, s.err
 	}

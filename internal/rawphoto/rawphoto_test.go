@@ -294,7 +294,28 @@ func (r *countingReader) ReadAt(p []byte, off int64) (int, error) {
 }
 
 func find(data []byte, want int) ([]byte, int, error) {
-	return Preview(context.Background(), bytes.NewReader(data), int64(len(data)), want)
+	return Preview(context.Background(), bytes.NewReader(data), int64(len(data)), want, 0)
+}
+
+// The best previews are left out, up to the last.
+func TestNext(t *testing.T) {
+	for name, data := range files() {
+		r := bytes.NewReader(data)
+		var last []byte
+		for n := 0; ; n++ {
+			got, _, err := Preview(t.Context(), r, r.Size(), 1000, n)
+			if err != nil {
+				if n < 2 || !errors.Is(err, ErrNoPicture) {
+					t.Errorf("%s, %d left out: %v", name, n, err)
+				}
+				break
+			}
+			if n > 0 && len(got) > len(last) || bytes.Equal(got, last) {
+				t.Errorf("%s, %d left out: a preview of %d bytes after one of %d", name, n, len(got), len(last))
+			}
+			last = got
+		}
+	}
 }
 
 func TestKinds(t *testing.T) {
@@ -304,7 +325,7 @@ func TestKinds(t *testing.T) {
 		}
 		for want, width := range map[int]int{0: 960, 1: 480, 160: 480, 300: 480, 480: 480, 481: 960, 960: 960, 5000: 960} {
 			r := &countingReader{ReaderAt: bytes.NewReader(data)}
-			got, orientation, err := Preview(context.Background(), r, int64(len(data)), want)
+			got, orientation, err := Preview(context.Background(), r, int64(len(data)), want, 0)
 			if err != nil {
 				t.Errorf("%s, %d: %v", name, want, err)
 				continue
@@ -330,7 +351,7 @@ func TestRAF(t *testing.T) {
 	for _, orientation := range []int{0, 1, 3, 8} {
 		data := raf(orientation)
 		r := &countingReader{ReaderAt: bytes.NewReader(data)}
-		got, o, err := Preview(context.Background(), r, int64(len(data)), 100)
+		got, o, err := Preview(context.Background(), r, int64(len(data)), 100, 0)
 		if err != nil || o != max(1, orientation) || !bytes.Equal(got, photo(960, 640, orientation)) {
 			t.Errorf("orientation %d: %d, %v", orientation, o, err)
 		}
@@ -464,7 +485,7 @@ func TestReadError(t *testing.T) {
 	for name, data := range files() {
 		for fail := 1; ; fail++ {
 			r := &countingReader{ReaderAt: bytes.NewReader(data), fail: fail}
-			_, _, err := Preview(context.Background(), r, int64(len(data)), 0)
+			_, _, err := Preview(context.Background(), r, int64(len(data)), 0, 0)
 			if r.reads < fail {
 				break
 			}
@@ -474,7 +495,7 @@ func TestReadError(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
-		if _, _, err := Preview(ctx, bytes.NewReader(data), int64(len(data)), 0); !errors.Is(err, context.Canceled) {
+		if _, _, err := Preview(ctx, bytes.NewReader(data), int64(len(data)), 0, 0); !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -487,7 +508,7 @@ func FuzzPreview(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte, want uint16) {
 		r := &countingReader{ReaderAt: bytes.NewReader(data)}
-		p, orientation, err := Preview(context.Background(), r, int64(len(data)), int(want))
+		p, orientation, err := Preview(context.Background(), r, int64(len(data)), int(want), 0)
 		if r.reads > 20000 {
 			t.Fatalf("%d reads", r.reads)
 		}

@@ -579,6 +579,7 @@ func TestFolderSwapped(t *testing.T) {
 			}
 		})
 	}
+	moved := 0
 	for i := range series(100, 400) {
 		if err := os.Rename(dir, dir+".kept"); err != nil {
 			continue // on Windows, while it is in use
@@ -591,15 +592,14 @@ func TestFolderSwapped(t *testing.T) {
 		if info, err := os.Lstat(dir); err == nil && info.Mode()&fs.ModeSymlink != 0 {
 			os.Rename(dir, dir+".link")
 		}
-		// The store may have made the folder again. It is moved before it is deleted, because deleting a folder that is written to may
-		// take very long.
+		// The store may have made the folder again. It is moved away, because it may be filled as fast as it is deleted.
 		eventually(t, "the folder is back", func() bool {
 			if os.Rename(dir+".kept", dir) == nil {
 				return true
 			}
-			os.Rename(dir, dir+".deleted")
-			os.RemoveAll(dir + ".deleted")
-			return false
+			moved++
+			os.Rename(dir, fmt.Sprintf("%s.%d", dir, moved))
+			return os.Rename(dir+".kept", dir) == nil
 		})
 	}
 	stop.Store(true)
