@@ -158,7 +158,8 @@ func serve(ctx context.Context, c *console, folder string, o serveOptions) error
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 	urls := pageURLs(o.addr, listener.Addr(), net.InterfaceAddrs)
-	printStart(ctx, c, folder, dir, o.limit, urls)
+	printStart(ctx, c, folder, dir, o.limit)
+	fmt.Fprintf(c.out, "Open        %s\n", strings.Join(urls, "\n            "))
 	var background sync.WaitGroup
 	defer background.Wait()
 	browsing, stopBrowsing := context.WithCancel(ctx)
@@ -182,8 +183,8 @@ func serve(ctx context.Context, c *console, folder string, o serveOptions) error
 	return server.Shutdown(ending)
 }
 
-// printStart prints what a server does and how to reach it.
-func printStart(ctx context.Context, c *console, folder, dir string, limit byteCount, urls []string) {
+// printStart prints what a server does.
+func printStart(ctx context.Context, c *console, folder, dir string, limit byteCount) {
 	if err := checkReadable(folder); err != nil {
 		// Serve it nevertheless: a network share may come later.
 		fmt.Fprintf(c.err, "thumbcache: %s cannot be read: %s; the page shows its files as soon as they can be read\n", quoteName(folder), describeError(err))
@@ -199,7 +200,6 @@ func printStart(ctx context.Context, c *console, folder, dir string, limit byteC
 	}
 	fmt.Fprintf(c.out, "thumbcache  %s\nServing     %s\nThumbnails  %s, at most %s\nffmpeg      %s\n",
 		buildVersion(), quoteName(folder), quoteName(dir), formatBytes(int64(limit)), escapeUnprintable(ffmpeg))
-	fmt.Fprintf(c.out, "Open        %s\n", strings.Join(urls, "\n            "))
 }
 
 // maxURLs limits how many addresses serve prints. A computer with containers can have dozens.

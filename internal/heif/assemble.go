@@ -87,16 +87,18 @@ func (g *lineMaker) init() {
 		a := &g.plan.alphaTiles
 		g.columns = make([]int, m.cols*m.frame.width)
 		for x := range g.columns {
-			g.columns[x] = alphaIndex(x, m.frame.width, m.codedWidth, m.width, a.frame.width, a.codedWidth, a.width)
+			g.columns[x] = axis{m.frame.width, m.codedWidth, m.width}.indexIn(axis{a.frame.width, a.codedWidth, a.width}, x)
 		}
 	}
 }
 
-// alphaIndex returns the column (or row) of the transparency at column (or row) x of the colours. Each may have been reduced,
-// and their coded sizes may differ.
-func alphaIndex(x, reduced, coded, shown, alphaReduced, alphaCoded, alphaShown int) int {
-	at := (float64(x) + 0.5) * float64(coded) / float64(reduced) / float64(shown) // as a fraction of the whole
-	return int(min(at, 1) * float64(alphaShown) * float64(alphaReduced) / float64(alphaCoded) * (1 - 1e-9))
+// An axis holds the width of a frame as ffmpeg returned it, that of a coded tile, and that of the picture; or the heights.
+type axis struct{ reduced, coded, shown int }
+
+// indexIn returns the column (or row) of the transparency, whose axis is alpha, at column (or row) x of the colours.
+func (a axis) indexIn(alpha axis, x int) int {
+	at := (float64(x) + 0.5) * float64(a.coded) / float64(a.reduced) / float64(a.shown) // as a fraction of the whole
+	return int(min(at, 1) * float64(alpha.shown) * float64(alpha.reduced) / float64(alpha.coded) * (1 - 1e-9))
 }
 
 // line returns line y of the coded picture. It is valid until the next call.
@@ -126,7 +128,7 @@ func (g *lineMaker) line(y int) []byte {
 // addAlpha sets the transparency of line y.
 func (g *lineMaker) addAlpha(y int) {
 	m, a := &g.plan.colourTiles, &g.plan.alphaTiles
-	y = alphaIndex(y, m.frame.height, m.codedHeight, m.height, a.frame.height, a.codedHeight, a.height)
+	y = axis{m.frame.height, m.codedHeight, m.height}.indexIn(axis{a.frame.height, a.codedHeight, a.height}, y)
 	first := y / a.frame.height * a.cols
 	inTile := int64(y % a.frame.height)
 	for x, ax := range g.columns {
