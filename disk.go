@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/thumbcache/thumbcache/internal/flight"
@@ -31,6 +32,8 @@ type disk struct {
 	log         *slog.Logger
 	observer    *Observer
 	changes     flight.Group[diskChange, struct{}]
+	open        sync.RWMutex // held for reading by removals; closed changes under it, so that none outlasts close
+	closed      bool
 }
 
 // A diskChange identifies a write for a key, or a removal of all files of a source if size is negative. Writes of different states
@@ -220,6 +223,11 @@ func (d *disk) remove(s source) error {
 	if d == nil {
 		return nil
 	}
+	d.open.RLock()
+	defer d.open.RUnlock()
+	if d.closed {
+		return ErrClosed
+	}
 	st := d.generations.stripe(s)
 	st.disk.Lock()
 	defer st.disk.Unlock()
@@ -263,6 +271,9 @@ func (d *disk) close() {
 	if d != nil {
 		d.store.Stop()
 		d.changes.Close(ErrClosed, 0)
+		d.open.Lock()
+		d.closed = true
+		d.open.Unlock()
 		d.store.Close()
 	}
 }
