@@ -327,6 +327,7 @@ type Picture struct {
 	ffmpeg      *FFmpeg // decodes Data if Go cannot; nil: there is none, or Data was decoded by it
 	orientation int     // as in EXIF; 0: as Data says
 	edge        int     // the picture is a smaller copy, good for thumbnails of up to so many pixels; 0: for all
+	preview     bool    // of a RAW photo; ffmpeg is not asked about it
 	hasNext     bool    // there may be another picture if this one cannot be decoded
 	sum         string  // digest of the picture as it was extracted; "" if it is not known yet
 }
@@ -357,9 +358,9 @@ func (p *Picture) withNext() *Picture {
 
 func (p *Picture) canRescue() bool { return p.ffmpeg != nil }
 
-// rescuedBy returns p with f unless p has an ffmpeg. It returns a copy, because an Extractor may return the same Picture often.
+// rescuedBy returns p with f unless p has an ffmpeg or needs none. It returns a copy, because an Extractor may return the same Picture often.
 func (p *Picture) rescuedBy(f *FFmpeg) *Picture {
-	if p == nil || p.ffmpeg != nil || f == nil {
+	if p == nil || p.ffmpeg != nil || p.preview || f == nil {
 		return p
 	}
 	q := *p
@@ -461,7 +462,7 @@ func extractPreview(ctx context.Context, src *Source) (*Picture, error) {
 		case err != nil:
 			return nil, err
 		}
-		pic := &Picture{Data: data, orientation: orientation, edge: s.edge, hasNext: true}
+		pic := &Picture{Data: data, orientation: orientation, edge: s.edge, preview: true, hasNext: true}
 		if !s.hasRejected(pic) {
 			return pic, nil
 		}

@@ -597,10 +597,13 @@ func TestBrokenPreview(t *testing.T) {
 		})
 	}
 	root := writeFiles(t, map[string][]byte{"two.dng": dng(small, large), "one.dng": dng(large), "cover.png": plain(50, 50, red)})
-	c := mustNew(t, Config{Providers: map[string]Provider{"p": Files(root)}, Extractor: Images()})
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": Files(root)}, Extractor: FirstOf(Images(), &FFmpeg{})})
 	checkColor(t, mustGet(t, c, "p", "two.dng", 300), blue)
 	if _, err := c.Get(t.Context(), "p", "one.dng", 300); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("a RAW photo without another preview: %v", err)
+	}
+	if n := c.Stats().Processes; n != 0 {
+		t.Errorf("%d processes", n)
 	}
 }
 
