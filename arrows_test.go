@@ -74,6 +74,7 @@ func TestArrows(t *testing.T) {
 				"internal/tiff":      {module + "internal/jpegdec"},
 				"internal/rootfs":    {module + "internal/canonical"},
 				"internal/store":     {module + "internal/readfile"},
+				"sharedtest":         {strings.TrimSuffix(module, "/"), module + "sharedtest"},
 			}[dir], imp)
 			switch {
 			case ours && dir != "." && !below:
