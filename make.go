@@ -46,8 +46,16 @@ type lookFlight struct {
 // A job is one thumbnail to load or to make.
 type job struct {
 	thumbFlight
-	hash string  // of the source, for the names of files
-	from *origin // where the answer came from
+	hash  string     // of the source, for the names of files
+	from  *origin    // where the answer came from
+	lease *heldLease // of the shared tier; nil: none
+}
+
+// takeLease returns the lease of j, which its caller must end.
+func (j *job) takeLease() *heldLease {
+	l := j.lease
+	j.lease = nil
+	return l
 }
 
 func (j *job) source() source { return j.key.source }
@@ -70,23 +78,35 @@ func (c *Cache) load(w *flight.Work, j *job) (*Thumbnail, error) {
 		return e.thumb, nil
 	}
 	k := known{old: c.stored(w, j), last: c.memory.lastLook(j.source())}
-	if k.old != nil && k.last == nil && c.revalidate >= 0 && flight.Idle(w) != nil {
-		// No request waits, so the source is checked now and not in the background. If it cannot be reached, the thumbnail stays.
-		now, err := c.stat(w, j.sourceFlight(), k.old.stamp)
-		switch {
-		case err == nil:
-			k.last = &now
-		case errors.Is(err, fs.ErrNotExist):
-			c.failures.Add(1)
-			c.forget(j.source())
+	if k.old != nil && flight.Idle(w) != nil { // no request waits, so the source is checked now and not in the background
+		if err := c.checkNow(w, j, &k, k.old.stamp); err != nil {
 			return nil, err
 		}
 	}
 	if t := c.serveStored(w, j, &k); t != nil {
 		return t, nil
 	}
-	// A tier that several machines share belongs here.
+	if t, err := c.serveShared(w, j, &k); t != nil || err != nil {
+		return t, err
+	}
 	return c.makeThumbnail(w, j, &k)
+}
+
+// checkNow checks a source that was not checked lately. It fails only if the source does not exist.
+func (c *Cache) checkNow(ctx context.Context, j *job, k *known, before Stamp) error {
+	if k.last != nil || j.version != "" || c.revalidate < 0 {
+		return nil
+	}
+	now, err := c.stat(ctx, j.sourceFlight(), before)
+	switch {
+	case err == nil:
+		k.last = &now
+	case errors.Is(err, fs.ErrNotExist):
+		c.failures.Add(1)
+		c.forget(j.source())
+		return err
+	}
+	return nil
 }
 
 // stored returns the thumbnail on disk, or else the one in memory, whatever the state of its source; nil if there is none.
@@ -107,15 +127,53 @@ func (c *Cache) serveStored(ctx context.Context, j *job, k *known) *Thumbnail {
 		return nil
 	}
 	j.from.count(&c.diskHits, "disk")
-	if !c.bypassesMemory(ctx) {
-		c.memory.put(j.gen, *k.old)
-	}
-	c.memory.putTwin(k.old)
+	c.keep(ctx, j, k.old)
 	if standing == unchecked {
 		c.staleServed.Add(1)
 		c.revalidateSoon(j, k.old.stamp)
 	}
 	return k.old.thumb
+}
+
+// sharedCheckPatience is how long a request waits for the check of a source whose thumbnail another machine has made.
+const sharedCheckPatience = time.Second
+
+// serveShared returns the thumbnail that another machine has made, unless there is none or it is outdated, and keeps it on this
+// machine. This machine may never have seen the source, which may be gone, so it checks it first, but not for long.
+func (c *Cache) serveShared(w *flight.Work, j *job, k *known) (*Thumbnail, error) {
+	e := c.shared.load(w, &j.key, j.hash)
+	if e == nil {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(w, sharedCheckPatience)
+	defer cancel()
+	if err := c.checkNow(ctx, j, k, e.stamp); err != nil {
+		return nil, err
+	}
+	standing := c.standing(&e.made, j.version, k.last)
+	if standing == outdated {
+		return nil, nil
+	}
+	j.from.count(&c.shared.hits, "shared")
+	c.keep(w, j, e)
+	if flight.Idle(w) != nil {
+		c.disk.save(j.gen, e, false)
+	} else {
+		c.disk.saveSoon(j.gen, e)
+	}
+	if standing == unchecked {
+		c.staleServed.Add(1)
+		c.revalidateSoon(j, e.stamp)
+	}
+	return e.thumb, nil
+}
+
+// keep keeps a stored thumbnail in memory.
+func (c *Cache) keep(ctx context.Context, j *job, e *entry) {
+	if !c.bypassesMemory(ctx) {
+		c.memory.put(j.gen, *e)
+	}
+	c.memory.putTwin(e)
 }
 
 // standing is compare for a thumbnail: with a negative Revalidate, a source that was never checked is trusted.
@@ -127,13 +185,13 @@ func (c *Cache) standing(m *made, version string, last *Stamp) standing {
 	return s
 }
 
-// bypassesMemory reports whether a result is kept on disk only: what Warm makes must not evict what requests have used.
+// bypassesMemory reports whether a result is not kept in memory: what Warm makes must not evict what requests have used.
 func (c *Cache) bypassesMemory(ctx context.Context) bool {
-	return c.disk != nil && flight.Idle(ctx) != nil
+	return (c.disk != nil || c.shared != nil) && flight.Idle(ctx) != nil
 }
 
-// makeThumbnail makes a thumbnail when its turn has come, unless its source is known to have no picture, or another process makes
-// the thumbnail first.
+// makeThumbnail makes a thumbnail when its turn has come, unless its source is known to have no picture, or another process or
+// machine makes the thumbnail first.
 func (c *Cache) makeThumbnail(w *flight.Work, j *job, k *known) (*Thumbnail, error) {
 	if err := c.answerFailure(w, j, k); err != nil {
 		return nil, err
@@ -143,26 +201,16 @@ func (c *Cache) makeThumbnail(w *flight.Work, j *job, k *known) (*Thumbnail, err
 		return c.settleFailure(w, j, k, extracted{}, err)
 	}
 	defer func() { release() }()
-	unlock, free := c.disk.lockMaking(w, &j.key, j.hash, 0)
+	unlock, free := c.claim(w, j)
 	defer func() { unlock() }()
-	if free {
-		// Another process may have made the thumbnail since this one looked.
-		if e := c.disk.load(w, &j.key, j.hash); e != nil {
-			k.old = e
-			if t := c.serveStored(w, j, k); t != nil {
-				return t, nil
-			}
-		}
-	} else {
-		release() // another process is making the thumbnail, which needs no worker here
-		unlock = c.awaitProcess(w, j)
-		k.old = c.stored(w, j)
-		if t := c.serveStored(w, j, k); t != nil {
-			return t, nil
-		}
-		if err := c.answerFailure(w, j, k); err != nil {
-			return nil, err
-		}
+	if !free {
+		release() // another process or machine is making the thumbnail, which needs no worker here
+		unlock = c.awaitClaim(w, j)
+	}
+	if t, err := c.answerAgain(w, j, k, free); t != nil || err != nil {
+		return t, err
+	}
+	if !free {
 		if release, err = c.acquireTurn(w, j.source()); err != nil {
 			release = func() {}
 			return c.settleFailure(w, j, k, extracted{}, err)
@@ -183,6 +231,62 @@ func (c *Cache) makeThumbnail(w *flight.Work, j *job, k *known) (*Thumbnail, err
 	return c.settleFailure(w, j, k, x, err)
 }
 
+// claim takes the right to make a thumbnail: a lock against other processes with the same Dir, and a lease against other
+// machines. It reports whether both were free.
+func (c *Cache) claim(w *flight.Work, j *job) (release func(), free bool) {
+	unlock, free := c.disk.lockMaking(w, &j.key, j.hash, 0)
+	if free {
+		var err error
+		j.lease, err = c.shared.lease(w, &j.key, j.hash)
+		free = err == nil
+	}
+	return c.unclaim(j, unlock), free
+}
+
+// awaitClaim waits for the process or the machine that is making the same thumbnail, for at most lockPatience and leaseLife. After
+// that both make it.
+func (c *Cache) awaitClaim(w *flight.Work, j *job) (release func()) {
+	defer w.Waiting()()
+	unlock, _ := c.disk.lockMaking(w, &j.key, j.hash, min(c.timeout, lockPatience))
+	var err error
+	if j.lease, err = c.shared.lease(w, &j.key, j.hash); err != nil {
+		done := c.observer.stage("lease", j.source())
+		j.lease = c.shared.awaitLease(w, &j.key, j.hash)
+		done(new(error))
+	}
+	return c.unclaim(j, unlock)
+}
+
+// unclaim returns a function that calls unlock and ends the lease, unless a result has taken it.
+func (c *Cache) unclaim(j *job, unlock func()) func() {
+	return func() {
+		unlock()
+		c.shared.release(j.takeLease())
+	}
+}
+
+// answerAgain answers from what another process or machine has stored since the tiers were read. With a free claim, which is the
+// usual case, it reads as little as possible.
+func (c *Cache) answerAgain(w *flight.Work, j *job, k *known, free bool) (*Thumbnail, error) {
+	if e := c.disk.load(w, &j.key, j.hash); e != nil {
+		k.old = e
+	} else if !free {
+		k.old = c.memory.get(&j.key)
+	}
+	if t := c.serveStored(w, j, k); t != nil {
+		return t, nil
+	}
+	if j.lease != nil {
+		if t, err := c.serveShared(w, j, k); t != nil || err != nil {
+			return t, err
+		}
+	}
+	if free && j.lease == nil {
+		return nil, nil
+	}
+	return nil, c.answerFailure(w, j, k)
+}
+
 // answerFailure returns the error that is remembered for the present state of the source, or nil. A failure of another or an
 // unknown state is left in k.failed.
 func (c *Cache) answerFailure(ctx context.Context, j *job, k *known) error {
@@ -191,7 +295,7 @@ func (c *Cache) answerFailure(ctx context.Context, j *job, k *known) error {
 		return nil
 	}
 	if k.old != nil { // which is from another state, so the failure replaces it
-		c.rememberFailure(j, k, k.failed)
+		c.rememberFailure(ctx, j, k, k.failed)
 	}
 	j.from.count(&c.negativeHits, "failure")
 	return k.failed.err
@@ -203,9 +307,18 @@ func (c *Cache) failureOf(ctx context.Context, j *job) *failure {
 	if failed == nil && c.failureTTL >= 0 {
 		failed = c.disk.loadFailure(ctx, j.source(), j.hash)
 	}
+	if failed != nil && c.failureValid(failed) {
+		return failed
+	}
+	if c.failureTTL < 0 {
+		return nil
+	}
+	failed = c.shared.loadFailure(ctx, j.source(), j.hash)
 	if failed == nil || !c.failureValid(failed) {
 		return nil
 	}
+	c.memory.putFailure(j.sourceFlight(), failed)
+	c.disk.saveFailure(j.sourceFlight(), failed)
 	return failed
 }
 
@@ -233,13 +346,6 @@ func (c *Cache) recheckFailure(w *flight.Work, j *job, k *known, release func())
 	release()
 	k.last = &now
 	return c.answerFailure(w, j, k)
-}
-
-// awaitProcess waits for the process that is making the same thumbnail, for at most lockPatience. After that both make it.
-func (c *Cache) awaitProcess(w *flight.Work, j *job) (unlock func()) {
-	defer w.Waiting()()
-	unlock, _ = c.disk.lockMaking(w, &j.key, j.hash, min(c.timeout, lockPatience))
-	return unlock
 }
 
 // acquireTurn waits for a worker, in order of arrival.
@@ -486,6 +592,7 @@ func (c *Cache) publish(ctx context.Context, j *job, t *Thumbnail, x extracted, 
 		c.memory.put(j.gen, e)
 	}
 	c.disk.save(j.gen, &e, hadFailed)
+	c.shared.save(ctx, j, &e)
 	c.memory.putTwin(&e)
 }
 
@@ -512,13 +619,13 @@ func (c *Cache) settleFailure(w *flight.Work, j *job, k *known, x extracted, err
 			c.forget(j.source())
 		}
 	case isVerdict(err) && x.unchanged:
-		c.rememberFailure(j, k, &failure{made: made{x.stamp, j.version}, err: err, at: time.Now(), ffmpeg: c.ffmpegID(err)})
+		c.rememberFailure(w, j, k, &failure{made: made{x.stamp, j.version}, err: err, at: time.Now(), ffmpeg: c.ffmpegID(err)})
 	}
 	return nil, err
 }
 
 // rememberFailure stores the failure of a source. It replaces all sizes of the source if there is an old thumbnail.
-func (c *Cache) rememberFailure(j *job, k *known, failed *failure) {
+func (c *Cache) rememberFailure(ctx context.Context, j *job, k *known, failed *failure) {
 	f := j.sourceFlight()
 	if k.old != nil {
 		f.gen = c.forget(f.source)
@@ -526,6 +633,7 @@ func (c *Cache) rememberFailure(j *job, k *known, failed *failure) {
 	if c.failureTTL >= 0 {
 		c.memory.putFailure(f, failed)
 		c.disk.saveFailure(f, failed)
+		c.shared.saveFailure(ctx, j, f, failed)
 	}
 }
 
@@ -637,7 +745,11 @@ func (c *Cache) replace(j *job, now Stamp) {
 		defer c.logPanic(j.source())
 		again := &job{thumbFlight: j.thumbFlight, hash: hashOf(j.source())}
 		// The state is handed on: the look in memory may be due again by now, if Revalidate is very short.
-		t, err := c.makeThumbnail(w, again, &known{old: c.stored(w, again), last: &now})
+		k := &known{old: c.stored(w, again), last: &now}
+		t, err := c.serveShared(w, again, k)
+		if t == nil && err == nil {
+			t, err = c.makeThumbnail(w, again, k)
+		}
 		if err != nil && c.closed.Load() {
 			c.forget(j.source())
 		}

@@ -68,6 +68,8 @@ type stripe struct {
 	gen atomic.Uint64
 	// The disk tier has locks of its own: if a disk hangs, only changes of the sources that share a stripe wait for it.
 	disk sync.Mutex
+	// So has the shared tier.
+	shared sync.Mutex
 }
 
 func (g *generations) stripe(s source) *stripe {
@@ -411,6 +413,24 @@ func (m *memory) recordLookLocked(f sourceFlight, stamp Stamp, unknown bool, tru
 		l.timer = time.AfterFunc(trust, func() { l.due.Store(true) })
 	}
 	m.looks.Add(f.source, l)
+}
+
+// expireLook makes the source s due for a check, unless the last look saw it in the state that version names.
+func (m *memory) expireLook(s source, version string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if l, ok := m.looks.Peek(s); ok && (l.unknown || l.stamp.Version() != version) {
+		l.due.Store(true)
+	}
+}
+
+// expireLooks makes all sources due for a check.
+func (m *memory) expireLooks() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, l := range m.looks.Values() {
+		l.due.Store(true)
+	}
 }
 
 // lastLook returns the state of s if the last look at it is not due, or nil.

@@ -100,6 +100,14 @@ type Config struct {
 	// cached in memory only.
 	Dir string
 
+	// Shared is where several machines keep their thumbnails together, such as Redis or an object store. If it is nil, this
+	// machine keeps its thumbnails for itself. New does not need it to work yet.
+	Shared Shared
+
+	// SharedTimeout limits how long a request waits for an answer of Shared. The default is 100 milliseconds. After a failure
+	// Shared is not asked for up to 4 seconds.
+	SharedTimeout time.Duration
+
 	// Extractor finds the picture in media. The default is DefaultExtractor().
 	Extractor Extractor
 
@@ -180,6 +188,7 @@ type Observer struct {
 	// Request is called at the end of every Get and Do. From says where the thumbnail or the error came from:
 	//
 	//	memory, disk   the cache
+	//	shared         Config.Shared
 	//	made           the media: the thumbnail was made, or that was tried and failed
 	//	joined         a flight that another request had started
 	//	failure        a remembered failure
@@ -189,8 +198,8 @@ type Observer struct {
 	Request func(ctx context.Context, req Request, from string, took time.Duration, err error)
 
 	// Stage is called at the end of each step of making a thumbnail: queue (waiting for a worker), stat, open, extract, rescue
-	// (ffmpeg decodes a picture that Go cannot), render, store. There are two queue steps if another process was making the
-	// thumbnail. The store step never has an error, because no request fails when its thumbnail cannot be stored.
+	// (ffmpeg decodes a picture that Go cannot), render, store, lease (waiting for another machine). There are two queue steps if
+	// another process or machine was making the thumbnail. The store step never has an error, because no request fails when its thumbnail cannot be stored.
 	Stage func(provider, path, stage string, took time.Duration, err error)
 
 	// Warmed is called for each path that Warm has finished, one at a time. Err is the reason why there is no thumbnail.
@@ -274,6 +283,11 @@ type Stats struct {
 	DiskErrors   uint64 `json:"disk_errors"`   // failed reads and writes of Dir; no request fails because of them
 	Corrupt      uint64 `json:"corrupt"`       // stored files that failed their check
 
+	SharedHits    uint64 `json:"shared_hits"`    // thumbnails read from Config.Shared
+	SharedErrors  uint64 `json:"shared_errors"`  // calls of Config.Shared that failed or took too long; no request fails because of them
+	SharedDropped uint64 `json:"shared_dropped"` // thumbnails and failures that could not be stored there
+	LeasesWaited  uint64 `json:"leases_waited"`  // thumbnails that another machine was making
+
 	InFlight         int64 `json:"in_flight"`         // thumbnails being loaded or made
 	ProcessesRunning int64 `json:"processes_running"` // child processes
 	MemoryEntries    int64 `json:"memory_entries"`
@@ -299,7 +313,8 @@ type Cache struct {
 
 	generations generations
 	memory      *memory
-	disk        *disk // nil without Dir
+	disk        *disk       // nil without Dir
+	shared      *sharedTier // nil without Config.Shared
 
 	thumbs   flight.Group[thumbFlight, *Thumbnail]
 	pictures flight.Group[pictureFlight, extracted]
@@ -378,6 +393,9 @@ func New(cfg Config) (*Cache, error) {
 			return nil, badConfig("Dir", "%w", err)
 		}
 	}
+	if cfg.Shared != nil {
+		c.shared = c.openShared(cfg.Shared, withoutLimit(cmp.Or(cfg.SharedTimeout, 100*time.Millisecond)))
+	}
 	return c, nil
 }
 
@@ -448,6 +466,7 @@ func (c *Cache) Close() error {
 	c.renders.Close(ErrClosed, 0)
 	c.looks.Close(ErrClosed, 0)
 	c.checks.Close(ErrClosed, closeGrace)
+	c.shared.close()
 	c.disk.close()
 	c.memory.close()
 	return nil
@@ -472,6 +491,7 @@ func (c *Cache) Stats() Stats {
 	}
 	s.MemoryEntries, s.MemoryBytes = c.memory.size()
 	c.disk.addStats(&s)
+	c.shared.addStats(&s)
 	return s
 }
 
@@ -642,12 +662,12 @@ func (c *Cache) Peek(ctx context.Context, req Request) (t *Thumbnail, ok bool) {
 	return e.thumb, true
 }
 
-// Invalidate removes every size of one source from memory and from disk, and the remembered failure of the source. A Get that
-// starts after Invalidate has returned never sees a picture that was extracted before. Invalidate returns an error if the
-// files could not be removed.
+// Invalidate removes every size of one source from memory, from disk and from [Config.Shared], and the remembered failure of the
+// source. A Get that starts after Invalidate has returned never sees a picture that was extracted before. Invalidate returns an
+// error if the files or the shared copies could not be removed.
 //
-// Other processes that use the same Dir are not told. They may serve their copy, and store one that they are making, until they
-// check the source again.
+// Other machines are told if Shared is a [Notifier]; until then they may serve their copy. Other processes that use the same Dir
+// without Shared are not told. They may serve their copy, and store one that they are making, until they check the source again.
 func (c *Cache) Invalidate(provider, path string) error {
 	s := source{provider, path}
 	switch {
@@ -658,7 +678,11 @@ func (c *Cache) Invalidate(provider, path string) error {
 	}
 	c.generations.next(s)
 	c.memory.remove(s)
-	if err := c.disk.remove(s); err != nil {
+	err := c.disk.remove(s)
+	if sharedErr := c.shared.remove(s); err == nil {
+		err = sharedErr
+	}
+	if err != nil {
 		return fail("stat", s, err)
 	}
 	return nil

@@ -29,16 +29,26 @@ func Hash(provider, path string) string {
 // name returns the name of the file for k. hash is that of k's source.
 func (k *Key) name(hash string) string {
 	if k.None {
-		return hash + ".none"
+		return hash + k.extension()
 	}
-	name := hash + "_" + strconv.Itoa(k.Size)
+	return hash + "_" + k.size() + k.extension()
+}
+
+func (k *Key) size() string {
 	if k.Cover {
-		name += "c"
+		return strconv.Itoa(k.Size) + "c"
 	}
-	if k.PNG {
-		return name + ".png"
+	return strconv.Itoa(k.Size)
+}
+
+func (k *Key) extension() string {
+	switch {
+	case k.None:
+		return ".none"
+	case k.PNG:
+		return ".png"
 	}
-	return name + ".jpg"
+	return ".jpg"
 }
 
 // An Entry is the content of a file.
@@ -59,6 +69,22 @@ type Entry struct {
 	FFmpeg    string // if there is no picture: the ffmpeg version on which that depends
 	Picture   string // identifies the picture that the thumbnail was made of, by its content
 	Data      []byte // the picture, encoded
+}
+
+// Variant returns the name of e among the values of its source in a place that several machines share. It includes the format
+// version and the settings, so that machines with others do not replace each other's values.
+func (e *Entry) Variant() string {
+	b := fmt.Appendf(nil, "f%dp%d", sealVersion, e.Pipeline)
+	if !e.Key.None {
+		b = fmt.Appendf(nil, "%s_%s", e.Key.size(), b)
+	}
+	if e.Quality != 0 {
+		b = fmt.Appendf(b, "q%d", e.Quality)
+	}
+	if e.Limit != 0 {
+		b = fmt.Appendf(b, "l%d", e.Limit)
+	}
+	return string(b) + e.Key.extension()
 }
 
 // A Cause is the reason why there is no picture.

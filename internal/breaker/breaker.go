@@ -1,0 +1,83 @@
+// Package breaker stops calls to a service that does not work, and lets one call at a time find out whether it works again.
+package breaker
+
+import (
+	"sync"
+	"time"
+)
+
+// Pauses between attempts while a service does not work. They double, so a single slow answer costs little, and a service that
+// stays away costs one call every few seconds.
+const (
+	minPause = 250 * time.Millisecond
+	maxPause = 4 * time.Second
+)
+
+// A Breaker decides which calls are made. The zero value lets all calls pass. It may be used from several goroutines at once.
+type Breaker struct {
+	mu     sync.Mutex
+	pause  time.Duration // until the next attempt after a failure; 0: the service works
+	retry  time.Time     // when the next attempt may begin
+	trying bool          // an attempt is in progress
+	period uint64        // the number of failures and recoveries that counted
+}
+
+// A Call is one call that a Breaker lets pass. It must be ended with one of its methods.
+type Call struct {
+	b       *Breaker
+	period  uint64
+	attempt bool
+}
+
+// Begin returns a call to make, or reports that none should be made now.
+func (b *Breaker) Begin() (Call, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.pause == 0 {
+		return Call{b, b.period, false}, true
+	}
+	if b.trying || time.Now().Before(b.retry) {
+		return Call{}, false
+	}
+	b.trying = true
+	return Call{b, b.period, true}, true
+}
+
+// Succeeded ends a call that the service has answered. It reports whether the service did not work before.
+func (c Call) Succeeded() (recovered bool) {
+	return c.end(func() bool {
+		if c.b.pause == 0 {
+			return false
+		}
+		c.b.pause = 0
+		c.b.period++
+		return true
+	})
+}
+
+// Failed ends a call that the service has not answered as it should. It reports whether the service worked until now. Of
+// several calls that were in progress together, one failure counts.
+func (c Call) Failed() (broke bool) {
+	return c.end(func() bool {
+		if c.period != c.b.period {
+			return false
+		}
+		broke := c.b.pause == 0
+		c.b.pause = min(max(2*c.b.pause, minPause), maxPause)
+		c.b.retry = time.Now().Add(c.b.pause)
+		c.b.period++
+		return broke
+	})
+}
+
+// Canceled ends a call whose caller gave up before there was an answer.
+func (c Call) Canceled() { c.end(func() bool { return false }) }
+
+func (c Call) end(update func() bool) bool {
+	c.b.mu.Lock()
+	defer c.b.mu.Unlock()
+	if c.attempt {
+		c.b.trying = false
+	}
+	return update()
+}

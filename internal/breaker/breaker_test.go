@@ -1,0 +1,77 @@
+package breaker
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// begin begins a call that must pass.
+func begin(t *testing.T, b *Breaker) Call {
+	t.Helper()
+	c, ok := b.Begin()
+	if !ok {
+		t.Fatal("the call was not let pass")
+	}
+	return c
+}
+
+// After a failure no call passes for a while, then one at a time. The pause doubles up to its limit, and begins anew after
+// an answer.
+func TestPauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b Breaker
+		for round := range 2 {
+			broke := true
+			for _, want := range []time.Duration{minPause, 2 * minPause, 4 * minPause, 8 * minPause, maxPause, maxPause} {
+				if got := begin(t, &b).Failed(); got != broke {
+					t.Errorf("round %d, pause %v: Failed reports %v", round, want, got)
+				}
+				broke = false
+				time.Sleep(want - 1)
+				if _, ok := b.Begin(); ok {
+					t.Errorf("a call passed before the end of %v", want)
+				}
+				time.Sleep(1)
+			}
+			attempt := begin(t, &b)
+			if _, ok := b.Begin(); ok {
+				t.Error("a call passed beside the attempt")
+			}
+			attempt.Canceled()
+			if !begin(t, &b).Succeeded() {
+				t.Error("the recovery was not reported")
+			}
+			if begin(t, &b).Succeeded() {
+				t.Error("a recovery was reported without a failure")
+			}
+		}
+	})
+}
+
+// Of calls that were in progress together, one failure counts. An answer to one of them counts too.
+func TestTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b Breaker
+		var calls []Call
+		for range 10 {
+			calls = append(calls, begin(t, &b))
+		}
+		for i, c := range calls[:8] {
+			if got := c.Failed(); got != (i == 0) {
+				t.Errorf("failure %d: %v", i, got)
+			}
+		}
+		time.Sleep(minPause)
+		if begin(t, &b).Failed() {
+			t.Error("it broke twice")
+		}
+		if !calls[8].Succeeded() {
+			t.Error("a late answer did not count")
+		}
+		if calls[9].Failed() {
+			t.Error("a late failure counted after the recovery")
+		}
+		begin(t, &b)
+	})
+}

@@ -1,0 +1,131 @@
+package thumbcache
+
+import (
+	"encoding/binary"
+	"hash/fnv"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/thumbcache/thumbcache/internal/store"
+)
+
+// A recipe is what besides source and key decides how a thumbnail looks.
+type recipe struct{ quality, maxSize int }
+
+// qualityOf returns the quality that is part of the recipe for k, or 0.
+func (r recipe) qualityOf(k *key) int {
+	if k.format == PNG || k.none {
+		return 0
+	}
+	return r.quality
+}
+
+// limitOf returns the edge that a thumbnail in the original's size is limited to, or 0.
+func (r recipe) limitOf(k *key) int {
+	if k.size != 0 || k.none {
+		return 0
+	}
+	return r.maxSize
+}
+
+// etag returns the entity tag of the thumbnail for k, made from m. It is weak because it is known before the thumbnail is
+// made, and another version of an encoder may write the same picture in other bytes. It is the same whether the request named
+// the source's version or not.
+func (r recipe) etag(hash string, k *key, m *made) string {
+	var buf [64]byte
+	le := binary.LittleEndian
+	b := append(buf[:0], byte(k.fit), byte(k.format), byte(r.qualityOf(k)), pipeline)
+	b = le.AppendUint32(b, uint32(k.size))
+	b = le.AppendUint32(b, uint32(r.limitOf(k)))
+	version := m.version
+	if version == "" {
+		version = m.stamp.Version()
+	}
+	state := fnv.New64a()
+	state.Write(b)
+	io.WriteString(state, version)
+	b = append(buf[:0], `W/"`...)
+	b = append(b, hash[:24]...)
+	b = strconv.AppendUint(append(b, '-'), state.Sum64(), 36)
+	return string(append(b, '"'))
+}
+
+// hashOf returns the hex SHA-256 that the names of the files of s begin with.
+func hashOf(s source) string { return store.Hash(s.provider, s.path) }
+
+// stored returns the key of k in the store.
+func (k *key) stored() store.Key {
+	return store.Key{Provider: k.provider, Path: k.path, Size: k.size, Cover: k.fit == Cover, PNG: k.format == PNG, None: k.none}
+}
+
+// variant returns the name of the value for k among those of its source in the shared tier.
+func (r recipe) variant(k *key) string {
+	e := store.Entry{Key: k.stored(), Pipeline: pipeline, Quality: r.qualityOf(k), Limit: r.limitOf(k)}
+	return e.Variant()
+}
+
+// entry returns the thumbnail in e, or nil if it was made by another recipe.
+func (r recipe) entry(k *key, hash string, e *store.Entry) *entry {
+	if e.Pipeline != pipeline || e.Quality != r.qualityOf(k) || e.Limit != r.limitOf(k) || e.Cause != store.Picture {
+		return nil
+	}
+	m := madeFrom(e)
+	return &entry{made: m, key: *k, picture: e.Picture, thumb: &Thumbnail{
+		Data:        e.Data,
+		ContentType: k.format.contentType(),
+		ETag:        r.etag(hash, k, &m),
+		ModTime:     m.stamp.lastModified(),
+		Width:       e.Width,
+		Height:      e.Height,
+		ThumbHash:   []byte(e.ThumbHash),
+	}}
+}
+
+// failureFrom returns the failure in e, or nil if it was recorded by another version of the code.
+func failureFrom(e *store.Entry) *failure {
+	if e.Pipeline != pipeline {
+		return nil
+	}
+	err := ErrCorrupt
+	switch e.Cause {
+	case store.NoPicture:
+		err = ErrNoPicture
+	case store.Unsupported:
+		err = ErrUnsupported
+	}
+	s := source{e.Key.Provider, e.Key.Path}
+	return &failure{made: madeFrom(e), err: fail("extract", s, err), at: e.Made, ffmpeg: e.FFmpeg}
+}
+
+// madeFrom returns the state of the source that e was made from.
+func madeFrom(e *store.Entry) made {
+	return made{Stamp{Size: e.Size, ModTime: e.ModTime, Tag: e.Tag}, e.Version}
+}
+
+// sealed returns the part of a sealed file that says what it was made from.
+func (m *made) sealed(k *key) *store.Entry {
+	return &store.Entry{
+		Key:      k.stored(),
+		Pipeline: pipeline,
+		Size:     m.stamp.Size,
+		ModTime:  m.stamp.ModTime,
+		Tag:      m.stamp.Tag,
+		Version:  m.version,
+	}
+}
+
+// sealed returns the sealed file of a thumbnail.
+func (r recipe) sealed(e *entry) *store.Entry {
+	s := e.made.sealed(&e.key)
+	s.Quality, s.Limit, s.Width, s.Height = r.qualityOf(&e.key), r.limitOf(&e.key), e.thumb.Width, e.thumb.Height
+	s.Made, s.Data, s.ThumbHash, s.Picture = time.Now(), e.thumb.Data, string(e.thumb.ThumbHash), e.picture
+	return s
+}
+
+// sealed returns the sealed file of a failure.
+func (f *failure) sealed(k *key) *store.Entry {
+	s := f.made.sealed(k)
+	s.Cause, s.Made, s.FFmpeg = causeOf(f.err), f.at, f.ffmpeg
+	return s
+}

@@ -1,0 +1,588 @@
+package thumbcache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/thumbcache/thumbcache/internal/breaker"
+	"github.com/thumbcache/thumbcache/internal/flight"
+	"github.com/thumbcache/thumbcache/internal/store"
+)
+
+const (
+	maxSharedValue  = 1 << 20 // bytes; larger thumbnails are not shared
+	maxSharedCalls  = 64      // at the same time; others wait
+	maxSharedWrites = 128     // in progress; further values are not stored, and made again by other machines
+	maxRemovals     = 1 << 10 // sources whose values could not be removed, to be tried again
+
+	leaseLife     = 10 * time.Second // how long the death of a machine can delay the others
+	minLeasePause = 5 * time.Millisecond
+	maxLeasePause = 100 * time.Millisecond
+	listenPause   = time.Second // between attempts to listen to other machines
+
+	// Calls that no request waits for may take this many times Config.SharedTimeout.
+	backgroundFactor = 10
+)
+
+// sharedTier is the third tier: thumbnails and failures that several machines share. Without a Config.Shared the tier is nil: its
+// methods find nothing and store nothing. The engine may fail, hang or lie: then the tier finds nothing, too.
+type sharedTier struct {
+	engine    Shared
+	leaser    Leaser    // nil: the engine has no leases
+	committer Committer // nil: see Committer
+	notifier  Notifier  // nil: the engine has no messages
+
+	timeout     time.Duration
+	recipe      recipe
+	generations *generations
+	log         *slog.Logger
+
+	breaker breaker.Breaker
+	slots   *semaphore.Weighted // maxSharedCalls
+	writes  flight.Group[uint64, struct{}]
+	writeID atomic.Uint64
+	me      string // this machine in messages
+
+	ctx    context.Context // ends with close
+	cancel context.CancelFunc
+	wg     sync.WaitGroup // goroutines that goBackground started
+
+	mu       sync.Mutex               // protects the fields below
+	closed   bool                     // no goroutine starts any more
+	waiting  map[string]chan struct{} // closed when another machine has made the thumbnail; by source and variant
+	removals map[source]struct{}      // whose values could not be removed
+	removing bool                     // the removals are being tried again
+
+	hits, failures, dropped, leasesWaited atomic.Uint64
+}
+
+// errUnavailable means that the engine was not asked, because it does not work at present.
+var errUnavailable = errors.New("the shared tier is not available")
+
+func (c *Cache) openShared(engine Shared, timeout time.Duration) *sharedTier {
+	s := &sharedTier{
+		engine:      engine,
+		timeout:     timeout,
+		recipe:      c.recipe,
+		generations: &c.generations,
+		log:         c.log,
+		slots:       semaphore.NewWeighted(maxSharedCalls),
+		me:          strconv.FormatUint(rand.Uint64(), 36),
+		waiting:     make(map[string]chan struct{}),
+		removals:    make(map[source]struct{}),
+	}
+	s.leaser, _ = engine.(Leaser)
+	s.committer, _ = engine.(Committer)
+	s.notifier, _ = engine.(Notifier)
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	if s.notifier != nil {
+		s.goBackground(func() { s.listen(c) })
+	}
+	return s
+}
+
+// close lets writes in progress finish for a moment, and waits until all goroutines have ended.
+func (s *sharedTier) close() {
+	if s == nil {
+		return
+	}
+	s.writes.Close(ErrClosed, closeGrace)
+	s.cancel()
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.wg.Wait()
+}
+
+// goBackground runs do in a goroutine that close waits for. It reports false if the tier is closed.
+func (s *sharedTier) goBackground(do func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.wg.Go(do)
+	}
+	return !s.closed
+}
+
+// ask returns what do gets from the engine, and fails if that takes longer than patience. While the engine does not work, ask
+// fails at once, except for a call now and then that finds out whether it works again.
+func ask[T any](ctx context.Context, s *sharedTier, patience time.Duration, do func(context.Context) (T, error)) (T, error) {
+	call, ok := s.breaker.Begin()
+	if !ok {
+		return *new(T), errUnavailable
+	}
+	v, err := callEngine(ctx, s, patience, do)
+	switch {
+	case err == nil || isAnswer(err):
+		if call.Succeeded() {
+			s.log.Info("thumbcache: the shared tier works again")
+		}
+		s.retryRemovals()
+	case ctx.Err() != nil || err == ErrClosed:
+		call.Canceled()
+	default:
+		s.failures.Add(1)
+		if call.Failed() {
+			s.log.Warn("thumbcache: the shared tier does not work; this machine goes on by itself", "error", err)
+		}
+	}
+	return v, err
+}
+
+// isAnswer reports whether err is an answer of an engine that works.
+func isAnswer(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrHeld) || errors.Is(err, ErrLeaseLost) || errors.Is(err, errors.ErrUnsupported)
+}
+
+// callEngine runs do in a goroutine of its own, so that an engine that ignores cancellation cannot hold up its caller.
+func callEngine[T any](ctx context.Context, s *sharedTier, patience time.Duration, do func(context.Context) (T, error)) (v T, err error) {
+	waiting, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := s.slots.Acquire(waiting, 1); err != nil {
+		return v, err
+	}
+	ctx, cancel = context.WithTimeout(ctx, patience)
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
+	type answer struct {
+		v   T
+		err error
+	}
+	answered := make(chan answer, 1)
+	started := s.goBackground(func() {
+		defer s.slots.Release(1)
+		v, err := protect(func() (T, error) { return do(ctx) })
+		answered <- answer{v, err}
+	})
+	if !started {
+		s.slots.Release(1)
+		return v, ErrClosed
+	}
+	select {
+	case a := <-answered:
+		return a.v, a.err
+	case <-ctx.Done():
+		return v, ctx.Err()
+	}
+}
+
+// protect returns what do returns. A panic becomes an error.
+func protect[T any](do func() (T, error)) (v T, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return do()
+}
+
+// load returns the thumbnail for k, whose source has this hash, or nil.
+func (s *sharedTier) load(ctx context.Context, k *key, hash string) *entry {
+	if s == nil {
+		return nil
+	}
+	e := s.get(ctx, k, hash)
+	if e == nil {
+		return nil
+	}
+	return s.recipe.entry(k, hash, e)
+}
+
+// loadFailure returns the remembered failure of src, or nil.
+func (s *sharedTier) loadFailure(ctx context.Context, src source, hash string) *failure {
+	if s == nil {
+		return nil
+	}
+	e := s.get(ctx, &key{source: src, none: true}, hash)
+	if e == nil {
+		return nil
+	}
+	f := failureFrom(e)
+	if f != nil && time.Until(f.at) < maxClockSkew && f.at.After(time.Now()) {
+		f.at = time.Now()
+	}
+	return f
+}
+
+// maxClockSkew is how far the clock of another machine may be ahead of this one's.
+const maxClockSkew = 24 * time.Hour
+
+// get returns the value for k, or nil. A value that is damaged or another key's is a miss.
+func (s *sharedTier) get(ctx context.Context, k *key, hash string) *store.Entry {
+	if s.isRemoved(k.source) {
+		return nil
+	}
+	variant := s.recipe.variant(k)
+	data, err := ask(ctx, s, s.timeout, func(ctx context.Context) ([]byte, error) { return s.engine.Get(ctx, hash, variant) })
+	if err != nil || len(data) > maxSharedValue {
+		return nil
+	}
+	name := k.stored()
+	e, err := store.Unseal(data, &name)
+	if err != nil {
+		s.log.Debug("thumbcache: damaged value in the shared tier", "source", hash, "variant", variant, "error", err)
+		return nil
+	}
+	if e.Key != name {
+		return nil
+	}
+	return e
+}
+
+// A heldLease is a lease that is renewed until stop is called.
+type heldLease struct {
+	Lease
+	stop func()
+	lost atomic.Bool
+}
+
+// lease takes the lease of a thumbnail. It returns nil if the engine has no leases or does not work, and ErrHeld if another
+// machine has it.
+func (s *sharedTier) lease(ctx context.Context, k *key, hash string) (*heldLease, error) {
+	if s == nil || s.leaser == nil {
+		return nil, nil
+	}
+	variant := s.recipe.variant(k)
+	lease, err := ask(ctx, s, s.timeout, func(ctx context.Context) (Lease, error) {
+		return s.leaser.Lease(ctx, hash, variant, leaseLife)
+	})
+	switch {
+	case errors.Is(err, ErrHeld):
+		return nil, ErrHeld
+	case err != nil:
+		return nil, nil
+	}
+	ctx, stop := context.WithCancel(s.ctx)
+	l := &heldLease{Lease: lease, stop: stop}
+	s.goBackground(func() { s.renew(ctx, l) })
+	return l, nil
+}
+
+// renew renews a lease until ctx ends or the lease is lost.
+func (s *sharedTier) renew(ctx context.Context, l *heldLease) {
+	ticker := time.NewTicker(leaseLife / 3)
+	defer ticker.Stop()
+	for !l.lost.Load() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		_, err := ask(ctx, s, min(backgroundFactor*s.timeout, leaseLife/3), func(ctx context.Context) (struct{}, error) {
+			return struct{}{}, l.Renew(ctx)
+		})
+		l.lost.Store(errors.Is(err, ErrLeaseLost))
+	}
+}
+
+// awaitLease waits for the lease that another machine has, but no longer than the life of a lease. It returns nil if it got none.
+func (s *sharedTier) awaitLease(ctx context.Context, k *key, hash string) *heldLease {
+	s.leasesWaited.Add(1)
+	made, stop := s.awaitMade(hash + s.recipe.variant(k))
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, leaseLife)
+	defer cancel()
+	for pause := minLeasePause; ; pause = min(2*pause, maxLeasePause) {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-made:
+			made = nil
+		case <-time.After(pause):
+		}
+		if l, err := s.lease(ctx, k, hash); err == nil {
+			return l
+		}
+	}
+}
+
+// awaitMade returns a channel that is closed when another machine says that it has made a thumbnail.
+func (s *sharedTier) awaitMade(name string) (made <-chan struct{}, stop func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.waiting[name] // another flight may wait for a newer generation of the same thumbnail
+	if c == nil {
+		c = make(chan struct{})
+		s.waiting[name] = c
+	}
+	return c, func() { s.noteMade(name) }
+}
+
+// noteMade wakes those who wait for a thumbnail.
+func (s *sharedTier) noteMade(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.waiting[name]; c != nil {
+		close(c)
+		delete(s.waiting, name)
+	}
+}
+
+// release ends a lease in the background, without a result. The lease may be nil.
+func (s *sharedTier) release(l *heldLease) {
+	if l == nil {
+		return
+	}
+	l.stop()
+	if !l.lost.Load() {
+		s.start(func(ctx context.Context) { s.releaseNow(ctx, l) })
+	}
+}
+
+func (s *sharedTier) releaseNow(ctx context.Context, l *heldLease) error {
+	_, err := ask(ctx, s, backgroundFactor*s.timeout, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, l.Release(ctx)
+	})
+	return err
+}
+
+// start runs do in the background. It reports false if too much is in progress: then what do would have stored is dropped.
+func (s *sharedTier) start(do func(context.Context)) bool {
+	return s.writes.Len() < maxSharedWrites && s.writes.Start(s.writeID.Add(1), func(w *flight.Work) (struct{}, error) {
+		do(w)
+		return struct{}{}, nil
+	})
+}
+
+// A sharedWrite is a value to store.
+type sharedWrite struct {
+	source source
+	gen    uint64
+	state  string // the version of the source's stamp
+	sealed *store.Entry
+	lease  *heldLease // ends with the write; may be nil
+}
+
+// save stores a thumbnail that was made in generation gen. It takes the lease of j.
+func (s *sharedTier) save(ctx context.Context, j *job, e *entry) {
+	if s != nil {
+		s.saveSealed(ctx, sharedWrite{e.key.source, j.gen, e.stamp.Version(), s.recipe.sealed(e), j.takeLease()})
+	}
+}
+
+// saveFailure stores the failure of a source. It takes the lease of j.
+func (s *sharedTier) saveFailure(ctx context.Context, j *job, f sourceFlight, failed *failure) {
+	if s != nil {
+		k := key{source: f.source, none: true}
+		s.saveSealed(ctx, sharedWrite{f.source, f.gen, failed.stamp.Version(), failed.sealed(&k), j.takeLease()})
+	}
+}
+
+// saveSealed stores a value in the background. A value that no request waits for is stored at once, so that Warm does not outrun the
+// engine.
+func (s *sharedTier) saveSealed(ctx context.Context, v sharedWrite) {
+	data, err := v.sealed.Seal()
+	if err != nil || len(data) > maxSharedValue {
+		s.release(v.lease)
+		return
+	}
+	if flight.Idle(ctx) != nil {
+		s.write(s.ctx, v, data)
+		return
+	}
+	if !s.start(func(ctx context.Context) { s.write(ctx, v, data) }) {
+		s.dropped.Add(1)
+		if v.lease != nil {
+			v.lease.stop() // it expires
+		}
+	}
+}
+
+// write stores a value, unless its source was invalidated meanwhile or the lease is lost, and tells the other machines.
+func (s *sharedTier) write(ctx context.Context, v sharedWrite, data []byte) {
+	if v.lease != nil {
+		defer v.lease.stop()
+		if v.lease.lost.Load() {
+			return
+		}
+	}
+	hash, variant := hashOf(v.source), v.sealed.Variant()
+	st := s.generations.stripe(v.source)
+	st.shared.Lock()
+	defer st.shared.Unlock()
+	if st.gen.Load() != v.gen || s.isRemoved(v.source) {
+		if v.lease != nil {
+			s.releaseNow(ctx, v.lease)
+		}
+		return
+	}
+	err := s.put(ctx, v.lease, func(ctx context.Context) error {
+		if v.lease != nil && s.committer != nil {
+			return s.committer.Commit(ctx, v.lease.Lease, hash, variant, data)
+		}
+		return s.engine.Put(ctx, hash, variant, data)
+	})
+	switch {
+	case errors.Is(err, ErrLeaseLost) && s.committer != nil: // nothing was stored
+	case errors.Is(err, ErrLeaseLost), st.gen.Load() != v.gen: // another machine may have invalidated the source
+		s.removeLocked(ctx, v.source)
+	case err != nil:
+		s.dropped.Add(1)
+	default:
+		s.notify(ctx, message{kind: wasMade, source: v.source, variant: variant, state: v.state})
+	}
+}
+
+// put stores a value and ends its lease. Without a Committer, the value is stored even if the error is ErrLeaseLost.
+func (s *sharedTier) put(ctx context.Context, l *heldLease, store func(context.Context) error) error {
+	_, err := ask(ctx, s, backgroundFactor*s.timeout, func(ctx context.Context) (struct{}, error) { return struct{}{}, store(ctx) })
+	if l == nil || s.committer != nil || err != nil {
+		return err
+	}
+	return s.releaseNow(ctx, l)
+}
+
+// remove removes all values of a source, and tells the other machines. If that fails, it is tried again in the background; until
+// then this machine uses no value of the source.
+func (s *sharedTier) remove(src source) error {
+	if s == nil {
+		return nil
+	}
+	st := s.generations.stripe(src)
+	st.shared.Lock()
+	defer st.shared.Unlock()
+	return s.removeLocked(s.ctx, src)
+}
+
+// removeLocked is remove with the lock of the source's stripe held.
+func (s *sharedTier) removeLocked(ctx context.Context, src source) error {
+	_, err := ask(ctx, s, backgroundFactor*s.timeout, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, s.engine.Remove(ctx, hashOf(src))
+	})
+	s.mu.Lock()
+	switch {
+	case err == nil:
+		delete(s.removals, src)
+	case len(s.removals) < maxRemovals:
+		s.removals[src] = struct{}{}
+	}
+	s.mu.Unlock()
+	s.notify(ctx, message{kind: wasInvalidated, source: src})
+	return err
+}
+
+func (s *sharedTier) isRemoved(src source) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.removals[src]
+	return ok
+}
+
+// retryRemovals tries removals that failed again, in the background, until one fails.
+func (s *sharedTier) retryRemovals() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.removals) == 0 || s.removing {
+		return
+	}
+	sources := slices.Collect(maps.Keys(s.removals))
+	s.removing = s.start(func(ctx context.Context) {
+		for _, src := range sources {
+			if s.remove(src) != nil {
+				break
+			}
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.removing = false
+	})
+}
+
+// Kinds of messages.
+const (
+	wasMade        = "made"        // a value was stored
+	wasInvalidated = "invalidated" // all values of a source were removed
+)
+
+// A message tells other machines what has happened to a source.
+type message struct {
+	kind    string
+	source  source
+	variant string // of the value that was stored
+	state   string // the version of the stamp of the source
+}
+
+// messageFormat begins every message. Messages of other versions are ignored.
+const messageFormat = "thumbcache1"
+
+// notify tells other machines what has happened.
+func (s *sharedTier) notify(ctx context.Context, m message) {
+	if s.notifier == nil {
+		return
+	}
+	text := strings.Join([]string{messageFormat, s.me, m.kind, m.source.provider, m.source.path, m.variant, m.state}, "\x00")
+	ask(ctx, s, backgroundFactor*s.timeout, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, s.notifier.Notify(ctx, []byte(text))
+	})
+}
+
+// hear acts on a message.
+func (s *sharedTier) hear(c *Cache, text []byte) {
+	f := strings.Split(string(text), "\x00")
+	if len(f) != 7 || f[0] != messageFormat || f[1] == s.me || c.providers[f[3]] == nil {
+		return
+	}
+	m := message{kind: f[2], source: source{f[3], f[4]}, variant: f[5], state: f[6]}
+	switch m.kind {
+	case wasMade:
+		s.noteMade(hashOf(m.source) + m.variant)
+		c.memory.expireLook(m.source, m.state)
+	case wasInvalidated:
+		c.forget(m.source)
+	}
+}
+
+// listen acts on the messages of other machines until the tier is closed. What was missed is unknown, so each time that it
+// begins to listen, all sources are due for a check.
+func (s *sharedTier) listen(c *Cache) {
+	deaf := false
+	for {
+		_, err := protect(func() (struct{}, error) {
+			return struct{}{}, s.notifier.Listen(s.ctx, func(text []byte) {
+				if len(text) > 0 {
+					s.hear(c, text)
+					return
+				}
+				c.memory.expireLooks()
+				if deaf {
+					s.log.Info("thumbcache: messages of other machines arrive again")
+				}
+				deaf = false
+			})
+		})
+		if s.ctx.Err() != nil {
+			return
+		}
+		if !deaf {
+			s.log.Warn("thumbcache: messages of other machines do not arrive", "error", err)
+		}
+		deaf = true
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-time.After(listenPause):
+		}
+	}
+}
+
+// addStats adds what the tier has counted to t.
+func (s *sharedTier) addStats(t *Stats) {
+	if s != nil {
+		t.SharedHits, t.SharedErrors, t.SharedDropped = s.hits.Load(), s.failures.Load(), s.dropped.Load()
+		t.LeasesWaited = s.leasesWaited.Load()
+	}
+}
