@@ -14,7 +14,7 @@ const (
 	// silence is how long a server may send nothing before Listen pings it, and then again before Listen gives up.
 	silence = 3 * time.Second
 
-	// subscribeTimeout is for connecting and subscribing. Listen cannot be canceled meanwhile.
+	// subscribeTimeout is for connecting and subscribing.
 	subscribeTimeout = 2 * time.Second
 )
 
@@ -28,16 +28,14 @@ func (s *Store) Notify(ctx context.Context, message []byte) error {
 
 // Listen implements [thumbcache.Notifier]. If the server does not answer, it notices within 6 seconds.
 func (s *Store) Listen(ctx context.Context, heard func(message []byte)) error {
-	sub := s.client.Subscribe(ctx)
+	sub, err := s.subscribe(ctx)
+	if err != nil {
+		return failed(ctx, err)
+	}
 	defer sub.Close()
 	stop := context.AfterFunc(ctx, func() { sub.Close() })
 	defer stop()
 
-	connecting, cancel := context.WithTimeout(ctx, subscribeTimeout)
-	defer cancel()
-	if err := sub.Subscribe(connecting, s.channel); err != nil {
-		return failed(ctx, err)
-	}
 	subscribed, pinged := false, false
 	for {
 		received, err := receive(ctx, sub)
@@ -67,6 +65,24 @@ func (s *Store) Listen(ctx context.Context, heard func(message []byte)) error {
 			}
 		}
 	}
+}
+
+func (s *Store) subscribe(ctx context.Context) (*goredis.PubSub, error) {
+	ctx, cancel := context.WithTimeout(ctx, subscribeTimeout)
+	defer cancel()
+	sub, done := s.client.Subscribe(ctx), make(chan error, 1)
+	go func() { done <- sub.Subscribe(ctx, s.channel) }() // may ignore ctx, until the timeouts of the client end it
+	var err error
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
+		go sub.Close() // waits for Subscribe
+		return nil, err
+	}
+	return sub, nil
 }
 
 // receive returns the next thing that the server sends. The client panics if that has an unknown form.

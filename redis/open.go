@@ -158,12 +158,18 @@ func (s *Store) Check(ctx context.Context) error {
 	switch {
 	case err == nil:
 		return nil
-	case goredis.IsAuthError(err), goredis.IsPermissionError(err):
+	case isPermission(err):
 		return fmt.Errorf("%w: %w", err, fs.ErrPermission)
 	case !errors.As(err, &refusal), isTemporary(err):
 		return err
 	}
 	return fmt.Errorf("%w: %w", err, fs.ErrInvalid)
+}
+
+// isPermission reports whether an answer of the server is about the user. A right that only a script lacks has messages of its own.
+func isPermission(err error) bool {
+	return goredis.IsAuthError(err) || goredis.IsPermissionError(err) ||
+		strings.Contains(err.Error(), "The user executing the script") || strings.Contains(err.Error(), "ACL failure in script")
 }
 
 // isTemporary reports whether an answer of the server says that it cannot work now.

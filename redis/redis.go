@@ -164,16 +164,7 @@ func (s *Store) Get(ctx context.Context, source, variant string) ([]byte, error)
 
 // Put implements [thumbcache.Shared].
 func (s *Store) Put(ctx context.Context, source, variant string, sealed []byte) error {
-	key := s.key(source)
-	_, err := s.client.TxPipelined(ctx, func(p goredis.Pipeliner) error {
-		p.HSet(ctx, key, variant, sealed)
-		if s.ttl > 0 {
-			p.PExpire(ctx, key, s.ttl)
-		} else {
-			p.Persist(ctx, key)
-		}
-		return nil
-	})
+	err := putScript.Run(ctx, s.client, []string{s.key(source)}, variant, sealed, s.ttl.Milliseconds()).Err()
 	if err != nil {
 		return failed(ctx, err)
 	}
@@ -188,9 +179,9 @@ func (s *Store) Remove(ctx context.Context, source string) error {
 	return nil
 }
 
-// The scripts of leases. KEYS[1] is the source, ARGV[1] the field of the lease, ARGV[2] its token. The value of the field is
-// "token:end", in milliseconds of the clock of Redis. A key with nothing but leases expires with the last of them. Each script
-// returns 1, or 0 if the lease is not the caller's.
+// Parts of scripts. KEYS[1] is the source. For those of leases, ARGV[1] is the field of the lease, and ARGV[2] its token. The value of
+// the field is "token:end", in milliseconds of the clock of Redis. A key with nothing but leases expires with the last of them.
+// A script returns 1, or 0 if the lease is not the caller's.
 const (
 	luaBegin = `
 		local time = redis.call('TIME')
@@ -200,22 +191,22 @@ const (
 	luaOwn = luaBegin + `
 		if not valid or token ~= ARGV[2] then return 0 end`
 	luaExtend = `
-		local left = redis.call('PTTL', KEYS[1])
-		local life = tonumber(ARGV[3])
+		local left, life = redis.call('PTTL', KEYS[1]), tonumber(ARGV[3])
 		redis.call('HSET', KEYS[1], ARGV[1], string.format('%s:%.0f', ARGV[2], now + life))
 		if left == -2 or (left >= 0 and left < life) then redis.call('PEXPIRE', KEYS[1], life) end
 		return 1`
+	luaStore = `
+		local variant, sealed, ttl = unpack(ARGV, #ARGV - 2)
+		redis.call('HSET', KEYS[1], variant, sealed)
+		if ttl == '0' then redis.call('PERSIST', KEYS[1]) else redis.call('PEXPIRE', KEYS[1], ttl) end`
 )
 
 var (
+	putScript     = goredis.NewScript(luaStore + ` return 1`)
 	leaseScript   = goredis.NewScript(luaBegin + ` if valid then return 0 end` + luaExtend)
 	renewScript   = goredis.NewScript(luaOwn + luaExtend)
 	releaseScript = goredis.NewScript(luaOwn + ` return redis.call('HDEL', KEYS[1], ARGV[1])`)
-	commitScript  = goredis.NewScript(luaOwn + `
-		redis.call('HSET', KEYS[1], ARGV[3], ARGV[4])
-		redis.call('HDEL', KEYS[1], ARGV[1])
-		if ARGV[5] == '0' then redis.call('PERSIST', KEYS[1]) else redis.call('PEXPIRE', KEYS[1], ARGV[5]) end
-		return 1`)
+	commitScript  = goredis.NewScript(luaOwn + luaStore + ` return redis.call('HDEL', KEYS[1], ARGV[1])`)
 )
 
 // A lease is the right to make a thumbnail. Its token is the fence: nobody else can know it.
