@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+
+	"github.com/minio/minio-go/v7"
 )
 
 // readme is the name of an object that explains the bucket. It also serves to find out what the store can do. Nothing depends on its
@@ -35,8 +37,9 @@ func (s *Store) Check(ctx context.Context) error {
 		r, refused := errors.AsType[*refusal](err)
 		switch {
 		case err == nil:
-		case errors.Is(err, fs.ErrPermission):
-			return fmt.Errorf("%w: %w (%s)", err, fs.ErrInvalid, s.advice(step.permission))
+			continue
+		case refused && errors.Is(err, fs.ErrPermission):
+			return fmt.Errorf("%w: %w (%s)", err, fs.ErrInvalid, s.advice(r, step.permission))
 		case refused && !r.temporary():
 			return fmt.Errorf("%w: %w (bucket %q at %s)", err, fs.ErrInvalid, s.bucket, s.client.EndpointURL().Host)
 		default:
@@ -74,7 +77,10 @@ func (s *Store) checkDelete(ctx context.Context) error {
 }
 
 // advice returns what to do when the store refuses permission.
-func (s *Store) advice(permission string) string {
+func (s *Store) advice(r *refusal, permission string) string {
+	if r.response.Code == minio.RequestTimeTooSkewed {
+		return "check the clock of this machine"
+	}
 	if v, err := s.client.GetCreds(); err == nil && v.AccessKeyID == "" {
 		return "no credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 	}

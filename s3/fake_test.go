@@ -129,3 +129,14 @@ func TestNotFound(t *testing.T) {
 		t.Errorf("Lease: the error is %v", err)
 	}
 }
+
+// TestClock checks that the error tells what to do if the clock of the machine is wrong.
+func TestClock(t *testing.T) {
+	store := openFake(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		io.WriteString(w, "<Error><Code>RequestTimeTooSkewed</Code><Message>too large</Message></Error>")
+	})
+	if err := store.Check(t.Context()); !errors.Is(err, fs.ErrInvalid) || !strings.Contains(err.Error(), "the clock of this machine") {
+		t.Errorf("the error is %v", err)
+	}
+}

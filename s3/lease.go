@@ -114,7 +114,7 @@ func (l *lease) renew(ctx context.Context) error {
 		return thumbcache.ErrLeaseLost
 	}
 	err := l.write(ctx, l.etag)
-	if errors.Is(err, errCondition) || errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, errCondition) {
 		l.etag = ""
 		return thumbcache.ErrLeaseLost
 	}

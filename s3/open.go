@@ -79,15 +79,15 @@ func parseURL(rawURL string) (*target, error) {
 	}
 	t := &target{bucket: u.Host, prefix: strings.Trim(u.Path, "/"), host: "s3.amazonaws.com", secure: true}
 	if !validPrefix(t.prefix) {
-		return nil, errors.New("the prefix must not contain control characters, or empty parts, or those called . or ..")
+		return nil, errors.New("the prefix must have no control characters, and no parts that are empty, . or .. alone")
 	}
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
-		return nil, errors.New("the part of the URL after ? is not valid")
+		return nil, errors.New("the query of the URL is not valid")
 	}
 	for name, values := range query {
 		if name != "endpoint" && name != "region" || len(values) != 1 {
-			return nil, errors.New("the URL may have one endpoint and one region, and nothing else after ?")
+			return nil, errors.New("the query of the URL may have one endpoint and one region, and nothing else")
 		}
 	}
 	if e := query.Get("endpoint"); e != "" {

@@ -179,7 +179,7 @@ func (s *Store) removeBelow(ctx context.Context, dir string) (err error) {
 		return wrap(ctx, "remove", removeErr)
 	}
 	for r := range results {
-		if err == nil && !isGone(r.Err) {
+		if err == nil && r.Err != nil && !isGone(r.Err) {
 			err = wrap(ctx, "remove", r.Err)
 		}
 	}
@@ -214,8 +214,8 @@ func (s *Store) name(source, variant string) (string, error) {
 
 // parse returns what [Store.name] made the name of an object from. It reports false for leases and foreign objects.
 func (s *Store) parse(name string) (source, variant string, ok bool) {
-	source, variant, _ = strings.Cut(strings.TrimPrefix(name, s.prefix), "/")
-	source, variant, _ = strings.Cut(variant, "/")
+	_, rest, _ := strings.Cut(strings.TrimPrefix(name, s.prefix), "/")
+	source, variant, _ = strings.Cut(rest, "/")
 	variant = strings.TrimPrefix(variant, dots)
 	again, err := s.name(source, variant)
 	return source, variant, err == nil && again == name
@@ -283,11 +283,10 @@ func (s *Store) put(ctx context.Context, name string, data []byte, only conditio
 		}
 	}
 	if err != nil {
-		err = wrap(ctx, "put", err)
-		if r, ok := errors.AsType[*refusal](err); ok && r.response.Code == minio.NoSuchKey && (only == always || only == absent) {
-			r.response.Code = "NotFound" // from something that is no object store
+		if only != always && only != absent && isGone(err) {
+			return "", errCondition
 		}
-		return "", err
+		return "", wrap(ctx, "put", err)
 	}
 	if info.ETag == "" {
 		return "", errors.New("s3: put: the answer has no ETag")
