@@ -85,8 +85,8 @@ func begin(ctx context.Context) (_ context.Context, done func()) {
 
 type failKey struct{}
 
-// failFast is a transport that ends the context of a request that failed. Otherwise minio-go would pause after it, for up to 200 ms, even if
-// it must not try again.
+// failFast is a transport that ends the context of a request that failed. Otherwise minio-go would pause after it, for up to 200
+// ms, even if it must not try again.
 type failFast struct{ http.RoundTripper }
 
 func (f failFast) RoundTrip(r *http.Request) (*http.Response, error) {

@@ -16,8 +16,8 @@ func (s *Store) list(ctx context.Context, prefix string) iter.Seq2[minio.ObjectI
 	return func(yield func(minio.ObjectInfo, error) bool) {
 		ctx, done := begin(ctx)
 		defer done()
-		owner := false
-		for o := range s.client.ListObjectsIter(ctx, s.bucket, minio.ListObjectsOptions{Prefix: prefix, Recursive: true, FetchOwner: &owner}) {
+		opts := minio.ListObjectsOptions{Prefix: prefix, Recursive: true, FetchOwner: new(bool)}
+		for o := range s.client.ListObjectsIter(ctx, s.bucket, opts) {
 			if o.Err != nil {
 				yield(o, wrap(ctx, "list", o.Err))
 				return

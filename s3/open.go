@@ -21,8 +21,8 @@ import (
 //	s3://bucket/prefix?region=eu-central-1
 //	s3://bucket/prefix?endpoint=https://minio.example.com:9000
 //
-// The prefix may be empty. Without an endpoint, the bucket is one of Amazon S3. Without a region, it is $AWS_REGION, $AWS_DEFAULT_REGION, or
-// us-east-1.
+// The prefix may be empty. Without an endpoint, the bucket is one of Amazon S3. Without a region, it is $AWS_REGION,
+// $AWS_DEFAULT_REGION, or us-east-1.
 //
 // Credentials are not in the URL. They are found as the AWS tools find them: in $AWS_ACCESS_KEY_ID, $AWS_SECRET_ACCESS_KEY and
 // $AWS_SESSION_TOKEN, in the profile $AWS_PROFILE of the files in ~/.aws, or from the service that gives a role to a container or a
