@@ -276,6 +276,20 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
+// TestEmpty checks that an empty value leaves the connection in order.
+func TestEmpty(t *testing.T) {
+	server := newServer(t)
+	store := server.open()
+	for i := range 50 {
+		if err := store.Put(t.Context(), hash(i), "300.jpg", nil); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := store.Get(t.Context(), hash(i), "300.jpg"); len(got) != 0 || err != nil {
+			t.Fatalf("%q, %v", got, err)
+		}
+	}
+}
+
 func TestInvalidNames(t *testing.T) {
 	store := openFake(t, func(http.ResponseWriter, *http.Request) { t.Error("there was a request") })
 	for _, name := range [][2]string{
