@@ -19,14 +19,14 @@
 //
 // It contains a sealed file, as described in docs/format.md, and can be displayed as a picture: its Content-Type is image/jpeg,
 // image/png or image/webp. A CDN can serve the bucket. Cache-Control lets it keep a picture for five minutes, so an old one may be
-// shown for that long after it was replaced.
+// shown for that long after it was replaced or removed.
 //
 // Next to it, an object called "-lease.<variant>" exists while a machine makes the thumbnail. An object README.thumbcache below
 // the prefix explains the bucket to people who find it.
 //
 // # Expiry
 //
-// A Store removes nothing by itself, except through [Store.Remove]. Let a lifecycle rule of the bucket remove what is old:
+// A Store removes thumbnails only in [Store.Remove]. Let a lifecycle rule of the bucket remove what is old:
 //
 //	<LifecycleConfiguration>
 //	  <Rule>
@@ -42,7 +42,7 @@
 //
 // # Leases
 //
-// A lease is an object that is created if it does not exist (If-None-Match), and renewed, committed and taken over if it has not
+// A lease is an object that is created if it does not exist (If-None-Match), and renewed and taken over if it has not
 // changed (If-Match). [Store.Lease] tries once whether the store respects these conditions. If it does not, its error is
 // [errors.ErrUnsupported], and several machines may make the same thumbnail at the same time.
 //
@@ -55,7 +55,8 @@
 // Whoever can write to the bucket can show pictures, because the checksum in a sealed file is not a signature. The machines need
 // the permissions s3:GetObject, s3:PutObject and s3:DeleteObject for the objects below the prefix, and s3:ListBucket for the
 // bucket. Without s3:ListBucket, Amazon S3 does not tell a missing object from a forbidden one. Thumbnails are neither encrypted
-// nor secret to readers of the bucket. Their names are hashes, but the sealed file contains the provider and path of the source.
+// nor secret to readers of the bucket. Their names are hashes, but each sealed file contains the provider and path of its source: a
+// CDN that serves the bucket publishes these too.
 package s3
 
 import (
