@@ -36,6 +36,9 @@ func TestArrows(t *testing.T) {
 		"render.go":     {"image", "net/http", "os", "os/exec", "path/filepath", module + "internal/coverart", module + "internal/ffmpeg", module + "internal/proc", module + "internal/store"},
 		"memory.go":     {"image", "os", "net/http", module},
 		"disk.go":       {"image", "net/http", module + "internal/render", module + "internal/coverart", module + "internal/ffmpeg"},
+		"sealed.go":     {"image", "net/http", "os", module + "internal/render", module + "internal/flight"},
+		"shared.go":     {"net", "os", module},
+		"sharedtier.go": {"image", "net", "os", module + "internal/render", module + "internal/coverart", module + "internal/ffmpeg"},
 		"folderart.go":  {"image", "net/http", "os", module + "internal/coverart", module + "internal/ffmpeg", module + "internal/render", module + "internal/flight", module + "internal/store"},
 		"extract.go":    {"net/http", module + "internal/flight", module + "internal/store"},
 	} {

@@ -57,23 +57,27 @@ type sourceFlight struct {
 
 // generations order publishing against Invalidate. Invalidate begins the next generation of a source, and then removes the
 // source from each tier under that tier's lock. Work publishes to a tier under the same lock, and only if the generation is
-// still the one in which it began. Sources share 256 generations by hash, so Invalidate of one source sometimes makes the
+// still the one in which it began. Sources share the generations by hash, so Invalidate of one source sometimes makes the
 // work of another go unpublished; it is then made again.
 type generations struct {
 	seed    maphash.Seed
-	stripes [256]stripe
+	stripes [numStripes]stripe
 }
+
+const numStripes = 256
 
 type stripe struct {
 	gen atomic.Uint64
 	// The disk tier has locks of its own: if a disk hangs, only changes of the sources that share a stripe wait for it.
 	disk sync.Mutex
-	// So has the shared tier.
-	shared sync.Mutex
 }
 
 func (g *generations) stripe(s source) *stripe {
-	return &g.stripes[maphash.Comparable(g.seed, s)%uint64(len(g.stripes))]
+	return &g.stripes[g.index(s)]
+}
+
+func (g *generations) index(s source) uint64 {
+	return maphash.Comparable(g.seed, s) % uint64(len(g.stripes))
 }
 
 func (g *generations) of(s source) uint64 { return g.stripe(s).gen.Load() }

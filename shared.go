@@ -18,7 +18,9 @@ import (
 // return as soon as its context ends. All methods may be called from several goroutines at once. The package sharedtest checks
 // an implementation.
 //
-// An engine may have more abilities, which the Cache finds by type assertion: [Leaser], [Committer] and [Notifier].
+// An engine may have more abilities, which the Cache finds by type assertion: [Leaser], [Committer] and [Notifier]. Without a
+// Leaser, several machines may make the same thumbnail at the same time, and one that has not yet heard of an Invalidate may store
+// what it has made before. Without a Notifier, machines do not hear of an Invalidate on another one.
 type Shared interface {
 	// Get returns a value. The error is fs.ErrNotExist if there is none.
 	Get(ctx context.Context, source, variant string) ([]byte, error)
@@ -46,10 +48,11 @@ type Lease interface {
 	Release(ctx context.Context) error
 }
 
-// A Committer stores a value and ends a lease in one step. The engines whose Lease it takes are those of the same type.
-// Without a Committer the Cache calls Put, then Release, and if the lease was lost meanwhile, Remove.
+// A Committer stores a value and ends a lease in one step. Without it, the Cache calls Put, then Release, and if the lease was lost
+// meanwhile, Remove.
 type Committer interface {
-	// Commit is Put and Release. The error is ErrLeaseLost if the lease had ended; then nothing is stored.
+	// Commit is Put and Release. The error is ErrLeaseLost if the lease had ended; then nothing is stored. The lease is one of
+	// the same engine and source, perhaps for another variant.
 	Commit(ctx context.Context, lease Lease, source, variant string, sealed []byte) error
 }
 

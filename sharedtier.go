@@ -51,6 +51,10 @@ type sharedTier struct {
 	generations *generations
 	log         *slog.Logger
 
+	// A write to the engine and Invalidate hold the lock of the source's stripe. The locks are channels of one element, because
+	// they are held during calls that may take long.
+	locks [numStripes]chan struct{}
+
 	breaker breaker.Breaker
 	slots   *semaphore.Weighted // maxSharedCalls
 	writes  flight.Group[uint64, struct{}]
@@ -84,6 +88,9 @@ func (c *Cache) openShared(engine Shared, timeout time.Duration) *sharedTier {
 		me:          strconv.FormatUint(rand.Uint64(), 36),
 		waiting:     make(map[string]chan struct{}),
 		removals:    make(map[source]struct{}),
+	}
+	for i := range s.locks {
+		s.locks[i] = make(chan struct{}, 1)
 	}
 	s.leaser, _ = engine.(Leaser)
 	s.committer, _ = engine.(Committer)
@@ -411,10 +418,8 @@ func (s *sharedTier) write(ctx context.Context, v sharedWrite, data []byte) {
 		}
 	}
 	hash, variant := hashOf(v.source), v.sealed.Variant()
-	st := s.generations.stripe(v.source)
-	st.shared.Lock()
-	defer st.shared.Unlock()
-	if st.gen.Load() != v.gen || s.isRemoved(v.source) {
+	defer s.lock(v.source)()
+	if s.generations.of(v.source) != v.gen || s.isRemoved(v.source) {
 		if v.lease != nil {
 			s.releaseNow(ctx, v.lease)
 		}
@@ -426,9 +431,10 @@ func (s *sharedTier) write(ctx context.Context, v sharedWrite, data []byte) {
 		}
 		return s.engine.Put(ctx, hash, variant, data)
 	})
+	lost := errors.Is(err, ErrLeaseLost)
 	switch {
-	case errors.Is(err, ErrLeaseLost) && s.committer != nil: // nothing was stored
-	case errors.Is(err, ErrLeaseLost), st.gen.Load() != v.gen: // another machine may have invalidated the source
+	case lost && s.committer != nil: // nothing was stored
+	case lost, err == nil && s.generations.of(v.source) != v.gen: // another machine may have invalidated the source
 		s.removeLocked(ctx, v.source)
 	case err != nil:
 		s.dropped.Add(1)
@@ -452,10 +458,15 @@ func (s *sharedTier) remove(src source) error {
 	if s == nil {
 		return nil
 	}
-	st := s.generations.stripe(src)
-	st.shared.Lock()
-	defer st.shared.Unlock()
+	defer s.lock(src)()
 	return s.removeLocked(s.ctx, src)
+}
+
+// lock locks the stripe of a source.
+func (s *sharedTier) lock(src source) (unlock func()) {
+	l := s.locks[s.generations.index(src)]
+	l <- struct{}{}
+	return func() { <-l }
 }
 
 // removeLocked is remove with the lock of the source's stripe held.
