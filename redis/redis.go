@@ -165,8 +165,14 @@ func (s *Store) Get(ctx context.Context, source, variant string) ([]byte, error)
 	return sealed, nil
 }
 
+// errLargeValue refuses what Get could not return.
+var errLargeValue = fmt.Errorf("redis: a value has at most %d bytes: %w", maxValue, fs.ErrInvalid)
+
 // Put implements [thumbcache.Shared].
 func (s *Store) Put(ctx context.Context, source, variant string, sealed []byte) error {
+	if len(sealed) > maxValue {
+		return errLargeValue
+	}
 	err := putScript.Run(ctx, s.client, []string{s.key(source)}, variant, sealed, s.ttl.Milliseconds()).Err()
 	if err != nil {
 		return failed(ctx, err)
@@ -258,6 +264,9 @@ func (s *Store) Commit(ctx context.Context, held thumbcache.Lease, source, varia
 	l, ok := held.(*lease)
 	if !ok || l.store != s || l.source != source {
 		return fmt.Errorf("redis: %T is not a lease of source %s from this store: %w", held, source, fs.ErrInvalid)
+	}
+	if len(sealed) > maxValue {
+		return errLargeValue
 	}
 	return l.run(ctx, commitScript, thumbcache.ErrLeaseLost, variant, sealed, s.ttl.Milliseconds())
 }
