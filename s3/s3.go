@@ -79,9 +79,7 @@ const (
 	maxValue   = 1 << 20 // bytes; larger objects are not ours
 	maxVariant = 64      // characters
 
-	// No variant contains "-", so these objects cannot be values.
-	leasePrefix = "-lease." // followed by the variant
-	dots        = "-"       // followed by the variants "." and "..", which many programs take for folders
+	leasePrefix = "-lease." // and a variant; no variant contains "-"
 )
 
 // A Store keeps thumbnails in a bucket. Its methods may be called from several goroutines at once.
@@ -204,11 +202,9 @@ func (s *Store) name(source, variant string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if variant == "" || len(variant) > maxVariant || strings.Trim(variant, "._0123456789abcdefghijklmnopqrstuvwxyz") != "" {
+	if variant == "" || len(variant) > maxVariant || strings.IndexByte("._", variant[0]) >= 0 ||
+		strings.Trim(variant, "._0123456789abcdefghijklmnopqrstuvwxyz") != "" {
 		return "", fmt.Errorf("s3: the variant %.64q is not valid: %w", variant, fs.ErrInvalid)
-	}
-	if variant == "." || variant == ".." {
-		variant = dots + variant
 	}
 	return dir + variant, nil
 }
@@ -217,7 +213,6 @@ func (s *Store) name(source, variant string) (string, error) {
 func (s *Store) parse(name string) (source, variant string, ok bool) {
 	_, rest, _ := strings.Cut(strings.TrimPrefix(name, s.prefix), "/")
 	source, variant, _ = strings.Cut(rest, "/")
-	variant = strings.TrimPrefix(variant, dots)
 	again, err := s.name(source, variant)
 	return source, variant, err == nil && again == name
 }
