@@ -49,7 +49,9 @@ func (c *Cache) openDisk(dir string, maxBytes int64) (*disk, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Patience = min(s.Patience, c.timeout/4) // leaves time to make what could not be read
+	for _, p := range c.providers {
+		s.Patience = min(s.Patience, p.settings.Timeout/4) // leaves time to make what could not be read
+	}
 	return &disk{store: s, recipe: c.recipe, generations: &c.generations, log: c.log, observer: &c.observer}, nil
 }
 
@@ -119,6 +121,8 @@ func (d *disk) loadFailure(ctx context.Context, s source, hash string) *failure 
 	switch e.Cause {
 	case store.NoPicture:
 		err = ErrNoPicture
+	case store.NoMedia:
+		err = ErrNoMedia
 	case store.Unsupported:
 		err = ErrUnsupported
 	}

@@ -52,6 +52,8 @@ type job struct {
 
 func (j *job) source() source { return j.key.source }
 
+func (c *Cache) providerOf(j *job) *provider { return c.providers[j.key.provider] }
+
 func (j *job) sourceFlight() sourceFlight { return sourceFlight{j.key.source, j.version, j.gen} }
 
 // known is what the cache knows about a thumbnail that it cannot serve from memory.
@@ -70,7 +72,7 @@ func (c *Cache) load(w *flight.Work, j *job) (*Thumbnail, error) {
 		return e.thumb, nil
 	}
 	k := known{old: c.stored(w, j), last: c.memory.lastLook(j.source())}
-	if k.old != nil && k.last == nil && c.revalidate >= 0 && flight.Idle(w) != nil {
+	if k.old != nil && k.last == nil && c.providerOf(j).settings.Revalidate >= 0 && flight.Idle(w) != nil {
 		// No request waits, so the source is checked now and not in the background. If it cannot be reached, the thumbnail stays.
 		now, err := c.stat(w, j.sourceFlight(), k.old.stamp)
 		switch {
@@ -102,7 +104,7 @@ func (c *Cache) serveStored(ctx context.Context, j *job, k *known) *Thumbnail {
 	if k.old == nil {
 		return nil
 	}
-	standing := c.standing(&k.old.made, j.version, k.last)
+	standing := c.providerOf(j).standing(&k.old.made, j.version, k.last)
 	if standing == outdated {
 		return nil
 	}
@@ -116,15 +118,6 @@ func (c *Cache) serveStored(ctx context.Context, j *job, k *known) *Thumbnail {
 		c.revalidateSoon(j, k.old.stamp)
 	}
 	return k.old.thumb
-}
-
-// standing is compare for a thumbnail: with a negative Revalidate, a source that was never checked is trusted.
-func (c *Cache) standing(m *made, version string, last *Stamp) standing {
-	s := compare(m, version, last)
-	if s == unchecked && c.revalidate < 0 {
-		return current
-	}
-	return s
 }
 
 // bypassesMemory reports whether a result is kept on disk only: what Warm makes must not evict what requests have used.
@@ -200,10 +193,11 @@ func (c *Cache) answerFailure(ctx context.Context, j *job, k *known) error {
 // failureOf returns the remembered failure of a source, whatever its state, or nil.
 func (c *Cache) failureOf(ctx context.Context, j *job) *failure {
 	failed := c.memory.failure(j.source())
-	if failed == nil && c.failureTTL >= 0 {
+	p := c.providerOf(j)
+	if failed == nil && p.settings.FailureTTL >= 0 {
 		failed = c.disk.loadFailure(ctx, j.source(), j.hash)
 	}
-	if failed == nil || !c.failureValid(failed) {
+	if failed == nil || !c.failureValid(p, failed) {
 		return nil
 	}
 	return failed
@@ -238,7 +232,7 @@ func (c *Cache) recheckFailure(w *flight.Work, j *job, k *known, release func())
 // awaitProcess waits for the process that is making the same thumbnail, for at most lockPatience. After that both make it.
 func (c *Cache) awaitProcess(w *flight.Work, j *job) (unlock func()) {
 	defer w.Waiting()()
-	unlock, _ = c.disk.lockMaking(w, &j.key, j.hash, min(c.timeout, lockPatience))
+	unlock, _ = c.disk.lockMaking(w, &j.key, j.hash, min(c.providerOf(j).settings.Timeout, lockPatience))
 	return unlock
 }
 
@@ -256,7 +250,7 @@ func (c *Cache) acquireTurn(w *flight.Work, s source) (release func(), err error
 // groups returns the groups that the work for a provider belongs to. Of several providers, none takes all workers or all
 // ffmpeg processes from the others.
 func (c *Cache) groups(provider string) []string {
-	if len(c.providers) == 1 {
+	if !c.groupWork {
 		return nil
 	}
 	return []string{provider}
@@ -389,11 +383,12 @@ func (c *Cache) callerOf(w *flight.Work, provider string) ffmpegCaller {
 	return ffmpegCaller{Groups: c.groups(provider), Idle: flight.Idle(w), Started: c.processes.start, Waits: w.Waiting}
 }
 
-// extract is the flight of one extraction. The source counts as unchanged if its stamp is the same before and after.
+// extract is the flight of one extraction. The source counts as unchanged if it is in the same state before and after.
 func (c *Cache) extract(ctx context.Context, f sourceFlight) (x extracted, err error) {
 	p := c.providers[f.provider]
 	recent := c.memory.picture(f.source)
-	if f.version == "" {
+	stated := f.version == "" && (recent != nil || !p.opensFirst())
+	if stated {
 		var before Stamp
 		if recent != nil {
 			before = recent.stamp
@@ -404,29 +399,25 @@ func (c *Cache) extract(ctx context.Context, f sourceFlight) (x extracted, err e
 		if recent != nil && recent.stamp.equal(x.stamp) && searchOf(ctx).accepts(recent.pic) {
 			return extracted{recent.pic, recent.stamp, true}, nil
 		}
+		if err := x.stamp.verdict(); err != nil {
+			x.unchanged = true
+			return x, fail("stat", f.source, err)
+		}
 	}
-	if !p.calls.TryAcquire(1) {
-		return x, fail("open", f.source, ErrBusy)
-	}
-	defer p.calls.Release(1)
-	opened := c.observer.stage("open", f.source)
-	src, err := p.open(ctx, f.path)
-	if opened(&err); err != nil {
+	src, release, err := c.open(ctx, f, &x, stated)
+	if err != nil {
 		return x, fail("open", f.source, err)
 	}
-	defer src.Content.Close()
-	if f.version != "" {
-		x.stamp = src.Stamp
-	}
+	defer release()
 	c.extractions.Add(1)
 	done := c.observer.stage("extract", f.source)
 	x.pic, x.stamp, err = p.extract(ctx, src, f.path, x.stamp)
 	done(&err)
-	x.unchanged = true
-	if f.version == "" {
-		after, err := p.stat(ctx, f.path, x.stamp.hasArt())
+	x.unchanged = f.version != "" || src.isSteady(x.stamp)
+	if !x.unchanged {
+		after, err := p.stat(ctx, f.path, x.stamp)
 		if x.unchanged = err == nil && after.equal(x.stamp); x.unchanged {
-			c.memory.recordLook(f, after, c.revalidate)
+			c.memory.recordLook(f, after, p.settings.Revalidate)
 		}
 	}
 	if err != nil {
@@ -437,6 +428,41 @@ func (c *Cache) extract(ctx context.Context, f sourceFlight) (x extracted, err e
 		c.memory.putPicture(f, x.stamp, x.pic)
 	}
 	return x, nil
+}
+
+// open opens a source, which the caller must release. If the source was not stated before, its state is what Open says. A lasting
+// verdict of Open is about that state, so it may be remembered.
+func (c *Cache) open(ctx context.Context, f sourceFlight, x *extracted, stated bool) (src *Source, release func(), err error) {
+	p := c.providers[f.provider]
+	if !p.calls.TryAcquire(1) {
+		return nil, nil, ErrBusy
+	}
+	defer func() {
+		if release == nil {
+			p.calls.Release(1)
+		}
+	}()
+	done := c.observer.stage("open", f.source)
+	src, err = p.open(ctx, f.path)
+	done(&err)
+	x.unchanged = isVerdict(err)
+	switch {
+	case stated:
+	case err == nil:
+		x.stamp = src.Stamp
+	case x.unchanged:
+		x.stamp = verdictStamp(err)
+	}
+	if err != nil && !x.unchanged {
+		return nil, nil, err
+	}
+	if !stated && f.version == "" {
+		c.memory.recordLook(f, x.stamp, p.settings.Revalidate)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return src, func() { src.Content.Close(); p.calls.Release(1) }, nil
 }
 
 // identify returns pic with its digest. If an equal picture was extracted a moment ago, pic shares its bytes.
@@ -523,7 +549,7 @@ func (c *Cache) rememberFailure(j *job, k *known, failed *failure) {
 	if k.old != nil {
 		f.gen = c.forget(f.source)
 	}
-	if c.failureTTL >= 0 {
+	if c.providerOf(j).settings.FailureTTL >= 0 {
 		c.memory.putFailure(f, failed)
 		c.disk.saveFailure(f, failed)
 	}
@@ -531,14 +557,14 @@ func (c *Cache) rememberFailure(j *job, k *known, failed *failure) {
 
 // failureValid reports whether a failure is recent enough, and of the ffmpeg that is installed now. A failure from the future
 // was recorded by a clock that was wrong.
-func (c *Cache) failureValid(f *failure) bool {
+func (c *Cache) failureValid(p *provider, f *failure) bool {
 	age := time.Since(f.at)
-	return age >= 0 && age < c.failureTTL && f.ffmpeg == c.ffmpegID(f.err)
+	return age >= 0 && age < p.settings.FailureTTL && f.ffmpeg == c.ffmpegID(f.err)
 }
 
 // ffmpegID identifies the ffmpeg that err depends on.
 func (c *Cache) ffmpegID(err error) string {
-	if c.ffmpeg == nil || errors.Is(err, ErrNoPicture) {
+	if c.ffmpeg == nil || errors.Is(err, ErrNoPicture) || errors.Is(err, ErrNoMedia) {
 		return ""
 	}
 	return c.ffmpeg.build()
@@ -579,6 +605,8 @@ func causeOf(err error) store.Cause {
 	switch {
 	case errors.Is(err, ErrNoPicture):
 		return store.NoPicture
+	case errors.Is(err, ErrNoMedia):
+		return store.NoMedia
 	case errors.Is(err, ErrUnsupported):
 		return store.Unsupported
 	case errors.Is(err, ErrCorrupt):
@@ -594,25 +622,32 @@ const retryLook = 5 * time.Second
 // revalidateSoon checks in the background whether a source is still in the state of stamp. If it has changed, its thumbnail is
 // made again.
 func (c *Cache) revalidateSoon(j *job, stamp Stamp) {
-	if c.revalidate < 0 || c.memory.isPostponed(j.source()) {
+	if !c.memory.isPostponed(j.source()) {
+		c.lookSoon(j.sourceFlight(), stamp, func(now Stamp) { c.replace(j, now) })
+	}
+}
+
+// lookSoon looks at a source in the background, and calls changed if it is not in the state of stamp any more.
+func (c *Cache) lookSoon(f sourceFlight, stamp Stamp, changed func(now Stamp)) {
+	p := c.providers[f.provider]
+	trust := p.settings.Revalidate
+	if trust < 0 {
 		return
 	}
-	f, p := j.sourceFlight(), c.providers[j.key.provider]
-	art := p.watchesArt(stamp)
-	c.checks.Start(lookFlight{f, art}, func(w *flight.Work) (now Stamp, err error) {
+	c.checks.Start(lookFlight{f, p.watchesArt(stamp)}, func(w *flight.Work) (now Stamp, err error) {
 		reached := false
 		defer func() {
 			if !reached { // or the provider panicked
-				c.memory.postponeLook(f, min(c.revalidate, retryLook))
+				c.memory.postponeLook(f, min(trust, retryLook))
 			}
 		}()
-		now, err = c.statNow(w, f.source, art, p.background)
+		now, err = c.statNow(w, f.source, stamp, p.background)
 		switch {
 		case err == nil:
 			reached = true
-			c.memory.recordLook(f, now, c.revalidate)
+			c.memory.recordLook(f, now, trust)
 			if !now.equal(stamp) {
-				c.replace(j, now)
+				changed(now)
 			}
 		case errors.Is(err, fs.ErrNotExist):
 			reached = true
@@ -658,26 +693,25 @@ func (c *Cache) replace(j *job, now Stamp) {
 // source, so does the new one. Concurrent callers share one call.
 func (c *Cache) stat(ctx context.Context, f sourceFlight, before Stamp) (Stamp, error) {
 	p := c.providers[f.provider]
-	art := p.watchesArt(before)
-	stamp, _, err := c.looks.Do(ctx, lookFlight{f, art}, func(w *flight.Work) (Stamp, error) {
-		return c.statNow(w, f.source, art, p.calls)
+	stamp, _, err := c.looks.Do(ctx, lookFlight{f, p.watchesArt(before)}, func(w *flight.Work) (Stamp, error) {
+		return c.statNow(w, f.source, before, p.calls)
 	})
 	if err != nil {
 		return stamp, fail("stat", f.source, err)
 	}
-	c.memory.recordLook(f, stamp, c.revalidate)
+	c.memory.recordLook(f, stamp, p.settings.Revalidate)
 	return stamp, nil
 }
 
 // statNow is the flight of one look at a source. limit bounds the calls of the provider.
-func (c *Cache) statNow(ctx context.Context, s source, art bool, limit *semaphore.Weighted) (stamp Stamp, err error) {
+func (c *Cache) statNow(ctx context.Context, s source, before Stamp, limit *semaphore.Weighted) (stamp Stamp, err error) {
 	defer c.logPanic(s)
 	defer c.observer.stage("stat", s)(&err)
 	if !limit.TryAcquire(1) {
 		return Stamp{}, fail("stat", s, ErrBusy)
 	}
 	defer limit.Release(1)
-	if stamp, err = c.providers[s.provider].stat(ctx, s.path, art); err != nil {
+	if stamp, err = c.providers[s.provider].stat(ctx, s.path, before); err != nil {
 		err = fail("stat", s, err)
 	}
 	return stamp, err
