@@ -41,6 +41,10 @@ func TestArrows(t *testing.T) {
 		"sharedtier.go": {"image", "net", "os", module + "internal/render", module + "internal/coverart", module + "internal/ffmpeg"},
 		"folderart.go":  {"image", "net/http", "os", module + "internal/coverart", module + "internal/ffmpeg", module + "internal/render", module + "internal/flight", module + "internal/store"},
 		"extract.go":    {"net/http", module + "internal/flight", module + "internal/store"},
+		"provider.go":   {"image", "net/http", "os", module + "internal/coverart", module + "internal/ffmpeg", module + "internal/render", module + "internal/flight", module + "internal/store"},
+		"files.go":      {"image", "net/http", "os", "os/exec", module + "internal/coverart", module + "internal/ffmpeg", module + "internal/render", module + "internal/flight", module + "internal/store"},
+		"resolve.go":    {"image", "net/http", "os", "os/exec", module + "internal/coverart", module + "internal/ffmpeg", module + "internal/render", module + "internal/store"},
+		"remote.go":     {"image", "os", "os/exec", module + "internal/coverart", module + "internal/ffmpeg", module + "internal/render", module + "internal/flight", module + "internal/store"},
 	} {
 		for _, path := range imports(file) {
 			for _, ban := range banned {

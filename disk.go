@@ -45,7 +45,9 @@ func (c *Cache) openDisk(dir string, maxBytes int64) (*disk, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Patience = min(s.Patience, c.timeout/4) // leaves time to make what could not be read
+	for _, p := range c.providers {
+		s.Patience = min(s.Patience, p.settings.Timeout/4) // leaves time to make what could not be read
+	}
 	return &disk{store: s, recipe: c.recipe, generations: &c.generations, log: c.log, observer: &c.observer}, nil
 }
 

@@ -2,6 +2,8 @@ package thumbcache_test
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"go/format"
@@ -13,6 +15,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -78,11 +81,58 @@ func TestDocMoving(t *testing.T) {
 			t.Errorf("not in example_test.go:\n%s", block)
 		}
 	}
-	for _, block := range append(codeBlocks(page, "go", "before"), after...) {
+	// The page says how many lines go, and how many come. Those of scanned are counted apart.
+	before := codeBlocks(page, "go", "before")
+	codeLines := func(blocks []string) (lines []string) {
+		for line := range strings.Lines(strings.Join(blocks, "")) {
+			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "//") {
+				lines = append(lines, line)
+			}
+		}
+		return lines
+	}
+	scanned := slices.IndexFunc(after, func(block string) bool { return strings.Contains(block, ") scanned(") })
+	more := len(codeLines(after[scanned : scanned+1]))
+	old, now := codeLines(before), codeLines(slices.Delete(slices.Clone(after), scanned, scanned+1))
+	same := commonLines(old, now)
+	gone, added := len(old)-same, len(now)-same
+	says := fmt.Sprintf("%d lines go and %d come. `scanned`, which replaces nothing, has %d more.", gone, added, more)
+	if !strings.Contains(page, says) || gone < 3*added {
+		t.Errorf("the page does not say that %s", says)
+	}
+	for _, block := range append(before, after...) {
 		if formatted, err := format.Source([]byte(block)); err != nil || string(formatted) != block {
 			t.Errorf("not formatted by gofmt (%v):\n%s", err, block)
 		}
 	}
+}
+
+// commonLines returns the length of the longest common subsequence of a and b, as diff would find it.
+func commonLines(a, b []string) int {
+	best := make([]int, len(b)+1) // for the lines of a so far, and the first lines of b
+	for _, line := range a {
+		diagonal := 0
+		for j := range b {
+			above := best[j+1]
+			best[j+1] = max(above, best[j])
+			if line == b[j] {
+				best[j+1] = diagonal + 1
+			}
+			diagonal = above
+		}
+	}
+	return best[len(b)]
+}
+
+// noMedia is a provider of albums without a cover.
+type noMedia struct{}
+
+func (noMedia) Stat(context.Context, string) (thumbcache.Stamp, error) {
+	return thumbcache.Stamp{}, thumbcache.ErrNoMedia
+}
+
+func (noMedia) Open(context.Context, string) (*thumbcache.Source, error) {
+	return nil, thumbcache.ErrNoMedia
 }
 
 // TestDocReader runs the script in docs/format.md on a folder with all kinds of files, and with all kinds of damage.
@@ -102,7 +152,7 @@ func TestDocReader(t *testing.T) {
 
 	dir := t.TempDir()
 	cache, err := thumbcache.New(thumbcache.Config{
-		Providers: map[string]thumbcache.Provider{"music": thumbcache.Files("testdata/library")},
+		Providers: map[string]thumbcache.Provider{"music": thumbcache.Files("testdata/library"), "db": noMedia{}},
 		Extractor: thumbcache.FirstOf(thumbcache.Images(), thumbcache.CoverArt()),
 		Dir:       dir,
 	})
@@ -121,8 +171,9 @@ func TestDocReader(t *testing.T) {
 		{Path: "Nobody/No Cover.mp3"},
 		{Path: "Nobody/Broken.flac"},
 		{Path: "Films/Over the Hills.mp4"}, // unknown to these extractors
+		{Path: "al-1", Provider: "db"},
 	} {
-		req.Provider = "music"
+		req.Provider = cmp.Or(req.Provider, "music")
 		thumb, err := cache.Do(t.Context(), req)
 		var what string
 		switch {
@@ -130,6 +181,8 @@ func TestDocReader(t *testing.T) {
 			what = fmt.Sprintf("%d x %d, %d bytes", thumb.Width, thumb.Height, len(thumb.Data))
 		case errors.Is(err, thumbcache.ErrNoPicture):
 			what = "no picture in it"
+		case errors.Is(err, thumbcache.ErrNoMedia):
+			what = "no media"
 		case errors.Is(err, thumbcache.ErrUnsupported):
 			what = "unsupported"
 		case errors.Is(err, thumbcache.ErrCorrupt):
@@ -137,7 +190,7 @@ func TestDocReader(t *testing.T) {
 		default:
 			t.Fatal(err)
 		}
-		want[what+", of music/"+req.Path] = true
+		want[what+", of "+req.Provider+"/"+req.Path] = true
 	}
 	if err := cache.Close(); err != nil {
 		t.Fatal(err)

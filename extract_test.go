@@ -92,7 +92,14 @@ func TestFilesReach(t *testing.T) {
 	} else {
 		t.Log("without symbolic links, which cannot be made here")
 	}
-	f := Files(root)
+	for _, f := range []Provider{Files(root), Files(t.TempDir(), root), Files(root, t.TempDir())} {
+		checkReach(t, f, root, paths)
+	}
+}
+
+// checkReach checks the errors of Stat and Open for paths below root.
+func checkReach(t *testing.T, f Provider, root string, paths map[string]error) {
+	t.Helper()
 	ctx := t.Context()
 	for path, want := range paths {
 		_, statErr := f.Stat(ctx, path)

@@ -29,7 +29,7 @@ import (
 //
 //	200  nil
 //	400  the request can never work (fs.ErrInvalid)
-//	404  there is no such provider or source, or no picture in it
+//	404  there is no such provider or source, or it has no media or no picture
 //	413  the picture is too large
 //	415  the media or picture is of an unsupported kind, or broken
 //	499  the client has left (context.Canceled)
@@ -46,7 +46,7 @@ func HTTPStatus(err error) int {
 		return http.StatusGatewayTimeout
 	case errors.Is(err, ErrBusy), errors.Is(err, ErrClosed), isMissingTool(err), needsTempDir(err):
 		return http.StatusServiceUnavailable
-	case errors.Is(err, ErrNoPicture):
+	case errors.Is(err, ErrNoPicture), errors.Is(err, ErrNoMedia):
 		return http.StatusNotFound
 	case errors.Is(err, ErrTooLarge):
 		return http.StatusRequestEntityTooLarge
@@ -216,6 +216,10 @@ func (c *Cache) serve(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, http.StatusBadRequest, "bad "+bad)
 		return
 	}
+	if p := c.providers[req.Provider]; p != nil && p.settings.Internal {
+		c.serveError(w, r, &req, fail("stat", source{req.Provider, req.Path}, errNoProvider))
+		return
+	}
 	if req.Version != "" && c.serveNotModified(w, r, &req) {
 		return
 	}
@@ -242,7 +246,7 @@ func (c *Cache) serveNotModified(w http.ResponseWriter, r *http.Request, req *Re
 	match := r.Header.Get("If-None-Match")
 	var k key
 	if match == "" || strings.Contains(match, "*") || !isSimple(r) ||
-		c.keyOf(req, &k) != nil || c.providers[req.Provider] == nil {
+		c.keyOf(req, &k) != nil || c.providers[req.Provider] == nil || !c.knownTarget(&k.source, req.Version) {
 		return false
 	}
 	var tag string
@@ -278,6 +282,8 @@ func (c *Cache) serveError(w http.ResponseWriter, r *http.Request, req *Request,
 		why = "too much work is waiting"
 	case errors.Is(err, ErrNoPicture):
 		why = "there is no picture in this media"
+	case errors.Is(err, ErrNoMedia):
+		why = "there is no media for this"
 	case errors.Is(err, ErrCorrupt):
 		why = "this media is broken"
 	case errors.Is(err, ErrUnsupported):

@@ -60,6 +60,8 @@ func (j *job) takeLease() *heldLease {
 
 func (j *job) source() source { return j.key.source }
 
+func (c *Cache) providerOf(j *job) *provider { return c.providers[j.key.provider] }
+
 func (j *job) sourceFlight() sourceFlight { return sourceFlight{j.key.source, j.version, j.gen} }
 
 // known is what the cache knows about a thumbnail that it cannot serve from memory.
@@ -94,7 +96,7 @@ func (c *Cache) load(w *flight.Work, j *job) (*Thumbnail, error) {
 
 // checkNow checks a source that was not checked lately. It fails only if the source does not exist.
 func (c *Cache) checkNow(ctx context.Context, j *job, k *known, before Stamp) error {
-	if k.last != nil || j.version != "" || c.revalidate < 0 {
+	if k.last != nil || j.version != "" || c.providerOf(j).settings.Revalidate < 0 {
 		return nil
 	}
 	now, err := c.stat(ctx, j.sourceFlight(), before)
@@ -122,7 +124,7 @@ func (c *Cache) serveStored(ctx context.Context, j *job, k *known) *Thumbnail {
 	if k.old == nil {
 		return nil
 	}
-	standing := c.standing(&k.old.made, j.version, k.last)
+	standing := c.providerOf(j).standing(&k.old.made, j.version, k.last)
 	if standing == outdated {
 		return nil
 	}
@@ -135,54 +137,12 @@ func (c *Cache) serveStored(ctx context.Context, j *job, k *known) *Thumbnail {
 	return k.old.thumb
 }
 
-// sharedCheckPatience is how long a request waits for the check of a source whose thumbnail another machine has made.
-const sharedCheckPatience = time.Second
-
-// serveShared returns the thumbnail that another machine has made, unless there is none or it is outdated, and keeps it on this
-// machine. This machine may never have seen the source, which may be gone, so it checks it first, but not for long.
-func (c *Cache) serveShared(w *flight.Work, j *job, k *known) (*Thumbnail, error) {
-	e := c.shared.load(w, &j.key, j.hash)
-	if e == nil {
-		return nil, nil
-	}
-	ctx, cancel := context.WithTimeout(w, sharedCheckPatience)
-	defer cancel()
-	if err := c.checkNow(ctx, j, k, e.stamp); err != nil {
-		return nil, err
-	}
-	standing := c.standing(&e.made, j.version, k.last)
-	if standing == outdated {
-		return nil, nil
-	}
-	j.from.count(&c.shared.hits, "shared")
-	c.keep(w, j, e)
-	if flight.Idle(w) != nil {
-		c.disk.save(j.gen, e, false)
-	} else {
-		c.disk.saveSoon(j.gen, e)
-	}
-	if standing == unchecked {
-		c.staleServed.Add(1)
-		c.revalidateSoon(j, e.stamp)
-	}
-	return e.thumb, nil
-}
-
 // keep keeps a stored thumbnail in memory.
 func (c *Cache) keep(ctx context.Context, j *job, e *entry) {
 	if !c.bypassesMemory(ctx) {
 		c.memory.put(j.gen, *e)
 	}
 	c.memory.putTwin(e)
-}
-
-// standing is compare for a thumbnail: with a negative Revalidate, a source that was never checked is trusted.
-func (c *Cache) standing(m *made, version string, last *Stamp) standing {
-	s := compare(m, version, last)
-	if s == unchecked && c.revalidate < 0 {
-		return current
-	}
-	return s
 }
 
 // bypassesMemory reports whether a result is not kept in memory: what Warm makes must not evict what requests have used.
@@ -247,7 +207,7 @@ func (c *Cache) claim(w *flight.Work, j *job) (release func(), free bool) {
 // that both make it.
 func (c *Cache) awaitClaim(w *flight.Work, j *job) (release func()) {
 	defer w.Waiting()()
-	unlock, _ := c.disk.lockMaking(w, &j.key, j.hash, min(c.timeout, lockPatience))
+	unlock, _ := c.disk.lockMaking(w, &j.key, j.hash, min(c.providerOf(j).settings.Timeout, lockPatience))
 	var err error
 	if j.lease, err = c.shared.lease(w, &j.key, j.hash); err != nil {
 		done := c.observer.stage("lease", j.source())
@@ -304,17 +264,18 @@ func (c *Cache) answerFailure(ctx context.Context, j *job, k *known) error {
 // failureOf returns the remembered failure of a source, whatever its state, or nil.
 func (c *Cache) failureOf(ctx context.Context, j *job) *failure {
 	failed := c.memory.failure(j.source())
-	if failed == nil && c.failureTTL >= 0 {
+	p := c.providerOf(j)
+	if failed == nil && p.settings.FailureTTL >= 0 {
 		failed = c.disk.loadFailure(ctx, j.source(), j.hash)
 	}
-	if failed != nil && c.failureValid(failed) {
+	if failed != nil && c.failureValid(p, failed) {
 		return failed
 	}
-	if c.failureTTL < 0 {
+	if p.settings.FailureTTL < 0 {
 		return nil
 	}
 	failed = c.shared.loadFailure(ctx, j.source(), j.hash)
-	if failed == nil || !c.failureValid(failed) {
+	if failed == nil || !c.failureValid(p, failed) {
 		return nil
 	}
 	c.memory.putFailure(j.sourceFlight(), failed)
@@ -362,7 +323,7 @@ func (c *Cache) acquireTurn(w *flight.Work, s source) (release func(), err error
 // groups returns the groups that the work for a provider belongs to. Of several providers, none takes all workers or all
 // ffmpeg processes from the others.
 func (c *Cache) groups(provider string) []string {
-	if len(c.providers) == 1 {
+	if !c.groupWork {
 		return nil
 	}
 	return []string{provider}
@@ -495,11 +456,12 @@ func (c *Cache) callerOf(w *flight.Work, provider string) ffmpegCaller {
 	return ffmpegCaller{Groups: c.groups(provider), Idle: flight.Idle(w), Started: c.processes.start, Waits: w.Waiting}
 }
 
-// extract is the flight of one extraction. The source counts as unchanged if its stamp is the same before and after.
+// extract is the flight of one extraction. The source counts as unchanged if it is in the same state before and after.
 func (c *Cache) extract(ctx context.Context, f sourceFlight) (x extracted, err error) {
 	p := c.providers[f.provider]
 	recent := c.memory.picture(f.source)
-	if f.version == "" {
+	stated := f.version == "" && (recent != nil || !p.opensFirst())
+	if stated {
 		var before Stamp
 		if recent != nil {
 			before = recent.stamp
@@ -510,29 +472,25 @@ func (c *Cache) extract(ctx context.Context, f sourceFlight) (x extracted, err e
 		if recent != nil && recent.stamp.equal(x.stamp) && searchOf(ctx).accepts(recent.pic) {
 			return extracted{recent.pic, recent.stamp, true}, nil
 		}
+		if err := x.stamp.verdict(); err != nil {
+			x.unchanged = true
+			return x, fail("stat", f.source, err)
+		}
 	}
-	if !p.calls.TryAcquire(1) {
-		return x, fail("open", f.source, ErrBusy)
-	}
-	defer p.calls.Release(1)
-	opened := c.observer.stage("open", f.source)
-	src, err := p.open(ctx, f.path)
-	if opened(&err); err != nil {
+	src, release, err := c.open(ctx, f, &x, stated)
+	if err != nil {
 		return x, fail("open", f.source, err)
 	}
-	defer src.Content.Close()
-	if f.version != "" {
-		x.stamp = src.Stamp
-	}
+	defer release()
 	c.extractions.Add(1)
 	done := c.observer.stage("extract", f.source)
 	x.pic, x.stamp, err = p.extract(ctx, src, f.path, x.stamp)
 	done(&err)
-	x.unchanged = true
-	if f.version == "" {
-		after, err := p.stat(ctx, f.path, x.stamp.hasArt())
+	x.unchanged = f.version != "" || src.isSteady(x.stamp)
+	if !x.unchanged {
+		after, err := p.stat(ctx, f.path, x.stamp)
 		if x.unchanged = err == nil && after.equal(x.stamp); x.unchanged {
-			c.memory.recordLook(f, after, c.revalidate)
+			c.memory.recordLook(f, after, p.settings.Revalidate)
 		}
 	}
 	if err != nil {
@@ -543,6 +501,41 @@ func (c *Cache) extract(ctx context.Context, f sourceFlight) (x extracted, err e
 		c.memory.putPicture(f, x.stamp, x.pic)
 	}
 	return x, nil
+}
+
+// open opens a source, which the caller must release. If the source was not stated before, its state is what Open says. A lasting
+// verdict of Open is about that state, so it may be remembered.
+func (c *Cache) open(ctx context.Context, f sourceFlight, x *extracted, stated bool) (src *Source, release func(), err error) {
+	p := c.providers[f.provider]
+	if !p.calls.TryAcquire(1) {
+		return nil, nil, ErrBusy
+	}
+	defer func() {
+		if release == nil {
+			p.calls.Release(1)
+		}
+	}()
+	done := c.observer.stage("open", f.source)
+	src, err = p.open(ctx, f.path)
+	done(&err)
+	x.unchanged = isVerdict(err)
+	switch {
+	case stated:
+	case err == nil:
+		x.stamp = src.Stamp
+	case x.unchanged:
+		x.stamp = verdictStamp(err)
+	}
+	if err != nil && !x.unchanged {
+		return nil, nil, err
+	}
+	if !stated && f.version == "" {
+		c.memory.recordLook(f, x.stamp, p.settings.Revalidate)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return src, func() { src.Content.Close(); p.calls.Release(1) }, nil
 }
 
 // identify returns pic with its digest. If an equal picture was extracted a moment ago, pic shares its bytes.
@@ -630,7 +623,7 @@ func (c *Cache) rememberFailure(ctx context.Context, j *job, k *known, failed *f
 	if k.old != nil {
 		f.gen = c.forget(f.source)
 	}
-	if c.failureTTL >= 0 {
+	if c.providerOf(j).settings.FailureTTL >= 0 {
 		c.memory.putFailure(f, failed)
 		c.disk.saveFailure(f, failed)
 		c.shared.saveFailure(ctx, j, f, failed)
@@ -639,14 +632,14 @@ func (c *Cache) rememberFailure(ctx context.Context, j *job, k *known, failed *f
 
 // failureValid reports whether a failure is recent enough, and of the ffmpeg that is installed now. A failure from the future
 // was recorded by a clock that was wrong.
-func (c *Cache) failureValid(f *failure) bool {
+func (c *Cache) failureValid(p *provider, f *failure) bool {
 	age := time.Since(f.at)
-	return age >= 0 && age < c.failureTTL && f.ffmpeg == c.ffmpegID(f.err)
+	return age >= 0 && age < p.settings.FailureTTL && f.ffmpeg == c.ffmpegID(f.err)
 }
 
 // ffmpegID identifies the ffmpeg that err depends on.
 func (c *Cache) ffmpegID(err error) string {
-	if c.ffmpeg == nil || errors.Is(err, ErrNoPicture) {
+	if c.ffmpeg == nil || errors.Is(err, ErrNoPicture) || errors.Is(err, ErrNoMedia) {
 		return ""
 	}
 	return c.ffmpeg.build()
@@ -687,6 +680,8 @@ func causeOf(err error) store.Cause {
 	switch {
 	case errors.Is(err, ErrNoPicture):
 		return store.NoPicture
+	case errors.Is(err, ErrNoMedia):
+		return store.NoMedia
 	case errors.Is(err, ErrUnsupported):
 		return store.Unsupported
 	case errors.Is(err, ErrCorrupt):
@@ -702,25 +697,32 @@ const retryLook = 5 * time.Second
 // revalidateSoon checks in the background whether a source is still in the state of stamp. If it has changed, its thumbnail is
 // made again.
 func (c *Cache) revalidateSoon(j *job, stamp Stamp) {
-	if c.revalidate < 0 || c.memory.isPostponed(j.source()) {
+	if !c.memory.isPostponed(j.source()) {
+		c.lookSoon(j.sourceFlight(), stamp, func(now Stamp) { c.replace(j, now) })
+	}
+}
+
+// lookSoon looks at a source in the background, and calls changed if it is not in the state of stamp any more.
+func (c *Cache) lookSoon(f sourceFlight, stamp Stamp, changed func(now Stamp)) {
+	p := c.providers[f.provider]
+	trust := p.settings.Revalidate
+	if trust < 0 {
 		return
 	}
-	f, p := j.sourceFlight(), c.providers[j.key.provider]
-	art := p.watchesArt(stamp)
-	c.checks.Start(lookFlight{f, art}, func(w *flight.Work) (now Stamp, err error) {
+	c.checks.Start(lookFlight{f, p.watchesArt(stamp)}, func(w *flight.Work) (now Stamp, err error) {
 		reached := false
 		defer func() {
 			if !reached { // or the provider panicked
-				c.memory.postponeLook(f, min(c.revalidate, retryLook))
+				c.memory.postponeLook(f, min(trust, retryLook))
 			}
 		}()
-		now, err = c.statNow(w, f.source, art, p.background)
+		now, err = c.statNow(w, f.source, stamp, p.background)
 		switch {
 		case err == nil:
 			reached = true
-			c.memory.recordLook(f, now, c.revalidate)
+			c.memory.recordLook(f, now, trust)
 			if !now.equal(stamp) {
-				c.replace(j, now)
+				changed(now)
 			}
 		case errors.Is(err, fs.ErrNotExist):
 			reached = true
@@ -770,26 +772,25 @@ func (c *Cache) replace(j *job, now Stamp) {
 // source, so does the new one. Concurrent callers share one call.
 func (c *Cache) stat(ctx context.Context, f sourceFlight, before Stamp) (Stamp, error) {
 	p := c.providers[f.provider]
-	art := p.watchesArt(before)
-	stamp, _, err := c.looks.Do(ctx, lookFlight{f, art}, func(w *flight.Work) (Stamp, error) {
-		return c.statNow(w, f.source, art, p.calls)
+	stamp, _, err := c.looks.Do(ctx, lookFlight{f, p.watchesArt(before)}, func(w *flight.Work) (Stamp, error) {
+		return c.statNow(w, f.source, before, p.calls)
 	})
 	if err != nil {
 		return stamp, fail("stat", f.source, err)
 	}
-	c.memory.recordLook(f, stamp, c.revalidate)
+	c.memory.recordLook(f, stamp, p.settings.Revalidate)
 	return stamp, nil
 }
 
 // statNow is the flight of one look at a source. limit bounds the calls of the provider.
-func (c *Cache) statNow(ctx context.Context, s source, art bool, limit *semaphore.Weighted) (stamp Stamp, err error) {
+func (c *Cache) statNow(ctx context.Context, s source, before Stamp, limit *semaphore.Weighted) (stamp Stamp, err error) {
 	defer c.logPanic(s)
 	defer c.observer.stage("stat", s)(&err)
 	if !limit.TryAcquire(1) {
 		return Stamp{}, fail("stat", s, ErrBusy)
 	}
 	defer limit.Release(1)
-	if stamp, err = c.providers[s.provider].stat(ctx, s.path, art); err != nil {
+	if stamp, err = c.providers[s.provider].stat(ctx, s.path, before); err != nil {
 		err = fail("stat", s, err)
 	}
 	return stamp, err

@@ -55,6 +55,17 @@ type sourceFlight struct {
 	gen     uint64
 }
 
+// A lookID identifies what was seen of a source. A version is part of it only for ids whose target was found for that version; it
+// holds for one generation.
+type lookID sourceFlight
+
+func (f sourceFlight) look() lookID {
+	if f.version == "" {
+		return lookID{source: f.source}
+	}
+	return lookID(f)
+}
+
 // generations order publishing against Invalidate. Invalidate begins the next generation of a source, and then removes the
 // source from each tier under that tier's lock. Work publishes to a tier under the same lock, and only if the generation is
 // still the one in which it began. Sources share the generations by hash, so Invalidate of one source sometimes makes the
@@ -193,8 +204,8 @@ type memory struct {
 	sharers     map[*byte]int // entries that share the same bytes
 	twins       *simplelru.LRU[twinID, key]
 	prepared    *simplelru.LRU[twinID, rendered]
-	trusted     *look // of sources that were never checked; nil: they are not trusted
-	looks       *simplelru.LRU[source, *look]
+	trusted     map[string]*look // by provider: of sources that are never checked
+	looks       *simplelru.LRU[lookID, *look]
 	failures    *simplelru.LRU[source, *failure]
 	rejects     *simplelru.LRU[source, rejection]
 	pictures    *simplelru.LRU[source, *recentPicture]
@@ -202,12 +213,9 @@ type memory struct {
 	samples     map[sample]*Picture // the pictures by a part of their bytes
 }
 
-// newMemory returns an empty memory tier. With trustAll, thumbnails of sources that were never checked are fresh.
-func newMemory(maxEntries int, maxBytes int64, maxFailures int, trustAll bool, g *generations) *memory {
-	m := &memory{maxEntries: maxEntries, maxBytes: maxBytes, generations: g, seed: maphash.MakeSeed()}
-	if trustAll {
-		m.trusted = &look{} // never due
-	}
+// newMemory returns an empty memory tier.
+func newMemory(maxEntries int, maxBytes int64, maxFailures int, g *generations) *memory {
+	m := &memory{maxEntries: maxEntries, maxBytes: maxBytes, generations: g, seed: maphash.MakeSeed(), trusted: make(map[string]*look)}
 	if maxEntries > 0 {
 		m.slots = make([]atomic.Pointer[entry], 1<<bits.Len(uint(2*min(maxEntries, maxSlots/4))))
 	}
@@ -219,7 +227,7 @@ func newMemory(maxEntries int, maxBytes int64, maxFailures int, trustAll bool, g
 	m.sharers = make(map[*byte]int)
 	m.twins, _ = simplelru.NewLRU[twinID, key](maxTwins, nil)
 	m.prepared, _ = simplelru.NewLRU[twinID, rendered](maxPrepared, nil)
-	m.looks, _ = simplelru.NewLRU(maxLooks, func(_ source, l *look) { l.stop() })
+	m.looks, _ = simplelru.NewLRU(maxLooks, func(_ lookID, l *look) { l.stop() })
 	m.failures, _ = simplelru.NewLRU[source, *failure](maxFailures, nil)
 	m.rejects, _ = simplelru.NewLRU[source, rejection](maxRejected, nil)
 	m.pictures, _ = simplelru.NewLRU(maxRecentPictures, func(_ source, p *recentPicture) {
@@ -287,8 +295,8 @@ func (m *memory) put(gen uint64, e entry) {
 	for m.thumbs.Len() > 0 && (m.thumbs.Len() >= m.maxEntries || m.maxBytes >= 0 && m.bytes > m.maxBytes) {
 		m.thumbs.RemoveOldest()
 	}
-	e.look = m.trusted
-	if l, ok := m.looks.Get(e.key.source); ok && !l.unknown {
+	e.look = m.trusted[e.key.provider]
+	if l, ok := m.looks.Get(lookID{source: e.key.source}); ok && !l.unknown {
 		e.look = nil
 		if l.stamp.equal(e.stamp) {
 			e.look = l
@@ -373,7 +381,7 @@ func (m *memory) remove(s source) {
 			m.thumbs.Remove(k)
 		}
 	}
-	m.looks.Remove(s)
+	m.looks.Remove(lookID{source: s})
 	m.failures.Remove(s)
 	m.rejects.Remove(s)
 	m.pictures.Remove(s)
@@ -393,7 +401,7 @@ func (m *memory) postponeLook(f sourceFlight, wait time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	next := look{unknown: true}
-	if l, ok := m.looks.Peek(f.source); ok {
+	if l, ok := m.looks.Peek(f.look()); ok {
 		next.stamp, next.unknown = l.stamp, l.unknown
 	}
 	m.recordLookLocked(f, next.stamp, next.unknown, wait)
@@ -403,7 +411,7 @@ func (m *memory) recordLookLocked(f sourceFlight, stamp Stamp, unknown bool, tru
 	if !m.generations.isCurrent(f) {
 		return
 	}
-	l, ok := m.looks.Get(f.source)
+	l, ok := m.looks.Get(f.look())
 	if ok && l.unknown == unknown && l.stamp.equal(stamp) {
 		if l.timer != nil {
 			l.timer.Reset(trust)
@@ -411,19 +419,19 @@ func (m *memory) recordLookLocked(f sourceFlight, stamp Stamp, unknown bool, tru
 		l.due.Store(false)
 		return
 	}
-	m.looks.Remove(f.source) // which stops it
+	m.looks.Remove(f.look()) // which stops it
 	l = &look{stamp: stamp, unknown: unknown}
 	if trust >= 0 {
 		l.timer = time.AfterFunc(trust, func() { l.due.Store(true) })
 	}
-	m.looks.Add(f.source, l)
+	m.looks.Add(f.look(), l)
 }
 
 // expireLook makes the source s due for a check, unless the last look saw it in the state that version names.
 func (m *memory) expireLook(s source, version string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if l, ok := m.looks.Peek(s); ok && (l.unknown || l.stamp.Version() != version) {
+	if l, ok := m.looks.Peek(lookID{source: s}); ok && (l.unknown || l.stamp.Version() != version) {
 		l.due.Store(true)
 	}
 }
@@ -439,19 +447,27 @@ func (m *memory) expireLooks() {
 
 // lastLook returns the state of s if the last look at it is not due, or nil.
 func (m *memory) lastLook(s source) *Stamp {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if l, ok := m.looks.Get(s); ok && !l.unknown && !l.due.Load() {
-		return &l.stamp
+	if stamp, due := m.seen(sourceFlight{source: s}); !due {
+		return stamp
 	}
 	return nil
+}
+
+// seen returns what the last look of f saw, or nil, and whether the next look is due.
+func (m *memory) seen(f sourceFlight) (stamp *Stamp, due bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if l, ok := m.looks.Get(f.look()); ok && !l.unknown {
+		return &l.stamp, l.due.Load()
+	}
+	return nil, false
 }
 
 // isPostponed reports whether s is not due for a check, although its state is not known.
 func (m *memory) isPostponed(s source) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	l, ok := m.looks.Get(s)
+	l, ok := m.looks.Get(lookID{source: s})
 	return ok && l.unknown && !l.due.Load()
 }
 

@@ -105,7 +105,7 @@ func TestVersionAndLook(t *testing.T) {
 func TestGenerations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var g generations
-		m := newMemory(5, -1, 10, false, &g)
+		m := newMemory(5, -1, 10, &g)
 		defer m.close()
 		s := source{"p", "a"}
 		f := sourceFlight{source: s, gen: g.of(s)}
@@ -156,7 +156,7 @@ func TestGenerations(t *testing.T) {
 // Recent pictures are limited by their number and by the sum of their lengths.
 func TestRecentPictures(t *testing.T) {
 	var g generations
-	m := newMemory(5, -1, 10, false, &g)
+	m := newMemory(5, -1, 10, &g)
 	defer m.close()
 	put := func(path string, size int) source {
 		s := source{"p", path}

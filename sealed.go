@@ -91,6 +91,8 @@ func failureFrom(e *store.Entry) *failure {
 	switch e.Cause {
 	case store.NoPicture:
 		err = ErrNoPicture
+	case store.NoMedia:
+		err = ErrNoMedia
 	case store.Unsupported:
 		err = ErrUnsupported
 	}

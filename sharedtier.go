@@ -34,6 +34,9 @@ const (
 	maxLeasePause = 100 * time.Millisecond
 	listenPause   = time.Second // between attempts to listen to other machines
 
+	// How long a request waits for the check of a source whose thumbnail another machine has made.
+	sharedCheckPatience = time.Second
+
 	// Calls that no request waits for may take this many times Config.SharedTimeout.
 	backgroundFactor = 10
 )
@@ -217,6 +220,36 @@ func protect[T any](do func() (T, error)) (v T, err error) {
 		}
 	}()
 	return do()
+}
+
+// serveShared returns the thumbnail that another machine has made, unless there is none or it is outdated, and keeps it on this
+// machine. This machine may never have seen the source, which may be gone, so it checks it first, but not for long.
+func (c *Cache) serveShared(w *flight.Work, j *job, k *known) (*Thumbnail, error) {
+	e := c.shared.load(w, &j.key, j.hash)
+	if e == nil {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(w, sharedCheckPatience)
+	defer cancel()
+	if err := c.checkNow(ctx, j, k, e.stamp); err != nil {
+		return nil, err
+	}
+	standing := c.providerOf(j).standing(&e.made, j.version, k.last)
+	if standing == outdated {
+		return nil, nil
+	}
+	j.from.count(&c.shared.hits, "shared")
+	c.keep(w, j, e)
+	if flight.Idle(w) != nil {
+		c.disk.save(j.gen, e, false)
+	} else {
+		c.disk.saveSoon(j.gen, e)
+	}
+	if standing == unchecked {
+		c.staleServed.Add(1)
+		c.revalidateSoon(j, e.stamp)
+	}
+	return e.thumb, nil
 }
 
 // load returns the thumbnail for k, whose source has this hash, or nil.

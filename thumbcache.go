@@ -28,8 +28,9 @@
 //
 // # Failures
 //
-// The cache remembers that a file has no picture, is broken or is of an unsupported kind. It does so for [Config.FailureTTL],
-// or until the file changes. It does not remember errors that may pass, such as a timeout, a full queue or a missing ffmpeg.
+// The cache remembers that a source has no media or no picture, is broken or is of an unsupported kind. It does so for
+// [Config.FailureTTL], or until the source changes. It does not remember errors that may pass, such as a timeout, a full queue or a
+// missing ffmpeg.
 package thumbcache
 
 import (
@@ -52,7 +53,6 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/thumbcache/thumbcache/internal/flight"
-	"github.com/thumbcache/thumbcache/internal/folderart"
 	"github.com/thumbcache/thumbcache/internal/turns"
 )
 
@@ -61,6 +61,7 @@ import (
 // the error of the caller's context.
 var (
 	ErrNoPicture   = errors.New("thumbcache: no picture in this media")
+	ErrNoMedia     = errors.New("thumbcache: no media for this source") // such as an album without a cover in a database
 	ErrUnsupported = errors.New("thumbcache: unsupported kind of media or picture")
 	ErrCorrupt     = errors.New("thumbcache: corrupt media or picture")
 	ErrTooLarge    = errors.New("thumbcache: picture too large")
@@ -93,7 +94,7 @@ var errNoProvider = fmt.Errorf("no such provider: %w", fs.ErrNotExist)
 // Config says where media comes from, and sets the limits. The zero value of a field selects its documented default. A
 // negative number disables the limit or feature, unless the field says otherwise. Only Providers is required.
 type Config struct {
-	// Providers says where media comes from, by name. A name is not empty and has no slash.
+	// Providers says where media comes from, by name. A name is not empty and has no slash. With gives a Provider settings of its own.
 	Providers map[string]Provider
 
 	// Dir is the folder for thumbnails on disk. It must hold nothing else; New creates it. If Dir is empty, thumbnails are
@@ -125,7 +126,7 @@ type Config struct {
 	DecodeBytes int64
 
 	// Workers is the number of thumbnails made at the same time. The default is GOMAXPROCS, but at least 2 if there are several
-	// Providers. One of several Providers never takes all workers. A negative number is an error.
+	// Providers. Of several Providers, not counting those of Resolve, none takes all workers. A negative number is an error.
 	Workers int
 
 	// MaxSize is the largest edge of a thumbnail, in pixels, including one in the original's size. Larger requests get this
@@ -146,7 +147,8 @@ type Config struct {
 	// not count. The default is 30 seconds.
 	Timeout time.Duration
 
-	// Revalidate is how long a source is trusted to be unchanged. The default is 1 minute; a negative duration means always.
+	// Revalidate is how long a source is trusted to be unchanged. The default is 1 minute, and 1 day for HTTP; a negative duration
+	// means always.
 	Revalidate time.Duration
 
 	// FolderArt lists the names of pictures that represent their folder or the media beside them, the best first. A name is a
@@ -164,8 +166,8 @@ type Config struct {
 	// FolderFirst prefers the folder's picture to the one in the media.
 	FolderFirst bool
 
-	// FailureTTL is how long the cache remembers that a file has no picture, is broken or unsupported. The default is 10 minutes;
-	// a negative duration disables it.
+	// FailureTTL is how long the cache remembers that a source has no media or no picture, is broken or unsupported. The default is
+	// 10 minutes, and 1 hour for HTTP; a negative duration disables it.
 	FailureTTL time.Duration
 
 	// Logger receives changes of state, such as a full disk, and damaged files. The default is no logging.
@@ -300,11 +302,9 @@ type Stats struct {
 type Cache struct {
 	providers   map[string]*provider
 	ffmpeg      *FFmpeg // the one in Config.Extractor; nil if there is none or it cannot be seen
+	groupWork   bool    // there are several providers of media, of which none takes all workers
 	recipe      recipe
 	sizes       []int // ascending
-	timeout     time.Duration
-	revalidate  time.Duration
-	failureTTL  time.Duration
 	decodeBytes int64
 	log         *slog.Logger
 	observer    Observer
@@ -339,9 +339,6 @@ func New(cfg Config) (*Cache, error) {
 		providers:   make(map[string]*provider, len(cfg.Providers)),
 		recipe:      recipe{quality: cmp.Or(cfg.Quality, 85), maxSize: cmp.Or(cfg.MaxSize, 2048)},
 		sizes:       slices.Compact(slices.Sorted(slices.Values(cfg.Sizes))),
-		timeout:     withoutLimit(cmp.Or(cfg.Timeout, 30*time.Second)),
-		revalidate:  cmp.Or(cfg.Revalidate, time.Minute),
-		failureTTL:  cmp.Or(cfg.FailureTTL, 10*time.Minute),
 		decodeBytes: withoutLimit(cmp.Or(cfg.DecodeBytes, 256<<20)),
 		log:         cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)),
 		placeholder: cfg.Placeholder,
@@ -369,21 +366,26 @@ func New(cfg Config) (*Cache, error) {
 	case len(c.sizes) > 0 && c.sizes[0] <= 0:
 		return nil, badConfig("Sizes", "%d is not positive", c.sizes[0])
 	}
-	if err := c.addProviders(&cfg, workers); err != nil {
+	queue := max(cmp.Or(cfg.Queue, 1024), 0)
+	if err := c.addProviders(&cfg, workers, queue); err != nil {
 		return nil, err
 	}
 	c.warming = semaphore.NewWeighted(int64(max(1, workers-1)))
-	c.workers = turns.New(workers, max(cmp.Or(cfg.Queue, 1024), 0))
+	c.workers = turns.New(workers, queue)
 	c.decoding = semaphore.NewWeighted(c.decodeBytes)
-	c.thumbs.Limit, c.pictures.Limit, c.renders.Limit = c.timeout, c.timeout, c.timeout
-	c.looks.Limit, c.checks.Limit = c.timeout, c.timeout
+	c.setLimits(withoutLimit(cmp.Or(cfg.Timeout, 30*time.Second)))
 
 	failures := maxFailures
 	if cfg.Dir == "" {
 		failures = maxFailuresNoDisk
 	}
 	entries, bytes := cmp.Or(cfg.MemoryEntries, defaultMemoryEntries), cmp.Or(cfg.MemoryBytes, 32<<20)
-	c.memory = newMemory(entries, bytes, failures, c.revalidate < 0, &c.generations)
+	c.memory = newMemory(entries, bytes, failures, &c.generations)
+	for name, p := range c.providers {
+		if p.settings.Revalidate < 0 {
+			c.memory.trusted[name] = &look{} // never due
+		}
+	}
 	if cfg.Dir != "" {
 		if c.ffmpeg != nil {
 			c.ffmpeg.addTempDir(cfg.Dir)
@@ -397,47 +399,6 @@ func New(cfg Config) (*Cache, error) {
 		c.shared = c.openShared(cfg.Shared, withoutLimit(cmp.Or(cfg.SharedTimeout, 100*time.Millisecond)))
 	}
 	return c, nil
-}
-
-// addProviders adds the providers of cfg, with their folder art.
-func (c *Cache) addProviders(cfg *Config, workers int) error {
-	art := cfg.FolderArt
-	if art == nil {
-		art = folderart.Default
-	}
-	list, err := folderart.Parse(art)
-	if err != nil {
-		return badConfig("FolderArt", "%w", err)
-	}
-	if len(cfg.Providers) == 0 {
-		return badConfig("Providers", "it is empty")
-	}
-	for name, p := range cfg.Providers {
-		list, folderFirst := list, cfg.FolderFirst
-		if with, ok := p.(*providerWith); ok {
-			p, folderFirst = with.Provider, folderFirst || with.settings.FolderFirst
-			if with.settings.FolderArt != nil {
-				if list, err = folderart.Parse(with.settings.FolderArt); err != nil {
-					return badConfig("Providers", "%q: FolderArt: %w", name, err)
-				}
-			}
-		}
-		if name == "" || strings.ContainsAny(name, "/\x00") {
-			return badConfig("Providers", "%q is not a name: it must not be empty or contain a slash", name)
-		}
-		if p == nil {
-			return badConfig("Providers", "%q is nil", name)
-		}
-		c.providers[name] = &provider{
-			Provider:    p,
-			extractor:   cfg.Extractor,
-			art:         newFolderArt(p, list),
-			folderFirst: folderFirst,
-			calls:       semaphore.NewWeighted(2*int64(workers) + hungCalls), // each worker and each path of Warm may need one
-			background:  semaphore.NewWeighted(hungCalls),
-		}
-	}
-	return nil
 }
 
 func badConfig(field, format string, args ...any) error {
@@ -589,18 +550,21 @@ const (
 // lookup answers without waiting: from memory although the source is due for a check, from a remembered failure, or from the
 // page cache. Otherwise it waits for a flight.
 func (c *Cache) lookup(ctx context.Context, k key, version string, from *origin) (*Thumbnail, error) {
+	p := c.providers[k.provider]
 	switch {
 	case c.closed.Load():
 		return nil, ErrClosed
-	case c.providers[k.provider] == nil:
+	case p == nil:
 		return nil, fail("stat", k.source, errNoProvider)
 	case strings.Contains(k.path, "\x00") || len(k.path) > maxPath || len(version) > maxVersion:
 		return nil, fail("stat", k.source, fmt.Errorf("path or version: %w", fs.ErrInvalid))
+	case p.resolves():
+		return c.lookupTarget(ctx, k, version, from)
 	}
 	j := &job{thumbFlight: thumbFlight{key: k, version: version, gen: c.generations.of(k.source)}, from: from}
 	last := c.memory.lastLook(k.source)
 	if e := c.memory.get(&k); e != nil {
-		switch c.standing(&e.made, version, last) {
+		switch p.standing(&e.made, version, last) {
 		case unchecked:
 			from.count(&c.memoryHits, "memory")
 			c.staleServed.Add(1)
@@ -612,7 +576,7 @@ func (c *Cache) lookup(ctx context.Context, k key, version string, from *origin)
 			return e.thumb, nil
 		}
 	}
-	if f := c.memory.failure(k.source); f != nil && c.failureValid(f) && compare(&f.made, version, last) == current {
+	if f := c.memory.failure(k.source); f != nil && c.failureValid(p, f) && compare(&f.made, version, last) == current {
 		from.count(&c.negativeHits, "failure")
 		return nil, fail("extract", k.source, f.err)
 	}
@@ -649,7 +613,7 @@ func (c *Cache) await(ctx context.Context, j *job) (*Thumbnail, error) {
 // nothing, asks no provider, and is not counted as a hit. Use it to show something before the picture arrives.
 func (c *Cache) Peek(ctx context.Context, req Request) (t *Thumbnail, ok bool) {
 	var k key
-	if c.keyOf(&req, &k) != nil || c.closed.Load() || len(k.path) > maxPath {
+	if c.keyOf(&req, &k) != nil || c.closed.Load() || len(k.path) > maxPath || !c.knownTarget(&k.source, req.Version) {
 		return nil, false
 	}
 	e := c.memory.get(&k)
@@ -675,7 +639,13 @@ func (c *Cache) Invalidate(provider, path string) error {
 		return ErrClosed
 	case c.providers[provider] == nil:
 		return fail("stat", s, errNoProvider)
+	case c.providers[provider].resolves():
+		return c.invalidateTarget(s)
 	}
+	return c.invalidate(s)
+}
+
+func (c *Cache) invalidate(s source) error {
 	c.generations.next(s)
 	c.memory.remove(s)
 	err := c.disk.remove(s)
@@ -692,7 +662,7 @@ func (c *Cache) Invalidate(provider, path string) error {
 type Warmed struct {
 	Extracted int `json:"extracted"`  // at least one size was made
 	Reused    int `json:"reused"`     // all sizes were there, and up to date as far as is known
-	NoPicture int `json:"no_picture"` // it has no picture, or is broken, too large or of an unsupported kind
+	NoPicture int `json:"no_picture"` // it has no media or no picture, or is broken, too large or of an unsupported kind
 	Failed    int `json:"failed"`     // it does not exist, or could not be read now
 }
 

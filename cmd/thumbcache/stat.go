@@ -190,16 +190,22 @@ func readCause(s *store.Store, f store.File) string {
 
 // jsonCause returns the name of a cause in JSON.
 func jsonCause(cause store.Cause) string {
-	if cause == store.NoPicture {
+	switch cause {
+	case store.NoPicture:
 		return "no_picture"
+	case store.NoMedia:
+		return "no_media"
 	}
 	return cause.String()
 }
 
 // describeCause returns the text that stat and explain print for a cause named as in JSON.
 func describeCause(cause string) string {
-	if cause == "no_picture" {
+	switch cause {
+	case "no_picture":
 		return "no picture"
+	case "no_media":
+		return "no media"
 	}
 	return "no picture: " + cause
 }

@@ -95,6 +95,7 @@ const (
 	NoPicture
 	Unsupported
 	Corrupt
+	NoMedia
 )
 
 func (c Cause) String() string {
@@ -107,6 +108,8 @@ func (c Cause) String() string {
 		return "unsupported"
 	case Corrupt:
 		return "corrupt"
+	case NoMedia:
+		return "no media"
 	}
 	return fmt.Sprintf("cause %d", uint8(c))
 }
