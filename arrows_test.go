@@ -82,6 +82,7 @@ func TestArrows(t *testing.T) {
 				"internal/rootfs":    {module + "internal/canonical"},
 				"internal/store":     {module + "internal/readfile"},
 				"sharedtest":         {strings.TrimSuffix(module, "/"), module + "sharedtest"},
+				"thumbcachetest":     {strings.TrimSuffix(module, "/"), module + "thumbcachetest"},
 			}[dir], imp)
 			switch {
 			case ours && dir != "." && !below:

@@ -113,13 +113,8 @@ func (s *server) getCoverArt(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "bad size", http.StatusBadRequest)
 		return
 	}
-	thumb, err := s.covers.Get(r.Context(), "covers", r.FormValue("id"), size)
-	if err != nil {
-		http.Error(w, "no cover", thumbcache.HTTPStatus(err))
-		return
-	}
 	w.Header().Set("Cache-Control", "private, no-cache") // the URL holds a user's token
-	thumb.ServeHTTP(w, r)
+	s.covers.Serve(w, r, thumbcache.Request{Provider: "covers", Path: r.FormValue("id"), Size: size})
 }
 
 // scanned is called at the end of a scan, with the ids whose cover is new or another one.

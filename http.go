@@ -206,9 +206,7 @@ func digest(data []byte) string {
 func (c *Cache) Handler() http.Handler { return http.HandlerFunc(c.serve) }
 
 func (c *Cache) serve(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		refuse(w, r, http.StatusMethodNotAllowed, "")
+	if !allowsMethod(w, r) {
 		return
 	}
 	req, bad := c.parseRequest(r)
@@ -218,6 +216,17 @@ func (c *Cache) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	if p := c.providers[req.Provider]; p != nil && p.settings.Internal {
 		c.serveError(w, r, &req, fail("stat", source{req.Provider, req.Path}, errNoProvider))
+		return
+	}
+	c.Serve(w, r, req)
+}
+
+// Serve answers r with the thumbnail that req asks for. It is for a server that parses and authorizes requests itself. Everything else
+// is as with [Cache.Handler]: the answer to a client that has the thumbnail, caching, errors and [Config.Placeholder]. If w has a
+// Cache-Control, a thumbnail keeps it. Of r, Serve uses the method, the context, and the headers Accept, Range and those of
+// conditional requests.
+func (c *Cache) Serve(w http.ResponseWriter, r *http.Request, req Request) {
+	if !allowsMethod(w, r) {
 		return
 	}
 	if req.Version != "" && c.serveNotModified(w, r, &req) {
@@ -232,7 +241,21 @@ func (c *Cache) serve(w http.ResponseWriter, r *http.Request) {
 	t.ServeHTTP(w, r)
 }
 
+// allowsMethod reports whether r is a GET or HEAD request. Otherwise it answers r.
+func allowsMethod(w http.ResponseWriter, r *http.Request) bool {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return true
+	}
+	w.Header().Set("Allow", "GET, HEAD")
+	refuse(w, r, http.StatusMethodNotAllowed, "")
+	return false
+}
+
+// setCacheControl sets Cache-Control, unless the server has.
 func setCacheControl(h http.Header, req *Request) {
+	if h["Cache-Control"] != nil {
+		return
+	}
 	if req.Version != "" {
 		h["Cache-Control"] = []string{"public, max-age=31536000, immutable"}
 	} else {

@@ -52,6 +52,71 @@ func TestHTTPStatus(t *testing.T) {
 }
 
 // TestHandler is an overview of the Handler: parameters, headers, conditional requests and versions.
+// Serve answers a request that the server has parsed as Handler answers its own: conditions, caching, errors, placeholders.
+func TestServe(t *testing.T) {
+	p := newTestProvider()
+	p.set("a", Stamp{ModTime: time.Unix(1e9, 0), Tag: "1"}, plain(600, 300, red))
+	p.set("words", tag("1"), []byte("words"))
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Extractor: Images(), Placeholder: func(_ Request, err error) *Thumbnail {
+		if errors.Is(err, ErrUnsupported) {
+			return LetterTile("words", 0)
+		}
+		return nil
+	}})
+	get := func(method, path string, req Request, header ...string) *http.Response {
+		r := httptest.NewRequest(method, "/art?id=7", nil)
+		for i := 0; i+1 < len(header); i += 2 {
+			r.Header.Set(header[i], header[i+1])
+		}
+		req.Provider, req.Path = "p", path
+		w := httptest.NewRecorder()
+		c.Serve(w, r, req)
+		return w.Result()
+	}
+	first := get("GET", "a", Request{Size: 100})
+	etag := first.Header.Get("ETag")
+	for name, test := range map[string]struct {
+		got          *http.Response
+		status       int
+		cacheControl string
+	}{
+		"picture":        {first, 200, "no-cache"},
+		"unchanged":      {get("GET", "a", Request{Size: 100}, "If-None-Match", etag), 304, "no-cache"},
+		"immutable":      {get("GET", "a", Request{Size: 100, Version: "5"}), 200, "public, max-age=31536000, immutable"},
+		"range":          {get("GET", "a", Request{Size: 100}, "Range", "bytes=0-9"), 206, "no-cache"},
+		"placeholder":    {get("GET", "words", Request{Size: 100}), 200, "no-cache"},
+		"missing":        {get("GET", "b", Request{Size: 100}), 404, "no-store"},
+		"invalid":        {get("GET", "a", Request{Size: -1}), 400, "no-store"},
+		"invalid format": {get("GET", "a", Request{Format: 77}), 400, "no-store"},
+		"post":           {get("POST", "a", Request{Size: 100}), 405, "no-store"},
+		"head":           {get("HEAD", "a", Request{Size: 100}), 200, "no-cache"},
+	} {
+		if cacheControl := test.got.Header.Get("Cache-Control"); test.got.StatusCode != test.status || cacheControl != test.cacheControl {
+			t.Errorf("%s: %d with Cache-Control %q, want %d with %q", name, test.got.StatusCode, cacheControl, test.status, test.cacheControl)
+		}
+	}
+
+	// A Cache-Control of the server's own is kept, except for an error.
+	for path, want := range map[string]string{"a": "private, no-cache", "b": "no-store"} {
+		w := httptest.NewRecorder()
+		w.Header().Set("Cache-Control", "private, no-cache")
+		c.Serve(w, httptest.NewRequest("GET", "/", nil), Request{Provider: "p", Path: path, Size: 100})
+		if got := w.Header().Get("Cache-Control"); got != want {
+			t.Errorf("%s: Cache-Control %q, want %q", path, got, want)
+		}
+	}
+
+	// A client that has the thumbnail of a version gets the 304 before any work.
+	versioned := get("GET", "a", Request{Size: 100, Version: "6"}).Header.Get("ETag")
+	_, before := p.calls()
+	if r := get("GET", "a", Request{Size: 100, Version: "6"}, "If-None-Match", versioned); r.StatusCode != 304 {
+		t.Errorf("version: %d", r.StatusCode)
+	}
+	if _, opens := p.calls(); opens != before {
+		t.Error("the source was opened for a 304")
+	}
+}
+
 func TestHandler(t *testing.T) {
 	p := newTestProvider()
 	p.set("Artist/Ä b?#%.png", Stamp{ModTime: time.Unix(1e9, 0), Tag: "1"}, plain(600, 300, red))

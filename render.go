@@ -5,12 +5,62 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"sync"
 
 	"github.com/thumbcache/thumbcache/internal/flight"
 	"github.com/thumbcache/thumbcache/internal/render"
 )
+
+// Limits of Render, which are the defaults of a Cache.
+const (
+	renderQuality = 85
+	renderMaxSize = 2048
+	renderBytes   = 256 << 20
+)
+
+// Render makes a thumbnail of one picture, such as an upload or an avatar, without a Cache. Data is a JPEG, PNG, GIF, WebP, BMP, ICO
+// or TIFF, recognized by content. Of req, it uses Size, Fit and Format; the largest size is 2048, and the JPEG quality is 85.
+//
+// The errors are those of [Cache.Do]. A picture whose decoding takes more than 256 MiB is [ErrTooLarge]. Several goroutines may call
+// Render at once; only the caller can limit how many. It starts no process, so formats that need ffmpeg are [ErrUnsupported].
+func Render(ctx context.Context, data []byte, req Request) (*Thumbnail, error) {
+	s := source{req.Provider, req.Path}
+	if req.Size < 0 || req.Fit > Cover || req.Format > PNG {
+		return nil, fail("decode", s, fmt.Errorf("size, fit or format: %w", fs.ErrInvalid))
+	}
+	o := render.Options{
+		Size:    min(req.Size, renderMaxSize),
+		MaxEdge: renderMaxSize,
+		Cover:   req.Fit == Cover,
+		PNG:     req.Format == PNG,
+		Quality: renderQuality,
+	}
+	cost, err := render.Cost(data, o)
+	if err == nil && cost > renderBytes {
+		err = errTooCostly(cost)
+	}
+	var img rendered
+	if err == nil {
+		img, err = render.Make(ctx, data, o)
+	}
+	if err != nil {
+		return nil, fail("decode", s, renderError(err))
+	}
+	return &Thumbnail{
+		Data:        img.Data,
+		ContentType: img.ContentType,
+		ETag:        "W/" + tagOf(img.Data),
+		Width:       img.Width,
+		Height:      img.Height,
+		ThumbHash:   img.ThumbHash,
+	}, nil
+}
+
+func errTooCostly(cost int64) error {
+	return fmt.Errorf("%w: decoding takes %d MiB", ErrTooLarge, cost>>20)
+}
 
 // twin returns the identity of e among thumbnails of equal pictures.
 func (e *entry) twin() twinID { return twinID{e.picture, e.key.size, e.key.fit, e.key.format} }
@@ -88,7 +138,7 @@ func (c *Cache) renderSizes(w *flight.Work, id twinID, sizes []int, pic *Picture
 			break
 		}
 		if missing[0] == id.size {
-			return nil, fmt.Errorf("%w: decoding takes %d MiB", ErrTooLarge, cost>>20)
+			return nil, errTooCostly(cost)
 		}
 		missing = missing[1:]
 	}
