@@ -245,7 +245,7 @@ func (s *site) serveVars(w http.ResponseWriter, r *http.Request) {
 		Cmdline  []string         `json:"cmdline"`
 		Memstats runtime.MemStats `json:"memstats"`
 		Cache    thumbcache.Stats `json:"thumbcache"`
-	}{Cmdline: os.Args, Cache: s.cache.Stats()}
+	}{Cmdline: hideSecrets(os.Args), Cache: s.cache.Stats()}
 	runtime.ReadMemStats(&vars.Memstats)
 	writeJSON(w, vars)
 }

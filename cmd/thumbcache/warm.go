@@ -27,12 +27,14 @@ var serveSizes = []int{160, 320, 640, 1280}
 // warmOptions are the flags of warm.
 type warmOptions struct {
 	dir        string
+	dirGiven   bool // the user has set dir
 	provider   string
 	sizes      []int
 	jobs       int
 	limit      byteCount
 	limitGiven bool // the user has set limit
 	asJSON     bool
+	shared     sharedFlags
 }
 
 // A warmResult counts what warm has done.
@@ -77,7 +79,7 @@ func warmCommand(c *console) *cobra.Command {
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeFolderArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o.limitGiven = cmd.Flags().Changed("max-bytes")
+			o.limitGiven, o.dirGiven = cmd.Flags().Changed("max-bytes"), cmd.Flags().Changed("dir")
 			if err := o.check(); err != nil {
 				return err
 			}
@@ -92,6 +94,7 @@ func warmCommand(c *console) *cobra.Command {
 	cmd.Flags().Var(&o.limit, "max-bytes", "size limit of the thumbnail folder (default: 500MiB, or its current size if that is larger)")
 	cmd.Flags().Lookup("max-bytes").DefValue = "" // the usage describes the default
 	_ = cmd.MarkFlagDirname("dir")
+	o.shared.add(cmd)
 	addJSONFlag(cmd, &o.asJSON)
 	return cmd
 }
@@ -110,6 +113,9 @@ func (o *warmOptions) check() error {
 		if size < 0 {
 			return usageError{fmt.Errorf("--sizes: %d is negative", size)}
 		}
+	}
+	if err := o.shared.checkDir(o.dir, o.dirGiven); err != nil {
+		return err
 	}
 	return checkProvider(o.provider)
 }
@@ -135,10 +141,18 @@ func warm(ctx context.Context, c *console, args []string, o warmOptions) error {
 	if err != nil {
 		return err
 	}
-	if o.dir, err = chooseDir(o.dir, folder); err != nil {
+	if o.dir, err = chooseDir(o.dir, o.dirGiven, folder); err != nil {
 		return err
 	}
-	if !o.limitGiven {
+	tier, err := o.shared.open()
+	if err != nil {
+		return err
+	}
+	defer tier.close()
+	if err := tier.check(ctx, c); err != nil {
+		return err
+	}
+	if !o.limitGiven && o.dir != "" {
 		o.limit = max(o.limit, storedBytes(o.dir))
 	}
 	w := &warmer{
@@ -147,7 +161,7 @@ func warm(ctx context.Context, c *console, args []string, o warmOptions) error {
 		meter:   progressMeter{start: time.Now()},
 	}
 	w.meter.latest.Store(new(thumbcache.Warmed))
-	cache, err := thumbcache.New(thumbcache.Config{
+	config := thumbcache.Config{
 		Providers: map[string]thumbcache.Provider{o.provider: thumbcache.Files(folder)},
 		Dir:       o.dir,
 		DiskBytes: int64(o.limit),
@@ -155,7 +169,9 @@ func warm(ctx context.Context, c *console, args []string, o warmOptions) error {
 		Workers:   o.jobs + 1,
 		Extractor: thumbcache.FirstOf(thumbcache.Images(), thumbcache.CoverArt(), &thumbcache.FFmpeg{Processes: o.jobs + 1}),
 		Observer:  &thumbcache.Observer{Warmed: w.addFile},
-	})
+	}
+	tier.configure(&config, &o.shared)
+	cache, err := thumbcache.New(config)
 	if err != nil {
 		return err
 	}
