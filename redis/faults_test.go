@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -84,6 +85,44 @@ func TestRestart(t *testing.T) {
 	has(t, store, source, "64.jpg", nil)
 	must(t, store.Put(t.Context(), source, "300.jpg", []byte("value")))
 	has(t, store, source, "300.jpg", []byte("value"))
+}
+
+// TestSentinel kills a server, so that its replica takes over.
+func TestSentinel(t *testing.T) {
+	t.Parallel()
+	main := startServer(t)
+	replica := startServer(t, "--replicaof", "127.0.0.1 "+strconv.Itoa(main.port))
+	sentinel := startSentinel(t, main)
+	admin := goredis.NewSentinelClient(sentinel.admin.Options())
+	defer admin.Close()
+	eventually(t, func() error { // the Sentinel knows the replica, and the replica has copied everything
+		replicas, err := admin.Replicas(t.Context(), "main").Result()
+		if err == nil && (len(replicas) != 1 || replicas[0]["master-link-status"] != "ok") {
+			err = fmt.Errorf("the replicas are %v", replicas)
+		}
+		return err
+	})
+	store, source := open(t, "redis://"+sentinel.addr()+"?master_name=main"), newSource()
+	must(t, store.Check(t.Context()))
+	must(t, store.Put(t.Context(), source, "300.jpg", []byte("value")))
+	lease, err := store.Lease(t.Context(), source, "64.jpg", time.Minute)
+	must(t, err)
+	must(t, main.admin.Wait(t.Context(), 1, 10*time.Second).Err()) // until the replica has them too
+	listened := make(chan error, 1)
+	go func() { listened <- store.Listen(t.Context(), func([]byte) {}) }()
+
+	main.kill()
+	if err := <-listened; err == nil {
+		t.Error("Listen returned no error")
+	}
+	eventually(t, func() error { return store.Put(t.Context(), source, "10.jpg", []byte("new")) })
+	has(t, store, source, "300.jpg", []byte("value"))
+	must(t, store.Commit(t.Context(), lease, source, "64.jpg", []byte("value"))) // leases are replicated too
+	if n, err := replica.admin.HLen(t.Context(), "thumbcache:{"+source+"}").Result(); n != 3 || err != nil {
+		t.Errorf("the replica has %d fields, %v; want 3", n, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	wants(t, store.Listen(ctx, func([]byte) { cancel() }), context.Canceled)
 }
 
 // TestFrozenPut checks that a value which the server takes only after its Put has failed does no harm: it is there, complete,
@@ -284,6 +323,7 @@ func TestGarbage(t *testing.T) {
 		"negative bulks": "$-7\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			l, err := net.Listen("tcp", "127.0.0.1:0")
 			must(t, err)
 			defer l.Close()

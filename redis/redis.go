@@ -127,10 +127,13 @@ func (s *Store) key(source string) string { return s.prefix + "{" + source + "}"
 // leaseField returns the field of a lease. No variant contains a colon.
 func leaseField(variant string) string { return "lease:" + variant }
 
-// failed wraps an error of the client. If the context has ended, that is the reason.
+// failed wraps an error of the client. If the context has ended, that is the reason. The client may notice a deadline before the
+// context does.
 func failed(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		err = ctx.Err()
+	} else if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
+		err = context.DeadlineExceeded
 	}
 	return fmt.Errorf("redis: %w", err)
 }

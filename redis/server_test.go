@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -21,12 +22,13 @@ import (
 
 // A server is a redis-server on a free port of the loopback.
 type server struct {
-	port   int
-	args   []string
-	dir    string
-	cmd    *exec.Cmd
-	exited chan struct{}
-	admin  *goredis.Client
+	port     int
+	args     []string
+	dir      string
+	sentinel string // its configuration file; empty if this is no Sentinel
+	cmd      *exec.Cmd
+	exited   chan struct{}
+	admin    *goredis.Client
 }
 
 // startServer starts a server that ends with the test. It skips the test if there is no redis-server.
@@ -59,8 +61,11 @@ func (s *server) addr() string { return net.JoinHostPort("127.0.0.1", strconv.It
 // start starts the process, and waits until it answers.
 func (s *server) start(t testing.TB) {
 	t.Helper()
-	args := append([]string{"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--loglevel", "warning"}, s.args...)
-	s.cmd = exec.Command("redis-server", args...)
+	args := []string{"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--loglevel", "warning"}
+	if s.sentinel != "" {
+		args = []string{s.sentinel, "--sentinel", "--port", strconv.Itoa(s.port), "--bind", "127.0.0.1"}
+	}
+	s.cmd = exec.Command("redis-server", append(args, s.args...)...)
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -125,6 +130,21 @@ func startCluster(t testing.TB) []*server {
 		})
 	}
 	return nodes
+}
+
+// startSentinel starts a Sentinel for a server that it calls "main".
+func startSentinel(t testing.TB, main *server) *server {
+	t.Helper()
+	s := &server{port: freePort(t), sentinel: filepath.Join(t.TempDir(), "sentinel.conf")}
+	must(t, os.WriteFile(s.sentinel, fmt.Appendf(nil, `
+		sentinel monitor main 127.0.0.1 %d 1
+		sentinel down-after-milliseconds main 1000
+		sentinel failover-timeout main 5000
+		loglevel warning
+	`, main.port), 0o600))
+	t.Cleanup(s.kill)
+	s.start(t)
+	return s
 }
 
 // eventually repeats try until it succeeds.
