@@ -82,7 +82,7 @@ func serveCommand(c *console) *cobra.Command {
 	cmd.Flags().Var(&o.limit, "max-bytes", "size limit of the thumbnail folder")
 	cmd.Flags().BoolVar(&o.open, "open", false, "open the page in your browser")
 	_ = cmd.MarkFlagDirname("dir") // fails only for an unknown flag
-	o.shared.add(cmd)
+	o.shared.addWithTimeout(cmd)
 	return cmd
 }
 
@@ -153,14 +153,11 @@ func serve(ctx context.Context, c *console, folder string, o serveOptions) error
 	if err != nil {
 		return err
 	}
-	tier, err := o.shared.open()
+	tier, err := o.shared.prepare(ctx, c)
 	if err != nil {
 		return err
 	}
 	defer tier.close()
-	if err := tier.check(ctx, c); err != nil {
-		return err
-	}
 	config := newConfig(folder)
 	tier.configure(&config, &o.shared)
 	config.Dir, config.DiskBytes, config.Sizes, config.MemoryEntries = dir, int64(o.limit), o.sizes, 500

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -23,17 +24,46 @@ type sharedFlags struct {
 	timeout time.Duration // thumbcache.Config.SharedTimeout
 }
 
+// add adds the flag of commands that inspect and maintain.
 func (f *sharedFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringArrayVar(&f.urls, "shared", nil, "`URL` of the tier that several machines share: redis://, rediss://, unix:// or s3://; one of each kind keeps thumbnails in S3 and coordinates in Redis")
-	cmd.Flags().DurationVar(&f.timeout, "shared-timeout", 100*time.Millisecond, "how long a request waits for the shared tier; S3 far away needs more")
+	cmd.Flags().StringArrayVar(&f.urls, "shared", nil, "`URL` of the tier that several machines share (redis://, rediss://, unix:// or s3://);\ngiven twice, thumbnails are in S3, and machines take turns through Redis")
 }
 
-// sharedHelp is a part of the help of serve and warm.
-const sharedHelp = "With --shared, machines keep their thumbnails together in Redis or S3, or in both, and\n" +
-	"each is made once for all of them. All of them must serve the same media under the\n" +
-	"same relative paths. Different libraries need different prefixes:\n" +
-	"\"redis://host:6379/0?prefix=music:\", \"s3://bucket/music?region=eu-central-1\". With\n" +
-	"--dir '' nothing is kept on the disk of this machine."
+// addWithTimeout adds the flags of commands that run a cache.
+func (f *sharedFlags) addWithTimeout(cmd *cobra.Command) {
+	f.add(cmd)
+	cmd.Flags().DurationVar(&f.timeout, "shared-timeout", defaultSharedTimeout, "how long a request waits for the shared tier; distant S3 needs more")
+}
+
+// dirOptional returns a check of the number of arguments. The first of n is DIR, which is optional with --shared.
+func (f *sharedFlags) dirOptional(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if f.given() && len(args) == n-1 {
+			return nil
+		}
+		return cobra.ExactArgs(n)(cmd, args)
+	}
+}
+
+// cutDir returns the optional DIR, and the n arguments that follow it.
+func cutDir(args []string, n int) (dir string, hasDir bool, rest []string) {
+	if len(args) == n {
+		return "", false, args
+	}
+	return args[0], true, args[1:]
+}
+
+// Parts of help texts.
+const (
+	sharedHelp = "With --shared, several machines share their thumbnails through Redis, S3 or both, and\n" +
+		"each thumbnail is made by one of them only. All of them must serve the same media\n" +
+		"under the same relative paths. Different media need different prefixes, such as\n" +
+		"'redis://host:6379/0?prefix=music:' and 's3://bucket/music?region=eu-central-1'. With\n" +
+		"--dir '', nothing is kept on the disk of this machine. Credentials for S3 are in the\n" +
+		"environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or in ~/.aws. '--shared @FILE'\n" +
+		"reads the URL from a file, so that a password in it does not appear in lists of\n" +
+		"processes."
+)
 
 // given reports whether there is a shared tier.
 func (f *sharedFlags) given() bool { return len(f.urls) > 0 }
@@ -91,7 +121,15 @@ type engine interface {
 	Walk(ctx context.Context, fn func(source, variant string, sealed []byte) error) error
 }
 
+// openEngine opens the engine with a URL, or with the URL that is in a file, if it begins with "@".
 func openEngine(rawURL string) (*sharedEngine, error) {
+	if name, ok := strings.CutPrefix(rawURL, "@"); ok {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %s", quoteName(name), describeError(err))
+		}
+		rawURL = strings.TrimSpace(string(text))
+	}
 	scheme, _, _ := strings.Cut(rawURL, "://")
 	switch scheme {
 	case "redis", "rediss", "unix":
@@ -145,7 +183,7 @@ func describeURL(rawURL string) string {
 	}
 	name := "redis at " + u.Host + u.Path
 	if prefix := query.Get("prefix"); prefix != "" {
-		name += ", prefix " + quoteName(prefix)
+		name += " (prefix " + quoteName(prefix) + ")"
 	}
 	return name
 }
@@ -177,7 +215,10 @@ func (t *sharedTier) close() {
 	}
 }
 
-const sharedCheckTimeout = 5 * time.Second // for each engine
+const (
+	defaultSharedTimeout = 100 * time.Millisecond // the default of thumbcache.Config.SharedTimeout
+	sharedCheckTimeout   = 5 * time.Second        // for each engine
+)
 
 // check returns an error if a setting is wrong. It prints a warning about an engine that does not work at present: the cache goes on
 // without it until it does.
@@ -191,13 +232,18 @@ func (t *sharedTier) check(ctx context.Context, c *console) error {
 		case err == nil:
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case errors.Is(err, fs.ErrInvalid), errors.Is(err, fs.ErrPermission):
+		case isWrongSetting(err):
 			return e.wrap(err)
 		default:
 			fmt.Fprintf(c.err, "thumbcache: --shared: %s does not work now, and is not used until it does: %s\n", escapeUnprintable(e.name), escapeUnprintable(err.Error()))
 		}
 	}
 	return nil
+}
+
+// isWrongSetting reports whether an error of a check does not end by itself.
+func isWrongSetting(err error) bool {
+	return errors.Is(err, fs.ErrInvalid) || errors.Is(err, fs.ErrPermission)
 }
 
 func (e *sharedEngine) check(ctx context.Context) error {
@@ -214,16 +260,28 @@ func (e *sharedEngine) wrap(err error) error {
 	return fmt.Errorf("--shared: %s: %w", e.name, err)
 }
 
-// hideSecrets returns the arguments of a command line with all URLs of --shared as [describeURL] returns them.
+// prepare opens the tier and checks it, for commands that run a cache. Without --shared it returns nil.
+func (f *sharedFlags) prepare(ctx context.Context, c *console) (*sharedTier, error) {
+	t, err := f.open()
+	if err != nil {
+		return nil, err
+	}
+	if err := t.check(ctx, c); err != nil {
+		t.close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// hideSecrets returns the arguments of a command line with a description in place of each URL of --shared.
 func hideSecrets(args []string) []string {
-	args = slices.Clone(args)
+	hidden := slices.Clone(args)
 	for i, arg := range args {
-		switch {
-		case i > 0 && args[i-1] == "--shared":
-			args[i] = describeURL(arg)
-		case strings.HasPrefix(arg, "--shared="):
-			args[i] = "--shared=" + describeURL(arg[len("--shared="):])
+		rawURL, ok := strings.CutPrefix(arg, "--shared=")
+		ok = ok || i > 0 && args[i-1] == "--shared"
+		if ok && !strings.HasPrefix(rawURL, "@") {
+			hidden[i] = strings.TrimSuffix(arg, rawURL) + describeURL(rawURL)
 		}
 	}
-	return args
+	return hidden
 }
