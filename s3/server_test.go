@@ -56,7 +56,8 @@ func newServer(t testing.TB) *server {
 // start starts the process, or starts it again.
 func (s *server) start() {
 	s.t.Helper()
-	s.process = exec.Command(s.binary, "--port", s.address, "--access", accessKey, "--secret", secretKey, "--quiet", "--keep-alive", "posix", s.dir)
+	s.process = exec.Command(s.binary, "--port", s.address, "--access", accessKey, "--secret", secretKey, "--quiet", "--keep-alive",
+		"posix", s.dir)
 	out := new(strings.Builder)
 	s.process.Stdout, s.process.Stderr = out, out
 	if err := s.process.Start(); err != nil {
