@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9/logging"
+
 	"github.com/thumbcache/thumbcache"
 	"github.com/thumbcache/thumbcache/internal/store"
 	"github.com/thumbcache/thumbcache/sharedtest"
@@ -139,10 +141,10 @@ func TestUnusableURLs(t *testing.T) {
 		{[]string{"redis://:" + secret + "#x@host"}, "redis: the URL is malformed"},
 		{[]string{"redis://:" + secret + " x@host"}, "redis: the URL is malformed"},
 		{[]string{"redis://:" + secret + "@host/0?unknown=" + secret}, `redis: the option "unknown" is unknown`},
-		{[]string{"redis://:" + secret + "@host/" + secret}, "redis: "},
+		{[]string{"redis://:" + secret + "@host/x"}, "redis: "},
 		{[]string{"s3://access:" + secret + "@covers"}, "s3: credentials must not be in the URL"},
 		{[]string{"s3://covers?endpoint=http://access:" + secret + "@host"}, "s3: the endpoint must have the form"},
-		{[]string{"s3://covers?secret=" + secret}, "s3: the URL may have one endpoint and one region"},
+		{[]string{"s3://covers?secret=" + secret}, "s3: the query of the URL may have one endpoint and one region"},
 		{[]string{"s3://" + strings.ToUpper(secret)}, "s3: the URL must begin with s3:// and a valid name of a bucket"},
 		{[]string{"redis://host", "redis://:" + secret + "@host2"}, "two URLs must be one of S3 and one of Redis"},
 		{[]string{"s3://covers", "s3://covers2"}, "two URLs must be one of S3 and one of Redis"},
@@ -258,7 +260,7 @@ func TestWrongSettings(t *testing.T) {
 		{bucket + "&credentials=wrong", "", ""},
 	} {
 		if tc.name == "" { // the same bucket with other credentials
-			tc.url, tc.name, tc.want = bucket, "s3 bucket covers/some/prefix at ", "permission denied"
+			tc.url, tc.name, tc.want = bucket, "s3 bucket covers/some/prefix at ", "check the credentials; they need the permission s3:PutObject"
 			setCredentials(t, secret+"-not")
 		}
 		for _, args := range [][]string{{"serve", media, "--addr", "127.0.0.1:0", "--dir", ""}, {"warm", media, "--dir", ""}} {
@@ -288,6 +290,7 @@ func TestWrongSettings(t *testing.T) {
 
 // Without its engine, a server works as if there was none, after a warning. Commands that need the engine fail.
 func TestAbsentEngine(t *testing.T) {
+	logging.Disable() // as in main
 	setCredentials(t, secret)
 	for _, tc := range []struct{ url, name string }{
 		{"redis://:" + secret + "@" + closedAddr(t) + "/1", "redis at 127.0.0.1:"},
@@ -339,12 +342,16 @@ func TestAbsentEngine(t *testing.T) {
 func TestCommandsOnSharedTier(t *testing.T) {
 	bucket := startS3(t)
 	redis := "redis://:" + secret + "@" + startRedis(t, "--requirepass", secret)
+	file := filepath.Join(t.TempDir(), "url")
+	if err := os.WriteFile(file, []byte(redis+"/1?prefix=alone:\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, tc := range []struct {
 		name string
 		urls []string
 		told bool
 	}{
-		{"redis", []string{redis + "/1?prefix=alone:"}, true},
+		{"redis", []string{"@" + file}, true},
 		{"s3", []string{bucket}, false},
 		{"both", []string{redis + "/2", strings.Replace(bucket, "some", "other", 1)}, true},
 	} {
