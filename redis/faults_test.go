@@ -125,6 +125,36 @@ func TestSentinel(t *testing.T) {
 	wants(t, store.Listen(ctx, func([]byte) { cancel() }), context.Canceled)
 }
 
+// TestClusterNodeLost kills one of three nodes, whose slots have no other. Calls end in time, and work again when it is back.
+func TestClusterNodeLost(t *testing.T) {
+	t.Parallel()
+	nodes := startCluster(t)
+	store := open(t, clusterURL(nodes))
+	var sources []string
+	for range 30 {
+		sources = append(sources, newSource())
+		must(t, store.Put(t.Context(), sources[len(sources)-1], "300.jpg", []byte("value")))
+	}
+	nodes[2].kill()
+	for _, source := range sources {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		start := time.Now()
+		value, err := store.Get(ctx, source, "300.jpg")
+		if took := time.Since(start); took > 2*time.Second {
+			t.Errorf("Get returned %v after %v, although its context ended after 100 ms", err, took)
+		}
+		if errors.Is(err, fs.ErrNotExist) || err == nil && string(value) != "value" {
+			t.Errorf("Get: %q, %v", value, err)
+		}
+		cancel()
+	}
+	nodes[2].start(t)
+	for _, source := range sources {
+		eventually(t, func() error { return store.Put(t.Context(), source, "300.jpg", []byte("new")) })
+		has(t, store, source, "300.jpg", []byte("new"))
+	}
+}
+
 // TestFrozenPut checks that a value which the server takes only after its Put has failed does no harm: it is there, complete,
 // and Remove removes it.
 func TestFrozenPut(t *testing.T) {

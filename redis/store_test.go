@@ -202,6 +202,7 @@ func TestWalk(t *testing.T) {
 }
 
 func TestWalkCluster(t *testing.T) {
+	t.Parallel()
 	nodes := startCluster(t)
 	store := open(t, clusterURL(nodes))
 	admin := goredis.NewClusterClient(&goredis.ClusterOptions{Addrs: []string{nodes[0].addr()}})
@@ -261,6 +262,7 @@ func TestTLS(t *testing.T) {
 
 // TestCheck checks the errors of wrong settings. None contains a secret.
 func TestCheck(t *testing.T) {
+	t.Parallel()
 	const password = "correct-horse"
 	s, plain, node := startServer(t, "--requirepass", password), startServer(t), startServer(t, "--cluster-enabled", "yes", "--cluster-port", fmt.Sprint(freePort(t)))
 	rights := documentedRights(t)
