@@ -11,7 +11,7 @@ import (
 
 // readme is the name of an object that explains the bucket. It also serves to find out what the store can do. Nothing depends on
 // its content.
-const readme = "README"
+const readme = "README.thumbcache"
 
 const readmeText = `This prefix contains thumbnails that servers with thumbcache share. Each object is
 a picture with a trailer. It is safe to remove any of them: missing thumbnails are

@@ -21,8 +21,8 @@
 // image/png or image/webp. A CDN can serve the bucket. Cache-Control lets it keep a picture for five minutes, so an old one may be
 // shown for that long after it was replaced.
 //
-// Next to it, an object called "-lease.<variant>" exists while a machine makes the thumbnail. An object README below the prefix
-// explains the bucket to people who find it.
+// Next to it, an object called "-lease.<variant>" exists while a machine makes the thumbnail. An object README.thumbcache below
+// the prefix explains the bucket to people who find it.
 //
 // # Expiry
 //

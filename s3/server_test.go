@@ -82,7 +82,13 @@ func (s *server) kill() {
 }
 
 // freeze stops the process, so that it accepts connections without answering.
-func (s *server) freeze() { s.process.Process.Signal(syscall.SIGSTOP) }
+func (s *server) freeze() {
+	s.process.Process.Signal(syscall.SIGSTOP)
+	var status syscall.WaitStatus // until all its threads have stopped
+	if _, err := syscall.Wait4(s.process.Process.Pid, &status, syscall.WUNTRACED, nil); err != nil || !status.Stopped() {
+		s.t.Errorf("versitygw has not stopped: %v, %v", status, err)
+	}
+}
 
 func (s *server) thaw() { s.process.Process.Signal(syscall.SIGCONT) }
 

@@ -39,7 +39,7 @@ func TestCheck(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if text, err := os.ReadFile(server.file("README")); err != nil || string(text) != readmeText {
+	if text, err := os.ReadFile(server.file(readme)); err != nil || string(text) != readmeText {
 		t.Errorf("README: %q, %v", text, err)
 	}
 }
