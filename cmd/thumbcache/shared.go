@@ -67,8 +67,8 @@ const sharedHelp = "With --shared, several machines share their thumbnails throu
 // given reports whether there is a shared tier.
 func (f *sharedFlags) given() bool { return len(f.urls) > 0 }
 
-// checkDir returns an error if --dir was given without a folder, but there is no shared tier to take its place.
-func (f *sharedFlags) checkDir(dir string, dirGiven bool) error {
+// check returns an error if --dir was given without a folder, but there is no shared tier to take its place, or if a flag is not valid.
+func (f *sharedFlags) check(dir string, dirGiven bool) error {
 	if dirGiven && dir == "" && !f.given() {
 		return usageError{errors.New("--dir is empty, which is possible only with --shared")}
 	}

@@ -310,7 +310,7 @@ func TestAbsentEngine(t *testing.T) {
 
 		dir := t.TempDir()
 		r := runCommand(t, "warm", sampleFolder(t), "--dir", dir, "--sizes", "64", "--shared", tc.url)
-		checkContains(t, r.out, "\nShared: 0 thumbnails came from other machines")
+		checkContains(t, r.out, "\nShared: 0 thumbnails found there")
 		checkContains(t, r.err, warning, "\nthumbcache: 17 values could not be stored in the shared tier\n")
 		if st := runJSON[statResult](t, exitOK, "stat", dir); r.code != exitFailed || st.Files != 17 {
 			t.Errorf("%d files, %+v", st.Files, r)
@@ -423,7 +423,7 @@ func testStatShared(t *testing.T, with withArgs, name string) {
 		t.Errorf("got %+v", st)
 	}
 	r := runCommand(t, with("stat", dir)...)
-	checkContains(t, r.out, "\ntotal ", map[string]string{"redis": "  17 sources in the database; the server uses ", "s3": "  32 values, ", "both": "  0 sources in the database"}[name])
+	checkContains(t, r.out, "\ntotal ", map[string]string{"redis": "  17 keys in the database; the server uses ", "s3": "  32 values, ", "both": "  0 keys in the database"}[name])
 	checkNoSecret(t, r)
 }
 
