@@ -297,7 +297,7 @@ func TestAbsentEngine(t *testing.T) {
 		{"s3://covers/p?endpoint=http://" + closedAddr(t), "s3 bucket covers/p at 127.0.0.1:"},
 	} {
 		warning := "thumbcache: --shared: " + tc.name
-		printed, page, stop := startServer(t, sampleFolder(t), serveOptions{addr: "localhost:0", dirGiven: true, limit: 5 << 20, shared: sharedFlags{urls: []string{tc.url}}})
+		printed, page, stop := startServer(t, sampleFolder(t), serveOptions{addr: "localhost:0", noDir: true, limit: 5 << 20, shared: sharedFlags{urls: []string{tc.url}}})
 		if status, _, _ := fetch(t, page+"thumb/library/"+glass+"?size=64"); status != http.StatusOK {
 			t.Errorf("got %d", status)
 		}
