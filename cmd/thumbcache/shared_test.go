@@ -609,3 +609,29 @@ func TestPageOfSharedTier(t *testing.T) {
 		checkContains(t, string(body), want)
 	}
 }
+
+// Requests wait longer for S3 than for Redis, unless the flag says how long.
+func TestSharedTimeout(t *testing.T) {
+	setCredentials(t, secret)
+	for _, tc := range []struct {
+		urls          []string
+		timeout, want time.Duration
+	}{
+		{[]string{"redis://host"}, 0, 100 * time.Millisecond},
+		{[]string{"s3://covers"}, 0, 500 * time.Millisecond},
+		{[]string{"redis://host", "s3://covers"}, 0, 500 * time.Millisecond},
+		{[]string{"redis://host", "s3://covers"}, time.Second, time.Second},
+	} {
+		f := sharedFlags{urls: tc.urls, timeout: tc.timeout}
+		tier, err := f.open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var config thumbcache.Config
+		tier.configure(&config, &f)
+		if config.SharedTimeout != tc.want || config.Shared == nil {
+			t.Errorf("%+v: %v, want %v", f, config.SharedTimeout, tc.want)
+		}
+		tier.close()
+	}
+}
