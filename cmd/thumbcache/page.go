@@ -44,6 +44,7 @@ type site struct {
 	uncached         *thumbcache.Cache // keeps nothing, for comparison: see newUncached
 	uncachedMethod   string            // how uncached extracts pictures: "ffmpeg" or "library"
 	uncachedRequests atomic.Uint64     // number of requests to uncached
+	hasShared        bool              // cache has a tier that several machines share
 }
 
 // newSite returns the site of a folder. config is what newConfig has returned for the folder, with more fields set.
@@ -59,6 +60,7 @@ func newSite(folder string, config thumbcache.Config) (*site, error) {
 		s.cache.Close()
 		return nil, err
 	}
+	s.hasShared = config.Shared != nil
 	return s, nil
 }
 
@@ -229,9 +231,10 @@ func (s *site) serveAbout(w http.ResponseWriter, r *http.Request) {
 func (s *site) serveStats(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, struct {
 		thumbcache.Stats
+		Shared      bool             `json:"shared"`       // there is a shared tier
 		WorkSeconds float64          `json:"work_seconds"` // that it took to make the thumbnails
 		Uncached    thumbcache.Stats `json:"uncached"`
-	}{s.cache.Stats(), s.traces.workSeconds(), s.uncached.Stats()})
+	}{s.cache.Stats(), s.hasShared, s.traces.workSeconds(), s.uncached.Stats()})
 }
 
 // serveVars returns variables in the format of package expvar, whose own variables are global to the process. Only local
@@ -245,7 +248,7 @@ func (s *site) serveVars(w http.ResponseWriter, r *http.Request) {
 		Cmdline  []string         `json:"cmdline"`
 		Memstats runtime.MemStats `json:"memstats"`
 		Cache    thumbcache.Stats `json:"thumbcache"`
-	}{Cmdline: os.Args, Cache: s.cache.Stats()}
+	}{Cmdline: hideSecrets(os.Args), Cache: s.cache.Stats()}
 	runtime.ReadMemStats(&vars.Memstats)
 	writeJSON(w, vars)
 }
