@@ -593,19 +593,19 @@ func (d *vp8) filterRow(mby int) {
 				at = borderC*stride + 8*mbx
 			}
 			if mbx > 0 {
-				normalAcross(pix, at, stride, n, &l, true)
+				normalAcross(pix[at-4:], stride, n, &l, true)
 			}
 			if f.inner {
 				for x := 4; x < n; x += 4 {
-					normalAcross(pix, at+x, stride, n, &l, false)
+					normalAcross(pix[at+x-4:], stride, n, &l, false)
 				}
 			}
 			if mby > 0 {
-				normalDown(pix, at, stride, n, &l, true)
+				normalDown(pix[at-4*stride:], stride, n, &l, true)
 			}
 			if f.inner {
 				for y := 4; y < n; y += 4 {
-					normalDown(pix, at+y*stride, stride, n, &l, false)
+					normalDown(pix[at+(y-4)*stride:], stride, n, &l, false)
 				}
 			}
 		}
