@@ -94,107 +94,116 @@ func (b *boolReader) optional(n int) int {
 	return v
 }
 
-// coefficients reads the coefficients of a block, from the one at position n on, and stores them multiplied by the
-// quantization steps dc and ac: section 13. It returns the position after the last one. probs are those of each
-// position.
-//
-// Decisions are made on local variables, which the compiler keeps in registers.
-func (b *boolReader) coefficients(probs *[17][3][11]uint8, context uint8, n int, dc, ac int32, out *[16]int16) int {
-	value, rng, count := b.value, b.rng, b.count
-	p := &probs[n][context]
-	step := ac
-	if n == 0 {
-		step = dc
-	}
+// A boolState is the state of a boolReader between decisions. Its methods return a new value rather than change it, so that
+// the compiler keeps it in registers.
+type boolState struct {
+	value, rng uint64
+	count      int
+}
+
+// ready returns the state with the bits for a decision.
+func (b *boolReader) ready(s boolState) boolState {
+	b.value, b.count = s.value, s.count
+	b.fill()
+	return boolState{b.value, s.rng, b.count}
+}
+
+// split returns the part of the range that means false.
+func (s boolState) split(prob uint8) uint64 { return 1 + ((s.rng-1)*uint64(prob))>>8 }
+
+// no returns the state after the decision was false.
+func (s boolState) no(split uint64) boolState {
+	n := normShift[uint8(split)]
+	return boolState{s.value << (n & 63), split << (n & 63), s.count - int(n)}
+}
+
+// yes returns the state after the decision was true.
+func (s boolState) yes(split uint64) boolState {
+	s.value -= split << 56
+	return s.no(s.rng - split)
+}
+
+// A blockKind tells how the coefficients of a block are coded.
+type blockKind struct {
+	probs *[17][3][11]uint8 // by position and context
+	first int               // position of the first coefficient
+	steps [2]int32          // quantization steps of the coefficient at position 0, and of others
+}
+
+// coefficients reads the coefficients of a block and stores them multiplied by their quantization step: section 13. It
+// returns the position after the last one.
+func (b *boolReader) coefficients(k *blockKind, context uint8, out *[16]int16) int {
+	s := boolState{b.value, b.rng, b.count}
+	n := k.first
+	p := &k.probs[n][context]
+	step := k.steps[min(n, 1)]
 	for n < 16 {
 		// Is there another coefficient?
-		if count < 0 {
-			b.value, b.count = value, count
-			b.fill()
-			value, count = b.value, b.count
+		if s.count < 0 {
+			s = b.ready(s)
 		}
-		split := 1 + ((rng-1)*uint64(p[0]))>>8
-		if value < split<<56 {
-			s := normShift[uint8(split)]
-			b.value, b.rng, b.count = value<<(s&63), split<<(s&63), count-int(s)
-			return n
+		split := s.split(p[0])
+		if s.value < split<<56 {
+			s = s.no(split)
+			break
 		}
-		value -= split << 56
-		rng -= split
-		s := normShift[uint8(rng)]
-		value, rng, count = value<<(s&63), rng<<(s&63), count-int(s)
+		s = s.yes(split)
 
 		// Is it zero?
 		for {
-			if count < 0 {
-				b.value, b.count = value, count
-				b.fill()
-				value, count = b.value, b.count
+			if s.count < 0 {
+				s = b.ready(s)
 			}
-			split := 1 + ((rng-1)*uint64(p[1]))>>8
-			if value >= split<<56 {
-				value -= split << 56
-				rng -= split
-				s := normShift[uint8(rng)]
-				value, rng, count = value<<(s&63), rng<<(s&63), count-int(s)
+			split = s.split(p[1])
+			if s.value >= split<<56 {
 				break
 			}
-			s := normShift[uint8(split)]
-			value, rng, count = value<<(s&63), split<<(s&63), count-int(s)
+			s = s.no(split)
 			n++
-			step = ac
+			step = k.steps[1]
 			if n == 16 {
-				b.value, b.rng, b.count = value, rng, count
+				b.value, b.rng, b.count = s.value, s.rng, s.count
 				return n
 			}
-			p = &probs[n&15][0]
+			p = &k.probs[n&15][0]
 		}
+		s = s.yes(split)
 
 		// Is it one?
-		if count < 0 {
-			b.value, b.count = value, count
-			b.fill()
-			value, count = b.value, b.count
+		if s.count < 0 {
+			s = b.ready(s)
 		}
-		split = 1 + ((rng-1)*uint64(p[2]))>>8
 		v := int32(1)
-		next := &probs[(n&15)+1]
-		if value < split<<56 {
-			s := normShift[uint8(split)]
-			value, rng, count = value<<(s&63), split<<(s&63), count-int(s)
+		next := &k.probs[(n&15)+1]
+		split = s.split(p[2])
+		if s.value < split<<56 {
+			s = s.no(split)
 			p = &next[1]
 		} else {
-			value -= split << 56
-			rng -= split
-			s := normShift[uint8(rng)]
-			b.value, b.rng, b.count = value<<(s&63), rng<<(s&63), count-int(s)
+			s = s.yes(split)
+			b.value, b.rng, b.count = s.value, s.rng, s.count
 			v = b.large(p)
-			value, rng, count = b.value, b.rng, b.count
+			s = boolState{b.value, b.rng, b.count}
 			p = &next[2]
 		}
 
-		// Its sign has a probability of 128, and so the shift is 1, or 0 once the range is exactly 255.
-		if count < 0 {
-			b.value, b.count = value, count
-			b.fill()
-			value, count = b.value, b.count
+		// Its sign has a probability of 128.
+		if s.count < 0 {
+			s = b.ready(s)
 		}
-		split = 1 + (rng-1)>>1
 		v *= step
-		if value < split<<56 {
-			rng = split
+		split = s.split(128)
+		if s.value < split<<56 {
+			s = s.no(split)
 		} else {
-			value -= split << 56
-			rng -= split
+			s = s.yes(split)
 			v = -v
 		}
-		s = normShift[uint8(rng)]
-		value, rng, count = value<<(s&63), rng<<(s&63), count-int(s)
 		out[zigzag[n&15]] = int16(v)
 		n++
-		step = ac
+		step = k.steps[1]
 	}
-	b.value, b.rng, b.count = value, rng, count
+	b.value, b.rng, b.count = s.value, s.rng, s.count
 	return n
 }
 

@@ -462,36 +462,39 @@ func (d *vp8) readModes(above *aboveMB) {
 
 // readCoefficients reads the coefficients of a macroblock and reports whether it has any: section 13.
 func (d *vp8) readCoefficients(part *boolReader, above *aboveMB, s *segment, whole bool) (coded bool) {
-	first, plane := 0, planeY
+	luma := blockKind{probs: &d.probs[planeY], steps: s.y}
+	left := &d.left
 	if whole {
-		n := d.readBlock(part, planeY2, &d.left.nonzero[8], &above.nonzero[8], 0, s.y2, 24)
-		if n > 0 {
+		y2 := blockKind{probs: &d.probs[planeY2], steps: s.y2}
+		if d.readBlock(part, &y2, 24, &left.nonzero[8], &above.nonzero[8]) {
 			inverseWHT(&d.coeffs[24], &d.coeffs)
 			d.coeffs[24] = [16]int16{}
 		}
-		first, plane = 1, planeYAfterY2
+		luma.probs, luma.first = &d.probs[planeYAfterY2], 1
 	}
 	for i := range 16 {
-		n := d.readBlock(part, plane, &d.left.nonzero[i/4], &above.nonzero[i%4], first, s.y, i)
-		coded = coded || n > first || d.coeffs[i][0] != 0
+		more := d.readBlock(part, &luma, i, &left.nonzero[i/4], &above.nonzero[i%4])
+		coded = coded || more || d.coeffs[i][0] != 0
 	}
+	chroma := blockKind{probs: &d.probs[planeC], steps: s.uv}
 	for i := range 8 {
-		n := d.readBlock(part, planeC, &d.left.nonzero[4+i/2], &above.nonzero[4+i/4*2+i%2], 0, s.uv, 16+i)
-		coded = coded || n > 0
+		more := d.readBlock(part, &chroma, 16+i, &left.nonzero[4+i/2], &above.nonzero[4+i/4*2+i%2])
+		coded = coded || more
 	}
 	return coded
 }
 
-// readBlock reads the coefficients of block i from position first on, and returns the position after the last one.
-func (d *vp8) readBlock(part *boolReader, plane int, left, above *uint8, first int, steps [2]int32, i int) int {
-	n := part.coefficients(&d.probs[plane], *left+*above, first, steps[0], steps[1], &d.coeffs[i])
+// readBlock reads the coefficients of block i and reports whether it has any. left and above say the same of the blocks
+// beside it, and then of this block.
+func (d *vp8) readBlock(part *boolReader, k *blockKind, i int, left, above *uint8) bool {
+	n := part.coefficients(k, *left+*above, &d.coeffs[i])
 	*left = 0
-	if n > first {
+	if n > k.first {
 		*left = 1
 	}
 	*above = *left
 	d.last[i] = uint8(n)
-	return n
+	return n > k.first
 }
 
 // addResidual adds block i to its prediction, and clears it.
