@@ -7,11 +7,32 @@ import (
 
 // A boolReader is the boolean entropy decoder of RFC 6386, section 7.
 type boolReader struct {
+	boolState
+	data []byte // not yet in value
+	past int    // number of zero bits in value that have been added after the end of data
+}
+
+// A boolState is the state of a boolReader between decisions. Its methods return a new value rather than change it, so that
+// the compiler keeps it in registers.
+type boolState struct {
 	value uint64 // the next bits, from the highest bit down
 	rng   uint64 // range of the arithmetic coder, 128 to 255
 	count int    // number of bits in value, less the 8 that every decision needs
-	data  []byte // not yet in value
-	past  int    // number of zero bits in value that have been added after the end of data
+}
+
+// split returns the part of the range that means false.
+func (s boolState) split(prob uint8) uint64 { return 1 + ((s.rng-1)*uint64(prob))>>8 }
+
+// no returns the state after the decision was false.
+func (s boolState) no(split uint64) boolState {
+	n := normShift[uint8(split)]
+	return boolState{s.value << (n & 63), split << (n & 63), s.count - int(n)}
+}
+
+// yes returns the state after the decision was true.
+func (s boolState) yes(split uint64) boolState {
+	s.value -= split << 56
+	return s.no(s.rng - split)
 }
 
 // normShift holds the shift that makes a range at least 128.
@@ -23,7 +44,7 @@ var normShift = func() (t [256]uint8) {
 }()
 
 func newBoolReader(data []byte) boolReader {
-	return boolReader{rng: 255, count: -8, data: data}
+	return boolReader{boolState: boolState{rng: 255, count: -8}, data: data}
 }
 
 // overrun reports whether bits after the end of the data have been consumed.
@@ -94,33 +115,14 @@ func (b *boolReader) optional(n int) int {
 	return v
 }
 
-// A boolState is the state of a boolReader between decisions. Its methods return a new value rather than change it, so that
-// the compiler keeps it in registers.
-type boolState struct {
-	value, rng uint64
-	count      int
-}
-
-// ready returns the state with the bits for a decision.
+// ready returns s with at least the bits that a decision needs.
 func (b *boolReader) ready(s boolState) boolState {
-	b.value, b.count = s.value, s.count
-	b.fill()
-	return boolState{b.value, s.rng, b.count}
-}
-
-// split returns the part of the range that means false.
-func (s boolState) split(prob uint8) uint64 { return 1 + ((s.rng-1)*uint64(prob))>>8 }
-
-// no returns the state after the decision was false.
-func (s boolState) no(split uint64) boolState {
-	n := normShift[uint8(split)]
-	return boolState{s.value << (n & 63), split << (n & 63), s.count - int(n)}
-}
-
-// yes returns the state after the decision was true.
-func (s boolState) yes(split uint64) boolState {
-	s.value -= split << 56
-	return s.no(s.rng - split)
+	if s.count < 0 {
+		b.boolState = s
+		b.fill()
+		s = b.boolState
+	}
+	return s
 }
 
 // A blockKind tells how the coefficients of a block are coded.
@@ -133,15 +135,13 @@ type blockKind struct {
 // coefficients reads the coefficients of a block and stores them multiplied by their quantization step: section 13. It
 // returns the position after the last one.
 func (b *boolReader) coefficients(k *blockKind, context uint8, out *[16]int16) int {
-	s := boolState{b.value, b.rng, b.count}
+	s := b.boolState
 	n := k.first
 	p := &k.probs[n][context]
 	step := k.steps[min(n, 1)]
 	for n < 16 {
 		// Is there another coefficient?
-		if s.count < 0 {
-			s = b.ready(s)
-		}
+		s = b.ready(s)
 		split := s.split(p[0])
 		if s.value < split<<56 {
 			s = s.no(split)
@@ -151,9 +151,7 @@ func (b *boolReader) coefficients(k *blockKind, context uint8, out *[16]int16) i
 
 		// Is it zero?
 		for {
-			if s.count < 0 {
-				s = b.ready(s)
-			}
+			s = b.ready(s)
 			split = s.split(p[1])
 			if s.value >= split<<56 {
 				break
@@ -162,7 +160,7 @@ func (b *boolReader) coefficients(k *blockKind, context uint8, out *[16]int16) i
 			n++
 			step = k.steps[1]
 			if n == 16 {
-				b.value, b.rng, b.count = s.value, s.rng, s.count
+				b.boolState = s
 				return n
 			}
 			p = &k.probs[n&15][0]
@@ -170,9 +168,7 @@ func (b *boolReader) coefficients(k *blockKind, context uint8, out *[16]int16) i
 		s = s.yes(split)
 
 		// Is it one?
-		if s.count < 0 {
-			s = b.ready(s)
-		}
+		s = b.ready(s)
 		v := int32(1)
 		next := &k.probs[(n&15)+1]
 		split = s.split(p[2])
@@ -181,16 +177,14 @@ func (b *boolReader) coefficients(k *blockKind, context uint8, out *[16]int16) i
 			p = &next[1]
 		} else {
 			s = s.yes(split)
-			b.value, b.rng, b.count = s.value, s.rng, s.count
+			b.boolState = s
 			v = b.large(p)
-			s = boolState{b.value, b.rng, b.count}
+			s = b.boolState
 			p = &next[2]
 		}
 
 		// Its sign has a probability of 128.
-		if s.count < 0 {
-			s = b.ready(s)
-		}
+		s = b.ready(s)
 		v *= step
 		split = s.split(128)
 		if s.value < split<<56 {
@@ -203,7 +197,7 @@ func (b *boolReader) coefficients(k *blockKind, context uint8, out *[16]int16) i
 		n++
 		step = k.steps[1]
 	}
-	b.value, b.rng, b.count = s.value, s.rng, s.count
+	b.boolState = s
 	return n
 }
 
