@@ -74,21 +74,14 @@ func (b *boolReader) fill() {
 
 // bit returns the next decision: true with a probability of 1 - prob/256.
 func (b *boolReader) bit(prob uint8) bool {
-	if b.count < 0 {
-		b.fill()
-	}
-	split := 1 + ((b.rng-1)*uint64(prob))>>8
-	set := b.value >= split<<56
+	s := b.ready(b.boolState)
+	split := s.split(prob)
+	set := s.value >= split<<56
 	if set {
-		b.value -= split << 56
-		b.rng -= split
+		b.boolState = s.yes(split)
 	} else {
-		b.rng = split
+		b.boolState = s.no(split)
 	}
-	s := normShift[uint8(b.rng)]
-	b.value <<= s & 63
-	b.rng <<= s & 63
-	b.count -= int(s)
 	return set
 }
 
