@@ -330,11 +330,7 @@ type rowSink interface {
 func (d *vp8) macroblock(part *boolReader, mbx, mby int) {
 	b := &d.header
 	if d.updateMap {
-		if b.bit(d.segmentProbs[0]) {
-			d.segment = 2 + uint8(b.extra(d.segmentProbs[2]))
-		} else {
-			d.segment = uint8(b.extra(d.segmentProbs[1]))
-		}
+		d.readSegment()
 	}
 	skip := d.useSkip && b.bit(d.skipProb)
 	above := &d.above[mbx]
@@ -347,15 +343,7 @@ func (d *vp8) macroblock(part *boolReader, mbx, mby int) {
 	} else {
 		d.readModes(above)
 	}
-	uvMode := uint8(predictTM)
-	switch {
-	case !b.bit(142):
-		uvMode = predictDC
-	case !b.bit(114):
-		uvMode = predictVE
-	case !b.bit(183):
-		uvMode = predictHE
-	}
+	uvMode := d.readChromaMode()
 
 	s := &d.segments[d.segment]
 	coded := false
@@ -406,6 +394,16 @@ func (d *vp8) macroblock(part *boolReader, mbx, mby int) {
 	d.storeArea(above, mbx)
 }
 
+// readSegment reads the segment of a macroblock: section 10.
+func (d *vp8) readSegment() {
+	b := &d.header
+	if b.bit(d.segmentProbs[0]) {
+		d.segment = 2 + uint8(b.extra(d.segmentProbs[2]))
+	} else {
+		d.segment = uint8(b.extra(d.segmentProbs[1]))
+	}
+}
+
 // readWholeMode returns the mode of the 16x16 luma block: section 11.2.
 func (d *vp8) readWholeMode() uint8 {
 	b := &d.header
@@ -419,6 +417,20 @@ func (d *vp8) readWholeMode() uint8 {
 		return predictVE
 	}
 	return predictDC
+}
+
+// readChromaMode returns the mode of both chroma blocks: section 11.2.
+func (d *vp8) readChromaMode() uint8 {
+	b := &d.header
+	switch {
+	case !b.bit(142):
+		return predictDC
+	case !b.bit(114):
+		return predictVE
+	case !b.bit(183):
+		return predictHE
+	}
+	return predictTM
 }
 
 // readModes reads the modes of the 4x4 luma blocks: section 11.3.
