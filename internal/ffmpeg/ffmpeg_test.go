@@ -202,10 +202,13 @@ func TestNames(t *testing.T) {
 	}
 	dir := t.TempDir()
 	plain := plainVideo(t)
-	for _, name := range []string{
+	for i, name := range []string{
 		"-y", "-i", "-", "concat:a|b", "subfile,,start,0,end,9,,:f", "data:text", "tcp:", "pipe:0", "Artist: Title.mp3", "img%03d.png",
 		"two\nlines.mp4", "\xff\xfe.mp4", strings.Repeat("n", 255), "playlist.m3u8", "list.ffconcat",
 	} {
+		if !isFull() && i%3 != 0 {
+			continue
+		}
 		path := filepath.Join(dir, name)
 		if err := os.Link(plain, path); err != nil {
 			t.Fatal(err)
@@ -262,10 +265,10 @@ func TestNoTempDir(t *testing.T) {
 	if runtime.GOOS == "linux" {
 		unwritable = append(unwritable, "/proc", "/sys") // even root cannot write there
 	}
+	tool := &Tool{Path: system.Path, TempDirs: []string{missing, spare}}
 	for _, dir := range unwritable {
 		t.Setenv("TMPDIR", dir)
 		t.Setenv("TMP", dir)
-		tool := &Tool{Path: system.Path, TempDirs: []string{missing, spare}}
 		data, err := tool.Extract(t.Context(), bytes.NewReader(plain), int64(len(plain)), Caller{})
 		if err != nil {
 			t.Errorf("%s: %v", dir, err)
