@@ -68,10 +68,12 @@ func TestVerdicts(t *testing.T) {
 	dir := t.TempDir()
 	plain := readFile(t, plainVideo(t))
 	sine := []string{"-f", "lavfi", "-i", "sine=d=1"}
-	for name, args := range map[string][]string{
-		"audio.mp4": sine, "audio.mka": sine, "audio.wav": sine, "audio.mp3": sine, "audio.ogg": sine,
-	} {
-		if _, err := extract(t, system, makeFile(t, dir, name, args...)); !errors.Is(err, ErrNoPicture) {
+	sounds := []string{"audio.mp4", "audio.wav", "audio.mka", "audio.mp3", "audio.ogg"}
+	if !isFull() {
+		sounds = sounds[:2]
+	}
+	for _, name := range sounds {
+		if _, err := extract(t, system, makeFile(t, dir, name, sine...)); !errors.Is(err, ErrNoPicture) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
