@@ -120,8 +120,8 @@ func TestSizes(t *testing.T) {
 		{60000, 1, Options{Size: 256}, 256, 1},
 		{1, 60000, Options{}, 1, 60000},
 		{7, 5, Options{Size: 3}, 3, 2},
-		{1000, 999, Options{Size: 500}, 500, 500},
-		{1000, 998, Options{Size: 500}, 500, 499},
+		{200, 199, Options{Size: 100}, 100, 100},
+		{200, 198, Options{Size: 100}, 100, 99},
 		{2, 3, Options{Size: 1}, 1, 1},
 	} {
 		for _, format := range []string{"jpeg", "png", "gif", "bmp", "tiff"} {
@@ -243,7 +243,7 @@ func smooth(w, h int) *image.RGBA {
 
 // Each pixel of a thumbnail has the colour of the same place in the picture.
 func TestPixelPositions(t *testing.T) {
-	for _, size := range []int{0, 300, 256, 127, 64, 33} {
+	for _, size := range []int{0, 256, 33, 300, 127, 64}[:series(3, 6)] {
 		for _, format := range []string{"jpeg", "png", "tiff"} {
 			for _, asPNG := range []bool{false, true} {
 				m := smooth(301, 207)
@@ -363,7 +363,7 @@ func TestWorkspaceReuse(t *testing.T) {
 	for seed := range uint64(4) {
 		wg.Go(func() {
 			r := rand.New(rand.NewPCG(seed, 0))
-			for range 500 {
+			for range series(100, 500) {
 				j := jobs[r.IntN(len(jobs))]
 				img, err := Make(context.Background(), j.data, j.o)
 				if err != nil || !bytes.Equal(img.Data, j.want) {
