@@ -1,5 +1,5 @@
 // The gallery: a grid of one folder with a filter, sorting and keyboard navigation.
-import { $, createElement, formatCount, getJSON } from "./dom.js";
+import { $, createElement, formatCount, formatTags, getJSON } from "./dom.js";
 import { decodeValue, onState, readState, resetState, setState } from "./state.js";
 import { decodeBase64, paintHash } from "./thumbhash.js";
 import { closeViewer, isViewerOpen, pressViewerKey, showInViewer } from "./viewer.js";
@@ -42,6 +42,7 @@ function createTile(entry) {
   t.picture.append(img);
   if (entry.kind === "video") t.picture.append(createElement("i", { className: "film" }));
   t.link = createElement("a", { href: entry.folder ? `#${entry.folder}` : largeURL(entry), tabIndex: -1 }, t.picture, createElement("span", { className: "name", title: entry.name, dir: "auto" }, entry.name));
+  if (entry.tags) t.link.append(createElement("span", { className: "tags", dir: "auto" }, formatTags(entry.tags)));
   t.link.addEventListener("focus", () => setCurrent(t));
   t.link.addEventListener("click", (e) => {
     if (e.ctrlKey || e.metaKey || e.shiftKey) return; // let the browser open a new tab or window
@@ -101,6 +102,7 @@ let shown = { folder: "", filter: "", sort: "" }; // the state of that listing
 let library = "All";
 let total = 0; // entries of the current listing
 let partial = false; // the search has not seen the whole library
+let reading = false; // the server is still reading the tags that the search looks at
 let version = ""; // of the first page; "" if it could not be fetched
 let next = ""; // the start of the next page; "" if all have been fetched
 let isFetching = false; // the first page of the listing
@@ -154,7 +156,7 @@ async function showListing(state, focus) {
 
 // setFacts remembers and shows what the first page says about the whole listing.
 function setFacts(page) {
-  ({ total, partial, version } = page);
+  ({ total, partial, reading, version } = page);
   $("count").textContent = total === 0 ? "" : total === 1 ? "1 entry" : `${formatCount(total)} entries`;
 }
 
@@ -187,9 +189,10 @@ async function updateListing() {
 
 const watchInterval = 2000; // ms
 
-// watch looks for changes in the open folder. It does not repeat searches, which are more work for the server.
+// watch looks for changes in the open folder. It repeats a search, which is more work for the server, only while tags are read.
 async function watch() {
   try {
+    if (shown.filter && reading && !isFetching) await updateListing();
     if (document.visibilityState === "visible" && !shown.filter && !isLost) {
       const mine = listing;
       const now = await getJSON(`version.json?folder=${shown.folder}&sort=${shown.sort}`);
@@ -206,6 +209,7 @@ async function watch() {
 const listURL = ({ folder, filter, sort }, after) => `list.json?folder=${folder}&search=${encodeURIComponent(filter)}&sort=${encodeURIComponent(sort)}&after=${after}`;
 
 function describeEnd(filter) {
+  if (reading && filter) return "The tags of the library are being read. More songs may appear.";
   if (tiles.length === 0) return filter ? (partial ? "Nothing was found in the part of the library that could be searched in time." : "Nothing matches.") : "This folder is empty.";
   if (tiles.length < total) return `These are the first ${formatCount(tiles.length)} of ${formatCount(total)}.`;
   return partial ? "Only a part of the library could be searched in time." : "";

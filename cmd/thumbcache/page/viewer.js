@@ -29,6 +29,7 @@ export function showInViewer(t, all) {
   $("original").textContent = entry.kind === "image" ? "Show original" : "Play";
   setExplanation(null);
   describe(t);
+  showTags(t);
   const isOpening = !$("box").open;
   if (isOpening || t.failure) $("stage").replaceChildren();
   if (t.failure) {
@@ -60,6 +61,24 @@ function updateButtons(t) {
 }
 
 const dateFormat = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" });
+
+// showTags shows what the tags of a song or film say.
+async function showTags(t) {
+  const { entry } = t;
+  $("tags").replaceChildren();
+  $("tags").hidden = entry.kind !== "audio" && entry.kind !== "video";
+  if ($("tags").hidden) return;
+  t.tags ??= await getJSON(`tags.json?path=${entry.id}`).catch(() => null);
+  if (shown !== t || !t.tags) return;
+  const { title, artist, album, album_artist: albumArtist, date, track, genre } = t.tags;
+  const rest = [
+    albumArtist && albumArtist !== artist && `album by ${albumArtist}`,
+    track && `track ${track}`,
+    date,
+    genre,
+  ];
+  $("tags").replaceChildren(...[title, artist, album, ...rest].filter(Boolean).map((text) => createElement("span", { dir: "auto" }, text)));
+}
 
 // describe shows the facts about a file, and the size in pixels of the picture that is displayed.
 function describe(t, img) {
@@ -140,6 +159,13 @@ const stageNames = {
 
 const formatSeconds = (s) => s < 0.001 ? `${Math.round(s * 1e6)} µs` : s < 1 ? `${Number((s * 1000).toPrecision(3))} ms` : `${s.toFixed(1)} s`;
 
+// describePicture says which picture of the file a thumbnail was made of.
+function describePicture({ from, name, number, of }) {
+  const all = of === 1 ? "the only picture in the file" : `number ${number} of ${of} pictures in the file`;
+  return { file: "the file itself", embedded: all, beside: `${name}, beside the file`, frame: "a frame of the film" }[from]
+    ?? (of === 1 ? "the only one in the file, which cannot be decoded" : `none of the ${of} in the file can be decoded`);
+}
+
 // explain shows where the picture came from, and how long each step took.
 async function explain() {
   const t = shown;
@@ -159,6 +185,7 @@ async function explain() {
     add(`${a.size} px`, `${origins[a.origin] ?? a.origin}, ${formatSeconds(a.seconds)}${a.error ? `: ${a.error}` : ""}`);
   }
   if (x.answers.length === 0 && rows.length === 0) add("Origin", "the browser's cache; this server has not been asked");
+  if (x.picture) add("Picture", describePicture(x.picture));
   const longest = Math.max(...x.stages.map((s) => s.seconds));
   for (const s of x.stages) {
     add(stageNames[s.stage] ?? s.stage, s.error ? `${formatSeconds(s.seconds)}: ${s.error}` : formatSeconds(s.seconds), "step");
