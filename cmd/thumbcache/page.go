@@ -40,6 +40,7 @@ type site struct {
 	dir              string              // the thumbnail folder; "" if there is none
 	traces           *traces             // of cache
 	tags             *tagIndex           // of media
+	pictures         *pictureFinder      // in media
 	watcher          *watcher            // of the folders that are open in a page
 	cache            *thumbcache.Cache
 	uncached         *thumbcache.Cache // keeps nothing, for comparison: see newUncached
@@ -50,7 +51,7 @@ type site struct {
 // newSite returns the site of a folder. config is what newConfig has returned for the folder, with more fields set.
 func newSite(folder string, config thumbcache.Config) (*site, error) {
 	s := &site{folder: folder, media: config.Providers[providerName], dir: config.Dir, traces: newTraces()}
-	s.tags = newTagIndex(folder, s.media)
+	s.tags, s.pictures = newTagIndex(folder, s.media), newPictureFinder(s.media)
 	config.Observer = s.traces.observer()
 	s.watcher = newWatcher(func(ctx context.Context, q query) (listing, error) { return listFolder(ctx, folder, q) })
 	var err error

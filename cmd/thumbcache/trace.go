@@ -151,7 +151,7 @@ type storedFacts struct {
 func (s *site) serveExplanation(w http.ResponseWriter, r *http.Request) {
 	path := r.FormValue("path")
 	stored, digest := s.readStored(path)
-	x := explanation{Stored: stored, Picture: s.findPicture(r.Context(), path, digest)}
+	x := explanation{Stored: stored, Picture: s.pictures.find(r.Context(), path, digest)}
 	x.Answers, x.Stages = s.traces.get(path)
 	writeJSON(w, x)
 }

@@ -96,6 +96,7 @@ async function showFailure(t) {
 
 // The server returns a long folder in pages. The next one is fetched when the user scrolls near the end, or to find the
 // picture to open.
+const batch = 60; // tiles added at once while the user scrolls; 300 are laid out in 100 ms, which would be noticed
 let listing = 0; // number of the current listing; responses to older ones are dropped
 let stopListing = new AbortController(); // ends the request of the current listing
 let shown = { folder: "", filter: "", sort: "" }; // the state of that listing
@@ -125,17 +126,21 @@ async function showListing(state, focus) {
     do {
       const page = await getJSON(listURL(state, next), { signal });
       if (mine !== listing) return;
-      const added = page.entries.map(createTile);
       if (isFirst) {
-        tiles = added;
-        $("grid").replaceChildren(...added.map((t) => t.item));
+        tiles = page.entries.map(createTile);
+        $("grid").replaceChildren(...tiles.map((t) => t.item));
         setCurrent(tiles[0]);
         if (focus !== undefined) (tiles.find((t) => t.entry.folder === focus) ?? tiles[0])?.link.focus();
         setFacts(page);
         isFirst = isFetching = false;
       } else {
-        tiles.push(...added);
-        $("grid").append(...added.map((t) => t.item));
+        for (let i = 0; i < page.entries.length; i += batch) {
+          const added = page.entries.slice(i, i + batch).map(createTile);
+          tiles.push(...added);
+          $("grid").append(...added.map((t) => t.item));
+          await new Promise(requestAnimationFrame);
+          if (mine !== listing) return;
+        }
       }
       next = page.next ?? "";
       applyOpen();

@@ -42,6 +42,7 @@ export function showInViewer(t, all) {
       if (shown !== t) return;
       $("stage").replaceChildren(next);
       describe(t, next);
+      markDamage(t);
     }, async () => {
       const reason = await fetchReason(next.src);
       if (shown !== t) return;
@@ -66,8 +67,8 @@ const dateFormat = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyl
 async function showTags(t) {
   const { entry } = t;
   $("tags").replaceChildren();
-  $("tags").hidden = entry.kind !== "audio" && entry.kind !== "video";
-  if ($("tags").hidden) return;
+  $("tags").hidden = entry.kind !== "audio"; // a song without tags is rare, so keep the place for them
+  if (entry.kind !== "audio" && entry.kind !== "video") return;
   t.tags ??= await getJSON(`tags.json?path=${entry.id}`).catch(() => null);
   if (shown !== t || !t.tags) return;
   const { title, artist, album, album_artist: albumArtist, date, track, genre } = t.tags;
@@ -77,7 +78,9 @@ async function showTags(t) {
     date,
     genre,
   ];
-  $("tags").replaceChildren(...[title, artist, album, ...rest].filter(Boolean).map((text) => createElement("span", { dir: "auto" }, text)));
+  const texts = [title, artist, album, ...rest].filter(Boolean);
+  $("tags").hidden = texts.length === 0;
+  $("tags").replaceChildren(...texts.map((text) => createElement("span", { dir: "auto" }, text)));
 }
 
 // describe shows the facts about a file, and the size in pixels of the picture that is displayed.
@@ -90,6 +93,12 @@ function describe(t, img) {
     entry.modified && dateFormat.format(new Date(entry.modified)),
     `${tiles.indexOf(t) + 1} of ${tiles.length}`,
   ].filter(Boolean).map((text) => createElement("span", { dir: "auto" }, text)));
+}
+
+// markDamage says so if a part of the picture is missing.
+async function markDamage(t) {
+  const x = await getJSON(`explain.json?path=${t.entry.id}`).catch(() => null);
+  if (shown === t && x?.picture?.damaged) $("about").append(createElement("span", { className: "damage" }, "damaged: a part of the picture is missing"));
 }
 
 // showReason shows why there is no picture.
@@ -160,10 +169,11 @@ const stageNames = {
 const formatSeconds = (s) => s < 0.001 ? `${Math.round(s * 1e6)} µs` : s < 1 ? `${Number((s * 1000).toPrecision(3))} ms` : `${s.toFixed(1)} s`;
 
 // describePicture says which picture of the file a thumbnail was made of.
-function describePicture({ from, name, number, of }) {
-  const all = of === 1 ? "the only picture in the file" : `number ${number} of ${of} pictures in the file`;
-  return { file: "the file itself", embedded: all, beside: `${name}, beside the file`, frame: "a frame of the film" }[from]
-    ?? (of === 1 ? "the only one in the file, which cannot be decoded" : `none of the ${of} in the file can be decoded`);
+function describePicture({ from, name, number, of, damaged }) {
+  const embedded = of === 1 ? "the only picture in the file" : `number ${number} of ${of} pictures in the file`;
+  const text = { file: "the file itself", embedded, beside: `${name}, beside the file`, frame: "a frame of the film" }[from]
+    ?? (of === 1 ? "the only one in the file cannot be decoded" : `none of the ${of} in the file can be decoded`);
+  return damaged ? `${text}; a part of it is missing` : text;
 }
 
 // explain shows where the picture came from, and how long each step took.
