@@ -256,7 +256,7 @@ func TestDocSecurity(t *testing.T) {
 }
 
 var (
-	docLink    = regexp.MustCompile(`\]\(([^)\s]+)\)|(?m:^\[[^\]]+\]:\s+(\S+))`)
+	docLink    = regexp.MustCompile(`\]\(([^)\s]+)\)|(?m:^\[[^\]]+\]:\s+(\S+))|src(?:set)?="([^"]+)"`)
 	docHeading = regexp.MustCompile(`(?m)^#+ +(.+)$`)
 	docCode    = regexp.MustCompile("(?ms)^```.*?^```$|`[^`\n]*`")
 )
@@ -301,7 +301,7 @@ func TestDocFiles(t *testing.T) {
 func TestDocLinks(t *testing.T) {
 	for _, page := range findFiles(t, ".md") {
 		for _, m := range docLink.FindAllStringSubmatch(docCode.ReplaceAllString(readDoc(t, page), ""), -1) {
-			link, err := url.Parse(m[1] + m[2])
+			link, err := url.Parse(m[1] + m[2] + m[3])
 			if err != nil {
 				t.Errorf("%s: %v", page, err)
 				continue
