@@ -67,7 +67,7 @@ func newSite(folder string, config thumbcache.Config) (*site, error) {
 
 // close closes the caches, so that requests in progress end with an error.
 func (s *site) close() {
-	s.tags.stop()
+	s.tags.cancel()
 	s.cache.Close()
 	s.uncached.Close()
 	s.tags.work.Wait() // last, because a share may hang

@@ -46,9 +46,9 @@ func newPictureFinder(media thumbcache.Provider) *pictureFinder {
 	return &pictureFinder{media: media, turns: make(chan struct{}, maxFinders)}
 }
 
-// find returns which picture of a file has the digest that a stored thumbnail was made of. The digest is empty if no thumbnail
-// is stored. It returns nil if that is not known.
-func (p *pictureFinder) find(ctx context.Context, name, digest string) *pictureFacts {
+// find returns which picture of a file has the digest that a stored thumbnail was made of. If only a failure is stored, the digest
+// is empty, and find counts the pictures that cannot be decoded. It returns nil if nothing is known.
+func (p *pictureFinder) find(ctx context.Context, name, digest string, failed bool) *pictureFacts {
 	if isHidden(name) {
 		return nil
 	}
@@ -68,23 +68,25 @@ func (p *pictureFinder) find(ctx context.Context, name, digest string) *pictureF
 		}
 		return &pictureFacts{From: "file", Damaged: isDamaged(ctx, data)}
 	}
-	facts, err := p.findEmbedded(ctx, name, digest)
-	if err != nil || facts.From != "" {
-		return facts
+	if digest == "" && !failed {
+		return nil // the thumbnail is not stored yet, or no longer
 	}
-	if digest != "" {
-		if beside, data := p.findBeside(ctx, name, digest); beside != "" {
-			facts.From, facts.Name, facts.Damaged = "beside", beside, isDamaged(ctx, data)
-			return facts
-		}
-		if kind == "video" && ctx.Err() == nil {
-			facts.From = "frame"
-			return facts
-		}
+	facts, err := p.findEmbedded(ctx, name, digest)
+	switch {
+	case err != nil:
+		return nil
+	case facts.From != "" || failed && facts.Of > 0:
+		return facts
+	case failed:
 		return nil
 	}
-	if facts.Of > 0 {
-		return facts // none of them can be decoded
+	if beside, data := p.findBeside(ctx, name, digest); beside != "" {
+		facts.From, facts.Name, facts.Damaged = "beside", beside, isDamaged(ctx, data)
+		return facts
+	}
+	if kind == "video" && ctx.Err() == nil {
+		facts.From = "frame"
+		return facts
 	}
 	return nil
 }

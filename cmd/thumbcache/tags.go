@@ -64,7 +64,7 @@ type tagIndex struct {
 	root  string
 	media thumbcache.Provider // of root
 	ctx   context.Context     // of the passes
-	stop  context.CancelFunc  // of ctx
+	stop  context.CancelFunc  // of ctx; see cancel
 	work  sync.WaitGroup      // for the pass in progress
 
 	mu    sync.Mutex // protects the fields below
@@ -83,7 +83,7 @@ type taggedFile struct {
 }
 
 const (
-	maxTagged   = 50_000                 // files whose tags are remembered; each takes about 500 bytes
+	maxTagged   = 50_000                 // files whose tags are remembered; each takes about 500 bytes, and at most 2 KiB
 	tagInterval = time.Minute            // between two passes over the library
 	tagPatience = 400 * time.Millisecond // from the beginning of a pass, for which searches wait for its end
 )
@@ -206,6 +206,13 @@ func (x *tagIndex) forget(pass time.Time) {
 			delete(x.files, name)
 		}
 	}
+}
+
+// cancel ends the pass in progress. No other one begins, so that work can be waited for.
+func (x *tagIndex) cancel() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.stop()
 }
 
 // get returns what is known of a file. It returns zero if nothing is.

@@ -75,7 +75,7 @@ func TestTagIndex(t *testing.T) {
 		media := &countingProvider{Provider: thumbcache.Files(root)}
 		x := newTagIndex(root, media)
 		defer x.work.Wait()
-		defer x.stop()
+		defer x.cancel()
 		check := func(opened int, known ...string) {
 			t.Helper()
 			if !x.refresh(t.Context()) {
@@ -104,7 +104,7 @@ func TestTagIndex(t *testing.T) {
 		check(4, "b.mp3", "c.mp3")
 		time.Sleep(tagInterval)
 		check(4, "b.mp3", "c.mp3")
-		x.stop()
+		x.cancel()
 		time.Sleep(tagInterval)
 		check(4, "b.mp3", "c.mp3")
 	})

@@ -151,7 +151,8 @@ type storedFacts struct {
 func (s *site) serveExplanation(w http.ResponseWriter, r *http.Request) {
 	path := r.FormValue("path")
 	stored, digest := s.readStored(path)
-	x := explanation{Stored: stored, Picture: s.pictures.find(r.Context(), path, digest)}
+	failed := digest == "" && len(stored) > 0
+	x := explanation{Stored: stored, Picture: s.pictures.find(r.Context(), path, digest, failed)}
 	x.Answers, x.Stages = s.traces.get(path)
 	writeJSON(w, x)
 }

@@ -107,6 +107,7 @@ let reading = false; // the server is still reading the tags that the search loo
 let version = ""; // of the first page; "" if it could not be fetched
 let next = ""; // the start of the next page; "" if all have been fetched
 let isFetching = false; // the first page of the listing
+let isFilling = false; // a later page of it is being fetched and added
 let isLost = false; // the listing could not be fetched because the server did not respond
 
 async function showListing(state, focus) {
@@ -114,7 +115,7 @@ async function showListing(state, focus) {
   stopListing.abort();
   const { signal } = stopListing = new AbortController();
   const { filter, sort } = shown = state;
-  isLost = false;
+  isLost = isFilling = false;
   renderCrumbs();
   $("end").textContent = "";
   $("sort").value = sort;
@@ -124,6 +125,7 @@ async function showListing(state, focus) {
   let isFirst = true;
   try {
     do {
+      isFilling = !isFirst;
       const page = await getJSON(listURL(state, next), { signal });
       if (mine !== listing) return;
       if (isFirst) {
@@ -142,6 +144,7 @@ async function showListing(state, focus) {
           if (mine !== listing) return;
         }
       }
+      isFilling = false;
       next = page.next ?? "";
       applyOpen();
       if (next) await waitForEnd();
@@ -150,7 +153,7 @@ async function showListing(state, focus) {
     $("end").textContent = describeEnd(filter);
   } catch (err) {
     if (mine !== listing) return;
-    isFetching = false;
+    isFetching = isFilling = false;
     tiles = [];
     $("grid").replaceChildren();
     $("count").textContent = "";
@@ -173,7 +176,7 @@ async function updateListing() {
   let first, after = "";
   do {
     const page = await getJSON(listURL(shown, after), { signal });
-    if (mine !== listing) return;
+    if (mine !== listing || isFilling) return; // the next look at the folder finds the same changes
     first ??= page;
     entries.push(...page.entries);
     after = page.next ?? "";
@@ -197,8 +200,9 @@ const watchInterval = 2000; // ms
 // watch looks for changes in the open folder. It repeats a search, which is more work for the server, only while tags are read.
 async function watch() {
   try {
-    if (shown.filter && reading && !isFetching) await updateListing();
-    if (document.visibilityState === "visible" && !shown.filter && !isLost) {
+    const isVisible = document.visibilityState === "visible";
+    if (isVisible && shown.filter && reading && !isFetching) await updateListing();
+    if (isVisible && !shown.filter && !isLost) {
       const mine = listing;
       const now = await getJSON(`version.json?folder=${shown.folder}&sort=${shown.sort}`);
       if (mine === listing && now.version !== version && !isFetching) {
