@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"net/http"
 	"os"
 	"path"
@@ -31,8 +32,14 @@ func hasTags(name string) bool {
 	return kind == "audio" || kind == "video"
 }
 
-// readTags returns the tags of a media file.
-func readTags(ctx context.Context, media thumbcache.Provider, name string) (tagFacts, error) {
+// readTags returns the tags of a media file. A panic, which a crafted file might cause, is an error: in the background it would
+// end the server.
+func readTags(ctx context.Context, media thumbcache.Provider, name string) (facts tagFacts, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			facts, err = tagFacts{}, fmt.Errorf("reading tags: panic: %v", p)
+		}
+	}()
 	src, err := media.Open(ctx, name)
 	if err != nil {
 		return tagFacts{}, err

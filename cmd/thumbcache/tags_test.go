@@ -45,6 +45,19 @@ func TestSearchTags(t *testing.T) {
 	}
 }
 
+// A file that makes the reader panic has no tags.
+func TestReadTagsPanics(t *testing.T) {
+	t.Parallel()
+	media := panickingProvider{thumbcache.Files(t.TempDir())}
+	if tags, err := readTags(t.Context(), media, "a.mp3"); err == nil || tags != (tagFacts{}) || !strings.Contains(err.Error(), "crafted") {
+		t.Errorf("%+v, %v", tags, err)
+	}
+}
+
+type panickingProvider struct{ thumbcache.Provider }
+
+func (panickingProvider) Open(context.Context, string) (*thumbcache.Source, error) { panic("crafted") }
+
 func TestServeTags(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, sampleFolder(t))
