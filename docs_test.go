@@ -308,29 +308,52 @@ func TestDocSecurity(t *testing.T) {
 }
 
 var (
-	docLink    = regexp.MustCompile(`\]\(([^)\s]+)\)|(?m:^\[[^\]]+\]:\s+(\S+))`)
+	docLink    = regexp.MustCompile(`\]\(([^)\s]+)\)|(?m:^\[[^\]]+\]:\s+(\S+))|src(?:set)?="([^"]+)"`)
 	docHeading = regexp.MustCompile(`(?m)^#+ +(.+)$`)
 	docCode    = regexp.MustCompile("(?ms)^```.*?^```$|`[^`\n]*`")
 )
 
-// TestDocLinks checks that links between pages, and to files and headings, have a target.
-func TestDocLinks(t *testing.T) {
-	var pages []string
+// findFiles returns the files of the repository with one of the endings, except those in hidden folders.
+func findFiles(t *testing.T, endings ...string) (names []string) {
+	t.Helper()
 	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() && name != "." && strings.HasPrefix(d.Name(), ".") {
 			return fs.SkipDir
 		}
-		if strings.HasSuffix(name, ".md") {
-			pages = append(pages, filepath.ToSlash(name))
+		if slices.Contains(endings, filepath.Ext(name)) {
+			names = append(names, filepath.ToSlash(name))
 		}
 		return err
 	})
-	if err != nil || len(pages) < 6 {
-		t.Fatal(err, pages)
+	if err != nil || len(names) < 6 {
+		t.Fatal(err, names)
 	}
-	for _, page := range pages {
+	return names
+}
+
+// docFile matches what a page, or a comment in code, names as a file of the repository.
+var docFile = map[string]*regexp.Regexp{
+	".md": regexp.MustCompile("`((?:[A-Za-z0-9_-]+/)*[A-Za-z0-9_-]+\\.(?:go|md|svg|yml|py)|(?:[a-z0-9_-]+/)+)`"),
+	".go": regexp.MustCompile(`//.*?\b((?:[A-Za-z0-9_-]+/)*[A-Za-z0-9_-]+\.md)\b`),
+}
+
+// TestDocFiles checks that the files that pages and comments name exist, beside them or below the root.
+func TestDocFiles(t *testing.T) {
+	for _, name := range findFiles(t, ".md", ".go") {
+		for _, m := range docFile[path.Ext(name)].FindAllStringSubmatch(readDoc(t, name), -1) {
+			_, besideErr := os.Stat(path.Join(path.Dir(name), m[1]))
+			if _, err := os.Stat(m[1]); err != nil && besideErr != nil {
+				t.Errorf("%s names %s, which does not exist", name, m[1])
+			}
+		}
+	}
+}
+
+// TestDocLinks checks that links between pages, and to files and headings, have a target.
+func TestDocLinks(t *testing.T) {
+	for _, page := range findFiles(t, ".md") {
 		for _, m := range docLink.FindAllStringSubmatch(docCode.ReplaceAllString(readDoc(t, page), ""), -1) {
-			link, err := url.Parse(m[1] + m[2])
+			link, err := url.Parse(m[1] + m[2] + m[3])
 			if err != nil {
 				t.Errorf("%s: %v", page, err)
 				continue

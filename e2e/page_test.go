@@ -106,6 +106,8 @@ func TestFoldersAndKeys(t *testing.T) {
 	b.press(kb.ArrowRight, kb.ArrowRight, kb.ArrowLeft)
 	checkFocus("Blue Hours")
 	b.press(kb.End)
+	checkFocus("Foxglove") // an accent does not move a name to the end
+	b.press(kb.ArrowLeft)
 	checkFocus("Ève 100%")
 	b.press(kb.Enter)
 	b.waitFor(`document.querySelector("#grid .name")?.textContent === "First Light"`)
@@ -324,6 +326,22 @@ func TestSearch(t *testing.T) {
 	b.checkComplaints()
 }
 
+// The search finds songs by their tags, and shows what it has found.
+func TestSearchTags(t *testing.T) {
+	b := openTab(t, desktop)
+	b.visit(serve(t, copySampleLibrary(t)))
+	b.press("/", "i", "s", "i", "n", " ", "u", "n", "a", "l") // Işın by Çelik Ünal
+	b.waitFor(tileCount + ` === 1 && document.querySelector("#grid .name").textContent === "03 Pencere.aiff"`)
+	if s := evaluate[string](b, `document.querySelector("#grid .tags").textContent`); s != "Işın · Çelik Ünal · Şarkılar" {
+		t.Errorf("the tile shows %q", s)
+	}
+	b.waitUntilSettled()
+	b.takeScreenshot("search-tags-" + desktop.String())
+	b.run(chromedp.Click(chromedp.CSS(`#grid a`)))
+	b.waitFor(`document.getElementById("tags").textContent === "IşınÇelik ÜnalŞarkılar"`)
+	b.checkComplaints()
+}
+
 // No name is taken for markup, a script, a URL or a part of the state in the URL.
 func TestHostileNames(t *testing.T) {
 	root := t.TempDir()
@@ -386,7 +404,12 @@ func TestLinkFarDown(t *testing.T) {
 // The viewer shows the original, plays songs and films, and explains where a thumbnail came from, also a missing one.
 func TestViewer(t *testing.T) {
 	b := openTab(t, desktop)
-	page := serve(t, copySampleLibrary(t))
+	folder := copySampleLibrary(t)
+	cut, err := os.ReadFile(filepath.Join(folder, "Pictures", "Held Sideways.jpg"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := serve(t, folder)
 	b.visit(page)
 	b.waitFor(`document.querySelectorAll(".picture.failed").length === 2`)
 	about := func() string { return evaluate[string](b, `document.getElementById("about").textContent`) }
@@ -411,6 +434,14 @@ func TestViewer(t *testing.T) {
 	b.press(kb.Escape)
 	b.waitFor(`!document.getElementById("box").open`)
 
+	open("02 Back Before Front.flac")
+	b.waitFor(`document.getElementById("tags").textContent === "BasketAda RingsLossless"`)
+	b.press("i")
+	b.waitFor(`document.getElementById("explanation").textContent.includes("number 1 of 2 pictures in the file")`)
+	b.takeScreenshot("tags-" + desktop.String())
+	b.press(kb.Escape)
+	b.waitFor(`!document.getElementById("box").open`)
+
 	open("03 Vorbis.ogg")
 	b.run(chromedp.Click(chromedp.CSS(`#original`)))
 	b.waitFor(`document.querySelector("audio")?.duration > 0`)
@@ -431,6 +462,13 @@ func TestViewer(t *testing.T) {
 	b.takeScreenshot("broken-" + desktop.String())
 	b.run(chromedp.Navigate("about:blank"), chromedp.Navigate(page+"#?open=Nobody%2FNo+Cover.mp3"))
 	b.waitFor(`document.querySelector("#stage .reason")?.textContent.includes("no picture in this file")`)
+
+	if err := os.WriteFile(filepath.Join(folder, "Pictures", "Cut.jpg"), cut[:len(cut)/2], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	b.run(chromedp.Navigate("about:blank"), chromedp.Navigate(page+"#?open=Pictures%2FCut.jpg"))
+	b.waitFor(`document.getElementById("about").textContent.includes("a part of the picture is missing")`)
+	b.takeScreenshot("damaged-" + desktop.String())
 	b.checkComplaints()
 }
 
@@ -530,6 +568,15 @@ func TestAccessibility(t *testing.T) {
 		b.press("i")
 		b.waitFor(`document.getElementById("explanation").textContent.includes("scale and encode")`)
 		check("viewer")
+		b.run(chromedp.Navigate("about:blank"), chromedp.Navigate(page+"#?open=Ada+Rings%2FLossless%2F02+Back+Before+Front.flac"))
+		b.waitFor(`document.getElementById("large")?.naturalWidth && document.querySelector("#tags span")`)
+		b.run(chromedp.Evaluate[chromedp.Void](`document.getElementById("original").click()`))
+		b.press("i")
+		b.waitFor(`document.querySelector("audio")?.duration > 0 && document.getElementById("explanation").textContent.includes("pictures in the file")`)
+		check("song")
+		b.visit(page + "#?filter=ada+rings")
+		b.waitFor(`document.querySelector("#grid .tags")`)
+		check("search")
 		b.run(chromedp.Navigate("about:blank"), chromedp.Navigate(page+"#?open=Nobody%2FBroken.flac"))
 		b.waitFor(`document.querySelector("#stage .reason")`)
 		check("broken")
