@@ -70,8 +70,8 @@ func TestArrows(t *testing.T) {
 				"internal/ffmpeg":    {module + "internal/proc", module + "internal/heif", module + "internal/jpegdec", module + "internal/turns"},
 				"internal/folderart": {module + "internal/canonical"},
 				"internal/rawphoto":  {module + "internal/tiff"},
-				"internal/render":    {module + "internal/jpegdec", module + "internal/pngdec", module + "internal/tiff", module + "internal/webpdec"},
-				"internal/tiff":      {module + "internal/jpegdec"},
+				"internal/render":    {module + "internal/jpegdec", module + "internal/lzw", module + "internal/pngdec", module + "internal/tiff", module + "internal/webpdec"},
+				"internal/tiff":      {module + "internal/jpegdec", module + "internal/lzw"},
 				"internal/rootfs":    {module + "internal/canonical"},
 				"internal/store":     {module + "internal/readfile"},
 			}[dir], imp)

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"io"
 	"math/bits"
+
+	"github.com/thumbcache/thumbcache/internal/lzw"
 )
 
 // A blockReader reads the stored bytes of one block.
@@ -77,6 +79,16 @@ func (b *blockReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// lzwFormat returns how the codes of a block are packed. Before TIFF 5.0 some programs wrote them like GIF. Such a block begins
+// with a byte of 0, the low bits of the clear code.
+func (b *blockReader) lzwFormat() lzw.Format {
+	b.fill() // its error comes again with the first read
+	if len(b.left) >= 2 && b.left[0] == 0 && b.left[1]&1 == 1 {
+		return lzw.GIF
+	}
+	return lzw.TIFF
+}
+
 // A plane decompresses blocks: those of one sample if the samples are stored apart, or else all blocks.
 type plane struct {
 	photo *photo
@@ -84,7 +96,7 @@ type plane struct {
 	data  io.Reader // decompressed bytes of the block; nil for facsimile data
 
 	zlib     io.ReadCloser
-	lzw      *lzwReader
+	lzw      *lzw.Reader
 	packBits packBitsReader
 	fax      *faxReader
 
@@ -100,7 +112,7 @@ func (p *photo) newPlane(ctx context.Context) *plane {
 	case compRLE, compG3, compG4:
 		pl.fax = newFaxReader(&pl.in, p.blockW, p.fax)
 	case compLZW:
-		pl.lzw = &lzwReader{in: &pl.in}
+		pl.lzw = new(lzw.Reader)
 		pl.data = pl.lzw
 	case compPackBits:
 		pl.packBits.in = &pl.in
@@ -126,7 +138,7 @@ func (pl *plane) begin(off, n int64) error {
 	case compRLE, compG3, compG4:
 		pl.fax.reset()
 	case compLZW:
-		pl.lzw.reset()
+		pl.lzw.Reset(&pl.in, pl.in.lzwFormat(), 8)
 	case compPackBits:
 		pl.packBits = packBitsReader{in: &pl.in}
 	case compDeflate, compOldDeflate:
