@@ -71,7 +71,8 @@ func TestArrows(t *testing.T) {
 				"internal/folderart": {module + "internal/canonical"},
 				"internal/rawphoto":  {module + "internal/tiff"},
 				"internal/render":    {module + "internal/jpegdec", module + "internal/lzw", module + "internal/pngdec", module + "internal/tiff", module + "internal/webpdec"},
-				"internal/tiff":      {module + "internal/jpegdec", module + "internal/lzw"},
+				"internal/pngdec":    {module + "internal/inflate"},
+				"internal/tiff":      {module + "internal/inflate", module + "internal/jpegdec", module + "internal/lzw"},
 				"internal/rootfs":    {module + "internal/canonical"},
 				"internal/store":     {module + "internal/readfile"},
 			}[dir], imp)

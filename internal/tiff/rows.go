@@ -1,13 +1,13 @@
 package tiff
 
 import (
-	"compress/zlib"
 	"context"
 	"encoding/binary"
 	"errors"
 	"io"
 	"math/bits"
 
+	"github.com/thumbcache/thumbcache/internal/inflate"
 	"github.com/thumbcache/thumbcache/internal/lzw"
 )
 
@@ -79,6 +79,16 @@ func (b *blockReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// Next implements [inflate.Source].
+func (b *blockReader) Next() []byte {
+	if len(b.left) == 0 && b.fill() != nil {
+		return nil
+	}
+	p := b.left
+	b.left = nil
+	return p
+}
+
 // lzwFormat returns how the codes of a block are packed. Before TIFF 5.0 some programs wrote them like GIF. Such a block begins
 // with a byte of 0, the low bits of the clear code.
 func (b *blockReader) lzwFormat() lzw.Format {
@@ -95,7 +105,7 @@ type plane struct {
 	in    blockReader
 	data  io.Reader // decompressed bytes of the block; nil for facsimile data
 
-	zlib     io.ReadCloser
+	zlib     *inflate.Reader
 	lzw      *lzw.Reader
 	packBits packBitsReader
 	fax      *faxReader
@@ -114,6 +124,9 @@ func (p *photo) newPlane(ctx context.Context) *plane {
 	case compLZW:
 		pl.lzw = new(lzw.Reader)
 		pl.data = pl.lzw
+	case compDeflate, compOldDeflate:
+		pl.zlib = new(inflate.Reader)
+		pl.data = pl.zlib
 	case compPackBits:
 		pl.packBits.in = &pl.in
 		pl.data = &pl.packBits
@@ -142,15 +155,8 @@ func (pl *plane) begin(off, n int64) error {
 	case compPackBits:
 		pl.packBits = packBitsReader{in: &pl.in}
 	case compDeflate, compOldDeflate:
-		if pl.zlib == nil {
-			r, err := zlib.NewReader(&pl.in)
-			if err != nil {
-				return pl.failure(err)
-			}
-			pl.zlib, pl.data = r, r
-			return nil
-		}
-		return pl.failure(pl.zlib.(zlib.Resetter).Reset(&pl.in, nil))
+		pl.zlib.Reset(pl.in.ctx, &pl.in)
+		return pl.failure(pl.zlib.ZlibHeader())
 	}
 	return nil
 }
