@@ -70,9 +70,9 @@ func TestArrows(t *testing.T) {
 				"internal/ffmpeg":    {module + "internal/proc", module + "internal/heif", module + "internal/jpegdec", module + "internal/turns"},
 				"internal/folderart": {module + "internal/canonical"},
 				"internal/rawphoto":  {module + "internal/tiff"},
-				"internal/render":    {module + "internal/jpegdec", module + "internal/lzw", module + "internal/pngdec", module + "internal/tiff", module + "internal/webpdec"},
-				"internal/pngdec":    {module + "internal/inflate"},
-				"internal/tiff":      {module + "internal/inflate", module + "internal/jpegdec", module + "internal/lzw"},
+				"internal/render":    {module + "internal/jpegdec", module + "internal/lzw", module + "internal/pngdec", module + "internal/reduce", module + "internal/tiff", module + "internal/webpdec"},
+				"internal/pngdec":    {module + "internal/inflate", module + "internal/reduce"},
+				"internal/tiff":      {module + "internal/inflate", module + "internal/jpegdec", module + "internal/lzw", module + "internal/reduce"},
 				"internal/rootfs":    {module + "internal/canonical"},
 				"internal/store":     {module + "internal/readfile"},
 			}[dir], imp)

@@ -14,6 +14,7 @@ import (
 	"math"
 
 	"github.com/thumbcache/thumbcache/internal/inflate"
+	"github.com/thumbcache/thumbcache/internal/reduce"
 )
 
 // Color types (W3C PNG, third edition, 11.2.1).
@@ -93,7 +94,7 @@ func (h *Header) samplesPerPixel() int {
 func (h *Header) rowBytes(width int) int64 { return (int64(width)*int64(h.BitsPerPixel()) + 7) / 8 }
 
 // MaxScale is the largest value of [Options.Scale].
-const MaxScale = 256
+const MaxScale = reduce.MaxScale
 
 // LinearBits is the number of high bits of a sample that [Options.Linear] is a table of.
 const LinearBits = 12
@@ -270,7 +271,6 @@ func (p *picture) decodeRows(ctx context.Context) error {
 		p.sumRow(p.sums, row)
 		if (y+1)%p.Scale == 0 || y == p.Height-1 {
 			p.means(to, p.sums, y%p.Scale+1)
-			clear(p.sums)
 		}
 	})
 	if err == nil {

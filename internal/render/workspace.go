@@ -12,6 +12,7 @@ import (
 // A workspace holds the buffers for making one thumbnail, so that the next one can reuse them.
 type workspace struct {
 	x, y     axis
+	sums     []uint32  // of squares of samples, for a row of their means
 	rows     []int64   // two rows between the passes, one in each half of a word
 	planes   [6][]byte // three for scaled planes, three for transposed ones
 	jpeg     jpegdec.Image
@@ -30,7 +31,7 @@ var workspaces = sync.Pool{New: func() any { return new(workspace) }}
 const maxKept = 8 << 20
 
 func (ws *workspace) release() {
-	kept := ws.jpegSize + ws.pngSize + int64(cap(ws.out)+8*cap(ws.rows)+8*cap(ws.grid.sums)+2*cap(ws.grid.columns))
+	kept := ws.jpegSize + ws.pngSize + int64(cap(ws.out)+4*cap(ws.sums)+8*cap(ws.rows)+8*cap(ws.grid.sums)+2*cap(ws.grid.columns))
 	for _, p := range ws.planes {
 		kept += int64(cap(p))
 	}

@@ -220,9 +220,7 @@ func (pl *plane) nextSubsampled(row []byte) error {
 func addRow(row []byte, bits, n int, order binary.ByteOrder) {
 	switch bits {
 	case 8:
-		for i := n; i < len(row); i++ {
-			row[i] += row[i-n]
-		}
+		addBytes(row, n)
 	case 16:
 		for i := 2 * n; i < len(row); i += 2 {
 			order.PutUint16(row[i:], order.Uint16(row[i:])+order.Uint16(row[i-2*n:]))
@@ -238,14 +236,39 @@ func addRow(row []byte, bits, n int, order binary.ByteOrder) {
 	}
 }
 
+// addBytes adds the byte n before to each byte. Of the usual pixels the processor works on all samples at once.
+func addBytes(row []byte, n int) {
+	switch n {
+	case 1:
+		var a byte
+		for i, v := range row {
+			a += v
+			row[i] = a
+		}
+	case 3:
+		var a, b, c byte
+		for ; len(row) >= 3; row = row[3:] {
+			a, b, c = a+row[0], b+row[1], c+row[2]
+			row[0], row[1], row[2] = a, b, c
+		}
+	case 4:
+		var a, b, c, d byte
+		for ; len(row) >= 4; row = row[4:] {
+			a, b, c, d = a+row[0], b+row[1], c+row[2], d+row[3]
+			row[0], row[1], row[2], row[3] = a, b, c, d
+		}
+	default:
+		for i := n; i < len(row); i++ {
+			row[i] += row[i-n]
+		}
+	}
+}
+
 // joinFloats undoes the floating-point predictor (TIFF Technical Note 3). The row is split into the most significant
 // bytes of all samples, then the next bytes, and so on. Each byte is stored as a difference. The result is big-endian in
 // every file.
 func (pl *plane) joinFloats(row []byte) {
-	n := pl.photo.chunk()
-	for i := n; i < len(row); i++ {
-		row[i] += row[i-n]
-	}
+	addBytes(row, pl.photo.chunk())
 	copy(pl.swap, row)
 	size := pl.photo.bits / 8
 	count := len(row) / size

@@ -1,0 +1,94 @@
+// Package reduce makes the means of squares of pixels. The caller adds row after row to sums, and divides them.
+package reduce
+
+import "encoding/binary"
+
+// MaxScale is the largest number of columns and rows of a square.
+const MaxScale = 256
+
+// Add adds pixels of 1 or 4 channels to sums of n columns each. The last sum gets what is left.
+func Add(sums []uint32, row []byte, channels, n int) {
+	if channels == 1 {
+		add1(sums, row, n)
+	} else {
+		add4(sums, row, n)
+	}
+}
+
+func add1(sums []uint32, row []byte, n int) {
+	for i := range sums {
+		cell := row[:min(n, len(row))]
+		row = row[len(cell):]
+		var s uint32
+		for _, v := range cell {
+			s += uint32(v)
+		}
+		sums[i] += s
+	}
+}
+
+// Four sums of at most MaxScale/2 samples share a word.
+const (
+	even = 0x00ff00ff_00ff00ff
+	lane = 0xffff
+)
+
+func add4(sums []uint32, row []byte, n int) {
+	for len(sums) >= 4 && len(row) >= 4*n {
+		var a, b uint64 // red and blue, green and alpha; of pixels in turn
+		cell := row[:4*n]
+		for ; len(cell) >= 8; cell = cell[8:] {
+			v := binary.LittleEndian.Uint64(cell)
+			a += v & even
+			b += v >> 8 & even
+		}
+		if len(cell) >= 4 {
+			v := uint64(binary.LittleEndian.Uint32(cell))
+			a += v & even
+			b += v >> 8 & even
+		}
+		s := sums[:4]
+		s[0] += uint32(a&lane + a>>32&lane)
+		s[1] += uint32(b&lane + b>>32&lane)
+		s[2] += uint32(a>>16&lane + a>>48)
+		s[3] += uint32(b>>16&lane + b>>48)
+		sums, row = sums[4:], row[4*n:]
+	}
+	for ; len(sums) >= 4 && len(row) >= 4; row = row[4:] {
+		for c, v := range row[:4] {
+			sums[c] += uint32(v)
+		}
+	}
+}
+
+// AddRGB adds pixels of RGB to sums of RGBA.
+func AddRGB(sums []uint32, row []byte, n int) {
+	for len(sums) >= 4 {
+		cell := row[:min(3*n, len(row))]
+		row = row[len(cell):]
+		s := sums[:4]
+		sums = sums[4:]
+		s[3] += 255 * uint32(len(cell)/3)
+		var r, g, b uint32
+		for ; len(cell) >= 3; cell = cell[3:] {
+			r += uint32(cell[0])
+			g += uint32(cell[1])
+			b += uint32(cell[2])
+		}
+		s[0] += r
+		s[1] += g
+		s[2] += b
+	}
+}
+
+// Divide stores the rounded means of sums of n samples each, and clears the sums.
+func Divide(to []byte, sums []uint32, n int) {
+	// The inverse is too large by less than 2^-40, and a sum is at most 255*n: the error of a mean is less than 1/n, so that it
+	// is rounded exactly.
+	inverse := (1<<40 + uint64(n) - 1) / uint64(n)
+	to = to[:len(sums)]
+	for i, s := range sums {
+		to[i] = byte((uint64(s)*inverse + 1<<39) >> 40)
+		sums[i] = 0
+	}
+}
