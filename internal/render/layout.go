@@ -147,3 +147,6 @@ func (g layout) reduction() int {
 	}
 	return 1
 }
+
+// edge returns the longest edge of the result.
+func (g layout) edge() int { return max(g.width, g.height) }
