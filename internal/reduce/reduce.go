@@ -34,9 +34,10 @@ const (
 )
 
 func add4(sums []uint32, row []byte, n int) {
-	for len(sums) >= 4 && len(row) >= 4*n {
+	for ; len(sums) >= 4 && len(row) > 0; sums = sums[4:] {
+		cell := row[:min(4*n, len(row))]
+		row = row[len(cell):]
 		var a, b uint64 // red and blue, green and alpha; of pixels in turn
-		cell := row[:4*n]
 		for ; len(cell) >= 8; cell = cell[8:] {
 			v := binary.LittleEndian.Uint64(cell)
 			a += v & even
@@ -47,17 +48,13 @@ func add4(sums []uint32, row []byte, n int) {
 			a += v & even
 			b += v >> 8 & even
 		}
+		a += a >> 32
+		b += b >> 32
 		s := sums[:4]
-		s[0] += uint32(a&lane + a>>32&lane)
-		s[1] += uint32(b&lane + b>>32&lane)
-		s[2] += uint32(a>>16&lane + a>>48)
-		s[3] += uint32(b>>16&lane + b>>48)
-		sums, row = sums[4:], row[4*n:]
-	}
-	for ; len(sums) >= 4 && len(row) >= 4; row = row[4:] {
-		for c, v := range row[:4] {
-			sums[c] += uint32(v)
-		}
+		s[0] += uint32(a & lane)
+		s[1] += uint32(b & lane)
+		s[2] += uint32(a>>16) & lane
+		s[3] += uint32(b>>16) & lane
 	}
 }
 
@@ -89,6 +86,6 @@ func Divide(to []byte, sums []uint32, n int) {
 	to = to[:len(sums)]
 	for i, s := range sums {
 		to[i] = byte((uint64(s)*inverse + 1<<39) >> 40)
-		sums[i] = 0
 	}
+	clear(sums)
 }
