@@ -9,6 +9,9 @@ import (
 	"image/png"
 	"io"
 	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"testing"
 )
@@ -252,6 +255,33 @@ func TestPaeth(t *testing.T) {
 					t.Fatalf("left %d, up %d, corner %d: got %d, want %d", a, b, c, got, want)
 				}
 			}
+		}
+	}
+}
+
+// The pictures of PngSuite have the pixels that image/png finds. Go has a part of them; all are read if they are in shared.
+func TestPngSuite(t *testing.T) {
+	goroot, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		t.Skip("no go command")
+	}
+	inGo, _ := filepath.Glob(filepath.Join(string(bytes.TrimSpace(goroot)), "src", "image", "png", "testdata", "pngsuite", "*.png"))
+	shared, _ := filepath.Glob("../../../shared/pngsuite/*.png")
+	files := slices.Concat(inGo, shared)
+	if len(files) == 0 {
+		t.Skip("no pictures of PngSuite")
+	}
+	for _, name := range files {
+		file, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := png.Decode(bytes.NewReader(file)); err != nil {
+			continue // one of those that are broken on purpose
+		}
+		m := decode(t, file, Options{})
+		if d := differ(m.rgba(), reference(t, file)); d != 0 {
+			t.Errorf("%s: samples differ by %d", filepath.Base(name), d)
 		}
 	}
 }
