@@ -263,10 +263,11 @@ func (ws *workspace) horizontal4(rowA, rowB []byte, n int) {
 // averageSquares replaces squares of samples by their mean, in place, if there are many samples for each result. The filter
 // would spend much more time for nearly the same result.
 func (ws *workspace) averageSquares(p *plane, x, y span) (span, span) {
-	const enough = 3 // samples per result and dimension that the filter needs to look better than a mean
-	n := int(min(math.Abs(x.step), math.Abs(y.step)) / enough)
-	n = min(n, 16) // a mean of more would blur
-	if n < 2 {
+	n := 1
+	if step := min(math.Abs(x.step), math.Abs(y.step)); step >= 6 { // see meanReduction; below, the filter is fast enough
+		n = meanReduction(step)
+	}
+	if n = min(n, 16); n == 1 {
 		return x, y
 	}
 	small := *p
