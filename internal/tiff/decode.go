@@ -169,13 +169,13 @@ func (p *photo) newConverter() *converter {
 		c.lab = p.newLabTables()
 	}
 	if (p.bits == 8 || p.bits == 16) && p.format == formatUint && !p.planar {
-		c.direct, c.narrow = p.direct(), p.bits == 16
+		c.direct, c.narrow = p.newDirect(), p.bits == 16
 	}
 	return c
 }
 
-// direct returns the function that converts rows of 8-bit samples without unpacking, or nil if there is none.
-func (p *photo) direct() func(dst, row []byte) {
+// newDirect returns the function for [converter.direct].
+func (p *photo) newDirect() func(dst, row []byte) {
 	copyRow := func(dst, row []byte) { copy(dst, row) }
 	switch {
 	case p.photometric == blackIsZero && p.samples == 1:
