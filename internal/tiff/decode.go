@@ -13,7 +13,7 @@ import (
 // Options say how to decode.
 type Options struct {
 	// Scale reduces the picture to 1/Scale of its width and height, rounded up. Each pixel is the mean of Scale x Scale
-	// pixels. This saves memory, but little time. 0 means 1; values above MaxScale mean MaxScale.
+	// pixels. 0 means 1; values above MaxScale mean MaxScale.
 	Scale int
 
 	// Inks converts pixels of cyan, magenta, yellow and black to opaque RGBA, in place. With it, Decode returns an
