@@ -1,9 +1,12 @@
 #!/usr/bin/python3
 """Compares with Pillow's thumbnail() and libvips in process, one thread each, both C with SIMD.
 
-Needs python3-pil, libvips42 and libvips-tools (Debian), and Go. Prints a table; all of it is from one run, in turns.
+Needs python3-pil, libvips42, libvips-tools and ffmpeg (Debian), and Go. Prints the CPU time of each as the median of rounds that all
+take in turns. With arguments it measures only the pictures whose title contains one of them:
+
+    ./compare.py [TIFF GIF ...]
 """
-import ctypes, glob, io, os, subprocess, sys, tempfile, time
+import ctypes, glob, io, os, statistics, subprocess, sys, tempfile, time
 
 os.environ["VIPS_CONCURRENCY"] = "1"
 from PIL import Image
@@ -21,7 +24,7 @@ ROUNDS = 15
 
 def pillow(data, size):
     image = Image.open(io.BytesIO(data))
-    if image.format == "PNG" and image.mode != "RGB":
+    if image.format != "JPEG" and image.mode != "RGB":
         image = image.convert("RGB")  # of palettes and 16 bits Pillow scales less
     image.thumbnail((size, size), Image.LANCZOS)
     out = io.BytesIO()
@@ -38,44 +41,97 @@ def libvips(data, size):
     gobject.g_object_unref(image)
 
 
-def fastest(make, data, size):
-    times = []
-    for _ in range(ROUNDS):
-        start = time.perf_counter()
+def cpu_time(make, data, size):
+    start = time.process_time()
+    try:
         make(data, size)
-        times.append(time.perf_counter() - start)
-    return 1000 * min(times)
+    except (OSError, RuntimeError):  # it cannot read this kind
+        return float("nan")
+    return 1000 * (time.process_time() - start)
 
 
-def make_pngs(folder):
-    """Writes the pictures of 1400 pixels as the usual kinds of PNG."""
+def make_pictures(folder):
+    """Writes the pictures of 1400 pixels as the usual kinds of every other format."""
     for name in glob.glob(folder + "/*-1400.jpg"):
         base, image = name[:-4], Image.open(name).convert("RGB")
-        image.save(base + "-rgb.png")
-        image.quantize(256).save(base + "-palette.png")
-        image.putalpha(Image.radial_gradient("L").resize(image.size))
-        image.save(base + "-rgba.png")
-        for command in (
-            ["pngsave", base + "-rgb.png", base + "-interlaced.png", "--interlace"],
-            ["colourspace", base + "-rgb.png", base + "-16-bit.png", "rgb16"],
+        palette, rgba = image.quantize(256), image.copy()
+        rgba.putalpha(Image.radial_gradient("L").resize(image.size))
+
+        for kind, picture in ("rgb", image), ("palette", palette), ("rgba", rgba):
+            picture.save("%s-%s.png" % (base, kind))
+        for kind, picture in ("24-bit", image), ("32-bit", rgba), ("palette", palette):
+            picture.save("%s-%s.bmp" % (base, kind))
+        run("ffmpeg", "-loglevel", "error", "-i", base + "-rgb.png", "-pix_fmt", "rgb565le", base + "-16-bit.bmp")
+        palette.save(base + "-still.gif", interlace=0)
+        palette.save(base + "-interlaced.gif", interlace=1)
+        turned = [image.rotate(10 * i).resize((700, 700)).quantize(256) for i in range(12)]
+        turned[0].save(base + "-animated-700.gif", save_all=True, append_images=turned[1:])
+        image.save(base + "-lossy.webp", quality=90)
+        image.save(base + "-lossless.webp", lossless=True)
+        rgba.save(base + "-lossy-alpha.webp", quality=90)
+        image.convert("CMYK").save(base + "-CMYK-LZW.tif", compression="tiff_lzw")
+        rgba.save(base + "-rgba-LZW.tif", compression="tiff_lzw")
+        palette.save(base + "-palette-LZW.tif", compression="tiff_lzw")
+        for kind, operation, option in (
+            ("interlaced.png", "copy", "interlace"),
+            ("16-bit.png", "rgb16", ""),
+            ("plain.tif", "copy", "compression=none"),
+            ("LZW.tif", "copy", "compression=lzw,predictor=none"),
+            ("LZW-predictor.tif", "copy", "compression=lzw,predictor=horizontal"),
+            ("deflate.tif", "copy", "compression=deflate,predictor=horizontal"),
+            ("JPEG.tif", "copy", "compression=jpeg,Q=90"),
+            ("JPEG-tiles.tif", "copy", "compression=jpeg,Q=90,tile"),
+            ("deflate-tiles.tif", "copy", "compression=deflate,predictor=horizontal,tile"),
+            ("16-bit-LZW.tif", "rgb16", "compression=lzw,predictor=horizontal"),
+            ("16-bit-plain.tif", "rgb16", "compression=none"),
+            ("grey-LZW.tif", "b-w", "compression=lzw,predictor=horizontal"),
         ):
-            subprocess.run(["vips"] + command, check=True)
+            to = "%s-%s[%s]" % (base, kind, option)
+            if operation == "copy":
+                run("vips", "copy", base + "-rgb.png", to)
+            else:
+                run("vips", "colourspace", base + "-rgb.png", to, operation)
 
 
-with tempfile.TemporaryDirectory() as folder:
-    bench = os.path.join(folder, "bench")
-    subprocess.run(["go", "build", "-o", bench, "."], check=True, cwd=os.path.dirname(os.path.abspath(__file__)))
-    subprocess.run([bench, "-dump", folder], check=True)
-    print("| picture → thumbnail, ms | thumbcache | Pillow | libvips |\n|---|---:|---:|---:|")
-    make_pngs(folder)
-    for name in sorted(glob.glob(folder + "/*.jpg")) + sorted(glob.glob(folder + "/*.png")):
-        for size in (256, 512):
-            if size == 512 and ("-500" in name or name.endswith(".png")):
-                continue
-            with open(name, "rb") as f:
-                data = f.read()
-            ours = float(subprocess.run([bench, "-file", name, "-size", str(size), "-rounds", str(ROUNDS)], check=True, capture_output=True).stdout)
-            p, v = fastest(pillow, data, size), fastest(libvips, data, size)
-            title = os.path.basename(name).replace(".jpg", "").replace(".png", " PNG").replace("-", " ")
-            print("| %s → %d | **%.1f** | %.1f (%.2fx) | %.1f (%.2fx) |" % (title, size, ours, p, ours / p, v, ours / v))
-            sys.stdout.flush()
+def run(*command):
+    subprocess.run(command, check=True)
+
+
+def title(name):
+    """Returns what a row calls a picture: "dense-1400-rgb.png" is "dense 1400 rgb PNG"."""
+    base, extension = os.path.splitext(os.path.basename(name))
+    formats = {".jpg": "", ".tif": " TIFF", ".webp": " WebP"}
+    return base.replace("-", " ") + formats.get(extension, " " + extension[1:].upper())
+
+
+def compare(bench, name, size):
+    """Measures one picture and returns the medians of ours, Pillow's and libvips' time in ms."""
+    with open(name, "rb") as f:
+        data = f.read()
+    rounds = []
+    for _ in range(ROUNDS + 1):
+        bench.stdin.write("%d %s\n" % (size, name))
+        bench.stdin.flush()
+        rounds.append((float(bench.stdout.readline()), cpu_time(pillow, data, size), cpu_time(libvips, data, size)))
+    return [statistics.median(times) for times in zip(*rounds[1:])]  # ours reads the file in the first round
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        binary = os.path.join(folder, "bench")
+        subprocess.run(["go", "build", "-o", binary, "."], check=True, cwd=os.path.dirname(os.path.abspath(__file__)))
+        run(binary, "-dump", folder)
+        make_pictures(folder)
+        print("| picture → thumbnail, ms of CPU | thumbcache | Pillow | libvips |\n|---|---:|---:|---:|")
+        with subprocess.Popen([binary, "-serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as bench:
+            for extension in "jpg", "png", "webp", "tif", "bmp", "gif":
+                for name in sorted(glob.glob("%s/*.%s" % (folder, extension))):
+                    if sys.argv[1:] and not any(a in title(name) for a in sys.argv[1:]):
+                        continue
+                    for size in (256, 512) if extension == "jpg" and "-500" not in name else (256,):
+                        ours, p, v = compare(bench, name, size)
+                        print("| %s → %d | **%.1f** | %.1f (%.2fx) | %.1f (%.2fx) |" % (title(name), size, ours, p, ours / p, v, ours / v))
+                        sys.stdout.flush()
+
+
+main()

@@ -7,6 +7,7 @@ package main
 import (
 	"flag"
 	"fmt"
+	"io"
 	"log"
 	"os"
 	"os/exec"
@@ -50,26 +51,23 @@ func main() {
 	svg := flag.String("svg", "", "file to draw a chart to")
 	memory := flag.Int("memory", -1, "make one thumbnail in this way, and print the peak memory (used by the command itself)")
 	dump := flag.String("dump", "", "write the pictures to this folder, and nothing else (used by compare.py)")
-	file := flag.String("file", "", "print how many ms our thumbnail of this file takes, and nothing else (used by compare.py)")
-	size := flag.Int("size", 256, "of the thumbnail for -file")
+	serve := flag.Bool("serve", false, "make the thumbnails that stdin names, and print their CPU times (used by compare.py)")
 	flag.Parse()
 
 	if *memory >= 0 {
-		if err := printPeak(ways[*memory]); err != nil {
+		data, err := testdata.ReadFile("testdata/ordinary-3000.jpg")
+		if err == nil {
+			err = printPeak(ways[*memory], data)
+		}
+		if err != nil {
 			log.Fatal(err)
 		}
 		return
 	}
-	if *file != "" {
-		data, err := os.ReadFile(*file)
-		if err != nil {
+	if *serve {
+		if err := serveTimes(); err != nil {
 			log.Fatal(err)
 		}
-		r, err := measure(ways[:1], source{data: data}, *size, *rounds)
-		if err != nil {
-			log.Fatal(err)
-		}
-		fmt.Println(milliseconds(r.times[0]))
 		return
 	}
 	all, err := sources()
@@ -105,6 +103,37 @@ func main() {
 		if err := os.WriteFile(*svg, []byte(chart(results)), 0o644); err != nil {
 			log.Fatal(err)
 		}
+	}
+}
+
+// serveTimes makes a thumbnail for each line of standard input, which has its size and the name of a file. It prints the CPU time
+// in ms since the last one, garbage collection included.
+func serveTimes() error {
+	var (
+		size       int
+		name, last string
+		data       []byte
+	)
+	for before := cpuTime(); ; {
+		switch _, err := fmt.Scanf("%d %s\n", &size, &name); {
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		}
+		if name != last {
+			var err error
+			if data, err = os.ReadFile(name); err != nil {
+				return err
+			}
+			last = name
+		}
+		if _, err := ours(data, size); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		now := cpuTime()
+		fmt.Println(milliseconds(now - before))
+		before = now
 	}
 }
 
@@ -163,13 +192,9 @@ func printMemory() error {
 	return nil
 }
 
-// printPeak makes a thumbnail of the 3000 pixel picture, and prints the peak resident memory of the process in MiB. On
-// systems without /proc it prints a dash.
-func printPeak(w way) error {
-	data, err := testdata.ReadFile("testdata/ordinary-3000.jpg")
-	if err != nil {
-		return err
-	}
+// printPeak makes a thumbnail of 256 pixels and prints the peak resident memory of the process in MiB. On systems without /proc it
+// prints a dash.
+func printPeak(w way, data []byte) error {
 	if _, err := w.make(data, 256); err != nil {
 		return err
 	}

@@ -34,3 +34,30 @@ func NextChunk(file []byte, check bool) (c Chunk, rest []byte, ok bool) {
 	c.Intact = !check || crc32.ChecksumIEEE(file[4:8+n]) == binary.BigEndian.Uint32(file[8+n:])
 	return c, rest, true
 }
+
+// chunks are the data chunks of a picture, as the source of its compressed data.
+type chunks struct {
+	rest []byte // the file from the next chunk
+}
+
+// Next implements [inflate.Source].
+func (c *chunks) Next() []byte {
+	for {
+		chunk, rest, ok := NextChunk(c.rest, false)
+		if !ok || chunk.Name() == "IEND" || chunk.Name() == "fcTL" {
+			c.rest = nil
+			return nil
+		}
+		c.rest = rest
+		switch {
+		case chunk.Name() == "IDAT":
+		case chunk.Name() == "fdAT" && len(chunk.Data) > 4:
+			chunk.Data = chunk.Data[4:] // after the sequence number
+		default:
+			continue
+		}
+		if len(chunk.Data) > 0 {
+			return chunk.Data
+		}
+	}
+}

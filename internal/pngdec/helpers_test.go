@@ -13,6 +13,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"testing"
+
+	"github.com/thumbcache/thumbcache/internal/reduce"
 )
 
 func makeChunk(name string, data []byte) []byte {
@@ -145,7 +147,7 @@ func premultiplied(m image.Image) (pix []byte) {
 				n = color.NRGBAModel.Convert(c).(color.NRGBA)
 			}
 			p := []byte{n.R, n.G, n.B, n.A}
-			multiply(p)
+			reduce.Premultiply(p)
 			pix = append(pix, p...)
 		}
 	}

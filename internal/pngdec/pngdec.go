@@ -12,6 +12,9 @@ import (
 	"fmt"
 	"io"
 	"math"
+
+	"github.com/thumbcache/thumbcache/internal/inflate"
+	"github.com/thumbcache/thumbcache/internal/reduce"
 )
 
 // Color types (W3C PNG, third edition, 11.2.1).
@@ -91,7 +94,7 @@ func (h *Header) samplesPerPixel() int {
 func (h *Header) rowBytes(width int) int64 { return (int64(width)*int64(h.BitsPerPixel()) + 7) / 8 }
 
 // MaxScale is the largest value of [Options.Scale].
-const MaxScale = 256
+const MaxScale = reduce.MaxScale
 
 // LinearBits is the number of high bits of a sample that [Options.Linear] is a table of.
 const LinearBits = 12
@@ -161,7 +164,8 @@ type Image struct {
 
 // A decoder holds the buffers for decoding.
 type decoder struct {
-	inflater inflater
+	chunks   chunks
+	inflater inflate.Reader
 	table    [256][4]byte // premultiplied colors of samples of at most 8 bits
 	raw      []byte       // a filtered row
 	rows     [2][]byte    // the current row and the one above
@@ -199,10 +203,11 @@ func Decode(ctx context.Context, h *Header, file []byte, o Options, dst *Image) 
 	}
 	p.allocate()
 	d.setTable(h)
-	d.inflater.reset(ctx, file)
-	defer d.inflater.release()
+	d.chunks.rest = file
+	d.inflater.Reset(ctx, &d.chunks)
+	defer d.release()
 	if !h.Apple {
-		if err := d.inflater.zlibHeader(); err != nil {
+		if err := d.inflater.ZlibHeader(); err != nil {
 			return missing(ctx, "no data", err)
 		}
 	}
@@ -213,6 +218,12 @@ func Decode(ctx context.Context, h *Header, file []byte, o Options, dst *Image) 
 		return p.decodePasses(ctx)
 	}
 	return p.reducePasses(ctx)
+}
+
+// release drops the file, so that a kept decoder does not keep it alive.
+func (d *decoder) release() {
+	d.chunks.rest = nil
+	d.inflater.Release()
 }
 
 // allocate makes room for the result and for whole rows.
@@ -260,7 +271,6 @@ func (p *picture) decodeRows(ctx context.Context) error {
 		p.sumRow(p.sums, row)
 		if (y+1)%p.Scale == 0 || y == p.Height-1 {
 			p.means(to, p.sums, y%p.Scale+1)
-			clear(p.sums)
 		}
 	})
 	if err == nil {
@@ -291,7 +301,7 @@ func (p *picture) eachRow(width, height int, f func(y int, row []byte)) (rows in
 	pixel := max(1, p.BitsPerPixel()/8)
 	for y := range height {
 		row, previous := p.rows[0], p.rows[1]
-		if _, err := p.inflater.read(p.raw[:1+length]); err != nil {
+		if _, err := p.inflater.Read(p.raw[:1+length]); err != nil {
 			if err == io.EOF {
 				err = io.ErrUnexpectedEOF
 			}

@@ -9,8 +9,13 @@ import (
 	"image/png"
 	"io"
 	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/thumbcache/thumbcache/internal/reduce"
 )
 
 // A kind is a color type with a depth.
@@ -180,7 +185,7 @@ func TestCutInterlaced(t *testing.T) {
 // multiplied returns n samples of gray RGBA with all of them v, after premultiplication.
 func multiplied(v byte, n int) []byte {
 	pix := bytes.Repeat([]byte{v}, n)
-	multiply(pix)
+	reduce.Premultiply(pix)
 	return pix
 }
 
@@ -256,6 +261,33 @@ func TestPaeth(t *testing.T) {
 	}
 }
 
+// The pictures of PngSuite have the pixels that image/png finds. Go has a part of them; all are read if they are in shared.
+func TestPngSuite(t *testing.T) {
+	goroot, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		t.Skip("no go command")
+	}
+	inGo, _ := filepath.Glob(filepath.Join(string(bytes.TrimSpace(goroot)), "src", "image", "png", "testdata", "pngsuite", "*.png"))
+	shared, _ := filepath.Glob("../../../shared/pngsuite/*.png")
+	files := slices.Concat(inGo, shared)
+	if len(files) == 0 {
+		t.Skip("no pictures of PngSuite")
+	}
+	for _, name := range files {
+		file, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := png.Decode(bytes.NewReader(file)); err != nil {
+			continue // one of those that are broken on purpose
+		}
+		m := decode(t, file, Options{})
+		if d := differ(m.rgba(), reference(t, file)); d != 0 {
+			t.Errorf("%s: samples differ by %d", filepath.Base(name), d)
+		}
+	}
+}
+
 // A countdown is done after its Err method has been called a number of times.
 type countdown struct {
 	context.Context
@@ -280,7 +312,8 @@ func TestCancel(t *testing.T) {
 			t.Fatal(err)
 		}
 		calls := 1<<30 - counter.calls
-		if calls < 2+400*300*4/windowSize {
+		const window = 96 << 10 // bytes that are decompressed between two looks at the context
+		if calls < 2+400*300*4/window {
 			t.Errorf("the context was looked at %d times", calls)
 		}
 		for n := range calls {

@@ -1,11 +1,12 @@
 package render
 
 import (
-	"compress/lzw"
 	"context"
 	"encoding/binary"
 	"image"
 	"io"
+
+	"github.com/thumbcache/thumbcache/internal/lzw"
 )
 
 // A gifHeader holds the frames of a GIF, at most maxFrames.
@@ -136,41 +137,20 @@ type gifData struct {
 	block []byte // not yet read
 }
 
-func (r *gifData) fill() error {
-	if err := r.ctx.Err(); err != nil {
-		return err
-	}
-	if len(r.data) == 0 || r.data[0] == 0 {
-		return io.EOF
-	}
-	n := min(1+int(r.data[0]), len(r.data))
-	r.block, r.data = r.data[1:n], r.data[n:]
-	if len(r.block) == 0 {
-		return io.EOF
-	}
-	return nil
-}
-
 func (r *gifData) Read(p []byte) (int, error) {
 	if len(r.block) == 0 {
-		if err := r.fill(); err != nil {
+		if err := r.ctx.Err(); err != nil {
 			return 0, err
 		}
+		if len(r.data) < 2 || r.data[0] == 0 {
+			return 0, io.EOF
+		}
+		n := min(1+int(r.data[0]), len(r.data))
+		r.block, r.data = r.data[1:n], r.data[n:]
 	}
 	n := copy(p, r.block)
 	r.block = r.block[n:]
 	return n, nil
-}
-
-func (r *gifData) ReadByte() (byte, error) {
-	if len(r.block) == 0 {
-		if err := r.fill(); err != nil {
-			return 0, err
-		}
-	}
-	b := r.block[0]
-	r.block = r.block[1:]
-	return b, nil
 }
 
 // decodeGIF decodes the first frame of a GIF that shows something.
@@ -203,7 +183,7 @@ func (m *gifImage) draw(ctx context.Context, z *lzw.Reader, canvas plane, r imag
 			table[i] = [4]byte{m.palette[3*i], m.palette[3*i+1], m.palette[3*i+2], 255}
 		}
 	}
-	z.Reset(&gifData{ctx: ctx, data: m.data}, lzw.LSB, int(m.codeSize))
+	z.Reset(&gifData{ctx: ctx, data: m.data}, lzw.GIF, int(m.codeSize))
 	row := make([]byte, r.Dx())
 	visible := r.Intersect(image.Rect(0, 0, canvas.width, canvas.height))
 	for i := range r.Dy() {

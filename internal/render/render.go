@@ -96,12 +96,21 @@ func MakeSizes(ctx context.Context, data []byte, o Options, sizes []int) (images
 		return nil, err
 	}
 	profile := h.profile(src.kind)
-	for _, o.Size = range sizes {
-		img, err := ws.encode(&src, layOut(h, o), o, profile)
+	for i := range sizes {
+		// The next size is made from this one unless it is more than half as large: the filter needs two samples for each of
+		// the result to look as good.
+		var next layout
+		if ws.keep = i+1 < len(sizes); ws.keep {
+			o.Size = sizes[i+1]
+			next = layOut(h, o)
+			ws.keep = g.edge() >= 2*next.edge()
+		}
+		img, err := ws.encode(&src, g, o, profile)
 		if err != nil {
 			return nil, err
 		}
 		images = append(images, img)
+		g = next
 	}
 	return images, nil
 }

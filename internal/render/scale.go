@@ -1,9 +1,10 @@
 package render
 
 import (
-	"encoding/binary"
 	"math"
 	"sync"
+
+	"github.com/thumbcache/thumbcache/internal/reduce"
 )
 
 // A plane holds rows of 8-bit samples, with chans interleaved samples per pixel.
@@ -127,7 +128,7 @@ func lanczos3Exact(x float64) float64 {
 // place, as far as smaller sizes do not need more.
 func (ws *workspace) scale(dst plane, from *plane, x, y span) {
 	x, y = x.on(from.left, from.pitchX), y.on(from.top, from.pitchY)
-	x, y = from.averageSquares(x, y)
+	x, y = ws.averageSquares(from, x, y)
 	src := *from
 	ws.x.set(x, src.width)
 	ws.y.set(y, src.height)
@@ -261,61 +262,32 @@ func (ws *workspace) horizontal4(rowA, rowB []byte, n int) {
 
 // averageSquares replaces squares of samples by their mean, in place, if there are many samples for each result. The filter
 // would spend much more time for nearly the same result.
-func (p *plane) averageSquares(x, y span) (span, span) {
-	const enough = 3 // samples per result and dimension that the filter needs to look better than a mean
-	n := int(min(math.Abs(x.step), math.Abs(y.step)) / enough)
-	n = min(n, 16) // keeps the sums within 16 bits
-	if n < 2 {
+func (ws *workspace) averageSquares(p *plane, x, y span) (span, span) {
+	n := 1
+	if step := min(math.Abs(x.step), math.Abs(y.step)); step >= 6 { // see meanReduction; below, the filter is fast enough
+		n = meanReduction(step)
+	}
+	if n = min(n, 16); n == 1 {
 		return x, y
 	}
 	small := *p
 	small.width, small.height = (p.width+n-1)/n, (p.height+n-1)/n
+	ws.sums = grow(ws.sums, small.width*p.chans)
+	clear(ws.sums)
+	last := len(ws.sums) - p.chans
 	for row := range small.height {
-		rows := p.pix[row*n*p.stride:]
 		high := min(n, p.height-row*n)
-		to := small.pix[row*p.stride:][:small.width*p.chans]
-		for col := range small.width {
-			wide := min(n, p.width-col*n)
-			inverse := uint32(1<<24+wide*high/2) / uint32(wide*high)
-			if p.chans == 1 {
-				to[col] = mean1(rows[col*n:], p.stride, wide, high, inverse)
-			} else {
-				mean4((*[4]byte)(to[4*col:]), rows[4*col*n:], p.stride, wide, high, inverse)
-			}
+		for y := range high {
+			reduce.Add(ws.sums, p.pix[(row*n+y)*p.stride:][:p.width*p.chans], p.chans, n)
 		}
+		to := p.pix[row*p.stride:]
+		reduce.Divide(to[:last], ws.sums[:last], n*high)
+		reduce.Divide(to[last:len(ws.sums)], ws.sums[last:], (p.width-(small.width-1)*n)*high)
 	}
 	small.pitchX *= float64(n)
 	small.pitchY *= float64(n)
 	*p = small
 	return x.on(0, float64(n)), y.on(0, float64(n))
-}
-
-// mean1 returns the mean of wide x high samples; inverse is 1<<24 divided by their number.
-func mean1(pix []byte, stride, wide, high int, inverse uint32) byte {
-	var sum uint32
-	for y := range high {
-		for _, v := range pix[y*stride:][:wide] {
-			sum += uint32(v)
-		}
-	}
-	return byte((sum*inverse + 1<<23) >> 24)
-}
-
-// mean4 is mean1 for four channels. Two sums share a 32-bit word.
-func mean4(to *[4]byte, pix []byte, stride, wide, high int, inverse uint32) {
-	const even = 0x00FF00FF
-	var a, b uint32
-	for y := range high {
-		for row := pix[y*stride:][:4*wide]; len(row) >= 4; row = row[4:] {
-			v := binary.LittleEndian.Uint32(row)
-			a += v & even
-			b += v >> 8 & even
-		}
-	}
-	to[0] = byte((a&0xFFFF*inverse + 1<<23) >> 24)
-	to[1] = byte((b&0xFFFF*inverse + 1<<23) >> 24)
-	to[2] = byte((a>>16*inverse + 1<<23) >> 24)
-	to[3] = byte((b>>16*inverse + 1<<23) >> 24)
 }
 
 // roundSamples rounds a pair of sums to two samples.

@@ -3,6 +3,7 @@ package render
 import (
 	"image"
 	"image/png"
+	"slices"
 	"sync"
 
 	"github.com/thumbcache/thumbcache/internal/jpegdec"
@@ -12,8 +13,11 @@ import (
 // A workspace holds the buffers for making one thumbnail, so that the next one can reuse them.
 type workspace struct {
 	x, y     axis
+	sums     []uint32  // of squares of samples, for a row of their means
 	rows     []int64   // two rows between the passes, one in each half of a word
 	planes   [6][]byte // three for scaled planes, three for transposed ones
+	keep     bool      // the next size is made from the scaled planes
+	kept     [3][]byte // copies of scaled planes for that
 	jpeg     jpegdec.Image
 	jpegSize int64 // upper bound of the bytes that jpeg holds
 	png      pngdec.Image
@@ -30,8 +34,8 @@ var workspaces = sync.Pool{New: func() any { return new(workspace) }}
 const maxKept = 8 << 20
 
 func (ws *workspace) release() {
-	kept := ws.jpegSize + ws.pngSize + int64(cap(ws.out)+8*cap(ws.rows)+8*cap(ws.grid.sums)+2*cap(ws.grid.columns))
-	for _, p := range ws.planes {
+	kept := ws.jpegSize + ws.pngSize + int64(cap(ws.out)+4*cap(ws.sums)+8*cap(ws.rows)+8*cap(ws.grid.sums)+2*cap(ws.grid.columns))
+	for _, p := range slices.Concat(ws.planes[:], ws.kept[:]) {
 		kept += int64(cap(p))
 	}
 	if kept <= maxKept {
@@ -57,10 +61,16 @@ func (ws *workspace) plane(i, width, height, chans int) plane {
 	return plane{pix: ws.planes[i], stride: width * chans, width: width, height: height, chans: chans}
 }
 
-// scaled returns src scaled to the spans and, if transposed, turned. It uses the workspace's planes i and i+3.
+// scaled returns src scaled to the spans and, if transposed, turned. It uses the workspace's planes i and i+3. If ws.keep is
+// set, it replaces src by the scaled plane.
 func (ws *workspace) scaled(i int, src *plane, x, y span, transposed bool) plane {
 	dst := ws.plane(i, x.n, y.n, src.chans)
 	ws.scale(dst, src, x, y)
+	if ws.keep {
+		ws.kept[i] = append(ws.kept[i][:0], dst.pix...)
+		*src = dst
+		src.pix, src.left, src.top, src.pitchX, src.pitchY = ws.kept[i], int(x.start), int(y.start), x.step, y.step
+	}
 	if !transposed {
 		return dst
 	}

@@ -1,6 +1,10 @@
 package tiff
 
-import "image"
+import (
+	"image"
+
+	"github.com/thumbcache/thumbcache/internal/reduce"
+)
 
 // A canvas collects decoded pixels. For a reduced image it sums them up, and the means become the image's pixels.
 type canvas struct {
@@ -77,27 +81,30 @@ func (c *canvas) done(x, y, n int) {
 	}
 	line := c.line[:n*c.size]
 	if c.premultiply {
-		for i := 0; i < len(line); i += 4 {
-			p := line[i:][:4]
-			a := uint32(p[3])
-			for k, v := range p[:3] {
-				p[k] = byte((uint32(v)*a + 127) / 255)
-			}
-		}
+		reduce.Premultiply(line)
 	}
+	c.add(x, y, line, c.size)
+}
+
+// add sums up pixels of a row from (x, y) on: channels samples each, 3 for RGB that becomes RGBA.
+func (c *canvas) add(x, y int, line []byte, channels int) {
 	sums := c.sums[(y/c.scale%c.rows*c.across+x/c.scale)*c.size:]
-	left := c.scale - x%c.scale // pixels that belong to the same sum
-	for len(line) > 0 {
-		here := line[:min(left*c.size, len(line))]
-		for i := 0; i < len(here); i += c.size {
-			for k, v := range here[i:][:c.size] {
-				sums[k] += uint32(v)
-			}
+	sum := func(n int) { // the next n pixels
+		pixels, cells := line[:n*channels], sums[:ceilDiv(n, c.scale)*c.size]
+		if channels == 3 {
+			reduce.AddRGB(cells, pixels, c.scale)
+		} else {
+			reduce.Add(cells, pixels, channels, c.scale)
 		}
-		line = line[len(here):]
-		sums, left = sums[c.size:], c.scale
+		line, sums = line[len(pixels):], sums[len(cells):]
 	}
-	if c.rows == 1 && ((y+1)%c.scale == 0) {
+	if begun := x % c.scale; begun > 0 {
+		sum(min(c.scale-begun, len(line)/channels)) // to a sum that another tile has begun
+	}
+	if len(line) > 0 {
+		sum(len(line) / channels)
+	}
+	if c.rows == 1 && (y+1)%c.scale == 0 {
 		c.flush(y + 1)
 	}
 }
@@ -114,14 +121,10 @@ func (c *canvas) flush(y int) {
 	for ; c.flushed < end; c.flushed++ {
 		h := min(c.scale, c.height-c.flushed*c.scale)
 		sums := c.sums[c.flushed%c.rows*c.across*c.size:][:c.across*c.size]
-		dst := c.pix[c.flushed*c.across*c.size:]
-		for x := range c.across {
-			n := uint32(h * min(c.scale, c.width-x*c.scale))
-			for k := x * c.size; k < (x+1)*c.size; k++ {
-				dst[k] = byte((sums[k] + n/2) / n)
-			}
-		}
-		clear(sums)
+		to := c.pix[c.flushed*c.across*c.size:]
+		last := len(sums) - c.size
+		reduce.Divide(to[:last], sums[:last], h*c.scale)
+		reduce.Divide(to[last:len(sums)], sums[last:], h*(c.width-(c.across-1)*c.scale))
 	}
 }
 

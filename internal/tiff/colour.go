@@ -7,75 +7,99 @@ func narrow(v uint16) byte { return byte((uint32(v)*255 + 32767) / 65535) }
 
 // convert converts unpacked samples to pixels.
 func (c *converter) convert(dst []byte, samples []uint16) {
-	n := c.photo.samples
 	switch c.photometric {
 	case whiteIsZero, blackIsZero:
-		flip := uint16(0)
-		if c.photometric == whiteIsZero {
-			flip = 65535
-		}
-		if c.alpha == opaque {
-			for i := range dst {
-				dst[i] = narrow(samples[i*n] ^ flip)
-			}
-			return
-		}
-		for i := 0; i < len(dst); i += 4 {
-			s := samples[i/4*n:]
-			v := s[0] ^ flip
-			if flip != 0 && c.alpha == associated {
-				v = s[1] - min(s[0], s[1]) // the sample counts from white
-			}
-			c.put(dst[i:], v, v, v, s[1])
-		}
+		c.convertGrey(dst, samples)
 	case photoRGB:
-		if c.alpha == opaque {
-			for i := 0; i < len(dst); i += 4 {
-				d, s := dst[i:][:4], samples[i/4*n:][:3]
-				d[0], d[1], d[2], d[3] = narrow(s[0]), narrow(s[1]), narrow(s[2]), 255
-			}
-			return
-		}
-		for i := 0; i < len(dst); i += 4 {
-			s := samples[i/4*n:]
-			c.put(dst[i:], s[0], s[1], s[2], s[3])
-		}
+		c.convertRGB(dst, samples)
 	case palette:
-		for i := 0; i < len(dst); i += 4 {
-			s := samples[i/4*n:]
-			m := c.colorMap[3*int(s[0]):][:3]
-			a := uint16(65535)
-			if c.alpha != opaque {
-				a = uint16(uint32(s[1]) * 65535 / (1<<c.bits - 1))
-			}
-			c.put(dst[i:], m[0], m[1], m[2], a)
-		}
+		c.convertIndices(dst, samples)
 	case separated:
 		c.convertInks(dst, samples)
 	case photoYCbCr:
-		for i := 0; i < len(dst); i += 4 {
-			s := samples[i/4*n:]
-			r, g, b := c.ycc.rgb(byte(s[0]>>8), byte(s[1]>>8), byte(s[2]>>8))
-			if c.alpha == opaque {
-				d := dst[i:][:4]
-				d[0], d[1], d[2], d[3] = r, g, b, 255
-				continue
-			}
-			c.put(dst[i:], uint16(r)*257, uint16(g)*257, uint16(b)*257, s[3])
-		}
+		c.convertYCbCr(dst, samples)
 	case cieLab, iccLab:
-		for i := 0; i < len(dst); i += 4 {
-			s := samples[i/4*n:]
-			r, g, b := c.lab.srgb(c.labValues(s))
-			a := uint16(65535)
-			if c.alpha != opaque {
-				a = s[3]
-				if c.bits == 8 {
-					a *= 257
-				}
-			}
-			c.put(dst[i:], r, g, b, a)
+		c.convertLab(dst, samples)
+	}
+}
+
+// convertGrey stores grey, or RGBA if there is alpha.
+func (c *converter) convertGrey(dst []byte, samples []uint16) {
+	n := c.photo.samples
+	flip := uint16(0)
+	if c.photometric == whiteIsZero {
+		flip = 65535
+	}
+	if c.alpha == opaque {
+		for i := range dst {
+			dst[i] = narrow(samples[i*n] ^ flip)
 		}
+		return
+	}
+	for i := 0; i < len(dst); i += 4 {
+		s := samples[i/4*n:]
+		v := s[0] ^ flip
+		if flip != 0 && c.alpha == associated {
+			v = s[1] - min(s[0], s[1]) // the sample counts from white
+		}
+		c.put(dst[i:], v, v, v, s[1])
+	}
+}
+
+func (c *converter) convertRGB(dst []byte, samples []uint16) {
+	n := c.photo.samples
+	for i := 0; i < len(dst); i += 4 {
+		s := samples[i/4*n:]
+		if c.alpha != opaque {
+			c.put(dst[i:], s[0], s[1], s[2], s[3])
+			continue
+		}
+		d := dst[i:][:4]
+		d[0], d[1], d[2], d[3] = narrow(s[0]), narrow(s[1]), narrow(s[2]), 255
+	}
+}
+
+// convertIndices looks colours up in the palette.
+func (c *converter) convertIndices(dst []byte, samples []uint16) {
+	n := c.photo.samples
+	for i := 0; i < len(dst); i += 4 {
+		s := samples[i/4*n:]
+		m := c.colorMap[3*int(s[0]):][:3]
+		a := uint16(65535)
+		if c.alpha != opaque {
+			a = uint16(uint32(s[1]) * 65535 / (1<<c.bits - 1))
+		}
+		c.put(dst[i:], m[0], m[1], m[2], a)
+	}
+}
+
+func (c *converter) convertYCbCr(dst []byte, samples []uint16) {
+	n := c.photo.samples
+	for i := 0; i < len(dst); i += 4 {
+		s := samples[i/4*n:]
+		r, g, b := c.ycc.rgb(byte(s[0]>>8), byte(s[1]>>8), byte(s[2]>>8))
+		if c.alpha != opaque {
+			c.put(dst[i:], uint16(r)*257, uint16(g)*257, uint16(b)*257, s[3])
+			continue
+		}
+		d := dst[i:][:4]
+		d[0], d[1], d[2], d[3] = r, g, b, 255
+	}
+}
+
+func (c *converter) convertLab(dst []byte, samples []uint16) {
+	n := c.photo.samples
+	for i := 0; i < len(dst); i += 4 {
+		s := samples[i/4*n:]
+		r, g, b := c.lab.srgb(c.labValues(s))
+		a := uint16(65535)
+		if c.alpha != opaque {
+			a = s[3]
+			if c.bits == 8 {
+				a *= 257
+			}
+		}
+		c.put(dst[i:], r, g, b, a)
 	}
 }
 

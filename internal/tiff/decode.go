@@ -6,12 +6,14 @@ import (
 	"image"
 	"io"
 	"math"
+
+	"github.com/thumbcache/thumbcache/internal/reduce"
 )
 
 // Options say how to decode.
 type Options struct {
 	// Scale reduces the picture to 1/Scale of its width and height, rounded up. Each pixel is the mean of Scale x Scale
-	// pixels. This saves memory, but little time. 0 means 1; values above MaxScale mean MaxScale.
+	// pixels. 0 means 1; values above MaxScale mean MaxScale.
 	Scale int
 
 	// Inks converts pixels of cyan, magenta, yellow and black to opaque RGBA, in place. With it, Decode returns an
@@ -20,8 +22,8 @@ type Options struct {
 	Inks func(pix []byte)
 }
 
-// MaxScale is the largest useful [Options.Scale]. A sum of MaxScale x MaxScale samples fits 32 bits.
-const MaxScale = 1 << 10
+// MaxScale is the largest value of [Options.Scale].
+const MaxScale = reduce.MaxScale
 
 func (o Options) scale() int { return max(1, min(o.Scale, MaxScale)) }
 
@@ -88,10 +90,10 @@ func (p *photo) decode(ctx context.Context, c *canvas) error {
 			x, y := int(bx)*p.blockW, int(by)*p.blockH
 			w, h := min(p.blockW, p.width-x), min(p.blockH, p.height-y)
 			for j := range h {
-				if err := conv.next(planes, c.row(x, y+j, w), w); err != nil {
+				if err := conv.next(planes, w); err != nil {
 					return err
 				}
-				c.done(x, y+j, w)
+				conv.draw(c, x, y+j, w)
 			}
 		}
 		c.flush(int(min(int64(p.height), (by+1)*int64(p.blockH))))
@@ -132,8 +134,9 @@ type converter struct {
 	*photo
 	order binary.ByteOrder // of the samples
 
-	// direct converts a row of common 8-bit formats without unpacking. It is nil for other formats.
+	// direct converts a row of 8-bit samples in a common format without unpacking. It is nil for other formats.
 	direct func(dst, row []byte)
+	narrow bool // the samples have 16 bits, and are narrowed for direct
 
 	row     []byte      // of a plane, in the packing of the file
 	samples []uint16    // of the pixels of a row
@@ -165,45 +168,92 @@ func (p *photo) newConverter() *converter {
 	case cieLab, iccLab:
 		c.lab = p.newLabTables()
 	}
-	if p.bits != 8 || p.format != formatUint || p.planar {
-		return c
-	}
-	switch {
-	case p.photometric == blackIsZero && p.samples == 1:
-		c.direct = func(dst, row []byte) { copy(dst, row) }
-	case p.photometric == photoRGB && p.samples == 3:
-		c.direct = func(dst, row []byte) {
-			for i := 0; i < len(dst); i += 4 {
-				d, s := dst[i:][:4], row[i/4*3:][:3]
-				d[0], d[1], d[2], d[3] = s[0], s[1], s[2], 255
-			}
-		}
-	case p.photometric == photoRGB && p.samples == 4 && p.alpha == unassociated,
-		p.photometric == separated && p.samples == 4 && !p.inverted:
-		c.direct = func(dst, row []byte) { copy(dst, row) }
+	if (p.bits == 8 || p.bits == 16) && p.format == formatUint && !p.planar {
+		c.direct, c.narrow = p.newDirect(), p.bits == 16
 	}
 	return c
 }
 
-// next decodes w pixels of the next row of a block to dst.
-func (c *converter) next(planes []*plane, dst []byte, w int) error {
+// newDirect returns the function for [converter.direct].
+func (p *photo) newDirect() func(dst, row []byte) {
+	copyRow := func(dst, row []byte) { copy(dst, row) }
+	switch {
+	case p.photometric == blackIsZero && p.samples == 1:
+		return copyRow
+	case p.isRGB():
+		return func(dst, row []byte) {
+			for ; len(dst) >= 4 && len(row) >= 3; dst, row = dst[4:], row[3:] {
+				dst[0], dst[1], dst[2], dst[3] = row[0], row[1], row[2], 255
+			}
+		}
+	case p.photometric == photoRGB && p.samples == 4 && p.alpha == unassociated,
+		p.photometric == separated && p.samples == 4 && !p.inverted:
+		return copyRow
+	case p.photometric == palette && p.samples == 1 && p.bits == 8:
+		var table [256][4]byte
+		for i := range table {
+			m := p.colorMap[3*i:][:3]
+			table[i] = [4]byte{narrow(m[0]), narrow(m[1]), narrow(m[2]), 255}
+		}
+		return func(dst, row []byte) {
+			for i, v := range row[:len(dst)/4] {
+				*(*[4]byte)(dst[4*i:]) = table[v]
+			}
+		}
+	}
+	return nil
+}
+
+// isRGB reports whether a pixel has three samples of red, green and blue.
+func (p *photo) isRGB() bool { return p.photometric == photoRGB && p.samples == 3 }
+
+// next reads w pixels of the next row of a block.
+func (c *converter) next(planes []*plane, w int) error {
 	n := c.photo.samples
 	for i, pl := range planes {
 		if err := pl.next(c.row); err != nil {
 			return err
 		}
 		switch {
+		case c.narrow && c.direct != nil:
+			c.narrowRow(w * n)
 		case c.direct != nil:
-			c.direct(dst, c.row)
-			return nil
 		case c.planar:
 			c.unpack(c.samples[i:], n, c.row, w)
 		default:
 			c.unpack(c.samples, 1, c.row, w*n)
 		}
 	}
-	c.convert(dst, c.samples[:w*n])
 	return nil
+}
+
+// draw draws the w pixels that have been read last to row y of a canvas, from x on.
+func (c *converter) draw(to *canvas, x, y, w int) {
+	if c.direct != nil && c.isRGB() && to.scale > 1 {
+		to.add(x, y, c.row[:3*w], 3)
+		return
+	}
+	dst := to.row(x, y, w)
+	if c.direct != nil {
+		c.direct(dst, c.row)
+	} else {
+		c.convert(dst, c.samples[:w*c.photo.samples])
+	}
+	to.done(x, y, w)
+}
+
+// narrowRow narrows n samples of 16 bits to 8, in place.
+func (c *converter) narrowRow(n int) {
+	to, row := c.row[:n], c.row[:2*n]
+	if c.order == binary.BigEndian {
+		for i := range to {
+			to[i] = narrow(binary.BigEndian.Uint16(row[2*i:]))
+		}
+		return
+	}
+	for i := range to {
+		to[i] = narrow(binary.LittleEndian.Uint16(row[2*i:]))
+	}
 }
 
 // unpack unpacks n samples to dst[0], dst[step], dst[2*step] and so on. Palette indices and the samples of L*a*b* keep

@@ -678,7 +678,7 @@ func (p *photo) header() Header {
 
 const (
 	fixedMemory = 256 << 10 // tables and windows
-	planeMemory = 160 << 10 // a decompressor and its buffer
+	planeMemory = 200 << 10 // a decompressor and its buffer
 )
 
 // planes returns how many blocks are read for the same pixels: one per needed sample, or a single one.

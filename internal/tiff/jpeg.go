@@ -271,7 +271,11 @@ func (p *photo) decodeJPEG(ctx context.Context, c *canvas) error {
 			x, y := int(bx)*p.blockW, int(by)*p.blockH
 			w, h := min(p.blockW, p.width-x), min(p.blockH, p.height-y)
 			for i := range planes {
-				if err := p.decodeBlock(ctx, &planes[i], by*p.across+bx, int64(i), w, h); err != nil {
+				block, err := p.readBlock(&planes[i], by*p.across+bx, int64(i), h)
+				if err == nil {
+					err = p.decodeBlock(ctx, &planes[i], block, w, h)
+				}
+				if err != nil {
 					return err
 				}
 			}
@@ -288,35 +292,34 @@ func (p *photo) decodeJPEG(ctx context.Context, c *canvas) error {
 	return nil
 }
 
-func (p *photo) decodeBlock(ctx context.Context, pl *jpegPlane, i, plane int64, w, h int) error {
+// readBlock returns the JPEG stream of block i of a plane, of which rows rows are inside the picture.
+func (p *photo) readBlock(pl *jpegPlane, i, plane int64, rows int) (stream []byte, err error) {
 	off, n := p.stream[0], p.stream[1]
 	if off == 0 {
-		var err error
 		if off, n, err = p.block(i, plane); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
 	if n > p.jpegBytes {
-		return ErrCorrupt // the file has changed
+		return nil, ErrCorrupt // the file has changed
 	}
-	block, err := p.join(pl.joint[:0], p.file.Bytes(off, n), h)
-	if err != nil {
-		return err
+	stream, err = p.join(pl.joint[:0], p.file.Bytes(off, n), rows)
+	if err == nil && len(p.tables) > 0 {
+		pl.joint = stream
 	}
-	if len(p.tables) > 0 {
-		pl.joint = block
-	}
-	header, err := jpegdec.ReadHeader(block)
+	return stream, err
+}
+
+// decodeBlock decodes a JPEG stream, of which w x h pixels are inside the picture.
+func (p *photo) decodeBlock(ctx context.Context, pl *jpegPlane, stream []byte, w, h int) error {
+	header, err := jpegdec.ReadHeader(stream)
 	if err != nil {
 		return jpegError(err)
 	}
 	if err := p.checkJPEG(header, w, h); err != nil {
 		return err
 	}
-	if err := jpegdec.Decode(ctx, block, jpegdec.Options{}, &pl.img); err != nil {
+	if err := jpegdec.Decode(ctx, stream, jpegdec.Options{}, &pl.img); err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}

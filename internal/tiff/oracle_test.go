@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	xtiff "golang.org/x/image/tiff"
 )
 
 // The files that other software decodes wrongly.
@@ -316,5 +318,28 @@ func TestLibvips(t *testing.T) {
 		if _, err := config(data); err == nil {
 			t.Errorf("%s is not refused", options)
 		}
+	}
+}
+
+// The test pictures of golang.org/x/image have the pixels that it finds.
+func TestOracleFiles(t *testing.T) {
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "golang.org/x/image").Output()
+	if err != nil {
+		t.Skip("no go command")
+	}
+	files, _ := filepath.Glob(filepath.Join(string(bytes.TrimSpace(out)), "testdata", "*.tiff"))
+	if len(files) == 0 {
+		t.Skip("no test pictures of golang.org/x/image")
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := xtiff.Decode(bytes.NewReader(data))
+		if err != nil {
+			continue // broken on purpose
+		}
+		compare(t, file, want, 1)
 	}
 }

@@ -1,12 +1,14 @@
 package tiff
 
 import (
-	"compress/zlib"
 	"context"
 	"encoding/binary"
 	"errors"
 	"io"
 	"math/bits"
+
+	"github.com/thumbcache/thumbcache/internal/inflate"
+	"github.com/thumbcache/thumbcache/internal/lzw"
 )
 
 // A blockReader reads the stored bytes of one block.
@@ -77,14 +79,34 @@ func (b *blockReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// Next implements [inflate.Source].
+func (b *blockReader) Next() []byte {
+	if len(b.left) == 0 && b.fill() != nil {
+		return nil
+	}
+	p := b.left
+	b.left = nil
+	return p
+}
+
+// lzwFormat returns how the codes of a block are packed. Before TIFF 5.0 some programs wrote them like GIF. Such a block begins
+// with a byte of 0, the low bits of the clear code.
+func (b *blockReader) lzwFormat() lzw.Format {
+	b.fill() // its error comes again with the first read
+	if len(b.left) >= 2 && b.left[0] == 0 && b.left[1]&1 == 1 {
+		return lzw.GIF
+	}
+	return lzw.TIFF
+}
+
 // A plane decompresses blocks: those of one sample if the samples are stored apart, or else all blocks.
 type plane struct {
 	photo *photo
 	in    blockReader
 	data  io.Reader // decompressed bytes of the block; nil for facsimile data
 
-	zlib     io.ReadCloser
-	lzw      *lzwReader
+	zlib     *inflate.Reader
+	lzw      *lzw.Reader
 	packBits packBitsReader
 	fax      *faxReader
 
@@ -100,8 +122,11 @@ func (p *photo) newPlane(ctx context.Context) *plane {
 	case compRLE, compG3, compG4:
 		pl.fax = newFaxReader(&pl.in, p.blockW, p.fax)
 	case compLZW:
-		pl.lzw = &lzwReader{in: &pl.in}
+		pl.lzw = new(lzw.Reader)
 		pl.data = pl.lzw
+	case compDeflate, compOldDeflate:
+		pl.zlib = new(inflate.Reader)
+		pl.data = pl.zlib
 	case compPackBits:
 		pl.packBits.in = &pl.in
 		pl.data = &pl.packBits
@@ -126,19 +151,12 @@ func (pl *plane) begin(off, n int64) error {
 	case compRLE, compG3, compG4:
 		pl.fax.reset()
 	case compLZW:
-		pl.lzw.reset()
+		pl.lzw.Reset(&pl.in, pl.in.lzwFormat(), 8)
 	case compPackBits:
 		pl.packBits = packBitsReader{in: &pl.in}
 	case compDeflate, compOldDeflate:
-		if pl.zlib == nil {
-			r, err := zlib.NewReader(&pl.in)
-			if err != nil {
-				return pl.failure(err)
-			}
-			pl.zlib, pl.data = r, r
-			return nil
-		}
-		return pl.failure(pl.zlib.(zlib.Resetter).Reset(&pl.in, nil))
+		pl.zlib.Reset(pl.in.ctx, &pl.in)
+		return pl.failure(pl.zlib.ZlibHeader())
 	}
 	return nil
 }
@@ -150,6 +168,8 @@ func (pl *plane) failure(err error) error {
 		return nil
 	case pl.in.err != nil:
 		return pl.in.err
+	case pl.in.ctx.Err() != nil:
+		return pl.in.ctx.Err()
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return corrupt("a strip or tile is too short")
 	case errors.Is(err, ErrCorrupt), errors.Is(err, ErrUnsupported):
@@ -202,9 +222,7 @@ func (pl *plane) nextSubsampled(row []byte) error {
 func addRow(row []byte, bits, n int, order binary.ByteOrder) {
 	switch bits {
 	case 8:
-		for i := n; i < len(row); i++ {
-			row[i] += row[i-n]
-		}
+		addBytes(row, n)
 	case 16:
 		for i := 2 * n; i < len(row); i += 2 {
 			order.PutUint16(row[i:], order.Uint16(row[i:])+order.Uint16(row[i-2*n:]))
@@ -220,14 +238,39 @@ func addRow(row []byte, bits, n int, order binary.ByteOrder) {
 	}
 }
 
+// addBytes adds the byte n before to each byte. Of the usual pixels the processor works on all samples at once.
+func addBytes(row []byte, n int) {
+	switch n {
+	case 1:
+		var a byte
+		for i, v := range row {
+			a += v
+			row[i] = a
+		}
+	case 3:
+		var a, b, c byte
+		for ; len(row) >= 3; row = row[3:] {
+			a, b, c = a+row[0], b+row[1], c+row[2]
+			row[0], row[1], row[2] = a, b, c
+		}
+	case 4:
+		var a, b, c, d byte
+		for ; len(row) >= 4; row = row[4:] {
+			a, b, c, d = a+row[0], b+row[1], c+row[2], d+row[3]
+			row[0], row[1], row[2], row[3] = a, b, c, d
+		}
+	default:
+		for i := n; i < len(row); i++ {
+			row[i] += row[i-n]
+		}
+	}
+}
+
 // joinFloats undoes the floating-point predictor (TIFF Technical Note 3). The row is split into the most significant
 // bytes of all samples, then the next bytes, and so on. Each byte is stored as a difference. The result is big-endian in
 // every file.
 func (pl *plane) joinFloats(row []byte) {
-	n := pl.photo.chunk()
-	for i := n; i < len(row); i++ {
-		row[i] += row[i-n]
-	}
+	addBytes(row, pl.photo.chunk())
 	copy(pl.swap, row)
 	size := pl.photo.bits / 8
 	count := len(row) / size

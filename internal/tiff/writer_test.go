@@ -351,8 +351,9 @@ func packLZW(data []byte, old bool) (out []byte) {
 		early = 0
 	}
 	table := map[[2]int]int{} // the code of a string, by the code of all but its last byte, and that
-	next := lzwFirst
-	put(lzwClear)
+	const first, clearCode, end = 258, 256, 257
+	next := first
+	put(clearCode)
 	code := -1
 	for _, b := range data {
 		if code < 0 {
@@ -372,9 +373,9 @@ func packLZW(data []byte, old bool) (out []byte) {
 			width++
 		}
 		if next == 4094 {
-			put(lzwClear)
+			put(clearCode)
 			clear(table)
-			next, width = lzwFirst, 9
+			next, width = first, 9
 		}
 		code = int(b)
 	}
@@ -384,7 +385,7 @@ func packLZW(data []byte, old bool) (out []byte) {
 			width++
 		}
 	}
-	put(lzwEnd)
+	put(end)
 	if n > 0 {
 		if old {
 			out = append(out, byte(acc))

@@ -234,13 +234,15 @@ func compare(t *testing.T, name string, data []byte) {
 	}
 }
 
-// The test pictures of golang.org/x/image have the samples that it finds.
+// The test pictures of golang.org/x/image have the samples that it finds; those of libwebp-test-data too, if they are in shared.
 func TestOracleFiles(t *testing.T) {
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "golang.org/x/image").Output()
 	if err != nil {
 		t.Skip("no go command")
 	}
 	files, _ := filepath.Glob(filepath.Join(string(bytes.TrimSpace(out)), "testdata", "*.webp"))
+	shared, _ := filepath.Glob("../../../shared/libwebp-test-data/*.webp")
+	files = append(files, shared...)
 	if len(files) == 0 {
 		t.Skip("no test pictures of golang.org/x/image")
 	}

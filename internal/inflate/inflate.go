@@ -1,13 +1,15 @@
-package pngdec
+// Package inflate decompresses zlib streams of which the data is in pieces, as in PNG and TIFF. It does not check checksums.
+package inflate
 
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"math/bits"
 )
 
-// Sizes of an inflater's output buffer in bytes.
+// Sizes of the output buffer in bytes.
 const (
 	history    = 32 << 10                    // distance that a match can reach back (RFC 1951, 2)
 	windowSize = history + 64<<10            // multiple of the page size
@@ -15,15 +17,23 @@ const (
 	windowEnd  = windowSize - longest - 3*16 // decoding stops here; what follows is room for wide stores
 )
 
-// An inflater decompresses a deflate stream (RFC 1951) that is spread over the data chunks of a PNG. It decodes into a window
-// of its own and looks symbols up in wide tables, so that most steps touch neither an interface nor a function call.
-type inflater struct {
-	ctx    context.Context
-	chunks []byte // the file from the next chunk
-	in     []byte // data of the current chunk
-	at     int    // of the next byte in in
-	bits   uint64 // bits read from in; the next one is the lowest
-	n      uint   // number of valid bits, at most 63; those above are zero or a copy of what follows in in
+// A Source has the compressed data.
+type Source interface {
+	// Next returns the next piece, which is valid until the next call. It returns nil if there is none.
+	Next() []byte
+}
+
+// A Reader decompresses a deflate stream (RFC 1951). It is ready for use after Reset.
+//
+// It decodes into a window of its own and looks symbols up in wide tables, so that most steps touch neither an interface nor a
+// function call.
+type Reader struct {
+	ctx  context.Context
+	src  Source
+	in   []byte // the current piece
+	at   int    // of the next byte in in
+	bits uint64 // bits read from in; the next one is the lowest
+	n    uint   // number of valid bits, at most 63; those above are zero or a copy of what follows in in
 
 	window     [windowSize]byte
 	start, end int // output in window that has not been read
@@ -48,24 +58,25 @@ const (
 	codedBlock
 )
 
-const (
-	errInvalidData = FormatError("invalid compressed data")
-	errNoZlib      = FormatError("no zlib header")
+// Errors of data that is not a stream.
+var (
+	ErrInvalid = errors.New("invalid compressed data")
+	ErrNoZlib  = errors.New("no zlib header")
 )
 
-// reset begins a new stream, whose first chunk is the next one in chunks.
-func (z *inflater) reset(ctx context.Context, chunks []byte) {
-	z.ctx, z.chunks, z.in, z.at = ctx, chunks, nil, 0
+// Reset begins a new stream. Once ctx is done, Read returns its error.
+func (z *Reader) Reset(ctx context.Context, src Source) {
+	z.ctx, z.src, z.in, z.at = ctx, src, nil, 0
 	z.bits, z.n = 0, 0
 	z.start, z.end = 0, 0
 	z.block, z.final, z.err = betweenBlocks, false, nil
 }
 
-// release drops what belongs to the file, so that a kept inflater does not keep the file alive.
-func (z *inflater) release() { z.ctx, z.chunks, z.in = nil, nil, nil }
+// Release drops the data, so that a Reader that is kept does not keep it alive.
+func (z *Reader) Release() { z.ctx, z.src, z.in = nil, nil, nil }
 
-// zlibHeader reads the header of a zlib stream (RFC 1950, 2.2).
-func (z *inflater) zlibHeader() error {
+// ZlibHeader reads the header of a zlib stream (RFC 1950, 2.2).
+func (z *Reader) ZlibHeader() error {
 	const deflate, dictionary = 8, 0x20
 	z.refill()
 	if z.n < 16 {
@@ -75,13 +86,13 @@ func (z *inflater) zlibHeader() error {
 	z.skip(16)
 	method, flags := v&0xff, v>>8
 	if method&15 != deflate || flags&dictionary != 0 || (method<<8|flags)%31 != 0 {
-		return errNoZlib
+		return ErrNoZlib
 	}
 	return nil
 }
 
-// read fills p. If it returns an error, the first n bytes are valid.
-func (z *inflater) read(p []byte) (n int, err error) {
+// Read fills p. If it returns an error, the first n bytes are valid.
+func (z *Reader) Read(p []byte) (n int, err error) {
 	for n < len(p) {
 		if z.start == z.end {
 			if err := z.fill(); err != nil {
@@ -96,7 +107,7 @@ func (z *inflater) read(p []byte) (n int, err error) {
 }
 
 // fill decodes until the window is full. It returns an error if there is no output. All output before has been read.
-func (z *inflater) fill() error {
+func (z *Reader) fill() error {
 	if z.err != nil {
 		return z.err
 	}
@@ -127,35 +138,18 @@ func (z *inflater) fill() error {
 	return z.err
 }
 
-// nextChunk goes on to the next chunk of the same picture. It returns false if there is none.
-func (z *inflater) nextChunk() bool {
-	for {
-		c, rest, ok := NextChunk(z.chunks, false)
-		if !ok || c.Name() == "IEND" || c.Name() == "fcTL" {
-			z.chunks = nil
-			return false
-		}
-		z.chunks = rest
-		switch {
-		case c.Name() == "IDAT":
-		case c.Name() == "fdAT" && len(c.Data) > 4:
-			c.Data = c.Data[4:] // after the sequence number
-		default:
-			continue
-		}
-		if len(c.Data) > 0 {
-			z.in, z.at = c.Data, 0
-			return true
-		}
-	}
+// next goes on to the next piece. It returns false if there is none.
+func (z *Reader) next() bool {
+	z.in, z.at = z.src.Next(), 0
+	return len(z.in) > 0
 }
 
 // refill reads until there are at least 56 bits, or until the data ends.
-func (z *inflater) refill() {
+func (z *Reader) refill() {
 	for z.n < 56 {
 		if z.at == len(z.in) {
-			z.bits &= 1<<z.n - 1 // what follows is in another chunk
-			if !z.nextChunk() {
+			z.bits &= 1<<z.n - 1 // what follows is in another piece
+			if !z.next() {
 				return
 			}
 		}
@@ -166,13 +160,13 @@ func (z *inflater) refill() {
 }
 
 // skip drops bits that are there.
-func (z *inflater) skip(n uint) {
+func (z *Reader) skip(n uint) {
 	z.bits >>= n
 	z.n -= n
 }
 
 // take returns the next n bits, at most 16.
-func (z *inflater) take(n uint) (v int, err error) {
+func (z *Reader) take(n uint) (v int, err error) {
 	if z.n < n {
 		z.refill()
 		if z.n < n {
@@ -185,7 +179,7 @@ func (z *inflater) take(n uint) (v int, err error) {
 }
 
 // beginBlock reads the header of a block (RFC 1951, 3.2.3).
-func (z *inflater) beginBlock() error {
+func (z *Reader) beginBlock() error {
 	if z.final {
 		return io.EOF
 	}
@@ -207,10 +201,10 @@ func (z *inflater) beginBlock() error {
 		z.block = codedBlock
 		return z.readCodes()
 	}
-	return errInvalidData
+	return ErrInvalid
 }
 
-func (z *inflater) beginStored() error {
+func (z *Reader) beginStored() error {
 	z.skip(z.n & 7) // to the next byte
 	length, err := z.take(16)
 	if err != nil {
@@ -221,14 +215,14 @@ func (z *inflater) beginStored() error {
 		return err
 	}
 	if length^complement != 0xffff {
-		return errInvalidData
+		return ErrInvalid
 	}
 	z.stored, z.block = length, storedBlock
 	return nil
 }
 
 // copyStored copies bytes of a stored block to the window.
-func (z *inflater) copyStored() error {
+func (z *Reader) copyStored() error {
 	for ; z.stored > 0 && z.n > 0 && z.end < windowEnd; z.stored-- {
 		z.window[z.end] = byte(z.bits)
 		z.end++
@@ -241,7 +235,7 @@ func (z *inflater) copyStored() error {
 		z.bits = 0
 	}
 	for z.stored > 0 && z.end < windowEnd {
-		if z.at == len(z.in) && !z.nextChunk() {
+		if z.at == len(z.in) && !z.next() {
 			return io.ErrUnexpectedEOF
 		}
 		n := copy(z.window[z.end:windowEnd], z.in[z.at:min(len(z.in), z.at+z.stored)])
@@ -253,7 +247,7 @@ func (z *inflater) copyStored() error {
 	return nil
 }
 
-// A bitBuffer holds the next bits of the input in the same way as an inflater. Its methods return a new value rather than
+// A bitBuffer holds the next bits of the input in the same way as a Reader. Its methods return a new value rather than
 // change it, so that the compiler keeps it in registers.
 type bitBuffer struct {
 	bits uint64
@@ -274,8 +268,8 @@ func (b bitBuffer) skip(n uint) bitBuffer { return bitBuffer{b.bits >> n, b.n - 
 // peek returns the next n bits.
 func (b bitBuffer) peek(n uint) int { return int(b.bits & (1<<n - 1)) }
 
-// decodeFast decodes symbols of a block as long as there is much input in the chunk and much room in the window.
-func (z *inflater) decodeFast() error {
+// decodeFast decodes symbols of a block as long as there is much input in the piece and much room in the window.
+func (z *Reader) decodeFast() error {
 	window, literals, distances := &z.window, &z.literals, &z.distances
 	in, b, end := z.in, bitBuffer{z.bits, z.n, z.at}, z.end
 	var err error
@@ -325,7 +319,7 @@ func (z *inflater) decodeFast() error {
 		distance := d.base() + b.peek(d.extra())
 		b = b.skip(d.extra())
 		if distance > end || d.kind() != isBase {
-			err = errInvalidData
+			err = ErrInvalid
 			break
 		}
 
@@ -346,9 +340,9 @@ func (z *inflater) decodeFast() error {
 }
 
 // endBlock ends the block, unless e is no code.
-func (z *inflater) endBlock(e entry) error {
+func (z *Reader) endBlock(e entry) error {
 	if e.kind() != isEnd {
-		return errInvalidData
+		return ErrInvalid
 	}
 	z.block = betweenBlocks
 	return nil
@@ -379,7 +373,7 @@ func repeat(window *[windowSize]byte, at, distance int) {
 var wideDistance = [8]uint8{0, 8, 8, 9, 8, 10, 12, 14}
 
 // decodeSlow decodes one entry of the table of literals and lengths. It needs no more data than there is.
-func (z *inflater) decodeSlow() error {
+func (z *Reader) decodeSlow() error {
 	z.refill()
 	buf, used := z.bits, uint(0)
 	drop := func(n uint) {
@@ -438,15 +432,15 @@ func (z *inflater) decodeSlow() error {
 }
 
 // invalid returns the error for bits that are no code: at the end of the data they are missing.
-func (z *inflater) invalid() error {
+func (z *Reader) invalid() error {
 	if z.n < maxBits {
 		return io.ErrUnexpectedEOF
 	}
-	return errInvalidData
+	return ErrInvalid
 }
 
 // readCodes reads the codes at the beginning of a block and builds the tables (RFC 1951, 3.2.7).
-func (z *inflater) readCodes() error {
+func (z *Reader) readCodes() error {
 	order := [19]byte{16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15}
 	v, err := z.take(14)
 	if err != nil {
@@ -454,7 +448,7 @@ func (z *inflater) readCodes() error {
 	}
 	literals, distances, n := 257+v&31, 1+v>>5&31, 4+v>>10
 	if literals > maxLiterals || distances > maxDistances {
-		return errInvalidData
+		return ErrInvalid
 	}
 	var codeLengths [19]byte
 	for _, i := range order[:n] {
@@ -467,7 +461,7 @@ func (z *inflater) readCodes() error {
 	const tableBits = 7 // longest code
 	var table [1 << tableBits]entry
 	if !build(table[:], codeLengths[:], tableBits, plainEntry) {
-		return errInvalidData
+		return ErrInvalid
 	}
 	lengths := z.lengths[:literals+distances]
 	for i := 0; i < len(lengths); {
@@ -493,7 +487,7 @@ func (z *inflater) readCodes() error {
 		switch symbol {
 		case 16:
 			if i == 0 {
-				return errInvalidData
+				return ErrInvalid
 			}
 			last = lengths[i-1]
 		case 17:
@@ -507,7 +501,7 @@ func (z *inflater) readCodes() error {
 		}
 		repeat += more
 		if repeat > len(lengths)-i {
-			return errInvalidData
+			return ErrInvalid
 		}
 		for range repeat {
 			lengths[i] = last
@@ -518,7 +512,7 @@ func (z *inflater) readCodes() error {
 }
 
 // buildFixed builds the tables of the fixed codes (RFC 1951, 3.2.6).
-func (z *inflater) buildFixed() {
+func (z *Reader) buildFixed() {
 	var literals [288]byte
 	var distances [32]byte
 	for i := range literals {
@@ -540,10 +534,10 @@ func (z *inflater) buildFixed() {
 	z.fixed = true
 }
 
-func (z *inflater) buildTables(literals, distances []byte) error {
+func (z *Reader) buildTables(literals, distances []byte) error {
 	z.fixed = false
 	if !build(z.literals[:], literals, literalBits, literalEntry) || !build(z.distances[:], distances, distanceBits, distanceEntry) {
-		return errInvalidData
+		return ErrInvalid
 	}
 	if combines(literals) {
 		combine((*[1 << literalBits]entry)(z.literals[:]))
