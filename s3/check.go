@@ -81,30 +81,27 @@ func (s *Store) advice(permission string) string {
 	return "check the credentials; they need the permission " + permission
 }
 
-// States of Store.conditions.
-const (
-	untried = iota
-	respected
-	ignored
-)
+// conditionTests are conditions for the README that do not hold, except that the README may not exist yet.
+var conditionTests = []condition{absent, absent, "00000000000000000000000000000000"}
 
-var errIgnored = fmt.Errorf("s3: the store ignores If-Match and If-None-Match, so it has no leases: %w", errors.ErrUnsupported)
+// ignored is a state of Store.conditions.
+const ignored = -1
+
+var errIgnored = fmt.Errorf("s3: the store ignores If-Match or If-None-Match, so it has no leases: %w", errors.ErrUnsupported)
 
 // tryConditions finds out whether the store respects conditions of puts, and remembers it. The error is errors.ErrUnsupported if it does
-// not. The README is put on conditions that do not hold, except that it may not exist yet.
+// not. If there is not enough time for all tests, the next call goes on.
 func (s *Store) tryConditions(ctx context.Context) error {
-	switch s.conditions.Load() {
-	case respected:
-		return nil
-	case ignored:
+	passed := s.conditions.Load()
+	if passed == ignored {
 		return errIgnored
 	}
-	const noETag condition = "00000000000000000000000000000000"
-	for i, c := range []condition{absent, absent, noETag} {
+	for i, c := range conditionTests[passed:] {
 		_, err := s.put(ctx, s.prefix+readme, []byte(readmeText), c)
+		first := int(passed)+i == 0
 		switch {
-		case errors.Is(err, errCondition):
-		case err == nil && i == 0:
+		case errors.Is(err, errCondition), err == nil && first:
+			s.conditions.Store(passed + int32(i) + 1)
 		case err == nil, errors.Is(err, errors.ErrUnsupported):
 			s.conditions.Store(ignored)
 			return errIgnored
@@ -112,6 +109,5 @@ func (s *Store) tryConditions(ctx context.Context) error {
 			return err
 		}
 	}
-	s.conditions.Store(respected)
 	return nil
 }

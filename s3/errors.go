@@ -43,13 +43,16 @@ func (r *refusal) Unwrap() error {
 	switch r.response.StatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return fs.ErrPermission
-	case http.StatusConflict, http.StatusPreconditionFailed:
+	case http.StatusPreconditionFailed:
 		return errCondition
 	case http.StatusNotImplemented:
 		return errors.ErrUnsupported
 	}
-	if r.response.Code == minio.NoSuchKey {
-		return fs.ErrNotExist // not if the bucket is missing
+	switch r.response.Code {
+	case minio.NoSuchKey: // not if the bucket is missing
+		return fs.ErrNotExist
+	case "ConditionalRequestConflict": // another machine is changing the object at this moment
+		return errCondition
 	}
 	return nil
 }

@@ -36,11 +36,14 @@ func (s *Store) list(ctx context.Context, prefix string) iter.Seq2[minio.ObjectI
 func (s *Store) removeOne(ctx context.Context, name string) error {
 	ctx, done := begin(ctx)
 	defer done()
-	if err := s.client.RemoveObject(ctx, s.bucket, name, minio.RemoveObjectOptions{}); err != nil && minio.ToErrorResponse(err).Code != minio.NoSuchKey {
+	if err := s.client.RemoveObject(ctx, s.bucket, name, minio.RemoveObjectOptions{}); !isGone(err) {
 		return wrap(ctx, "remove", err)
 	}
 	return nil
 }
+
+// isGone reports whether an object does not exist after a removal. It is nil according to Amazon S3 if there was none.
+func isGone(err error) bool { return err == nil || minio.ToErrorResponse(err).Code == minio.NoSuchKey }
 
 // Usage returns the number of thumbnails and their bytes. It takes one request for each 1000 objects.
 func (s *Store) Usage(ctx context.Context) (thumbnails int, bytes int64, err error) {

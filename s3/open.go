@@ -52,7 +52,7 @@ func Open(rawURL string) (*Store, error) {
 		MaxRetries:   1,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("s3: endpoint: %w: %w", err, fs.ErrInvalid)
+		return nil, fmt.Errorf("s3: the endpoint has no valid host: %w", fs.ErrInvalid) // err repeats it
 	}
 	return New(client, t.bucket, Options{Prefix: t.prefix}), nil
 }

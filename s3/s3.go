@@ -4,6 +4,8 @@
 //	...
 //	cache, err := thumbcache.New(thumbcache.Config{Providers: providers, Dir: dir, Shared: store})
 //
+// Amazon S3 may take longer than the default of Config.SharedTimeout, 100 milliseconds. Set it to half a second.
+//
 // A [Store] is a [thumbcache.Shared], [thumbcache.Leaser] and [thumbcache.Committer]. It has no messages, so a machine notices that
 // another one called Invalidate only when it checks the source again. For messages, and for faster leases, compose it with Redis:
 //
@@ -87,7 +89,7 @@ type Store struct {
 	core       minio.Core
 	bucket     string
 	prefix     string       // "", or ends with "/"
-	conditions atomic.Int32 // untried, respected or ignored
+	conditions atomic.Int32 // how many of conditionTests the store has passed, or ignored
 	watches    watches
 }
 
@@ -140,17 +142,18 @@ func (s *Store) Remove(ctx context.Context, source string) error {
 	if err != nil {
 		return err
 	}
-	leased, err := s.removeBelow(ctx, dir)
-	if leased && err == nil {
-		// A holder may have stored its thumbnail after we listed the objects, and then have ended its lease before we removed that.
-		// Now it can no longer do so.
-		_, err = s.removeBelow(ctx, dir)
+	// The holder of a lease may store its thumbnail after the first listing, as long as the lease has not ended. The second time, no
+	// lease from before is left.
+	for range 2 {
+		if err := s.removeBelow(ctx, dir); err != nil {
+			return err
+		}
 	}
-	return err
+	return nil
 }
 
-// removeBelow removes the objects of one source, and reports whether there were leases.
-func (s *Store) removeBelow(ctx context.Context, dir string) (leased bool, err error) {
+// removeBelow removes what one listing returns.
+func (s *Store) removeBelow(ctx context.Context, dir string) (err error) {
 	ctx, done := begin(ctx)
 	defer done()
 	listed := func(yield func(minio.ObjectInfo) bool) {
@@ -159,7 +162,13 @@ func (s *Store) removeBelow(ctx context.Context, dir string) (leased bool, err e
 				err = listErr
 				return
 			}
-			leased = leased || strings.HasPrefix(o.Key, dir+leasePrefix)
+			if strings.HasPrefix(o.Key, dir+leasePrefix) {
+				// First replace the lease: unlike two puts, a put and a removal are not atomic on all stores. On versitygw, the
+				// removed lease may come back.
+				if _, err = s.put(ctx, o.Key, []byte("removed 0s\n"), always); err != nil {
+					return
+				}
+			}
 			if !yield(o) {
 				return
 			}
@@ -167,17 +176,17 @@ func (s *Store) removeBelow(ctx context.Context, dir string) (leased bool, err e
 	}
 	results, removeErr := s.client.RemoveObjectsWithIter(ctx, s.bucket, listed, minio.RemoveObjectsOptions{})
 	if removeErr != nil {
-		return false, wrap(ctx, "remove", removeErr)
+		return wrap(ctx, "remove", removeErr)
 	}
 	for r := range results {
-		if r.Err != nil && err == nil {
+		if err == nil && !isGone(r.Err) {
 			err = wrap(ctx, "remove", r.Err)
 		}
 	}
-	if err == nil && ctx.Err() != nil { // the iterators end silently
+	if err == nil && ctx.Err() != nil { // the iterator ended early, and silently
 		err = wrap(ctx, "remove", ctx.Err())
 	}
-	return leased, err
+	return err
 }
 
 // dir returns the part of the names that all objects of a source share.
@@ -250,7 +259,7 @@ const (
 )
 
 // put stores an object and returns its ETag.
-func (s *Store) put(ctx context.Context, name string, data []byte, if_ condition) (etag condition, err error) {
+func (s *Store) put(ctx context.Context, name string, data []byte, only condition) (etag condition, err error) {
 	if len(data) > maxValue {
 		return "", fmt.Errorf("s3: put: more than 1 MiB: %w", fs.ErrInvalid)
 	}
@@ -258,16 +267,27 @@ func (s *Store) put(ctx context.Context, name string, data []byte, if_ condition
 	defer done()
 	opts := minio.PutObjectOptions{DisableMultipart: true}
 	opts.ContentType, opts.CacheControl = headers(name)
-	switch if_ {
+	switch only {
 	case always:
 	case absent:
 		opts.SetMatchETagExcept("*")
 	default:
-		opts.SetMatchETag(string(if_))
+		opts.SetMatchETag(string(only))
 	}
-	info, err := s.client.PutObject(ctx, s.bucket, name, bytes.NewReader(data), int64(len(data)), opts)
+	var info minio.UploadInfo
+	for range 3 {
+		info, err = s.client.PutObject(ctx, s.bucket, name, bytes.NewReader(data), int64(len(data)), opts)
+		// versitygw on a file system says this if it has removed the folder of other objects meanwhile, because that was empty.
+		if minio.ToErrorResponse(err).Code != "ExistingObjectIsDirectory" {
+			break
+		}
+	}
 	if err != nil {
-		return "", wrap(ctx, "put", err)
+		err = wrap(ctx, "put", err)
+		if r, ok := errors.AsType[*refusal](err); ok && r.response.Code == minio.NoSuchKey && (only == always || only == absent) {
+			r.response.Code = "NotFound" // from something that is no object store
+		}
+		return "", err
 	}
 	if info.ETag == "" {
 		return "", errors.New("s3: put: the answer has no ETag")
