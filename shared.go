@@ -79,7 +79,9 @@ type Turns interface {
 	Remove(ctx context.Context, source string) error
 }
 
-// Compose returns a Shared that keeps values in one engine, such as S3, and takes leases and messages from another.
+// Compose returns a Shared that keeps values in one engine, such as S3, and takes leases and messages from another, such as Redis. If
+// one of them fails, a Cache still uses the other. Between the check of a lease and the removal of a value that was stored too
+// late, other machines may see that value for a moment.
 func Compose(values Shared, turns Turns) Shared { return &composed{values, turns, turns, turns} }
 
 type composed struct {

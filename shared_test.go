@@ -595,6 +595,58 @@ func TestSharedFaults(t *testing.T) {
 	}
 }
 
+// If one of two composed engines does not work, the other is used.
+func TestSharedComposedFaults(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		values, turns, l := &sharedtest.Memory{}, &sharedtest.Memory{}, newFleetMedia()
+		connect := func() *thumbcache.Cache {
+			return machine(t, thumbcache.Compose(values.Machine(), turns.Machine()), l)
+		}
+		for i := range 6 {
+			l.set(fmt.Sprint(i), "1", red)
+		}
+		a, b := connect(), connect()
+		turns.Freeze()
+		for i := range 3 {
+			check(t, a, fmt.Sprint(i), red)
+			time.Sleep(time.Second)
+			check(t, b, fmt.Sprint(i), red)
+		}
+		if s := b.Stats(); s.SharedHits != 3 || len(values.Values()) != 3 || len(turns.Values()) != 0 {
+			t.Errorf("without leases: %+v, values %q", s, values.Values())
+		}
+		// The removal of the leases is still to come, and does not keep the values from being used.
+		if err := a.Invalidate("p", "0"); err == nil {
+			t.Error("Invalidate returned no error")
+		}
+		for i := range 3 {
+			check(t, connect(), fmt.Sprint(i), red)
+		}
+		time.Sleep(time.Second)
+		if n := len(values.Values()); n != 3 {
+			t.Errorf("%d values", n)
+		}
+		turns.Thaw()
+		time.Sleep(5 * time.Second)
+
+		values.Freeze()
+		l.open = func(context.Context, string) error { time.Sleep(time.Second); return nil }
+		before, start := extractions(a, b), time.Now()
+		var wg sync.WaitGroup
+		for _, c := range []*thumbcache.Cache{a, b} {
+			wg.Go(func() { check(t, c, "5", red) })
+		}
+		wg.Wait()
+		if waited := a.Stats().LeasesWaited + b.Stats().LeasesWaited; waited != 1 || extractions(a, b)-before != 2 {
+			t.Errorf("without values: %d waited, %d extractions", waited, extractions(a, b)-before)
+		}
+		if took := time.Since(start); took > 5*time.Second {
+			t.Errorf("without values: the second machine waited for %v, although the first had failed to store", took)
+		}
+		values.Thaw()
+	})
+}
+
 // An engine that comes back is used again, and that is logged once.
 func TestSharedRecovers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

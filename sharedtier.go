@@ -41,10 +41,14 @@ const (
 // sharedTier is the third tier: thumbnails and failures that several machines share. Without a Config.Shared the tier is nil: its
 // methods find nothing and store nothing. The engine may fail, hang or lie: then the tier finds nothing, too.
 type sharedTier struct {
-	engine    Shared
-	leaser    Leaser    // nil: the engine has no leases
+	engine    Shared    // for values
+	leaser    Leaser    // nil: there are no leases
 	committer Committer // nil: see Committer
-	notifier  Notifier  // nil: the engine has no messages
+	notifier  Notifier  // nil: there are no messages
+	turns     Turns     // of a composed engine; otherwise nil
+
+	values    *service // the engine that has the values
+	messenger *service // the engine that has leases and messages; usually the same one
 
 	timeout     time.Duration
 	recipe      recipe
@@ -55,8 +59,6 @@ type sharedTier struct {
 	// they are held during calls that may take long.
 	locks [numStripes]chan struct{}
 
-	breaker breaker.Breaker
-	slots   *semaphore.Weighted // maxSharedCalls
 	writes  flight.Group[uint64, struct{}]
 	writeID atomic.Uint64
 	me      string // this machine in messages
@@ -74,6 +76,14 @@ type sharedTier struct {
 	hits, failures, dropped, leasesWaited atomic.Uint64
 }
 
+// A service is one engine, which may fail.
+type service struct {
+	breaker breaker.Breaker
+	slots   *semaphore.Weighted
+}
+
+func newService() *service { return &service{slots: semaphore.NewWeighted(maxSharedCalls)} }
+
 // errUnavailable means that the engine was not asked, because it does not work at present.
 var errUnavailable = errors.New("the shared tier is not available")
 
@@ -84,7 +94,7 @@ func (c *Cache) openShared(engine Shared, timeout time.Duration) *sharedTier {
 		recipe:      c.recipe,
 		generations: &c.generations,
 		log:         c.log,
-		slots:       semaphore.NewWeighted(maxSharedCalls),
+		values:      newService(),
 		me:          strconv.FormatUint(rand.Uint64(), 36),
 		waiting:     make(map[string]chan struct{}),
 		removals:    make(map[source]struct{}),
@@ -95,6 +105,10 @@ func (c *Cache) openShared(engine Shared, timeout time.Duration) *sharedTier {
 	s.leaser, _ = engine.(Leaser)
 	s.committer, _ = engine.(Committer)
 	s.notifier, _ = engine.(Notifier)
+	s.messenger = s.values
+	if both, ok := engine.(*composed); ok {
+		s.engine, s.turns, s.messenger = both.Shared, both.turns, newService()
+	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if s.notifier != nil {
 		s.goBackground(func() { s.listen(c) })
@@ -125,21 +139,21 @@ func (s *sharedTier) goBackground(do func()) bool {
 	return !s.closed
 }
 
-// ask returns what do gets from the engine, and fails if that takes longer than patience. While the engine does not work, ask
+// ask returns what do gets from an engine, and fails if that takes longer than patience. While the engine does not work, ask
 // fails at once, except for a call now and then that finds out whether it works again.
-func ask[T any](ctx context.Context, s *sharedTier, patience time.Duration, do func(context.Context) (T, error)) (T, error) {
-	call, ok := s.breaker.Begin()
+func ask[T any](ctx context.Context, s *sharedTier, of *service, patience time.Duration, do func(context.Context) (T, error)) (T, error) {
+	call, ok := of.breaker.Begin()
 	if !ok {
 		return *new(T), errUnavailable
 	}
-	v, err := callEngine(ctx, s, patience, do)
+	v, err := callEngine(ctx, s, of, patience, do)
 	switch {
 	case err == nil || isAnswer(err):
 		if call.Succeeded() {
 			s.log.Info("thumbcache: the shared tier works again")
 		}
 		s.retryRemovals()
-	case ctx.Err() != nil || err == ErrClosed:
+	case ctx.Err() != nil || s.ctx.Err() != nil:
 		call.Canceled()
 	default:
 		s.failures.Add(1)
@@ -150,16 +164,24 @@ func ask[T any](ctx context.Context, s *sharedTier, patience time.Duration, do f
 	return v, err
 }
 
+// tell is ask for a call without a result that no request waits for.
+func (s *sharedTier) tell(ctx context.Context, of *service, do func(context.Context) error) error {
+	_, err := ask(ctx, s, of, min(s.timeout, leaseLife/3/backgroundFactor)*backgroundFactor, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, do(ctx)
+	})
+	return err
+}
+
 // isAnswer reports whether err is an answer of an engine that works.
 func isAnswer(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrHeld) || errors.Is(err, ErrLeaseLost) || errors.Is(err, errors.ErrUnsupported)
 }
 
 // callEngine runs do in a goroutine of its own, so that an engine that ignores cancellation cannot hold up its caller.
-func callEngine[T any](ctx context.Context, s *sharedTier, patience time.Duration, do func(context.Context) (T, error)) (v T, err error) {
+func callEngine[T any](ctx context.Context, s *sharedTier, of *service, patience time.Duration, do func(context.Context) (T, error)) (v T, err error) {
 	waiting, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if err := s.slots.Acquire(waiting, 1); err != nil {
+	if err := of.slots.Acquire(waiting, 1); err != nil {
 		return v, err
 	}
 	ctx, cancel = context.WithTimeout(ctx, patience)
@@ -171,12 +193,12 @@ func callEngine[T any](ctx context.Context, s *sharedTier, patience time.Duratio
 	}
 	answered := make(chan answer, 1)
 	started := s.goBackground(func() {
-		defer s.slots.Release(1)
+		defer of.slots.Release(1)
 		v, err := protect(func() (T, error) { return do(ctx) })
 		answered <- answer{v, err}
 	})
 	if !started {
-		s.slots.Release(1)
+		of.slots.Release(1)
 		return v, ErrClosed
 	}
 	select {
@@ -234,7 +256,7 @@ func (s *sharedTier) get(ctx context.Context, k *key, hash string) *store.Entry 
 		return nil
 	}
 	variant := s.recipe.variant(k)
-	data, err := ask(ctx, s, s.timeout, func(ctx context.Context) ([]byte, error) { return s.engine.Get(ctx, hash, variant) })
+	data, err := ask(ctx, s, s.values, s.timeout, func(ctx context.Context) ([]byte, error) { return s.engine.Get(ctx, hash, variant) })
 	if err != nil || len(data) > maxSharedValue {
 		return nil
 	}
@@ -264,7 +286,7 @@ func (s *sharedTier) lease(ctx context.Context, k *key, hash string) (*heldLease
 		return nil, nil
 	}
 	variant := s.recipe.variant(k)
-	lease, err := ask(ctx, s, s.timeout, func(ctx context.Context) (Lease, error) {
+	lease, err := ask(ctx, s, s.messenger, s.timeout, func(ctx context.Context) (Lease, error) {
 		return s.leaser.Lease(ctx, hash, variant, leaseLife)
 	})
 	switch {
@@ -289,9 +311,7 @@ func (s *sharedTier) renew(ctx context.Context, l *heldLease) {
 			return
 		case <-ticker.C:
 		}
-		_, err := ask(ctx, s, min(backgroundFactor*s.timeout, leaseLife/3), func(ctx context.Context) (struct{}, error) {
-			return struct{}{}, l.Renew(ctx)
-		})
+		err := s.tell(ctx, s.messenger, l.Renew)
 		l.lost.Store(errors.Is(err, ErrLeaseLost))
 	}
 }
@@ -351,10 +371,7 @@ func (s *sharedTier) release(l *heldLease) {
 }
 
 func (s *sharedTier) releaseNow(ctx context.Context, l *heldLease) error {
-	_, err := ask(ctx, s, backgroundFactor*s.timeout, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, l.Release(ctx)
-	})
-	return err
+	return s.tell(ctx, s.messenger, l.Release)
 }
 
 // start runs do in the background. It reports false if too much is in progress: then what do would have stored is dropped.
@@ -438,6 +455,9 @@ func (s *sharedTier) write(ctx context.Context, v sharedWrite, data []byte) {
 		s.removeLocked(ctx, v.source)
 	case err != nil:
 		s.dropped.Add(1)
+		if v.lease != nil {
+			s.releaseNow(ctx, v.lease)
+		}
 	default:
 		s.notify(ctx, message{kind: wasMade, source: v.source, variant: variant, state: v.state})
 	}
@@ -445,7 +465,7 @@ func (s *sharedTier) write(ctx context.Context, v sharedWrite, data []byte) {
 
 // put stores a value and ends its lease. Without a Committer, the value is stored even if the error is ErrLeaseLost.
 func (s *sharedTier) put(ctx context.Context, l *heldLease, store func(context.Context) error) error {
-	_, err := ask(ctx, s, backgroundFactor*s.timeout, func(ctx context.Context) (struct{}, error) { return struct{}{}, store(ctx) })
+	err := s.tell(ctx, s.values, store)
 	if l == nil || s.committer != nil || err != nil {
 		return err
 	}
@@ -471,9 +491,12 @@ func (s *sharedTier) lock(src source) (unlock func()) {
 
 // removeLocked is remove with the lock of the source's stripe held.
 func (s *sharedTier) removeLocked(ctx context.Context, src source) error {
-	_, err := ask(ctx, s, backgroundFactor*s.timeout, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, s.engine.Remove(ctx, hashOf(src))
-	})
+	hash := hashOf(src)
+	var err error
+	if s.turns != nil { // first, so that no value is stored after its removal
+		err = s.tell(ctx, s.messenger, func(ctx context.Context) error { return s.turns.Remove(ctx, hash) })
+	}
+	err = errors.Join(err, s.tell(ctx, s.values, func(ctx context.Context) error { return s.engine.Remove(ctx, hash) }))
 	s.mu.Lock()
 	switch {
 	case err == nil:
@@ -536,9 +559,7 @@ func (s *sharedTier) notify(ctx context.Context, m message) {
 		return
 	}
 	text := strings.Join([]string{messageFormat, s.me, m.kind, m.source.provider, m.source.path, m.variant, m.state}, "\x00")
-	ask(ctx, s, backgroundFactor*s.timeout, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, s.notifier.Notify(ctx, []byte(text))
-	})
+	s.tell(ctx, s.messenger, func(ctx context.Context) error { return s.notifier.Notify(ctx, []byte(text)) })
 }
 
 // hear acts on a message.
