@@ -342,7 +342,7 @@ func TestCommandsWhileServing(t *testing.T) {
 func TestRm(t *testing.T) {
 	t.Parallel()
 	dir := fillFolder(t)
-	if r := runJSON[rmResult](t, exitOK, "rm", dir, providerName, song); r != (rmResult{providerName, song, 2}) {
+	if r := runJSON[rmResult](t, exitOK, "rm", dir, providerName, song); r != (rmResult{Provider: providerName, Path: song, Removed: 2}) {
 		t.Errorf("got %+v", r)
 	}
 	c := openCache(t, sampleFolder(t), dir)

@@ -13,10 +13,12 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/spf13/cobra"
 )
 
 func main() {
+	logging.Disable() // go-redis prints every failed attempt to connect; a cache warns once
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // the first Ctrl-C shuts down cleanly; a second one kills the process
 	os.Exit(run(ctx, os.Args[1:], newConsole()))

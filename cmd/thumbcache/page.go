@@ -38,6 +38,7 @@ type site struct {
 	folder           string
 	media            thumbcache.Provider // of folder
 	dir              string              // the thumbnail folder; "" if there is none
+	hasShared        bool                // cache has a tier that several machines share
 	traces           *traces             // of cache
 	watcher          *watcher            // of the folders that are open in a page
 	cache            *thumbcache.Cache
@@ -48,7 +49,7 @@ type site struct {
 
 // newSite returns the site of a folder. config is what newConfig has returned for the folder, with more fields set.
 func newSite(folder string, config thumbcache.Config) (*site, error) {
-	s := &site{folder: folder, media: config.Providers[providerName], dir: config.Dir, traces: newTraces()}
+	s := &site{folder: folder, media: config.Providers[providerName], dir: config.Dir, hasShared: config.Shared != nil, traces: newTraces()}
 	config.Observer = s.traces.observer()
 	s.watcher = newWatcher(func(ctx context.Context, q query) (listing, error) { return listFolder(ctx, folder, q) })
 	var err error
@@ -229,9 +230,10 @@ func (s *site) serveAbout(w http.ResponseWriter, r *http.Request) {
 func (s *site) serveStats(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, struct {
 		thumbcache.Stats
+		Shared      bool             `json:"shared"`       // there is a shared tier
 		WorkSeconds float64          `json:"work_seconds"` // that it took to make the thumbnails
 		Uncached    thumbcache.Stats `json:"uncached"`
-	}{s.cache.Stats(), s.traces.workSeconds(), s.uncached.Stats()})
+	}{s.cache.Stats(), s.hasShared, s.traces.workSeconds(), s.uncached.Stats()})
 }
 
 // serveVars returns variables in the format of package expvar, whose own variables are global to the process. Only local
@@ -245,7 +247,7 @@ func (s *site) serveVars(w http.ResponseWriter, r *http.Request) {
 		Cmdline  []string         `json:"cmdline"`
 		Memstats runtime.MemStats `json:"memstats"`
 		Cache    thumbcache.Stats `json:"thumbcache"`
-	}{Cmdline: os.Args, Cache: s.cache.Stats()}
+	}{Cmdline: hideSecrets(os.Args), Cache: s.cache.Stats()}
 	runtime.ReadMemStats(&vars.Memstats)
 	writeJSON(w, vars)
 }

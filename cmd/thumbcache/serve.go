@@ -20,15 +20,19 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/thumbcache/thumbcache"
 )
 
 // serveOptions are the flags of serve.
 type serveOptions struct {
-	addr  string
-	dir   string
-	sizes []int
-	limit byteCount
-	open  bool // open the page in a browser
+	addr     string
+	dir      string
+	dirGiven bool // the user has set dir
+	sizes    []int
+	limit    byteCount
+	open     bool // open the page in a browser
+	shared   sharedFlags
 }
 
 // Shared by serve and warm.
@@ -48,13 +52,21 @@ func serveCommand(c *console) *cobra.Command {
 			"Without FOLDER, inside the source tree of thumbcache, it serves the sample library.\n\n" +
 			"The default address can be reached from this computer only. With one such as\n" +
 			"\":8420\", every computer that can reach this one can see the page\n" +
-			"and download the media files that it shows.",
-		Example:           "  thumbcache serve --open ~/Music\n  thumbcache serve --addr :8420 --dir /var/cache/thumbs /srv/media",
+			"and download the media files that it shows.\n\n" +
+			sharedHelp,
+		Example: `  thumbcache serve --open ~/Music
+  thumbcache serve --addr :8420 --dir /var/cache/thumbs /srv/media
+  thumbcache serve --addr :8420 --shared redis://cache.example.org:6379/0 /srv/media
+  thumbcache serve --addr :8420 --dir '' --shared 's3://thumbs/media?region=eu-central-1' --shared redis://cache.example.org /srv/media`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: completeFolderArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.limit < 1 {
 				return usageError{errMaxBytes}
+			}
+			o.dirGiven = cmd.Flags().Changed("dir")
+			if err := o.shared.checkDir(o.dir, o.dirGiven); err != nil {
+				return err
 			}
 			folder, err := absFolder(args)
 			if err != nil {
@@ -70,6 +82,7 @@ func serveCommand(c *console) *cobra.Command {
 	cmd.Flags().Var(&o.limit, "max-bytes", "size limit of the thumbnail folder")
 	cmd.Flags().BoolVar(&o.open, "open", false, "open the page in your browser")
 	_ = cmd.MarkFlagDirname("dir") // fails only for an unknown flag
+	o.shared.addWithTimeout(cmd)
 	return cmd
 }
 
@@ -118,10 +131,14 @@ func defaultThumbnailDir(folder string) (string, error) {
 	return filepath.Join(cache, "thumbcache", hex.EncodeToString(sum[:8])), nil
 }
 
-// chooseDir returns the thumbnail folder for folder: the value of --dir, or the default one.
-func chooseDir(dir, folder string) (string, error) {
-	if dir != "" {
+// chooseDir returns the thumbnail folder for folder: the value of --dir, or the default one. "" means that there is none, because
+// --dir was given as "".
+func chooseDir(dir string, given bool, folder string) (string, error) {
+	switch {
+	case dir != "":
 		return filepath.Abs(dir)
+	case given:
+		return "", nil
 	}
 	dir, err := defaultThumbnailDir(folder)
 	if err != nil {
@@ -132,11 +149,17 @@ func chooseDir(dir, folder string) (string, error) {
 
 // serve serves folder until ctx is canceled.
 func serve(ctx context.Context, c *console, folder string, o serveOptions) error {
-	dir, err := chooseDir(o.dir, folder)
+	dir, err := chooseDir(o.dir, o.dirGiven, folder)
 	if err != nil {
 		return err
 	}
+	tier, err := o.shared.prepare(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer tier.close()
 	config := newConfig(folder)
+	tier.configure(&config, &o.shared)
 	config.Dir, config.DiskBytes, config.Sizes, config.MemoryEntries = dir, int64(o.limit), o.sizes, 500
 	config.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	site, err := newSite(folder, config)
@@ -158,7 +181,7 @@ func serve(ctx context.Context, c *console, folder string, o serveOptions) error
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 	urls := pageURLs(o.addr, listener.Addr(), net.InterfaceAddrs)
-	printStart(ctx, c, folder, dir, o.limit)
+	printStart(ctx, c, folder, config, tier)
 	fmt.Fprintf(c.out, "Open        %s\n", strings.Join(urls, "\n            "))
 	var background sync.WaitGroup
 	defer background.Wait()
@@ -184,7 +207,7 @@ func serve(ctx context.Context, c *console, folder string, o serveOptions) error
 }
 
 // printStart prints what a server does.
-func printStart(ctx context.Context, c *console, folder, dir string, limit byteCount) {
+func printStart(ctx context.Context, c *console, folder string, config thumbcache.Config, tier *sharedTier) {
 	if err := checkReadable(folder); err != nil {
 		// Serve it nevertheless: a network share may come later.
 		fmt.Fprintf(c.err, "thumbcache: %s cannot be read: %s; the page shows its files as soon as they can be read\n", quoteName(folder), describeError(err))
@@ -198,8 +221,15 @@ func printStart(ctx context.Context, c *console, folder, dir string, limit byteC
 	default:
 		ffmpeg += "because it does not run: " + describeError(err)
 	}
-	fmt.Fprintf(c.out, "thumbcache  %s\nServing     %s\nThumbnails  %s, at most %s\nffmpeg      %s\n",
-		buildVersion(), quoteName(folder), quoteName(dir), formatBytes(int64(limit)), escapeUnprintable(ffmpeg))
+	stored := "not on the disk of this machine"
+	if config.Dir != "" {
+		stored = quoteName(config.Dir) + ", at most " + formatBytes(config.DiskBytes)
+	}
+	if tier != nil {
+		stored += "\nShared      " + escapeUnprintable(tier.String())
+	}
+	fmt.Fprintf(c.out, "thumbcache  %s\nServing     %s\nThumbnails  %s\nffmpeg      %s\n",
+		buildVersion(), quoteName(folder), stored, escapeUnprintable(ffmpeg))
 }
 
 // maxURLs limits how many addresses serve prints. A computer with containers can have dozens.

@@ -63,35 +63,71 @@ type statResult struct {
 	Temporary    tally             `json:"temporary"`
 	LeastRecent  *time.Time        `json:"least_recently_used,omitempty"`
 	MostRecent   *time.Time        `json:"most_recently_used,omitempty"`
-	ReadFailures uint64            `json:"read_failures"` // folders that could not be read
+	ReadFailures uint64            `json:"read_failures"`    // folders that could not be read
+	Shared       []engineUsage     `json:"shared,omitempty"` // for each engine of the shared tier
+}
+
+// An engineUsage is how much is stored in one engine of the shared tier.
+type engineUsage struct {
+	Engine string       `json:"engine"`
+	Bucket *bucketUsage `json:"bucket,omitempty"` // S3
+	Server *serverUsage `json:"server,omitempty"` // Redis
+}
+
+// A bucketUsage is what is stored below the prefix.
+type bucketUsage struct {
+	Values int64 `json:"values"` // thumbnails, and records that a source has no picture
+	Bytes  int64 `json:"bytes"`
+}
+
+// A serverUsage is what a Redis server says about itself. It includes what other programs keep there.
+type serverUsage struct {
+	Keys      int64  `json:"keys"` // in the database; each source is one
+	Bytes     int64  `json:"bytes"`
+	MaxBytes  int64  `json:"max_bytes"` // 0 means that there is no limit
+	Policy    string `json:"policy"`
+	Evictions int64  `json:"evictions"`
 }
 
 func statCommand(c *console) *cobra.Command {
 	var asJSON bool
+	var shared sharedFlags
 	cmd := &cobra.Command{
-		Use:   "stat DIR",
+		Use:   "stat [DIR]",
 		Short: "Summarize a thumbnail folder",
 		Long: "Show how many thumbnails of each size DIR holds, how many sources have no picture\n" +
 			"and why, and when files were last used.\n\n" +
 			"The time of last use is updated at most once an hour. To check files for damage,\n" +
-			"use 'thumbcache verify'.",
+			"use 'thumbcache verify'.\n\n" +
+			"With --shared, it also shows how full the engines of the shared tier are, and DIR is\n" +
+			"optional. The figures of Redis are those of the whole server.",
 		Example: `  thumbcache stat /var/cache/thumbs
-  thumbcache stat --json /var/cache/thumbs
+  thumbcache stat --shared redis://cache.example.org:6379/0
+  thumbcache stat --json /var/cache/thumbs --shared redis://cache.example.org:6379/0
     {"dir": "/var/cache/thumbs", "files": 3, "bytes": 42000,
      "thumbnails": [{"size": 300, "fit": "contain", "format": "jpeg", "files": 2, "bytes": 41800}],
      "no_picture": {"corrupt": {"files": 1, "bytes": 200}}, "temporary": {"files": 0, "bytes": 0},
-     "least_recently_used": "2026-11-20T08:00:00Z", "most_recently_used": "2026-11-23T12:00:00Z", "read_failures": 0}`,
-		Args:              cobra.ExactArgs(1),
+     "least_recently_used": "2026-11-20T08:00:00Z", "most_recently_used": "2026-11-23T12:00:00Z", "read_failures": 0,
+     "shared": [{"engine": "redis at cache.example.org:6379/0",
+       "server": {"keys": 1200, "bytes": 42000000, "max_bytes": 1073741824, "policy": "allkeys-lru", "evictions": 0}}]}`,
+		Args:              shared.dirOptional(1),
 		ValidArgsFunction: completeFolderArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			st, err := gatherStats(cmd.Context(), c, args[0])
+			st := &statResult{Thumbnails: []kindTally{}, NoPicture: make(map[string]*tally)}
+			dir, hasDir, _ := cutDir(args, 0)
+			if hasDir {
+				if err := st.addFolder(cmd.Context(), c, dir); err != nil {
+					return err
+				}
+			}
+			err := st.addShared(cmd.Context(), &shared)
 			if err != nil {
 				return err
 			}
 			if asJSON {
 				err = c.writeJSON(st)
 			} else {
-				st.print(c, time.Now())
+				st.print(c, time.Now(), hasDir)
 			}
 			if err == nil && st.ReadFailures > 0 {
 				return fmt.Errorf("%s could not be read", pluralize(int64(st.ReadFailures), "folder", "folders"))
@@ -99,18 +135,19 @@ func statCommand(c *console) *cobra.Command {
 			return err
 		},
 	}
+	shared.add(cmd)
 	addJSONFlag(cmd, &asJSON)
 	return cmd
 }
 
-// gatherStats walks the thumbnail folder dir and counts its files.
-func gatherStats(ctx context.Context, c *console, dir string) (*statResult, error) {
+// addFolder walks the thumbnail folder dir and counts its files.
+func (st *statResult) addFolder(ctx context.Context, c *console, dir string) error {
 	s, err := openStore(dir)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer s.Close()
-	st := &statResult{Dir: dir, NoPicture: make(map[string]*tally)}
+	st.Dir = dir
 	var seen atomic.Int64
 	p := c.startProgress(0, func(int) string { return "Looking at " + countFiles(seen.Load()) })
 	defer p.finish()
@@ -136,17 +173,45 @@ func gatherStats(ctx context.Context, c *console, dir string) (*statResult, erro
 		return ctx.Err()
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	st.ReadFailures = s.Errors.Load()
-	st.Thumbnails = make([]kindTally, 0, len(kinds))
 	for k, t := range kinds {
 		st.Thumbnails = append(st.Thumbnails, kindTally{k, *t})
 	}
 	slices.SortFunc(st.Thumbnails, func(a, b kindTally) int {
 		return cmp.Or(cmp.Compare(a.Size, b.Size), cmp.Compare(a.Fit, b.Fit), cmp.Compare(a.Format, b.Format))
 	})
-	return st, nil
+	return nil
+}
+
+// addShared asks the engines of the shared tier how full they are.
+func (st *statResult) addShared(ctx context.Context, shared *sharedFlags) error {
+	t, err := shared.open()
+	if t == nil {
+		return err
+	}
+	defer t.close()
+	for _, e := range t.engines {
+		u, err := e.usage(ctx)
+		if err != nil {
+			return e.wrap(err)
+		}
+		st.Shared = append(st.Shared, u)
+	}
+	return nil
+}
+
+func (e *sharedEngine) usage(ctx context.Context) (u engineUsage, err error) {
+	u.Engine = e.name
+	if e.s3 != nil {
+		n, bytes, err := e.s3.Usage(ctx)
+		u.Bucket = &bucketUsage{int64(n), bytes}
+		return u, err
+	}
+	r, err := e.redis.Usage(ctx)
+	u.Server = &serverUsage{r.Keys, r.Bytes, r.MaxBytes, r.Policy, r.Evictions}
+	return u, err
 }
 
 // getTally returns the tally of k, and adds an empty one to m first if there is none.
@@ -204,7 +269,33 @@ func describeCause(cause string) string {
 	return "no picture: " + cause
 }
 
-func (st *statResult) print(c *console, now time.Time) {
+func (st *statResult) print(c *console, now time.Time, hasDir bool) {
+	if hasDir {
+		st.printFolder(c, now)
+	}
+	for i, u := range st.Shared {
+		if hasDir || i > 0 {
+			fmt.Fprintln(c.out)
+		}
+		u.print(c)
+	}
+}
+
+func (u *engineUsage) print(c *console) {
+	fmt.Fprintf(c.out, "%s\n", escapeUnprintable(u.Engine))
+	if b := u.Bucket; b != nil {
+		fmt.Fprintf(c.out, "  %s, %s\n", pluralize(b.Values, "value", "values"), formatBytes(b.Bytes))
+		return
+	}
+	limit := "without a limit"
+	if u.Server.MaxBytes > 0 {
+		limit = "of at most " + formatBytes(u.Server.MaxBytes)
+	}
+	fmt.Fprintf(c.out, "  %s in the database; the server uses %s %s (%s), and has evicted %s\n", pluralize(u.Server.Keys, "source", "sources"),
+		formatBytes(u.Server.Bytes), limit, escapeUnprintable(u.Server.Policy), pluralize(u.Server.Evictions, "key", "keys"))
+}
+
+func (st *statResult) printFolder(c *console, now time.Time) {
 	row := func(label string, t tally) {
 		fmt.Fprintf(c.out, "%-24s %10s %11s\n", label, formatCount(t.Files), formatBytes(t.Bytes))
 	}

@@ -42,7 +42,7 @@ const (
 )
 
 // stageNames are the steps of making a thumbnail in the order in which they run.
-var stageNames = []string{"queue", "stat", "open", "extract", "rescue", "render", "store"}
+var stageNames = []string{"queue", "lease", "stat", "open", "extract", "rescue", "render", "store"}
 
 func newTraces() *traces {
 	lru, err := simplelru.NewLRU[string, *trace](maxTraces, nil)
@@ -69,7 +69,7 @@ func (ts *traces) observer() *thumbcache.Observer {
 			}
 			ts.edit(path, func(t *trace) {
 				t.addStage(f)
-				if stage != "queue" && stage != "store" {
+				if stage != "queue" && stage != "lease" && stage != "store" {
 					ts.work += took
 				}
 			})

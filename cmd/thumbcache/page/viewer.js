@@ -122,6 +122,7 @@ $("original").addEventListener("click", showOriginal);
 const origins = {
   memory: "from the server's memory",
   disk: "from the server's disk",
+  shared: "from the shared tier",
   made: "made for this request",
   joined: "joined a request that was already running",
   failure: "remembered failure",
@@ -130,6 +131,7 @@ const origins = {
 
 const stageNames = {
   queue: "wait for a worker",
+  lease: "wait for another machine",
   stat: "check the file",
   open: "open it",
   extract: "find the picture",
