@@ -29,7 +29,8 @@ const (
 	maxSharedWrites = 128     // in progress; further values are not stored, and made again by other machines
 	maxRemovals     = 1 << 10 // sources whose values could not be removed, to be tried again
 
-	leaseLife     = 10 * time.Second // how long the death of a machine can delay the others
+	leaseLife     = 10 * time.Second        // how long the death of a machine can delay the others
+	leaseWait     = leaseLife + leaseLife/2 // for another machine, which may have to wait for a dead one first
 	minLeasePause = 5 * time.Millisecond
 	maxLeasePause = 100 * time.Millisecond
 	listenPause   = time.Second // between attempts to listen to other machines
@@ -316,12 +317,12 @@ func (s *sharedTier) renew(ctx context.Context, l *heldLease) {
 	}
 }
 
-// awaitLease waits for the lease that another machine has, but no longer than the life of a lease. It returns nil if it got none.
+// awaitLease waits for the lease that another machine has, but no longer than leaseWait. It returns nil if it got none.
 func (s *sharedTier) awaitLease(ctx context.Context, k *key, hash string) *heldLease {
 	s.leasesWaited.Add(1)
 	made, stop := s.awaitMade(hash + s.recipe.variant(k))
 	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, leaseLife)
+	ctx, cancel := context.WithTimeout(ctx, leaseWait)
 	defer cancel()
 	for pause := minLeasePause; ; pause = min(2*pause, maxLeasePause) {
 		select {
