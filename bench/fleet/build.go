@@ -48,6 +48,7 @@ func (s *suite) buildPrograms() error {
 	return s.build(s.wrongClock, filepath.Join(goroot, "src/time/time.go"), func(src []byte) []byte {
 		const now = "sec, nsec, mono := runtimeNow()"
 		changed := bytes.Replace(src, []byte(now), []byte(now+"\n\tsec += skew"), 1)
+		changed = bytes.Replace(changed, []byte("import ("), []byte("import (\n\t\"syscall\""), 1)
 		return append(changed, `
 var skew = func() int64 {
 	text, _ := syscall.Getenv("`+skewEnv+`")

@@ -27,9 +27,10 @@ func (t times) String() string {
 	if len(t) == 0 {
 		return "-"
 	}
-	ms := func(q float64) float64 { return float64(t.quantile(q).Microseconds()) / 1000 }
-	return fmt.Sprintf("%.1f / %.1f / %.0f", ms(0.5), ms(0.99), ms(1))
+	return fmt.Sprintf("%.1f / %.1f / %.0f", ms(t.quantile(0.5)), ms(t.quantile(0.99)), ms(t.quantile(1)))
 }
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // A recorder collects the results of requests of several goroutines.
 type recorder struct {
@@ -61,9 +62,9 @@ func (r *recorder) requests() (n int) {
 
 // Kinds of requests.
 const (
-	fromMemory = "memory" // the node has it in memory
-	made       = "made"   // no node has it
-	again      = "again"  // another node has just made it
+	fromMemory = "in memory" // of the node
+	made       = "new"       // no node has it
+	again      = "made by another process"
 )
 
 // Pauses between the requests to one node.

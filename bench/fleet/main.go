@@ -131,19 +131,23 @@ func (f *fleet) newPrefix() {
 	f.prefix = fmt.Sprintf("p%d", f.prefixes)
 }
 
+// patient is a flag of nodes that wait for the engines as long as it takes. Storms need it where one machine runs everything: its
+// processors are so busy then that the engines seem not to work.
+const patient = "--shared-timeout=20s"
+
 // startNodes replaces the nodes by new ones, whose memory is empty.
-func (f *fleet) startNodes(urls []string) error {
+func (f *fleet) startNodes(urls []string, flags ...string) error {
 	f.killNodes()
 	for range f.count {
-		if err := f.addNode(f.program, urls); err != nil {
+		if err := f.addNode(f.program, urls, flags); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (f *fleet) addNode(program string, urls []string, env ...string) error {
-	n, err := startNode(program, f.library, urls, env...)
+func (f *fleet) addNode(program string, urls, flags []string, env ...string) error {
+	n, err := startNode(program, f.library, urls, flags, env)
 	if err != nil {
 		return err
 	}

@@ -29,8 +29,8 @@ type node struct {
 	client *http.Client
 }
 
-// startNode starts a server. With no URLs it shares nothing, and has a folder for thumbnails instead.
-func startNode(program, library string, urls []string, env ...string) (*node, error) {
+// startNode starts a server with some more flags. With no URLs it shares nothing, and has a folder for thumbnails instead.
+func startNode(program, library string, urls, flags, env []string) (*node, error) {
 	addr, err := freeAddr()
 	if err != nil {
 		return nil, err
@@ -45,7 +45,7 @@ func startNode(program, library string, urls []string, env ...string) (*node, er
 			return nil, err
 		}
 	}
-	args := []string{"serve", "--addr", addr, "--dir", dir, "--sizes", strings.Join(append(sizes, strconv.Itoa(hotSize)), ",")}
+	args := append([]string{"serve", "--addr", addr, "--dir", dir, "--sizes", strings.Join(append(sizes, strconv.Itoa(hotSize)), ",")}, flags...)
 	for _, u := range urls {
 		args = append(args, "--shared", u)
 	}
