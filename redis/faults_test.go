@@ -125,6 +125,36 @@ func TestSentinel(t *testing.T) {
 	wants(t, store.Listen(ctx, func([]byte) { cancel() }), context.Canceled)
 }
 
+// TestClusterNodeLost kills one of three nodes, whose slots have no other. Calls end in time, and work again when it is back.
+func TestClusterNodeLost(t *testing.T) {
+	t.Parallel()
+	nodes := startCluster(t)
+	store := open(t, clusterURL(nodes))
+	var sources []string
+	for range 30 {
+		sources = append(sources, newSource())
+		must(t, store.Put(t.Context(), sources[len(sources)-1], "300.jpg", []byte("value")))
+	}
+	nodes[2].kill()
+	for _, source := range sources {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		start := time.Now()
+		value, err := store.Get(ctx, source, "300.jpg")
+		if took := time.Since(start); took > 2*time.Second {
+			t.Errorf("Get returned %v after %v, although its context ended after 100 ms", err, took)
+		}
+		if errors.Is(err, fs.ErrNotExist) || err == nil && string(value) != "value" {
+			t.Errorf("Get: %q, %v", value, err)
+		}
+		cancel()
+	}
+	nodes[2].start(t)
+	for _, source := range sources {
+		eventually(t, func() error { return store.Put(t.Context(), source, "300.jpg", []byte("new")) })
+		has(t, store, source, "300.jpg", []byte("new"))
+	}
+}
+
 // TestFrozenPut checks that a value which the server takes only after its Put has failed does no harm: it is there, complete,
 // and Remove removes it.
 func TestFrozenPut(t *testing.T) {
@@ -324,33 +354,81 @@ func TestGarbage(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			must(t, err)
-			defer l.Close()
-			go func() {
-				for {
-					conn, err := l.Accept()
-					if err != nil {
-						return
-					}
-					go func() {
-						defer conn.Close()
-						for buf := make([]byte, 4096); answer != ""; {
-							if _, err := conn.Read(buf); err != nil {
-								return
-							}
-							if _, err := conn.Write([]byte(answer)); err != nil {
-								return
-							}
-						}
-					}()
-				}
-			}()
+			addr := serve(t, func(int) string { return answer })
 			for _, query := range []string{"", "?cluster=true", "?master_name=main"} {
-				tryAll(t, open(t, "redis://"+l.Addr().String()+query))
+				tryAll(t, open(t, "redis://"+addr+query))
 			}
 		})
 	}
+}
+
+// TestHostile talks to servers that work until the client is connected, and then announce more than there is memory for. Without
+// the limits, such a length ends the process.
+func TestHostile(t *testing.T) {
+	for _, answer := range []string{"$99999999999\r\n", "*2147483647\r\n", "%2147483647\r\n", ">2147483647\r\n", "=99999999999\r\n",
+		strings.Repeat("*1\r\n", 1<<22), strings.Repeat("|0\r\n", 1<<22), strings.Repeat("*200000\r\n", 1<<20)} {
+		t.Run(answer[:5], func(t *testing.T) {
+			t.Parallel()
+			addr := serve(t, func(request int) string {
+				if request == 0 {
+					return "-ERR unknown command 'hello'\r\n"
+				}
+				return "+OK\r\n" + answer
+			})
+			tryAll(t, open(t, "redis://"+addr+"?client_name=x"))
+			tryAll(t, open(t, "redis://"+addr))
+			tryAll(t, open(t, "redis://"+addr+"?cluster=true"))
+			tryAll(t, open(t, "redis://"+addr+"?master_name=main"))
+		})
+	}
+}
+
+// TestLargeValue checks that a value which no Cache has stored does not reach the memory of the program.
+func TestLargeValue(t *testing.T) {
+	s := startServer(t)
+	store, source := s.open(t, ""), newSource()
+	must(t, s.admin.HSet(t.Context(), "thumbcache:{"+source+"}", "300.jpg", make([]byte, 1<<20+1), "64.jpg", "value").Err())
+	if value, err := store.Get(t.Context(), source, "300.jpg"); err == nil || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Get: %d bytes, %v", len(value), err)
+	}
+	has(t, store, source, "64.jpg", []byte("value"))
+
+	lease, err := store.Lease(t.Context(), source, "64.jpg", time.Minute)
+	must(t, err)
+	wants(t, store.Put(t.Context(), source, "64.jpg", make([]byte, 1<<20+1)), fs.ErrInvalid)
+	wants(t, store.Commit(t.Context(), lease, source, "64.jpg", make([]byte, 1<<20+1)), fs.ErrInvalid)
+	has(t, store, source, "64.jpg", []byte("value"))
+}
+
+// serve starts a server for the test. It sends the answer to each request of a connection, and closes the connection if it is
+// empty.
+func serve(t *testing.T, answer func(request int) string) (addr string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	t.Cleanup(func() { l.Close() })
+	connection := func(conn net.Conn) {
+		defer conn.Close()
+		buf := make([]byte, 4096)
+		for request := 0; ; request++ {
+			if _, err := conn.Read(buf); err != nil {
+				return
+			}
+			text := answer(request)
+			if _, err := conn.Write([]byte(text)); err != nil || text == "" {
+				return
+			}
+		}
+	}
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go connection(conn)
+		}
+	}()
+	return l.Addr().String()
 }
 
 // tryAll calls each method of a store that cannot work. They need not fail, because "OK" is an answer, but must end in time.

@@ -112,23 +112,24 @@ const (
 	readTimeout = 2 * time.Second
 )
 
-// connect creates a client for a URL of go-redis. For the same reason as above it does not retry. Pipelines use the same
-// connections as other commands.
+// connect creates a client for a URL of go-redis. For the same reason it does not retry. Pipelines use the same connections as
+// other commands.
 func connect(u *url.URL, query url.Values, cluster bool) (goredis.UniversalClient, error) {
-	noNotifications := &maintnotifications.Config{Mode: maintnotifications.ModeDisabled} // they cost a round trip, and only Redis Enterprise sends them
-	if !query.Has("dial_timeout") {
-		query.Set("dial_timeout", dialTimeout.String())
-	}
-	if !query.Has("read_timeout") {
-		query.Set("read_timeout", readTimeout.String())
+	for name, value := range map[string]time.Duration{"dial_timeout": dialTimeout, "read_timeout": readTimeout} {
+		if !query.Has(name) {
+			query.Set(name, value.String())
+		}
 	}
 	u.RawQuery = query.Encode()
+	// They cost a round trip for each connection, and only Redis Enterprise sends them.
+	noNotifications := &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	switch {
 	case query.Has("master_name"):
 		o, err := goredis.ParseFailoverURL(u.String())
 		if err != nil {
 			return nil, err
 		}
+		o.Dialer = limited(&goredis.Options{DialTimeout: o.DialTimeout, TLSConfig: o.TLSConfig})
 		o.ContextTimeoutEnabled, o.MaxRetries, o.DialerRetries, o.PipelinePoolSize = true, -1, 1, -1
 		return goredis.NewFailoverClient(o), nil
 	case cluster:
@@ -136,6 +137,7 @@ func connect(u *url.URL, query url.Values, cluster bool) (goredis.UniversalClien
 		if err != nil {
 			return nil, err
 		}
+		o.Dialer = limited(&goredis.Options{DialTimeout: o.DialTimeout, TLSConfig: o.TLSConfig})
 		o.ContextTimeoutEnabled, o.MaxRetries, o.DialerRetries, o.PipelinePoolSize = true, -1, 1, -1
 		o.MaintNotificationsConfig = noNotifications
 		return goredis.NewClusterClient(o), nil
@@ -144,6 +146,7 @@ func connect(u *url.URL, query url.Values, cluster bool) (goredis.UniversalClien
 	if err != nil {
 		return nil, err
 	}
+	o.Dialer = limited(&goredis.Options{DialTimeout: o.DialTimeout, TLSConfig: o.TLSConfig})
 	o.ContextTimeoutEnabled, o.MaxRetries, o.DialerRetries, o.PipelinePoolSize = true, -1, 1, -1
 	o.MaintNotificationsConfig = noNotifications
 	return goredis.NewClient(o), nil

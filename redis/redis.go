@@ -4,38 +4,43 @@
 //	...
 //	cache, err := thumbcache.New(thumbcache.Config{Shared: store, ...})
 //
-// A [Store] has all abilities that thumbcache knows: values, leases, and messages. So a thumbnail is made by one machine only,
-// and Invalidate reaches all. To keep the values elsewhere, combine it with another engine by [thumbcache.Compose].
+// A [Store] has all abilities that thumbcache knows: values, leases and messages. So each thumbnail is made by one machine only,
+// and Invalidate reaches all machines. To keep the values in another engine, combine both by [thumbcache.Compose].
 //
-// It needs Redis 6 or Valkey, as a single server, with Sentinel, or as a Cluster.
+// It is for Redis 6 or later, and for Valkey: a single server, servers with Sentinels, or a Cluster. The tests use Redis 7.
 //
 // # What is stored
 //
-// A source is one hash. Its key is "thumbcache:{hash of the source}", and each thumbnail is a field of it. A lease is a field too.
-// A source expires 30 days after its last use (see [Options.TTL]). A use is noted at most once an hour.
+// A source is one hash with the key "thumbcache:{hash of the source}". Each of its thumbnails is a field, and so is each lease. A
+// source expires 30 days after its last use ([Options.TTL]). To save writes, a use counts at most once an hour.
 //
 // # Memory
 //
-// Redis should have a maxmemory, and the maxmemory-policy allkeys-lru. Then it evicts the sources that were not used for the
-// longest time. With the policy noeviction, storing fails when the memory is full. Both cost only work: a Cache makes
-// again what is not there. Persistence (RDB, AOF) is not needed.
+// Set maxmemory, and the maxmemory-policy allkeys-lru. Redis then evicts the sources that have not been used for the longest time.
+// With the policy noeviction, nothing more is stored when the memory is full. Neither is a failure of requests: a Cache makes
+// what it does not find. Persistence (RDB, AOF) is not needed.
 //
 // # What is promised
 //
-// A lease belongs to one machine at a time, measured by the clock of Redis. The clocks of the machines do not matter. After
-// [Store.Remove] has returned, no value from before can be stored by [Store.Commit].
+//   - One machine at a time has a lease. Its life is measured by the clock of Redis, so the clocks of the machines do not matter.
+//   - After [Store.Remove] has returned, [Store.Commit] stores nothing that was begun before.
+//   - [Store.Listen] returns an error when it may have missed messages, even if the server only stops answering.
+//   - Each call ends soon after the deadline of its context. Nothing is retried.
 //
-// Redis replicates asynchronously. If a replica takes over, it may lack the last writes, so that two machines make the same
-// thumbnail, or a removed one is there again. An evicted lease has ended: its holder stores nothing, and another machine may make
-// the thumbnail again. Messages are not stored. In a Cluster they travel between its nodes, and may be lost if these lose their
-// connections to each other.
+// What is not promised: Redis replicates asynchronously. When a replica takes over, it may lack the last writes. Then two machines
+// may make the same thumbnail, and a removed one may be there again. An evicted lease has ended; its holder stores nothing. In a
+// Cluster, messages pass between the nodes, and are lost if the nodes lose each other.
 //
 // # Security
 //
-// Whoever can write to Redis can show pictures of his own. Use a password, and TLS (rediss://) on networks that you do not
-// trust. With ACLs, a user needs these rights:
+// Whoever can write to Redis can show pictures. Use a password, and TLS (rediss://) on networks that you do not trust. If you use ACLs,
+// the user needs these rights:
 //
 //	~thumbcache:* &thumbcache:* +@read +@write +@scripting +@pubsub +@connection +time +info +cluster
+//
+// # Logs
+//
+// The client, go-redis, logs lost connections to the standard error stream. Its function SetLogger changes that for the whole program.
 package redis
 
 import (
@@ -77,17 +82,18 @@ type Store struct {
 
 // New returns a Store that uses a client. The caller closes the client.
 //
-// The client must have the option ContextTimeoutEnabled. Otherwise it would ignore deadlines, and a server that does not answer
-// would delay requests by seconds. It should not retry (MaxRetries: -1), because a Cache can make a thumbnail in the same time.
+// The client must have the option ContextTimeoutEnabled. Without it, a client ignores deadlines, and a server that does not answer
+// delays requests by seconds. It should not retry (MaxRetries: -1). Unlike a client of [Open], it allocates as much memory as the
+// server announces, so use a server that you trust.
 func New(client goredis.UniversalClient, o Options) (*Store, error) {
-	heeds := true
+	obeys := true
 	switch c := client.(type) {
 	case *goredis.Client:
-		heeds = c.Options().ContextTimeoutEnabled
+		obeys = c.Options().ContextTimeoutEnabled
 	case *goredis.ClusterClient:
-		heeds = c.Options().ContextTimeoutEnabled
+		obeys = c.Options().ContextTimeoutEnabled
 	}
-	if !heeds {
+	if !obeys {
 		return nil, fmt.Errorf("redis: the client does not have ContextTimeoutEnabled: %w", fs.ErrInvalid)
 	}
 	if o.Prefix == "" {
@@ -165,8 +171,14 @@ func (s *Store) Get(ctx context.Context, source, variant string) ([]byte, error)
 	return sealed, nil
 }
 
+// errLargeValue refuses what Get could not return.
+var errLargeValue = fmt.Errorf("redis: a value has at most %d bytes: %w", maxValue, fs.ErrInvalid)
+
 // Put implements [thumbcache.Shared].
 func (s *Store) Put(ctx context.Context, source, variant string, sealed []byte) error {
+	if len(sealed) > maxValue {
+		return errLargeValue
+	}
 	err := putScript.Run(ctx, s.client, []string{s.key(source)}, variant, sealed, s.ttl.Milliseconds()).Err()
 	if err != nil {
 		return failed(ctx, err)
@@ -212,7 +224,7 @@ var (
 	commitScript  = goredis.NewScript(luaOwn + luaStore + ` return redis.call('HDEL', KEYS[1], ARGV[1])`)
 )
 
-// A lease is the right to make a thumbnail. Its token is the fence: nobody else can know it.
+// A lease is the right to make a thumbnail. Its random token distinguishes it from all other leases.
 type lease struct {
 	store                *Store
 	source, field, token string
@@ -258,6 +270,9 @@ func (s *Store) Commit(ctx context.Context, held thumbcache.Lease, source, varia
 	l, ok := held.(*lease)
 	if !ok || l.store != s || l.source != source {
 		return fmt.Errorf("redis: %T is not a lease of source %s from this store: %w", held, source, fs.ErrInvalid)
+	}
+	if len(sealed) > maxValue {
+		return errLargeValue
 	}
 	return l.run(ctx, commitScript, thumbcache.ErrLeaseLost, variant, sealed, s.ttl.Milliseconds())
 }

@@ -27,6 +27,7 @@ func TestSingle(t *testing.T) {
 }
 
 func TestCluster(t *testing.T) {
+	t.Parallel()
 	nodes := startCluster(t)
 	each := func(do func(s *server)) func() {
 		return func() {

@@ -79,7 +79,14 @@ func (s *server) start(t testing.TB) {
 		}
 	}
 	s.admin = goredis.NewClient(options)
-	eventually(t, func() error { return s.admin.Ping(t.Context()).Err() })
+	eventually(t, func() error {
+		select {
+		case <-exited:
+			t.Fatalf("redis-server %q has exited", args)
+		default:
+		}
+		return s.admin.Ping(t.Context()).Err()
+	})
 }
 
 // kill ends the process at once, as kill -9 does.

@@ -5,11 +5,20 @@ package redis_test
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/big"
+	"net"
 	"os"
+	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -193,6 +202,7 @@ func TestWalk(t *testing.T) {
 }
 
 func TestWalkCluster(t *testing.T) {
+	t.Parallel()
 	nodes := startCluster(t)
 	store := open(t, clusterURL(nodes))
 	admin := goredis.NewClusterClient(&goredis.ClusterOptions{Addrs: []string{nodes[0].addr()}})
@@ -223,8 +233,36 @@ func TestUnixSocket(t *testing.T) {
 	must(t, open(t, "unix://"+dir+"/s?db=1").Check(t.Context()))
 }
 
+// TestTLS checks that certificates are verified.
+func TestTLS(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	certificate := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		NotAfter:     time.Now().Add(time.Hour),
+		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, certificate, certificate, &key.PublicKey, key)
+	must(t, err)
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	must(t, err)
+	file := filepath.Join(t.TempDir(), "pem")
+	must(t, os.WriteFile(file, append(
+		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})...), 0o600))
+	port := strconv.Itoa(freePort(t))
+	startServer(t, "--tls-port", port, "--tls-cert-file", file, "--tls-key-file", file, "--tls-ca-cert-file", file, "--tls-auth-clients", "no")
+
+	must(t, open(t, "rediss://127.0.0.1:"+port+"?skip_verify=true").Check(t.Context()))
+	var unknown x509.UnknownAuthorityError
+	if err := open(t, "rediss://127.0.0.1:"+port).Check(t.Context()); !errors.As(err, &unknown) {
+		t.Errorf("with an unknown certificate: %v", err)
+	}
+}
+
 // TestCheck checks the errors of wrong settings. None contains a secret.
 func TestCheck(t *testing.T) {
+	t.Parallel()
 	const password = "correct-horse"
 	s, plain, node := startServer(t, "--requirepass", password), startServer(t), startServer(t, "--cluster-enabled", "yes", "--cluster-port", fmt.Sprint(freePort(t)))
 	rights := documentedRights(t)
