@@ -12,7 +12,7 @@ import (
 //
 // A value is a sealed file, as described in docs/format.md. The Cache checks every value, so a damaged or foreign one is a miss.
 // Source is a hash of 64 hex digits. Variant says which thumbnail of the source it is, and by which settings it was made. It
-// has at most 64 characters: a-z, 0-9, "_" and ".".
+// has at most 64 characters: a-z, 0-9, "_" and "."; the first is a letter or digit.
 //
 // An engine may fail at any time: no Get fails because of it. Each call has the deadline of [Config.SharedTimeout], and should
 // return as soon as its context ends. All methods may be called from several goroutines at once. The package sharedtest checks
@@ -56,7 +56,7 @@ type Committer interface {
 	Commit(ctx context.Context, lease Lease, source, variant string, sealed []byte) error
 }
 
-// A Notifier tells other machines what happens on this one. Messages may be lost. They have at most 64 KiB.
+// A Notifier tells other machines what happens on this one. Messages may be lost. They have 1 byte to 64 KiB.
 type Notifier interface {
 	Notify(ctx context.Context, message []byte) error
 

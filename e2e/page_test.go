@@ -183,6 +183,20 @@ func TestEmptyFolder(t *testing.T) {
 	b.checkComplaints()
 }
 
+// The panel has a line for the shared tier if there is one, even if it does not work.
+func TestSharedTier(t *testing.T) {
+	folder := copySampleLibrary(t)
+	const line = `document.querySelector("#tiers .fleet")`
+	b := openTab(t, desktop)
+	b.visit(serve(t, folder))
+	b.waitFor(line + `.hidden && ` + line + `.textContent === "from the shared tier0"`)
+	const absent = "redis://127.0.0.1:1"
+	b.visit(startServer(t, folder, "localhost:0", "sh", "-c", `exec "$@" --shared `+absent, "sh").url)
+	b.waitFor(`!` + line + `.hidden && ` + line + `.textContent === "from the shared tier0" && !` + line + `.title.startsWith("0 calls failed")`)
+	b.takeScreenshot("shared-" + desktop.String())
+	b.checkComplaints()
+}
+
 // The page says why it cannot show a folder, and the server says so too when it starts.
 func TestUnreadableFolders(t *testing.T) {
 	root := t.TempDir()

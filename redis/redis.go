@@ -153,10 +153,13 @@ func (s *Store) Get(ctx context.Context, source, variant string) ([]byte, error)
 		value = s.client.HGet(ctx, key, variant)
 	} else {
 		// One round trip for both. A script would be one too, but with a value of 20 KB it takes three times as long.
-		s.client.Pipelined(ctx, func(p goredis.Pipeliner) error {
+		_, err := s.client.Pipelined(ctx, func(p goredis.Pipeliner) error {
 			value, left = p.HGet(ctx, key, variant), p.PTTL(ctx, key)
-			return nil // each command has its own error
+			return nil
 		})
+		if err != nil && value.Err() == nil && left.Err() == nil { // no connection could log in, which is no command's error
+			return nil, failed(ctx, err)
+		}
 	}
 	sealed, err := value.Bytes()
 	switch {

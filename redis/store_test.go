@@ -312,6 +312,29 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// TestRefused checks that no method succeeds if the server refuses all connections.
+func TestRefused(t *testing.T) {
+	s := startServer(t, "--requirepass", "correct-horse")
+	store, source := open(t, "redis://:secret-1@"+s.addr()), newSource()
+	_, getErr := store.Get(t.Context(), source, "300.jpg")
+	_, leaseErr := store.Lease(t.Context(), source, "300.jpg", time.Minute)
+	_, usageErr := store.Usage(t.Context())
+	for name, err := range map[string]error{
+		"Get":    getErr,
+		"Put":    store.Put(t.Context(), source, "300.jpg", []byte("value")),
+		"Remove": store.Remove(t.Context(), source),
+		"Lease":  leaseErr,
+		"Notify": store.Notify(t.Context(), []byte("message")),
+		"Listen": store.Listen(t.Context(), func([]byte) {}),
+		"Usage":  usageErr,
+		"Walk":   store.Walk(t.Context(), func(_, _ string, _ []byte) error { return nil }),
+	} {
+		if !goredis.IsAuthError(err) {
+			t.Errorf("%s: %v, want WRONGPASS", name, err)
+		}
+	}
+}
+
 // documentedRights returns the rights of a user that the documentation of the package names.
 func documentedRights(t *testing.T) (rights []any) {
 	t.Helper()

@@ -5,22 +5,26 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+
+	"github.com/minio/minio-go/v7"
 )
 
-// readme is the name of an object that explains the bucket. It also serves to find out what the store can do. Nothing depends on its
-// content.
-const readme = "README"
+// readme is the name of an object that explains the bucket. It also serves to find out what the store can do. Nothing depends on
+// its content.
+const readme = "README.thumbcache"
 
-const readmeText = `This prefix contains thumbnails that servers with thumbcache share. Each object is a picture with a trailer. It is safe to
-remove any of them: missing thumbnails are made again. Format: https://github.com/thumbcache/thumbcache/blob/main/docs/format.md
+const readmeText = `This prefix contains thumbnails that servers with thumbcache share. Each object is
+a picture with a trailer. It is safe to remove any of them: missing thumbnails are
+made again. The format is described at
+https://github.com/thumbcache/thumbcache/blob/main/docs/format.md
 `
 
-// Check reports whether the store can be used. It writes the README, reads it, lists it, and removes an object that does not exist. Call
-// it at the start of a program, with a timeout of some seconds.
+// Check reports whether the store can be used. It writes the README, reads it, lists it, and removes an object that does not
+// exist. Call it at the start of a program, with a timeout of some seconds.
 //
-// The error is [fs.ErrInvalid] if a setting is wrong: the bucket, region or endpoint, or the credentials and their permissions, which are
-// [fs.ErrPermission] too. Any other error means that the store does not answer as it should now, but perhaps will later. No error
-// contains a secret.
+// The error is [fs.ErrInvalid] if a setting is wrong: the bucket, region or endpoint, or the credentials and their permissions,
+// which are [fs.ErrPermission] too. Any other error means that the store does not answer as it should now, but perhaps will later.
+// No error contains a secret.
 func (s *Store) Check(ctx context.Context) error {
 	for _, step := range []struct {
 		permission string
@@ -35,8 +39,9 @@ func (s *Store) Check(ctx context.Context) error {
 		r, refused := errors.AsType[*refusal](err)
 		switch {
 		case err == nil:
-		case errors.Is(err, fs.ErrPermission):
-			return fmt.Errorf("%w: %w (%s)", err, fs.ErrInvalid, s.advice(step.permission))
+			continue
+		case refused && errors.Is(err, fs.ErrPermission):
+			return fmt.Errorf("%w: %w (%s)", err, fs.ErrInvalid, s.advice(r, step.permission))
 		case refused && !r.temporary():
 			return fmt.Errorf("%w: %w (bucket %q at %s)", err, fs.ErrInvalid, s.bucket, s.client.EndpointURL().Host)
 		default:
@@ -74,7 +79,10 @@ func (s *Store) checkDelete(ctx context.Context) error {
 }
 
 // advice returns what to do when the store refuses permission.
-func (s *Store) advice(permission string) string {
+func (s *Store) advice(r *refusal, permission string) string {
+	if r.response.Code == minio.RequestTimeTooSkewed {
+		return "check the clock of this machine"
+	}
 	if v, err := s.client.GetCreds(); err == nil && v.AccessKeyID == "" {
 		return "no credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 	}
@@ -89,8 +97,8 @@ const ignored = -1
 
 var errIgnored = fmt.Errorf("s3: the store ignores If-Match or If-None-Match, so it has no leases: %w", errors.ErrUnsupported)
 
-// tryConditions finds out whether the store respects conditions of puts, and remembers it. The error is errors.ErrUnsupported if it does
-// not. If there is not enough time for all tests, the next call goes on.
+// tryConditions finds out whether the store respects conditions of puts, and remembers it. The error is errors.ErrUnsupported if
+// it does not. If there is not enough time for all tests, the next call goes on.
 func (s *Store) tryConditions(ctx context.Context) error {
 	passed := s.conditions.Load()
 	if passed == ignored {

@@ -28,14 +28,13 @@ type refusal struct {
 }
 
 func (r *refusal) Error() string {
-	// The message comes from outside, and may be a whole page.
-	text := strings.Map(func(r rune) rune {
+	// The answer comes from outside, and may be a whole page.
+	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return ' '
 		}
 		return r
-	}, r.response.Error())
-	return fmt.Sprintf("s3: %s: %.64s: %.200s", r.op, r.response.Code, text)
+	}, fmt.Sprintf("s3: %s: %.64s: %.200s", r.op, r.response.Code, r.response.Error()))
 }
 
 // Unwrap returns the error of the standard library that fits, or nil.
@@ -48,10 +47,10 @@ func (r *refusal) Unwrap() error {
 	case http.StatusNotImplemented:
 		return errors.ErrUnsupported
 	}
-	switch r.response.Code {
-	case minio.NoSuchKey: // not if the bucket is missing
+	switch {
+	case r.response.Code == minio.NoSuchKey && r.op == "get": // not if the bucket is missing
 		return fs.ErrNotExist
-	case "ConditionalRequestConflict": // another machine is changing the object at this moment
+	case r.response.Code == "ConditionalRequestConflict": // another machine is changing the object at this moment
 		return errCondition
 	}
 	return nil
@@ -86,8 +85,8 @@ func begin(ctx context.Context) (_ context.Context, done func()) {
 
 type failKey struct{}
 
-// failFast is a transport that ends the context of a request that failed. Otherwise minio-go would pause after it, for up to 200 ms, even if
-// it must not try again.
+// failFast is a transport that ends the context of a request that failed. Otherwise minio-go would pause after it, for up to 200
+// ms, even if it must not try again.
 type failFast struct{ http.RoundTripper }
 
 func (f failFast) RoundTrip(r *http.Request) (*http.Response, error) {

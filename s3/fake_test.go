@@ -7,6 +7,9 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -53,8 +56,8 @@ func TestConditionsIgnored(t *testing.T) {
 	}
 }
 
-// TestStrangeAnswers checks that answers which no object store gives are errors, but neither values nor statements about values. They
-// must not contain what the answer contains without limit.
+// TestStrangeAnswers checks that answers which no object store gives are errors, but neither values nor statements about values.
+// They must not contain what the answer contains without limit.
 func TestStrangeAnswers(t *testing.T) {
 	answers := map[string]http.HandlerFunc{
 		"nothing":     func(http.ResponseWriter, *http.Request) {},
@@ -125,7 +128,80 @@ func TestNotFound(t *testing.T) {
 	if err := store.Put(t.Context(), source, "300.jpg", []byte("value")); err == nil || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Put: the error is %v", err)
 	}
-	if _, err := store.Lease(t.Context(), source, "300.jpg", time.Minute); err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, thumbcache.ErrHeld) {
+	_, err := store.Lease(t.Context(), source, "300.jpg", time.Minute)
+	if err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, thumbcache.ErrHeld) {
 		t.Errorf("Lease: the error is %v", err)
+	}
+}
+
+// TestClock checks that the error tells what to do if the clock of the machine is wrong.
+func TestClock(t *testing.T) {
+	store := openFake(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		io.WriteString(w, "<Error><Code>RequestTimeTooSkewed</Code><Message>too large</Message></Error>")
+	})
+	if err := store.Check(t.Context()); !errors.Is(err, fs.ErrInvalid) || !strings.Contains(err.Error(), "the clock of this machine") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+// TestCredentials checks that credentials are found where the AWS tools find them.
+func TestCredentials(t *testing.T) {
+	var header http.Header
+	answer := func(w http.ResponseWriter, r *http.Request) {
+		header = r.Header
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	file := filepath.Join(t.TempDir(), "credentials")
+	profiles := "[default]\naws_access_key_id = of-default\naws_secret_access_key = x\n" +
+		"[media]\naws_access_key_id = of-media\naws_secret_access_key = x\n"
+	if err := os.WriteFile(file, []byte(profiles), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name, key, token string
+		environment      []string // names and values
+	}{
+		{"environment", "of-environment", "", []string{"AWS_ACCESS_KEY_ID", "of-environment", "AWS_SECRET_ACCESS_KEY", "x"}},
+		{"token", "of-environment", "a-token", []string{
+			"AWS_ACCESS_KEY_ID", "of-environment", "AWS_SECRET_ACCESS_KEY", "x", "AWS_SESSION_TOKEN", "a-token",
+		}},
+		{"file", "of-default", "", []string{"AWS_SHARED_CREDENTIALS_FILE", file}},
+		{"profile", "of-media", "", []string{"AWS_SHARED_CREDENTIALS_FILE", file, "AWS_PROFILE", "media"}},
+		{"environment before file", "of-environment", "", []string{
+			"AWS_SHARED_CREDENTIALS_FILE", file, "AWS_ACCESS_KEY_ID", "of-environment", "AWS_SECRET_ACCESS_KEY", "x",
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			store := openFake(t, answer)
+			setCredentials(t, "", "")
+			for pair := range slices.Chunk(test.environment, 2) {
+				t.Setenv(pair[0], pair[1])
+			}
+			store.Get(t.Context(), strings.Repeat("0", 64), "300.jpg")
+			authorization, token := header.Get("Authorization"), header.Get("X-Amz-Security-Token")
+			if !strings.Contains(authorization, "Credential="+test.key+"/") || token != test.token {
+				t.Errorf("%s, token %q, want the key %s and the token %q", authorization, token, test.key, test.token)
+			}
+		})
+	}
+}
+
+// TestAmazon checks which address a bucket of Amazon S3 has. It connects to nothing.
+func TestAmazon(t *testing.T) {
+	setCredentials(t, accessKey, secretKey)
+	for url, want := range map[string]string{
+		"s3://covers?region=eu-central-1":          "https://covers.s3.dualstack.eu-central-1.amazonaws.com/",
+		"s3://covers":                              "https://covers.s3.dualstack.us-east-1.amazonaws.com/",
+		"s3://covers.example.com?region=eu-west-1": "https://s3.dualstack.eu-west-1.amazonaws.com/covers.example.com/", // no certificate has two dots
+	} {
+		store, err := Open(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		signed, err := store.client.PresignedGetObject(t.Context(), store.bucket, "o", time.Minute, nil)
+		if err != nil || !strings.HasPrefix(signed.String(), want) {
+			t.Errorf("%s: %v, %v, want %s", url, signed, err, want)
+		}
 	}
 }

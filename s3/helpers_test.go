@@ -18,7 +18,9 @@ const (
 // setCredentials sets the credentials that Open finds.
 func setCredentials(t testing.TB, access, secret string) {
 	t.Setenv("HOME", t.TempDir()) // no ~/.aws
-	for _, name := range []string{"AWS_ACCESS_KEY", "AWS_SECRET_KEY", "AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_REGION", "AWS_DEFAULT_REGION"} {
+	for _, name := range []string{
+		"AWS_ACCESS_KEY", "AWS_SECRET_KEY", "AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_REGION", "AWS_DEFAULT_REGION",
+	} {
 		t.Setenv(name, "")
 	}
 	t.Setenv("AWS_ACCESS_KEY_ID", access)

@@ -23,7 +23,8 @@ const (
 	clockSteps = 2 * time.Second
 )
 
-// Lease implements [thumbcache.Leaser]. The error is errors.ErrUnsupported if the store ignores conditions. Life is at most 10 minutes.
+// Lease implements [thumbcache.Leaser]. The error is errors.ErrUnsupported if the store ignores conditions. Life is at most 10
+// minutes.
 func (s *Store) Lease(ctx context.Context, source, variant string, life time.Duration) (thumbcache.Lease, error) {
 	value, err := s.name(source, variant)
 	if err != nil {
@@ -94,8 +95,8 @@ func (l *lease) look(ctx context.Context) (condition, error) {
 	return "", thumbcache.ErrHeld
 }
 
-// write begins the life of the lease anew, if its object meets a condition. Each time the content differs, and thus the ETag. The caller
-// holds l.mu, unless nobody else knows the lease yet.
+// write begins the life of the lease anew, if its object meets a condition. Each time the content differs, and thus the ETag. The
+// caller holds l.mu, unless nobody else knows the lease yet.
 func (l *lease) write(ctx context.Context, c condition) error {
 	start := time.Now()
 	etag, err := l.store.put(ctx, l.name, fmt.Appendf(nil, "%s %v\n", rand.Text(), l.life), c)
@@ -114,7 +115,7 @@ func (l *lease) renew(ctx context.Context) error {
 		return thumbcache.ErrLeaseLost
 	}
 	err := l.write(ctx, l.etag)
-	if errors.Is(err, errCondition) || errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, errCondition) {
 		l.etag = ""
 		return thumbcache.ErrLeaseLost
 	}

@@ -16,8 +16,8 @@ func (s *Store) list(ctx context.Context, prefix string) iter.Seq2[minio.ObjectI
 	return func(yield func(minio.ObjectInfo, error) bool) {
 		ctx, done := begin(ctx)
 		defer done()
-		owner := false
-		for o := range s.client.ListObjectsIter(ctx, s.bucket, minio.ListObjectsOptions{Prefix: prefix, Recursive: true, FetchOwner: &owner}) {
+		opts := minio.ListObjectsOptions{Prefix: prefix, Recursive: true, FetchOwner: new(bool)}
+		for o := range s.client.ListObjectsIter(ctx, s.bucket, opts) {
 			if o.Err != nil {
 				yield(o, wrap(ctx, "list", o.Err))
 				return
@@ -36,14 +36,14 @@ func (s *Store) list(ctx context.Context, prefix string) iter.Seq2[minio.ObjectI
 func (s *Store) removeOne(ctx context.Context, name string) error {
 	ctx, done := begin(ctx)
 	defer done()
-	if err := s.client.RemoveObject(ctx, s.bucket, name, minio.RemoveObjectOptions{}); !isGone(err) {
+	if err := s.client.RemoveObject(ctx, s.bucket, name, minio.RemoveObjectOptions{}); err != nil && !isGone(err) {
 		return wrap(ctx, "remove", err)
 	}
 	return nil
 }
 
-// isGone reports whether an object does not exist after a removal. It is nil according to Amazon S3 if there was none.
-func isGone(err error) bool { return err == nil || minio.ToErrorResponse(err).Code == minio.NoSuchKey }
+// isGone reports whether a request failed only because the object does not exist. Amazon S3 does not fail to remove it then.
+func isGone(err error) bool { return minio.ToErrorResponse(err).Code == minio.NoSuchKey }
 
 // Usage returns the number of thumbnails and their bytes. It takes one request for each 1000 objects.
 func (s *Store) Usage(ctx context.Context) (thumbnails int, bytes int64, err error) {

@@ -21,8 +21,8 @@ import (
 //	s3://bucket/prefix?region=eu-central-1
 //	s3://bucket/prefix?endpoint=https://minio.example.com:9000
 //
-// The prefix may be empty. Without an endpoint, the bucket is one of Amazon S3. Without a region, it is $AWS_REGION, $AWS_DEFAULT_REGION, or
-// us-east-1.
+// The prefix may be empty. Without an endpoint, the bucket is one of Amazon S3. Without a region, it is $AWS_REGION,
+// $AWS_DEFAULT_REGION, or us-east-1.
 //
 // Credentials are not in the URL. They are found as the AWS tools find them: in $AWS_ACCESS_KEY_ID, $AWS_SECRET_ACCESS_KEY and
 // $AWS_SESSION_TOKEN, in the profile $AWS_PROFILE of the files in ~/.aws, or from the service that gives a role to a container or a
@@ -79,15 +79,15 @@ func parseURL(rawURL string) (*target, error) {
 	}
 	t := &target{bucket: u.Host, prefix: strings.Trim(u.Path, "/"), host: "s3.amazonaws.com", secure: true}
 	if !validPrefix(t.prefix) {
-		return nil, errors.New("the prefix must not contain control characters, or empty parts, or those called . or ..")
+		return nil, errors.New("the prefix must have no control characters, and no parts that are empty, . or .. alone")
 	}
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
-		return nil, errors.New("the part of the URL after ? is not valid")
+		return nil, errors.New("the query of the URL is not valid")
 	}
 	for name, values := range query {
 		if name != "endpoint" && name != "region" || len(values) != 1 {
-			return nil, errors.New("the URL may have one endpoint and one region, and nothing else after ?")
+			return nil, errors.New("the query of the URL may have one endpoint and one region, and nothing else")
 		}
 	}
 	if e := query.Get("endpoint"); e != "" {

@@ -81,7 +81,7 @@ func TestOpenUnusable(t *testing.T) {
 		"s3://covers?secret_access_key=Hushed":                "endpoint",
 		"s3://covers?Hushed":                                  "endpoint",
 		"s3://covers?region=a&region=Hushed":                  "endpoint",
-		"s3://covers?region=%zzHushed":                        "after ?",
+		"s3://covers?region=%zzHushed":                        "query",
 		"s3://covers?region=Hush/ed":                          "region",
 		"s3://covers?endpoint=Hushed:9000":                    "endpoint",
 		"s3://covers?endpoint=ftp://Hushed":                   "endpoint",

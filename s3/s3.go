@@ -21,8 +21,8 @@
 // image/png or image/webp. A CDN can serve the bucket. Cache-Control lets it keep a picture for five minutes, so an old one may be
 // shown for that long after it was replaced.
 //
-// Next to it, an object called "-lease.<variant>" exists while a machine makes the thumbnail. An object README below the prefix
-// explains the bucket to people who find it.
+// Next to it, an object called "-lease.<variant>" exists while a machine makes the thumbnail. An object README.thumbcache below
+// the prefix explains the bucket to people who find it.
 //
 // # Expiry
 //
@@ -37,25 +37,25 @@
 //	  </Rule>
 //	</LifecycleConfiguration>
 //
-// A thumbnail that is still in use is then made again once in 90 days, unless a machine has it in its own Dir. Do not enable versioning
-// for the bucket: removed thumbnails would be kept as old versions.
+// A thumbnail that is still in use is then made again once in 90 days, unless a machine has it in its own Dir. Do not enable
+// versioning for the bucket: removed thumbnails would be kept as old versions.
 //
 // # Leases
 //
-// A lease is an object that is created if it does not exist (If-None-Match), and renewed, committed and taken over if it has not changed
-// (If-Match). [Store.Lease] tries once whether the store respects these conditions. If it does not, its error is
+// A lease is an object that is created if it does not exist (If-None-Match), and renewed, committed and taken over if it has not
+// changed (If-Match). [Store.Lease] tries once whether the store respects these conditions. If it does not, its error is
 // [errors.ErrUnsupported], and several machines may make the same thumbnail at the same time.
 //
-// The clocks of the machines do not matter for leases. A lease has expired if, by the clock of the store, it was written longer ago than
-// its life, or if a machine has seen it unchanged for that long. But signatures contain the time: the store refuses all requests of
-// a machine whose clock differs from its own by more than 15 minutes.
+// The clocks of the machines do not matter for leases. A lease has expired if, by the clock of the store, it was written longer
+// ago than its life, or if a machine has seen it unchanged for that long. But signatures contain the time: the store refuses all
+// requests of a machine whose clock differs from its own by more than 15 minutes.
 //
 // # Security
 //
-// Whoever can write to the bucket can show pictures, because the checksum in a sealed file is not a signature. The machines need the
-// permissions s3:GetObject, s3:PutObject and s3:DeleteObject for the objects below the prefix, and s3:ListBucket for the bucket. Without
-// s3:ListBucket, Amazon S3 does not tell a missing object from a forbidden one. Thumbnails are neither encrypted nor secret to
-// readers of the bucket. Their names are hashes, but the sealed file contains the provider and path of the source.
+// Whoever can write to the bucket can show pictures, because the checksum in a sealed file is not a signature. The machines need
+// the permissions s3:GetObject, s3:PutObject and s3:DeleteObject for the objects below the prefix, and s3:ListBucket for the
+// bucket. Without s3:ListBucket, Amazon S3 does not tell a missing object from a forbidden one. Thumbnails are neither encrypted
+// nor secret to readers of the bucket. Their names are hashes, but the sealed file contains the provider and path of the source.
 package s3
 
 import (
@@ -105,9 +105,9 @@ type Options struct {
 	Prefix string
 }
 
-// New returns a Store for a bucket. [Open] is easier, unless the client needs settings of its own. Set MaxRetries to 1 in the options
-// of the client, because a Cache would rather make a thumbnail than wait for a second try. Set its region too: without one, the client
-// begins with a request for it.
+// New returns a Store for a bucket. [Open] is easier, unless the client needs settings of its own. Set MaxRetries to 1 in the
+// options of the client, because a Cache would rather make a thumbnail than wait for a second try. Set its region too: without
+// one, the client begins with a request for it.
 func New(client *minio.Client, bucket string, opts Options) *Store {
 	prefix := strings.Trim(opts.Prefix, "/")
 	if prefix != "" {
@@ -142,8 +142,8 @@ func (s *Store) Remove(ctx context.Context, source string) error {
 	if err != nil {
 		return err
 	}
-	// The holder of a lease may store its thumbnail after the first listing, as long as the lease has not ended. The second time, no
-	// lease from before is left.
+	// The holder of a lease may store its thumbnail after the first listing, as long as the lease has not ended. The second time,
+	// no lease from before is left.
 	for range 2 {
 		if err := s.removeBelow(ctx, dir); err != nil {
 			return err
@@ -179,7 +179,7 @@ func (s *Store) removeBelow(ctx context.Context, dir string) (err error) {
 		return wrap(ctx, "remove", removeErr)
 	}
 	for r := range results {
-		if err == nil && !isGone(r.Err) {
+		if err == nil && r.Err != nil && !isGone(r.Err) {
 			err = wrap(ctx, "remove", r.Err)
 		}
 	}
@@ -214,8 +214,8 @@ func (s *Store) name(source, variant string) (string, error) {
 
 // parse returns what [Store.name] made the name of an object from. It reports false for leases and foreign objects.
 func (s *Store) parse(name string) (source, variant string, ok bool) {
-	source, variant, _ = strings.Cut(strings.TrimPrefix(name, s.prefix), "/")
-	source, variant, _ = strings.Cut(variant, "/")
+	_, rest, _ := strings.Cut(strings.TrimPrefix(name, s.prefix), "/")
+	source, variant, _ = strings.Cut(rest, "/")
 	variant = strings.TrimPrefix(variant, dots)
 	again, err := s.name(source, variant)
 	return source, variant, err == nil && again == name
@@ -266,6 +266,8 @@ func (s *Store) put(ctx context.Context, name string, data []byte, only conditio
 	ctx, done := begin(ctx)
 	defer done()
 	opts := minio.PutObjectOptions{DisableMultipart: true}
+	// minio-go signs the chunks of the body, and sends a last chunk that a server does not expect after an empty body.
+	opts.DisableContentSha256 = len(data) == 0
 	opts.ContentType, opts.CacheControl = headers(name)
 	switch only {
 	case always:
@@ -283,11 +285,10 @@ func (s *Store) put(ctx context.Context, name string, data []byte, only conditio
 		}
 	}
 	if err != nil {
-		err = wrap(ctx, "put", err)
-		if r, ok := errors.AsType[*refusal](err); ok && r.response.Code == minio.NoSuchKey && (only == always || only == absent) {
-			r.response.Code = "NotFound" // from something that is no object store
+		if only != always && only != absent && isGone(err) {
+			return "", errCondition
 		}
-		return "", err
+		return "", wrap(ctx, "put", err)
 	}
 	if info.ETag == "" {
 		return "", errors.New("s3: put: the answer has no ETag")

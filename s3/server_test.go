@@ -56,7 +56,8 @@ func newServer(t testing.TB) *server {
 // start starts the process, or starts it again.
 func (s *server) start() {
 	s.t.Helper()
-	s.process = exec.Command(s.binary, "--port", s.address, "--access", accessKey, "--secret", secretKey, "--quiet", "--keep-alive", "posix", s.dir)
+	s.process = exec.Command(s.binary, "--port", s.address, "--access", accessKey, "--secret", secretKey, "--quiet", "--keep-alive",
+		"posix", s.dir)
 	out := new(strings.Builder)
 	s.process.Stdout, s.process.Stderr = out, out
 	if err := s.process.Start(); err != nil {
@@ -81,7 +82,13 @@ func (s *server) kill() {
 }
 
 // freeze stops the process, so that it accepts connections without answering.
-func (s *server) freeze() { s.process.Process.Signal(syscall.SIGSTOP) }
+func (s *server) freeze() {
+	s.process.Process.Signal(syscall.SIGSTOP)
+	var status syscall.WaitStatus // until all its threads have stopped
+	if _, err := syscall.Wait4(s.process.Process.Pid, &status, syscall.WUNTRACED, nil); err != nil || !status.Stopped() {
+		s.t.Errorf("versitygw has not stopped: %v, %v", status, err)
+	}
+}
 
 func (s *server) thaw() { s.process.Process.Signal(syscall.SIGCONT) }
 

@@ -39,7 +39,7 @@ func TestCheck(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if text, err := os.ReadFile(server.file("README")); err != nil || string(text) != readmeText {
+	if text, err := os.ReadFile(server.file(readme)); err != nil || string(text) != readmeText {
 		t.Errorf("README: %q, %v", text, err)
 	}
 }
@@ -169,7 +169,8 @@ func TestForeignObjects(t *testing.T) {
 	if _, err := store.Lease(ctx, hash(1), "64.jpg", time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"notes", "00/notes", "00/" + hash(1) + "/NOTES", "00/" + hash(1) + "/a/b", "01/" + hash(1) + "/300.jpg", "00/" + hash(1) + "/-x"} {
+	dir := "00/" + hash(1)
+	for _, name := range []string{"notes", "00/notes", dir + "/NOTES", dir + "/a/b", dir + "/-x", "01/" + hash(1) + "/300.jpg"} {
 		if _, err := store.put(ctx, store.prefix+name, []byte("foreign"), always); err != nil {
 			t.Fatal(err)
 		}
@@ -252,14 +253,15 @@ func TestTooLarge(t *testing.T) {
 		t.Errorf("Put: the error is %v, want fs.ErrInvalid", err)
 	}
 	name := store.prefix + "00/" + hash(1) + "/300.jpg"
-	if _, err := store.client.PutObject(t.Context(), bucket, name, bytes.NewReader(large), int64(len(large)), minio.PutObjectOptions{}); err != nil {
+	_, err := store.client.PutObject(t.Context(), bucket, name, bytes.NewReader(large), int64(len(large)), minio.PutObjectOptions{})
+	if err != nil {
 		t.Fatal(err)
 	}
 	if got, err := store.Get(t.Context(), hash(1), "300.jpg"); !errors.Is(err, fs.ErrNotExist) || got != nil {
 		t.Errorf("Get: %d bytes, %v, want fs.ErrNotExist", len(got), err)
 	}
 	seen := 0
-	err := store.Walk(t.Context(), func(_, _ string, sealed []byte) error {
+	err = store.Walk(t.Context(), func(_, _ string, sealed []byte) error {
 		if sealed != nil {
 			t.Errorf("Walk: %d bytes", len(sealed))
 		}
@@ -271,6 +273,20 @@ func TestTooLarge(t *testing.T) {
 	}
 	if err := store.Put(t.Context(), hash(1), "300.jpg", large[1:]); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestEmpty checks that an empty value leaves the connection in order.
+func TestEmpty(t *testing.T) {
+	server := newServer(t)
+	store := server.open()
+	for i := range 50 {
+		if err := store.Put(t.Context(), hash(i), "300.jpg", nil); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := store.Get(t.Context(), hash(i), "300.jpg"); len(got) != 0 || err != nil {
+			t.Fatalf("%q, %v", got, err)
+		}
 	}
 }
 
@@ -293,8 +309,8 @@ func TestInvalidNames(t *testing.T) {
 	}
 }
 
-// race calls do on several machines at once, and returns what the only winner got.
-func race(t *testing.T, machines []*Store, do func(*Store) (thumbcache.Lease, error)) (winner thumbcache.Lease) {
+// race lets machines take the same lease at once, and returns that of the only winner.
+func race(t *testing.T, machines []*Store, source string, life time.Duration) (winner thumbcache.Lease) {
 	t.Helper()
 	var winners atomic.Int32
 	var group sync.WaitGroup
@@ -302,7 +318,7 @@ func race(t *testing.T, machines []*Store, do func(*Store) (thumbcache.Lease, er
 	for _, m := range machines {
 		group.Go(func() {
 			<-start
-			lease, err := do(m)
+			lease, err := m.Lease(t.Context(), source, "300.jpg", life)
 			switch {
 			case err == nil && winners.Add(1) == 1:
 				winner = lease
@@ -328,20 +344,12 @@ func TestLeaseRaces(t *testing.T) {
 	}
 	const life = 500 * time.Millisecond
 	var first []thumbcache.Lease
-	take := func(i int) func(*Store) (thumbcache.Lease, error) {
-		return func(m *Store) (thumbcache.Lease, error) { return m.Lease(t.Context(), hash(i), "300.jpg", life) }
-	}
 	for i := range 40 {
-		first = append(first, race(t, machines, take(i)))
+		first = append(first, race(t, machines, hash(i), life))
 	}
-	for i := range first { // after the first round, all machines have seen that the lease is held, or that it has expired
-		for _, m := range machines {
-			take(i)(m)
-		}
-	}
-	time.Sleep(life)
+	time.Sleep(life) // the losers have seen the leases
 	for i, lease := range first {
-		second := race(t, machines, func(m *Store) (thumbcache.Lease, error) { return m.Lease(t.Context(), hash(i), "300.jpg", time.Minute) })
+		second := race(t, machines, hash(i), time.Minute)
 		if err := lease.Renew(t.Context()); !errors.Is(err, thumbcache.ErrLeaseLost) {
 			t.Errorf("the error of the first holder is %v, want ErrLeaseLost", err)
 		}

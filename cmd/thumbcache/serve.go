@@ -65,7 +65,7 @@ func serveCommand(c *console) *cobra.Command {
 				return usageError{errMaxBytes}
 			}
 			o.dirGiven = cmd.Flags().Changed("dir")
-			if err := o.shared.checkDir(o.dir, o.dirGiven); err != nil {
+			if err := o.shared.check(o.dir, o.dirGiven); err != nil {
 				return err
 			}
 			folder, err := absFolder(args)

@@ -53,23 +53,22 @@ func cutDir(args []string, n int) (dir string, hasDir bool, rest []string) {
 	return args[0], true, args[1:]
 }
 
-// Parts of help texts.
-const (
-	sharedHelp = "With --shared, several machines share their thumbnails through Redis, S3 or both, and\n" +
-		"each thumbnail is made by one of them only. All of them must serve the same media\n" +
-		"under the same relative paths. Different media need different prefixes, such as\n" +
-		"'redis://host:6379/0?prefix=music:' and 's3://bucket/music?region=eu-central-1'. With\n" +
-		"--dir '', nothing is kept on the disk of this machine. Credentials for S3 are in the\n" +
-		"environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or in ~/.aws. '--shared @FILE'\n" +
-		"reads the URL from a file, so that a password in it does not appear in lists of\n" +
-		"processes."
-)
+// sharedHelp is a part of the help of serve.
+const sharedHelp = "With --shared, several machines share their thumbnails through Redis, S3 or both, and\n" +
+	"each thumbnail is made by one of them only. All of them must serve the same media\n" +
+	"under the same relative paths, with the same modification times. Different media need\n" +
+	"different prefixes, such as 'redis://host:6379/0?prefix=music:' and\n" +
+	"'s3://bucket/music?region=eu-central-1'. With --dir '', nothing is kept on the disk of\n" +
+	"this machine.\n\n" +
+	"The credentials of S3 are in the environment (AWS_ACCESS_KEY_ID and\n" +
+	"AWS_SECRET_ACCESS_KEY) or in ~/.aws. '--shared @FILE' reads the URL from a file, so\n" +
+	"that a password in it does not appear in lists of processes."
 
 // given reports whether there is a shared tier.
 func (f *sharedFlags) given() bool { return len(f.urls) > 0 }
 
-// checkDir returns an error if --dir was given without a folder, but there is no shared tier to take its place.
-func (f *sharedFlags) checkDir(dir string, dirGiven bool) error {
+// check returns an error if --dir was given without a folder, but there is no shared tier to take its place, or if a flag is not valid.
+func (f *sharedFlags) check(dir string, dirGiven bool) error {
 	if dirGiven && dir == "" && !f.given() {
 		return usageError{errors.New("--dir is empty, which is possible only with --shared")}
 	}

@@ -291,8 +291,8 @@ func (u *engineUsage) print(c *console) {
 	if u.Server.MaxBytes > 0 {
 		limit = "of at most " + formatBytes(u.Server.MaxBytes)
 	}
-	fmt.Fprintf(c.out, "  %s in the database; the server uses %s %s (%s), and has evicted %s\n", pluralize(u.Server.Keys, "source", "sources"),
-		formatBytes(u.Server.Bytes), limit, escapeUnprintable(u.Server.Policy), pluralize(u.Server.Evictions, "key", "keys"))
+	fmt.Fprintf(c.out, "  %s in the database; the server uses %s %s (%s), and has evicted %s\n", pluralize(u.Server.Keys, "key", "keys"),
+		formatBytes(u.Server.Bytes), limit, escapeUnprintable(u.Server.Policy), formatCount(u.Server.Evictions))
 }
 
 func (st *statResult) printFolder(c *console, now time.Time) {

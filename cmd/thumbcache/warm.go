@@ -55,7 +55,7 @@ type warmResult struct {
 
 // A sharedWarmed counts the calls of the shared tier.
 type sharedWarmed struct {
-	Hits    uint64 `json:"hits"`    // thumbnails that another machine had made
+	Hits    uint64 `json:"hits"`    // thumbnails that were there
 	Errors  uint64 `json:"errors"`  // calls that failed or took too long
 	Dropped uint64 `json:"dropped"` // thumbnails and failures that could not be stored there
 }
@@ -126,7 +126,7 @@ func (o *warmOptions) check() error {
 			return usageError{fmt.Errorf("--sizes: %d is negative", size)}
 		}
 	}
-	if err := o.shared.checkDir(o.dir, o.dirGiven); err != nil {
+	if err := o.shared.check(o.dir, o.dirGiven); err != nil {
 		return err
 	}
 	return checkProvider(o.provider)
@@ -274,7 +274,7 @@ func (w *warmResult) print(c *console, took time.Duration) {
 		fmt.Fprintf(c.out, "%s had to be removed to stay within --max-bytes\n", pluralize(int64(w.Evicted), "thumbnail", "thumbnails"))
 	}
 	if s := w.Shared; s != nil {
-		fmt.Fprintf(c.out, "Shared: %s came from other machines", pluralize(int64(s.Hits), "thumbnail", "thumbnails"))
+		fmt.Fprintf(c.out, "Shared: %s found there", pluralize(int64(s.Hits), "thumbnail", "thumbnails"))
 		if s.Errors > 0 {
 			fmt.Fprintf(c.out, ", %s failed", pluralize(int64(s.Errors), "call", "calls"))
 		}
