@@ -174,13 +174,13 @@ func (e *engines) kill() {
 	}
 }
 
-// urls returns the values of --shared. Nodes with different prefixes share nothing.
-func (e *engines) urls(prefix string) []string {
-	urls := []string{"redis://" + e.redis.addr + "/0?prefix=" + prefix + ":"}
+// flags returns the flags of nodes without a disk that use the engines. Nodes with different prefixes share nothing.
+func (e *engines) flags(prefix, redisQuery string) []string {
+	flags := []string{"--dir=", "--shared=redis://" + e.redis.addr + "/0?prefix=" + prefix + ":" + redisQuery}
 	if e.s3 != nil {
-		urls = append(urls, "s3://"+bucket+"/"+prefix+"?region=us-east-1&endpoint=http://"+e.s3.addr)
+		flags = append(flags, "--shared=s3://"+bucket+"/"+prefix+"?region=us-east-1&endpoint=http://"+e.s3.addr)
 	}
-	return urls
+	return flags
 }
 
 // configure sets a setting of Redis.

@@ -54,7 +54,9 @@ func BenchmarkHit(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		open := func() (thumbcache.Shared, error) { return s3.Open("s3://" + bucket + "/hit?endpoint=http://" + e.s3.addr) }
+		open := func() (thumbcache.Shared, error) {
+			return s3.Open("s3://" + bucket + "/hit?endpoint=http://" + e.s3.addr)
+		}
 		benchmarkHit(b, open, func(data []byte) error {
 			_, err := client.PutObject(b.Context(), bucket, "raw", bytes.NewReader(data), int64(len(data)), minio.PutObjectOptions{})
 			return err

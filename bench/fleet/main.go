@@ -131,23 +131,29 @@ func (f *fleet) newPrefix() {
 	f.prefix = fmt.Sprintf("p%d", f.prefixes)
 }
 
-// patient is a flag of nodes that wait for the engines as long as it takes. Storms need it where one machine runs everything: its
-// processors are so busy then that the engines seem not to work.
-const patient = "--shared-timeout=20s"
+// sharing returns the flags of nodes that use the engines.
+func (f *fleet) sharing() []string { return f.flags(f.prefix, "") }
+
+// patient returns the flags of nodes that wait for the engines as long as it takes. Storms need it where one machine runs everything:
+// its processors are so busy then that the engines seem not to work.
+func (f *fleet) patient() []string {
+	flags := f.flags(f.prefix, "&dial_timeout=20s&read_timeout=20s&write_timeout=20s&pool_timeout=20s")
+	return append(flags, "--shared-timeout=20s")
+}
 
 // startNodes replaces the nodes by new ones, whose memory is empty.
-func (f *fleet) startNodes(urls []string, flags ...string) error {
+func (f *fleet) startNodes(flags []string) error {
 	f.killNodes()
 	for range f.count {
-		if err := f.addNode(f.program, urls, flags); err != nil {
+		if err := f.addNode(f.program, flags); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (f *fleet) addNode(program string, urls, flags []string, env ...string) error {
-	n, err := startNode(program, f.library, urls, flags, env)
+func (f *fleet) addNode(program string, flags []string, env ...string) error {
+	n, err := startNode(program, f.library, flags, env...)
 	if err != nil {
 		return err
 	}

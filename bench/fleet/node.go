@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -29,8 +27,8 @@ type node struct {
 	client *http.Client
 }
 
-// startNode starts a server with some more flags. With no URLs it shares nothing, and has a folder for thumbnails instead.
-func startNode(program, library string, urls, flags, env []string) (*node, error) {
+// startNode starts a server with flags that say where its thumbnails are, and environment variables.
+func startNode(program, library string, flags []string, env ...string) (*node, error) {
 	addr, err := freeAddr()
 	if err != nil {
 		return nil, err
@@ -39,16 +37,7 @@ func startNode(program, library string, urls, flags, env []string) (*node, error
 	for size := minCold; size <= maxCold; size++ {
 		sizes = append(sizes, strconv.Itoa(size))
 	}
-	dir := ""
-	if len(urls) == 0 {
-		if dir, err = os.MkdirTemp(filepath.Dir(library), "dir"); err != nil {
-			return nil, err
-		}
-	}
-	args := append([]string{"serve", "--addr", addr, "--dir", dir, "--sizes", strings.Join(append(sizes, strconv.Itoa(hotSize)), ",")}, flags...)
-	for _, u := range urls {
-		args = append(args, "--shared", u)
-	}
+	args := append([]string{"serve", "--addr", addr, "--sizes", strings.Join(append(sizes, strconv.Itoa(hotSize)), ",")}, flags...)
 	n := &node{
 		process: &process{name: program, args: append(args, library), addr: addr, env: append(credentialsEnv, env...)},
 		client:  &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 1000}},

@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"sync"
 	"time"
@@ -74,7 +75,7 @@ func trialStorm(f *fleet) error {
 		covers string
 		want   int
 	}{{"new", numCovers}, {"known to the engine", 0}} {
-		if err := f.startNodes(f.urls(f.prefix), patient); err != nil {
+		if err := f.startNodes(f.patient()); err != nil {
 			return err
 		}
 		if err := f.runStorm(round.covers, round.want); err != nil {
@@ -90,7 +91,7 @@ func trialDeath(f *fleet) error {
 	if f.count < 2 {
 		return nil
 	}
-	if err := f.startNodes(f.urls(f.prefix), patient); err != nil {
+	if err := f.startNodes(f.patient()); err != nil {
 		return err
 	}
 	victim, others := f.nodes[0], f.nodes[1:]
@@ -174,7 +175,7 @@ func trialFaults(f *fleet) error {
 	if err := f.measureAlone(); err != nil {
 		return err
 	}
-	if err := f.startNodes(f.urls(f.prefix)); err != nil {
+	if err := f.startNodes(f.sharing()); err != nil {
 		return err
 	}
 	if err := warmUp(f.nodes); err != nil {
@@ -193,8 +194,15 @@ func trialFaults(f *fleet) error {
 
 // measureAlone puts load on nodes that share nothing.
 func (f *fleet) measureAlone() error {
-	if err := f.startNodes(nil); err != nil {
-		return err
+	f.killNodes()
+	for range f.count {
+		dir, err := os.MkdirTemp(f.dir, "thumbnails")
+		if err != nil {
+			return err
+		}
+		if err := f.addNode(f.program, []string{"--dir", dir}); err != nil {
+			return err
+		}
 	}
 	if err := warmUp(f.nodes); err != nil {
 		return err
@@ -240,7 +248,7 @@ func (f *fleet) observe(fault fault) error {
 			f.promise(false, "%s: %v", what, late)
 			break
 		}
-		f.note("%s: %v; measured again", what, late)
+		f.note("%s: %v; measured again.", what, late)
 	}
 	if fault.works {
 		return f.awaitSharing(what)
@@ -253,7 +261,7 @@ func (f *fleet) exceeded(r *recorder) error {
 	var late error
 	within := func(kind string, q float64, limit time.Duration) {
 		if got := r.times[kind].quantile(q); got > limit {
-			late = errors.Join(late, fmt.Errorf("quantile %v of %q took %.0f ms, the limit is %.0f ms", q, kind, ms(got), ms(limit)))
+			late = fmt.Errorf("quantile %v of %q took %.0f ms, the limit is %.0f ms", q, kind, ms(got), ms(limit))
 		}
 	}
 	alone := f.alone.times
@@ -301,7 +309,7 @@ func trialAbsent(f *fleet) error {
 	if f.s3 != nil {
 		f.s3.kill()
 	}
-	if err := f.startNodes(f.urls(f.prefix)); err != nil {
+	if err := f.startNodes(f.sharing()); err != nil {
 		return err
 	}
 	if err := warmUp(f.nodes); err != nil {
@@ -327,7 +335,7 @@ func trialVersions(f *fleet) error {
 		want   int
 	}{{"new, two versions", 2 * numCovers}, {"known to the engine, two versions", 0}} {
 		for i := range f.count {
-			if err := f.addNode([]string{f.program, f.nextVersion}[i%2], f.urls(f.prefix), []string{patient}); err != nil {
+			if err := f.addNode([]string{f.program, f.nextVersion}[i%2], f.patient()); err != nil {
 				return err
 			}
 		}
@@ -350,7 +358,7 @@ func trialClocks(f *fleet) error {
 	}
 	for i := range f.count {
 		ahead := time.Duration(i%2) * skew
-		if err := f.addNode(f.wrongClock, f.urls(f.prefix), []string{patient}, skewEnv+"="+strconv.Itoa(int(ahead.Seconds()))); err != nil {
+		if err := f.addNode(f.wrongClock, f.patient(), skewEnv+"="+strconv.Itoa(int(ahead.Seconds()))); err != nil {
 			return err
 		}
 		_, clock, err := f.nodes[i].stats()
