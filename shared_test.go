@@ -465,6 +465,22 @@ func TestSharedOneReplacesTheDead(t *testing.T) {
 	})
 }
 
+// The first renewal comes soon, because an engine may let a lease that was not renewed end early.
+func TestSharedFirstRenewal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine, l := &sharedtest.Memory{}, newFleetMedia()
+		l.set("a", "1", red)
+		l.open = func(context.Context, string) error {
+			time.Sleep(time.Second)
+			if n := engine.Calls("Renew"); n != 1 {
+				t.Errorf("%d renewals in the first second, want 1", n)
+			}
+			return nil
+		}
+		check(t, machine(t, engine.Machine(), l), "a", red)
+	})
+}
+
 // A machine that takes long renews its lease. The others wait for a while, and then make the thumbnail themselves.
 func TestSharedHolderIsSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

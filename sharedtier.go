@@ -31,6 +31,7 @@ const (
 
 	leaseLife     = 10 * time.Second        // how long the death of a machine can delay the others
 	leaseWait     = leaseLife + leaseLife/2 // for another machine, which may have to wait for a dead one first
+	firstRenewal  = 500 * time.Millisecond  // see Leaser; most thumbnails are made by then
 	minLeasePause = 5 * time.Millisecond
 	maxLeasePause = 100 * time.Millisecond
 	listenPause   = time.Second // between attempts to listen to other machines
@@ -304,13 +305,11 @@ func (s *sharedTier) lease(ctx context.Context, k *key, hash string) (*heldLease
 
 // renew renews a lease until ctx ends or the lease is lost.
 func (s *sharedTier) renew(ctx context.Context, l *heldLease) {
-	ticker := time.NewTicker(leaseLife / 3)
-	defer ticker.Stop()
-	for !l.lost.Load() {
+	for pause := firstRenewal; !l.lost.Load(); pause = leaseLife / 3 {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-time.After(pause):
 		}
 		err := s.tell(ctx, s.messenger, l.Renew)
 		l.lost.Store(errors.Is(err, ErrLeaseLost))
