@@ -203,7 +203,7 @@ func (c *Cache) claim(w *flight.Work, j *job) (release func(), free bool) {
 	return c.unclaim(j, unlock), free
 }
 
-// awaitClaim waits for the process or the machine that is making the same thumbnail, for at most lockPatience and leaseLife. After
+// awaitClaim waits for the process or the machine that is making the same thumbnail, for at most lockPatience and leaseWait. After
 // that both make it.
 func (c *Cache) awaitClaim(w *flight.Work, j *job) (release func()) {
 	defer w.Waiting()()

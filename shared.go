@@ -35,7 +35,8 @@ type Shared interface {
 // A Leaser lets one machine at a time make a thumbnail.
 type Leaser interface {
 	// Lease returns the right to make a thumbnail. It ends after life, unless it is renewed. The error is ErrHeld if another
-	// machine has it.
+	// machine has it. A lease that was not renewed yet may end after 2 seconds already. So if the answer with a lease is lost, other
+	// machines do not wait for long.
 	Lease(ctx context.Context, source, variant string, life time.Duration) (Lease, error)
 }
 

@@ -429,7 +429,59 @@ func TestSharedHolderDies(t *testing.T) {
 	})
 }
 
-// A machine that takes long renews its lease. The others wait for the life of a lease, and then make the thumbnail themselves.
+// When a machine has died with a lease, one of those that wait makes the thumbnail, and the others wait for that one.
+func TestSharedOneReplacesTheDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine, l := &sharedtest.Memory{}, newFleetMedia()
+		l.set("a", "1", red)
+		opened := make(chan bool, 1)
+		l.open = func(ctx context.Context, _ string) error {
+			select {
+			case opened <- true: // the first machine
+				<-ctx.Done()
+				return ctx.Err()
+			default:
+				time.Sleep(time.Second)
+				return nil
+			}
+		}
+		dead := engine.Machine()
+		go machine(t, dead, l, func(cfg *thumbcache.Config) { cfg.Timeout = time.Minute }).Get(t.Context(), "p", "a", 20)
+		synctest.Wait()
+		dead.Freeze()
+		var others []*thumbcache.Cache
+		var wg sync.WaitGroup
+		for range 3 {
+			c := machine(t, engine.Machine(), l)
+			others = append(others, c)
+			wg.Go(func() { check(t, c, "a", red) })
+			time.Sleep(100 * time.Millisecond)
+		}
+		wg.Wait()
+		if n := extractions(others...); n != 1 {
+			t.Errorf("%d extractions by three machines, want 1", n)
+		}
+		dead.Thaw()
+	})
+}
+
+// The first renewal comes soon, because an engine may let a lease that was not renewed end early.
+func TestSharedFirstRenewal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine, l := &sharedtest.Memory{}, newFleetMedia()
+		l.set("a", "1", red)
+		l.open = func(context.Context, string) error {
+			time.Sleep(time.Second)
+			if n := engine.Calls("Renew"); n != 1 {
+				t.Errorf("%d renewals in the first second, want 1", n)
+			}
+			return nil
+		}
+		check(t, machine(t, engine.Machine(), l), "a", red)
+	})
+}
+
+// A machine that takes long renews its lease. The others wait for a while, and then make the thumbnail themselves.
 func TestSharedHolderIsSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		engine, l := &sharedtest.Memory{}, newFleetMedia()

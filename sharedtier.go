@@ -29,7 +29,9 @@ const (
 	maxSharedWrites = 128     // in progress; further values are not stored, and made again by other machines
 	maxRemovals     = 1 << 10 // sources whose values could not be removed, to be tried again
 
-	leaseLife     = 10 * time.Second // how long the death of a machine can delay the others
+	leaseLife     = 10 * time.Second        // how long the death of a machine can delay the others
+	leaseWait     = leaseLife + leaseLife/2 // for another machine, which may have to wait for a dead one first
+	firstRenewal  = 500 * time.Millisecond  // see Leaser; most thumbnails are made by then
 	minLeasePause = 5 * time.Millisecond
 	maxLeasePause = 100 * time.Millisecond
 	listenPause   = time.Second // between attempts to listen to other machines
@@ -336,25 +338,23 @@ func (s *sharedTier) lease(ctx context.Context, k *key, hash string) (*heldLease
 
 // renew renews a lease until ctx ends or the lease is lost.
 func (s *sharedTier) renew(ctx context.Context, l *heldLease) {
-	ticker := time.NewTicker(leaseLife / 3)
-	defer ticker.Stop()
-	for !l.lost.Load() {
+	for pause := firstRenewal; !l.lost.Load(); pause = leaseLife / 3 {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-time.After(pause):
 		}
 		err := s.tell(ctx, s.messenger, l.Renew)
 		l.lost.Store(errors.Is(err, ErrLeaseLost))
 	}
 }
 
-// awaitLease waits for the lease that another machine has, but no longer than the life of a lease. It returns nil if it got none.
+// awaitLease waits for the lease that another machine has, but no longer than leaseWait. It returns nil if it got none.
 func (s *sharedTier) awaitLease(ctx context.Context, k *key, hash string) *heldLease {
 	s.leasesWaited.Add(1)
 	made, stop := s.awaitMade(hash + s.recipe.variant(k))
 	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, leaseLife)
+	ctx, cancel := context.WithTimeout(ctx, leaseWait)
 	defer cancel()
 	for pause := minLeasePause; ; pause = min(2*pause, maxLeasePause) {
 		select {

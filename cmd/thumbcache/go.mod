@@ -19,6 +19,7 @@ require (
 	github.com/thumbcache/thumbcache/prometheus v0.0.0-00010101000000-000000000000
 	github.com/thumbcache/thumbcache/redis v0.0.0-00010101000000-000000000000
 	github.com/thumbcache/thumbcache/s3 v0.0.0-00010101000000-000000000000
+	go.yaml.in/yaml/v3 v3.0.5
 	golang.org/x/sys v0.49.0
 	golang.org/x/term v0.47.0
 )
@@ -44,7 +45,6 @@ require (
 	github.com/tinylib/msgp v1.6.4 // indirect
 	github.com/zeebo/xxh3 v1.1.0 // indirect
 	go.uber.org/atomic v1.12.0 // indirect
-	go.yaml.in/yaml/v3 v3.0.5 // indirect
 	golang.org/x/crypto v0.57.0 // indirect
 	golang.org/x/net v0.60.0 // indirect
 	golang.org/x/sync v0.24.0 // indirect
