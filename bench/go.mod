@@ -2,20 +2,14 @@ module github.com/thumbcache/thumbcache/bench
 
 go 1.26.0
 
-replace (
-	github.com/thumbcache/thumbcache => ../
-	github.com/thumbcache/thumbcache/redis => ../redis
-	github.com/thumbcache/thumbcache/s3 => ../s3
-)
-
 require (
 	github.com/dhowden/tag v0.0.0-20240417053706-3d75831295e8
 	github.com/disintegration/imaging v1.6.2
 	github.com/minio/minio-go/v7 v7.4.1
 	github.com/redis/go-redis/v9 v9.23.0
-	github.com/thumbcache/thumbcache v0.0.0-00010101000000-000000000000
-	github.com/thumbcache/thumbcache/redis v0.0.0-00010101000000-000000000000
-	github.com/thumbcache/thumbcache/s3 v0.0.0-00010101000000-000000000000
+	github.com/thumbcache/thumbcache v0.1.0
+	github.com/thumbcache/thumbcache/redis v0.1.0
+	github.com/thumbcache/thumbcache/s3 v0.1.0
 	golang.org/x/image v0.47.0
 	golang.org/x/sync v0.24.0
 )

@@ -2,23 +2,16 @@ module github.com/thumbcache/thumbcache/cmd/thumbcache
 
 go 1.26.0
 
-replace (
-	github.com/thumbcache/thumbcache => ../..
-	github.com/thumbcache/thumbcache/prometheus => ../../prometheus
-	github.com/thumbcache/thumbcache/redis => ../../redis
-	github.com/thumbcache/thumbcache/s3 => ../../s3
-)
-
 require (
 	github.com/hashicorp/golang-lru/v2 v2.0.7
 	github.com/prometheus/client_golang v1.25.0
 	github.com/redis/go-redis/v9 v9.23.0
 	github.com/spf13/cobra v1.10.2
 	github.com/spf13/pflag v1.0.10
-	github.com/thumbcache/thumbcache v0.0.0-00010101000000-000000000000
-	github.com/thumbcache/thumbcache/prometheus v0.0.0-00010101000000-000000000000
-	github.com/thumbcache/thumbcache/redis v0.0.0-00010101000000-000000000000
-	github.com/thumbcache/thumbcache/s3 v0.0.0-00010101000000-000000000000
+	github.com/thumbcache/thumbcache v0.1.0
+	github.com/thumbcache/thumbcache/prometheus v0.1.0
+	github.com/thumbcache/thumbcache/redis v0.1.0
+	github.com/thumbcache/thumbcache/s3 v0.1.0
 	go.yaml.in/yaml/v3 v3.0.5
 	golang.org/x/sys v0.49.0
 	golang.org/x/term v0.47.0
