@@ -75,7 +75,7 @@ func (s *Store) checkList(ctx context.Context) error {
 }
 
 func (s *Store) checkDelete(ctx context.Context) error {
-	return s.removeOne(ctx, s.prefix+dots+"check")
+	return s.removeOne(ctx, s.prefix+"-check")
 }
 
 // advice returns what to do when the store refuses permission.

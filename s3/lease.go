@@ -147,8 +147,9 @@ func (l *lease) Release(ctx context.Context) error {
 	return l.release(ctx)
 }
 
-// Commit implements [thumbcache.Committer]. If the source is removed meanwhile, the value may be visible for a moment, until Commit
-// has removed it.
+// Commit implements [thumbcache.Committer]. If the source is removed meanwhile, the value may be visible for a moment, until
+// Commit has removed it. A store that does not answer in time may still store the value later; its stamp tells a Cache then that
+// it is old.
 func (s *Store) Commit(ctx context.Context, held thumbcache.Lease, source, variant string, sealed []byte) error {
 	name, err := s.name(source, variant)
 	if err != nil {

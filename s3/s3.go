@@ -19,14 +19,14 @@
 //
 // It contains a sealed file, as described in docs/format.md, and can be displayed as a picture: its Content-Type is image/jpeg,
 // image/png or image/webp. A CDN can serve the bucket. Cache-Control lets it keep a picture for five minutes, so an old one may be
-// shown for that long after it was replaced.
+// shown for that long after it was replaced or removed.
 //
 // Next to it, an object called "-lease.<variant>" exists while a machine makes the thumbnail. An object README.thumbcache below
 // the prefix explains the bucket to people who find it.
 //
 // # Expiry
 //
-// A Store removes nothing by itself, except through [Store.Remove]. Let a lifecycle rule of the bucket remove what is old:
+// A Store removes thumbnails only in [Store.Remove]. Let a lifecycle rule of the bucket remove what is old:
 //
 //	<LifecycleConfiguration>
 //	  <Rule>
@@ -42,7 +42,7 @@
 //
 // # Leases
 //
-// A lease is an object that is created if it does not exist (If-None-Match), and renewed, committed and taken over if it has not
+// A lease is an object that is created if it does not exist (If-None-Match), and renewed and taken over if it has not
 // changed (If-Match). [Store.Lease] tries once whether the store respects these conditions. If it does not, its error is
 // [errors.ErrUnsupported], and several machines may make the same thumbnail at the same time.
 //
@@ -55,7 +55,8 @@
 // Whoever can write to the bucket can show pictures, because the checksum in a sealed file is not a signature. The machines need
 // the permissions s3:GetObject, s3:PutObject and s3:DeleteObject for the objects below the prefix, and s3:ListBucket for the
 // bucket. Without s3:ListBucket, Amazon S3 does not tell a missing object from a forbidden one. Thumbnails are neither encrypted
-// nor secret to readers of the bucket. Their names are hashes, but the sealed file contains the provider and path of the source.
+// nor secret to readers of the bucket. Their names are hashes, but each sealed file contains the provider and path of its source: a
+// CDN that serves the bucket publishes these too.
 package s3
 
 import (
@@ -78,9 +79,7 @@ const (
 	maxValue   = 1 << 20 // bytes; larger objects are not ours
 	maxVariant = 64      // characters
 
-	// No variant contains "-", so these objects cannot be values.
-	leasePrefix = "-lease." // followed by the variant
-	dots        = "-"       // followed by the variants "." and "..", which many programs take for folders
+	leasePrefix = "-lease." // and a variant; no variant contains "-"
 )
 
 // A Store keeps thumbnails in a bucket. Its methods may be called from several goroutines at once.
@@ -203,11 +202,9 @@ func (s *Store) name(source, variant string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if variant == "" || len(variant) > maxVariant || strings.Trim(variant, "._0123456789abcdefghijklmnopqrstuvwxyz") != "" {
+	if variant == "" || len(variant) > maxVariant || strings.IndexByte("._", variant[0]) >= 0 ||
+		strings.Trim(variant, "._0123456789abcdefghijklmnopqrstuvwxyz") != "" {
 		return "", fmt.Errorf("s3: the variant %.64q is not valid: %w", variant, fs.ErrInvalid)
-	}
-	if variant == "." || variant == ".." {
-		variant = dots + variant
 	}
 	return dir + variant, nil
 }
@@ -216,7 +213,6 @@ func (s *Store) name(source, variant string) (string, error) {
 func (s *Store) parse(name string) (source, variant string, ok bool) {
 	_, rest, _ := strings.Cut(strings.TrimPrefix(name, s.prefix), "/")
 	source, variant, _ = strings.Cut(rest, "/")
-	variant = strings.TrimPrefix(variant, dots)
 	again, err := s.name(source, variant)
 	return source, variant, err == nil && again == name
 }

@@ -298,7 +298,7 @@ func (m *Machine) Listen(ctx context.Context, heard func(message []byte)) error 
 
 var (
 	validSource  = regexp.MustCompile(`^[0-9a-f]{64}$`)
-	validVariant = regexp.MustCompile(`^[a-z0-9_.]{1,64}$`)
+	validVariant = regexp.MustCompile(`^[a-z0-9][a-z0-9_.]{0,63}$`)
 )
 
 func checkNames(source, variant string) error {

@@ -411,7 +411,7 @@ func (d *doctorResult) checkShared(ctx context.Context, tier *sharedTier) {
 		switch {
 		case err != nil && !errors.Is(err, fs.ErrNotExist):
 			d.add("shared tier", statusLimited, e.name+" does not work now: "+err.Error(), cost)
-		case took > defaultSharedTimeout:
+		case took > e.defaultTimeout():
 			d.add("shared tier", statusLimited, fmt.Sprintf("%s answers in %v", e.name, took.Round(time.Millisecond)), "that is longer than the default of --shared-timeout, so set it")
 		default:
 			d.add("shared tier", statusOK, fmt.Sprintf("%s answers in %v", e.name, took.Round(10*time.Microsecond)), "")

@@ -38,18 +38,18 @@ type site struct {
 	folder           string
 	media            thumbcache.Provider // of folder
 	dir              string              // the thumbnail folder; "" if there is none
-	hasShared        bool                // cache has a tier that several machines share
 	traces           *traces             // of cache
 	watcher          *watcher            // of the folders that are open in a page
 	cache            *thumbcache.Cache
 	uncached         *thumbcache.Cache // keeps nothing, for comparison: see newUncached
 	uncachedMethod   string            // how uncached extracts pictures: "ffmpeg" or "library"
 	uncachedRequests atomic.Uint64     // number of requests to uncached
+	hasShared        bool              // cache has a tier that several machines share
 }
 
 // newSite returns the site of a folder. config is what newConfig has returned for the folder, with more fields set.
 func newSite(folder string, config thumbcache.Config) (*site, error) {
-	s := &site{folder: folder, media: config.Providers[providerName], dir: config.Dir, hasShared: config.Shared != nil, traces: newTraces()}
+	s := &site{folder: folder, media: config.Providers[providerName], dir: config.Dir, traces: newTraces()}
 	config.Observer = s.traces.observer()
 	s.watcher = newWatcher(func(ctx context.Context, q query) (listing, error) { return listFolder(ctx, folder, q) })
 	var err error
@@ -60,6 +60,7 @@ func newSite(folder string, config thumbcache.Config) (*site, error) {
 		s.cache.Close()
 		return nil, err
 	}
+	s.hasShared = config.Shared != nil
 	return s, nil
 }
 

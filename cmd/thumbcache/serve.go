@@ -26,13 +26,13 @@ import (
 
 // serveOptions are the flags of serve.
 type serveOptions struct {
-	addr     string
-	dir      string
-	dirGiven bool // the user has set dir
-	sizes    []int
-	limit    byteCount
-	open     bool // open the page in a browser
-	shared   sharedFlags
+	addr   string
+	dir    string
+	noDir  bool // keep nothing on disk
+	sizes  []int
+	limit  byteCount
+	open   bool // open the page in a browser
+	shared sharedFlags
 }
 
 // Shared by serve and warm.
@@ -64,10 +64,10 @@ func serveCommand(c *console) *cobra.Command {
 			if o.limit < 1 {
 				return usageError{errMaxBytes}
 			}
-			o.dirGiven = cmd.Flags().Changed("dir")
-			if err := o.shared.check(o.dir, o.dirGiven); err != nil {
+			if err := o.shared.check(cmd); err != nil {
 				return err
 			}
+			o.noDir = isEmpty(cmd.Flags().Lookup("dir"))
 			folder, err := absFolder(args)
 			if err != nil {
 				return err
@@ -131,14 +131,13 @@ func defaultThumbnailDir(folder string) (string, error) {
 	return filepath.Join(cache, "thumbcache", hex.EncodeToString(sum[:8])), nil
 }
 
-// chooseDir returns the thumbnail folder for folder: the value of --dir, or the default one. "" means that there is none, because
-// --dir was given as "".
-func chooseDir(dir string, given bool, folder string) (string, error) {
+// chooseDir returns the thumbnail folder for folder: the value of --dir, or the default one, or "" if none is wanted.
+func chooseDir(dir string, none bool, folder string) (string, error) {
 	switch {
+	case none:
+		return "", nil
 	case dir != "":
 		return filepath.Abs(dir)
-	case given:
-		return "", nil
 	}
 	dir, err := defaultThumbnailDir(folder)
 	if err != nil {
@@ -149,7 +148,7 @@ func chooseDir(dir string, given bool, folder string) (string, error) {
 
 // serve serves folder until ctx is canceled.
 func serve(ctx context.Context, c *console, folder string, o serveOptions) error {
-	dir, err := chooseDir(o.dir, o.dirGiven, folder)
+	dir, err := chooseDir(o.dir, o.noDir, folder)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/thumbcache/thumbcache"
 	"github.com/thumbcache/thumbcache/redis"
@@ -21,7 +23,7 @@ import (
 // sharedFlags are the flags that name a tier which several machines share.
 type sharedFlags struct {
 	urls    []string
-	timeout time.Duration // thumbcache.Config.SharedTimeout
+	timeout time.Duration // 0 means the default
 }
 
 // add adds the flag of commands that inspect and maintain.
@@ -32,7 +34,7 @@ func (f *sharedFlags) add(cmd *cobra.Command) {
 // addWithTimeout adds the flags of commands that run a cache.
 func (f *sharedFlags) addWithTimeout(cmd *cobra.Command) {
 	f.add(cmd)
-	cmd.Flags().DurationVar(&f.timeout, "shared-timeout", defaultSharedTimeout, "how long a request waits for the shared tier; distant S3 needs more")
+	cmd.Flags().DurationVar(&f.timeout, "shared-timeout", 0, "how long a request waits for the shared tier (default: 100ms, or 500ms with S3)")
 }
 
 // dirOptional returns a check of the number of arguments. The first of n is DIR, which is optional with --shared.
@@ -67,16 +69,20 @@ const sharedHelp = "With --shared, several machines share their thumbnails throu
 // given reports whether there is a shared tier.
 func (f *sharedFlags) given() bool { return len(f.urls) > 0 }
 
-// check returns an error if --dir was given without a folder, but there is no shared tier to take its place, or if a flag is not valid.
-func (f *sharedFlags) check(dir string, dirGiven bool) error {
-	if dirGiven && dir == "" && !f.given() {
+// check checks the flags of a command that runs a cache.
+func (f *sharedFlags) check(cmd *cobra.Command) error {
+	flags := cmd.Flags()
+	switch {
+	case isEmpty(flags.Lookup("dir")) && !f.given():
 		return usageError{errors.New("--dir is empty, which is possible only with --shared")}
-	}
-	if f.timeout <= 0 {
+	case flags.Changed("shared-timeout") && f.timeout <= 0:
 		return usageError{errors.New("--shared-timeout must be positive")}
 	}
 	return nil
 }
+
+// isEmpty reports whether the user has set a flag to "".
+func isEmpty(f *pflag.Flag) bool { return f.Changed && f.Value.String() == "" }
 
 // open returns the shared tier. Without --shared it returns nil. It does not connect. Its errors contain nothing that may be secret.
 func (f *sharedFlags) open() (*sharedTier, error) {
@@ -198,8 +204,16 @@ func (t *sharedTier) String() string {
 // configure makes a cache use the tier, which may be nil.
 func (t *sharedTier) configure(config *thumbcache.Config, f *sharedFlags) {
 	if t != nil {
-		config.Shared, config.SharedTimeout = t.Shared, f.timeout
+		config.Shared, config.SharedTimeout = t.Shared, cmp.Or(f.timeout, t.engines[0].defaultTimeout())
 	}
+}
+
+// defaultTimeout returns how long a request waits for a value. S3 may be far away.
+func (e *sharedEngine) defaultTimeout() time.Duration {
+	if e.s3 != nil {
+		return 500 * time.Millisecond
+	}
+	return 100 * time.Millisecond
 }
 
 // close closes connections.
@@ -214,10 +228,7 @@ func (t *sharedTier) close() {
 	}
 }
 
-const (
-	defaultSharedTimeout = 100 * time.Millisecond // the default of thumbcache.Config.SharedTimeout
-	sharedCheckTimeout   = 5 * time.Second        // for each engine
-)
+const sharedCheckTimeout = 5 * time.Second // for each engine
 
 // check returns an error if a setting is wrong. It prints a warning about an engine that does not work at present: the cache goes on
 // without it until it does.

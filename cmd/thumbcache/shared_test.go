@@ -297,7 +297,7 @@ func TestAbsentEngine(t *testing.T) {
 		{"s3://covers/p?endpoint=http://" + closedAddr(t), "s3 bucket covers/p at 127.0.0.1:"},
 	} {
 		warning := "thumbcache: --shared: " + tc.name
-		printed, page, stop := startServer(t, sampleFolder(t), serveOptions{addr: "localhost:0", dirGiven: true, limit: 5 << 20, shared: sharedFlags{urls: []string{tc.url}}})
+		printed, page, stop := startServer(t, sampleFolder(t), serveOptions{addr: "localhost:0", noDir: true, limit: 5 << 20, shared: sharedFlags{urls: []string{tc.url}}})
 		if status, _, _ := fetch(t, page+"thumb/library/"+glass+"?size=64"); status != http.StatusOK {
 			t.Errorf("got %d", status)
 		}
@@ -607,5 +607,31 @@ func TestPageOfSharedTier(t *testing.T) {
 	for page, want := range map[string]string{second: `"shared":true`, newMachine(nil): `"shared":false`} {
 		_, _, body = fetch(t, page+"stats.json")
 		checkContains(t, string(body), want)
+	}
+}
+
+// Requests wait longer for S3 than for Redis, unless the flag says how long.
+func TestSharedTimeout(t *testing.T) {
+	setCredentials(t, secret)
+	for _, tc := range []struct {
+		urls          []string
+		timeout, want time.Duration
+	}{
+		{[]string{"redis://host"}, 0, 100 * time.Millisecond},
+		{[]string{"s3://covers"}, 0, 500 * time.Millisecond},
+		{[]string{"redis://host", "s3://covers"}, 0, 500 * time.Millisecond},
+		{[]string{"redis://host", "s3://covers"}, time.Second, time.Second},
+	} {
+		f := sharedFlags{urls: tc.urls, timeout: tc.timeout}
+		tier, err := f.open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var config thumbcache.Config
+		tier.configure(&config, &f)
+		if config.SharedTimeout != tc.want || config.Shared == nil {
+			t.Errorf("%+v: %v, want %v", f, config.SharedTimeout, tc.want)
+		}
+		tier.close()
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,7 +28,7 @@ var serveSizes = []int{160, 320, 640, 1280}
 // warmOptions are the flags of warm.
 type warmOptions struct {
 	dir        string
-	dirGiven   bool // the user has set dir
+	noDir      bool // keep nothing on disk
 	provider   string
 	sizes      []int
 	jobs       int
@@ -91,8 +92,8 @@ func warmCommand(c *console) *cobra.Command {
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeFolderArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o.limitGiven, o.dirGiven = cmd.Flags().Changed("max-bytes"), cmd.Flags().Changed("dir")
-			if err := o.check(); err != nil {
+			o.limitGiven, o.noDir = cmd.Flags().Changed("max-bytes"), isEmpty(cmd.Flags().Lookup("dir"))
+			if err := cmp.Or(o.check(), o.shared.check(cmd)); err != nil {
 				return err
 			}
 			return warm(cmd.Context(), c, args, o)
@@ -126,9 +127,6 @@ func (o *warmOptions) check() error {
 			return usageError{fmt.Errorf("--sizes: %d is negative", size)}
 		}
 	}
-	if err := o.shared.check(o.dir, o.dirGiven); err != nil {
-		return err
-	}
 	return checkProvider(o.provider)
 }
 
@@ -153,7 +151,7 @@ func warm(ctx context.Context, c *console, args []string, o warmOptions) error {
 	if err != nil {
 		return err
 	}
-	if o.dir, err = chooseDir(o.dir, o.dirGiven, folder); err != nil {
+	if o.dir, err = chooseDir(o.dir, o.noDir, folder); err != nil {
 		return err
 	}
 	tier, err := o.shared.prepare(ctx, c)
