@@ -14,6 +14,9 @@ func TestFleet(t *testing.T) {
 	if err := runAll(r, t.TempDir(), "", true); err != nil {
 		t.Fatal(err)
 	}
+	if len(r.tables) == 0 {
+		t.Skip(r.notes)
+	}
 	if !r.print() {
 		t.Error("a promise was broken")
 	}

@@ -65,13 +65,15 @@ const (
 	fromMemory = "in memory" // of the node
 	made       = "new"       // no node has it
 	again      = "made by another process"
+	control    = "control" // no thumbnail at all: how busy the machine is
 )
 
 // Pauses between the requests to one node.
 const (
-	hotPause  = 5 * time.Millisecond
-	coldPause = 100 * time.Millisecond
-	numHot    = 20 // thumbnails that each node has in memory
+	hotPause     = 5 * time.Millisecond
+	controlPause = 20 * time.Millisecond
+	coldPause    = 100 * time.Millisecond
+	numHot       = 20 // thumbnails that each node has in memory
 )
 
 // colds counts thumbnails that were requested once.
@@ -125,6 +127,10 @@ func putLoad(nodes []*node, duration time.Duration, event func()) *recorder {
 		every(hotPause, func() {
 			took, err := n.get(coverPath(int(turn.Add(1))%numHot), hotSize)
 			r.add(fromMemory, took, err)
+		})
+		every(controlPause, func() {
+			took, err := n.ping()
+			r.add(control, took, err)
 		})
 		every(coldPause, func() {
 			path, size := nextCold()

@@ -132,7 +132,9 @@ func (f *fleet) newPrefix() {
 }
 
 // sharing returns the flags of nodes that use the engines.
-func (f *fleet) sharing() []string { return f.flags(f.prefix, "") }
+func (f *fleet) sharing() []string {
+	return append(f.flags(f.prefix, ""), "--shared-timeout="+sharedTimeout.String())
+}
 
 // patient returns the flags of nodes that wait for the engines as long as it takes. Storms need it where one machine runs everything:
 // its processors are so busy then that the engines seem not to work.

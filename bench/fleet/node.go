@@ -67,6 +67,18 @@ func (n *node) get(path string, size int) (time.Duration, error) {
 	return time.Since(start), nil
 }
 
+// ping requests something that has nothing to do with thumbnails, and returns how long that took.
+func (n *node) ping() (time.Duration, error) {
+	start := time.Now()
+	resp, err := n.client.Get("http://" + n.addr + "/version.json")
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(io.Discard, resp.Body)
+	return time.Since(start), err
+}
+
 // stats returns what the node has done since its start, and what its clock shows.
 func (n *node) stats() (s thumbcache.Stats, clock time.Time, err error) {
 	resp, err := n.client.Get("http://" + n.addr + "/debug/vars")
