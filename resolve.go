@@ -187,8 +187,8 @@ func (c *Cache) invalidateTarget(id source) error {
 		errs = append(errs, c.invalidate(old))
 	}
 	err := c.follow(&id, func(id source) (Stamp, error) {
-		c.generations.next(id)
 		c.memory.remove(id)
+		c.shared.announce(context.Background(), id)    // other machines may know another target
 		return c.resolve(context.Background(), id, "") // which Timeout limits
 	})
 	switch {

@@ -14,8 +14,8 @@ import (
 // Source is a hash of 64 hex digits. Variant says which thumbnail of the source it is, and by which settings it was made. It
 // has at most 64 characters: a-z, 0-9, "_" and "."; the first is a letter or digit.
 //
-// An engine may fail at any time: no Get fails because of it. Each call has the deadline of [Config.SharedTimeout], and should
-// return as soon as its context ends. All methods may be called from several goroutines at once. The package sharedtest checks
+// An engine may fail at any time: no Get fails because of it. Each call has a deadline: that of [Config.SharedTimeout] if a
+// request waits for it, and up to ten times as long otherwise. It should return as soon as its context ends. All methods may be called from several goroutines at once. The package sharedtest checks
 // an implementation.
 //
 // An engine may have more abilities, which the Cache finds by type assertion: [Leaser], [Committer] and [Notifier]. Without a

@@ -699,7 +699,7 @@ func TestSharedComposedFaults(t *testing.T) {
 	})
 }
 
-// An engine that comes back is used again, and that is logged once.
+// An engine that comes back is used again, and that is logged once, when it has worked for a while.
 func TestSharedRecovers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		engine, l := &sharedtest.Memory{}, newFleetMedia()
@@ -730,6 +730,11 @@ func TestSharedRecovers(t *testing.T) {
 		synctest.Wait()
 		if n := len(engine.Values()); n != 10 {
 			t.Errorf("%d values", n)
+		}
+		for i := range 3 {
+			time.Sleep(30 * time.Second)
+			l.set(fmt.Sprint("later", i), "1", red)
+			check(t, c, fmt.Sprint("later", i), red)
 		}
 		if warned, recovered := strings.Count(log.String(), "does not work"), strings.Count(log.String(), "works again"); warned != 1 || recovered != 1 {
 			t.Errorf("%d warnings and %d recoveries:\n%s", warned, recovered, &log)

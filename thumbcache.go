@@ -418,8 +418,8 @@ func withoutLimit[T ~int64](n T) T {
 const closeGrace = time.Second
 
 // Close cancels all work in progress and waits until it has ended. Background checks of sources get one second to finish. From
-// then on, every Get returns [ErrClosed]. Close may be called more than once. It waits for providers and extractors that ignore
-// cancellation.
+// then on, every Get returns [ErrClosed]. Close may be called more than once. It waits for providers, extractors and
+// engines of Shared that ignore cancellation.
 func (c *Cache) Close() error {
 	c.closed.Store(true)
 	c.thumbs.Close(ErrClosed, 0)
@@ -646,12 +646,13 @@ func (c *Cache) Invalidate(provider, path string) error {
 }
 
 func (c *Cache) invalidate(s source) error {
-	c.generations.next(s)
 	c.memory.remove(s)
-	err := c.disk.remove(s)
-	if sharedErr := c.shared.remove(s); err == nil {
-		err = sharedErr
+	err := c.shared.remove(s)
+	c.memory.remove(s) // again, because a Get may have read a tier before it was emptied
+	if diskErr := c.disk.remove(s); diskErr != nil {
+		err = diskErr
 	}
+	c.memory.remove(s)
 	if err != nil {
 		return fail("stat", s, err)
 	}
@@ -671,7 +672,7 @@ type Warmed struct {
 //
 // Warm yields to other requests: it starts nothing while a request waits for a thumbnail, and leaves requests a worker and an
 // ffmpeg process if there are at least two. With several Providers it takes at least three until a request for the provider that
-// is being warmed never waits for Warm. If Dir is set, thumbnails that only Warm has asked for are not kept in memory. Warm can
+// is being warmed never waits for Warm. If Dir or Shared is set, thumbnails that only Warm has asked for are not kept in memory. Warm can
 // be canceled and started again; it reuses what is up to date.
 //
 // Warm returns when all paths are finished, or with an error when ctx ends or the Cache is closed.
