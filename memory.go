@@ -68,8 +68,9 @@ func (f sourceFlight) look() lookID {
 
 // generations order publishing against Invalidate. Invalidate begins the next generation of a source before it removes the
 // source from a tier under that tier's lock. Work publishes to a tier under the same lock, and only if the generation is still the
-// one in which it began. Invalidate goes from the last tier to the first, because work reads a tier and publishes to those before it. Sources share the generations by hash, so Invalidate of one source sometimes makes the
-// work of another go unpublished; it is then made again.
+// one in which it began. Invalidate goes from the last tier to the first, because work reads a tier and publishes to those before
+// it. Sources share the generations by hash, so Invalidate of one source sometimes makes the work of another go unpublished; it
+// is then made again.
 type generations struct {
 	seed    maphash.Seed
 	stripes [numStripes]stripe
