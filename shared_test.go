@@ -229,6 +229,10 @@ func TestSharedHit(t *testing.T) {
 		if want := []string{"shared", "failure", "memory", "failure"}; !slices.Equal(from, want) {
 			t.Errorf("answers from %q, want %q", from, want)
 		}
+		time.Sleep(time.Minute)
+		if n := engine.Calls("Renew"); n != 0 {
+			t.Errorf("%d renewals of leases that have ended", n)
+		}
 		b.Close()
 		if files, _ := filepath.Glob(filepath.Join(dir, "??", "*")); len(files) != 2 {
 			t.Errorf("files of the second machine: %q", files)
@@ -245,6 +249,7 @@ func TestSharedState(t *testing.T) {
 		l.set("gone", "1", red)
 		l.set("away", "1", red)
 		a := machine(t, engine.Machine(), l)
+		synctest.Wait() // it listens
 		for _, path := range []string{"changed", "gone", "away"} {
 			check(t, a, path, red)
 		}
@@ -266,6 +271,11 @@ func TestSharedState(t *testing.T) {
 
 		// The first machine has heard of the change, so its next request makes it check the source.
 		synctest.Wait()
+		synctest.Wait()
+		check(t, a, "away", red)
+		if s := a.Stats(); s.StaleServed != 0 {
+			t.Errorf("%d served stale, although nothing changed", s.StaleServed)
+		}
 		check(t, a, "changed", red)
 		synctest.Wait()
 		check(t, a, "changed", blue)
@@ -328,11 +338,15 @@ func TestSharedInvalidate(t *testing.T) {
 				if name == "no leases" {
 					time.Sleep(time.Second) // the message must have arrived
 				}
+				puts := engine.Calls("Put")
 				goOn <- true
 				<-done
 				time.Sleep(time.Second)
 				if values := engine.Values(); len(values) > 0 {
 					t.Errorf("stored after Invalidate: %q", values)
+				}
+				if n := engine.Calls("Put") - puts; n > 0 && name == "no leases" {
+					t.Errorf("%d values stored, and removed again", n)
 				}
 			})
 		})
@@ -825,7 +839,7 @@ func TestSharedLarge(t *testing.T) {
 func TestSharedWarm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		engine, l := &sharedtest.Memory{}, newFleetMedia()
-		engine.Slow(time.Millisecond)
+		engine.Slow(50 * time.Millisecond) // so that 300 at once would be too many
 		var paths []string
 		for i := range 300 {
 			paths = append(paths, fmt.Sprint(i))
@@ -837,6 +851,10 @@ func TestSharedWarm(t *testing.T) {
 			if err != nil || got != want || c.Stats().SharedDropped > 0 {
 				t.Errorf("%+v, %v; %d dropped", got, err, c.Stats().SharedDropped)
 			}
+		}
+		c := machine(t, engine.Machine(), l)
+		if got, err := c.Warm(t.Context(), "p", slices.Values(paths), 20, 30); err != nil || got.Extracted != 300 || c.Stats().MemoryEntries > 0 {
+			t.Errorf("without a Dir: %+v, %v; %d kept in memory", got, err, c.Stats().MemoryEntries)
 		}
 	})
 }
