@@ -376,10 +376,12 @@ func TestSharedWaitWithDir(t *testing.T) {
 		l.set("a", "1", red)
 		l.open = func(context.Context, string) error { time.Sleep(2 * time.Second); return nil }
 		a, b := machine(t, engine.Machine(), l, withDir(t.TempDir())), machine(t, engine.Machine(), l, withDir(t.TempDir()))
-		go check(t, a, "a", red)
+		var wg sync.WaitGroup
+		wg.Go(func() { check(t, a, "a", red) })
 		synctest.Wait()
 		start := time.Now()
 		check(t, b, "a", red)
+		wg.Wait()
 		if took := time.Since(start); took > 2010*time.Millisecond || extractions(b) > 0 {
 			t.Errorf("the second machine waited for %v; %d extractions", took, extractions(b))
 		}
@@ -398,6 +400,31 @@ func TestSharedLongPath(t *testing.T) {
 		}
 		if n := c.Stats().SharedErrors; n != 0 {
 			t.Errorf("%d errors", n)
+		}
+	})
+}
+
+// A slowCommit is an engine that takes long to store values.
+type slowCommit struct{ *sharedtest.Machine }
+
+func (e slowCommit) Commit(ctx context.Context, lease thumbcache.Lease, source, variant string, sealed []byte) error {
+	time.Sleep(500 * time.Millisecond)
+	return e.Machine.Commit(ctx, lease, source, variant, sealed)
+}
+
+// Warm does not outrun the engine.
+func TestSharedWarmSlowly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine, l := &sharedtest.Memory{}, newFleetMedia()
+		var paths []string
+		for i := range 300 {
+			paths = append(paths, fmt.Sprint(i))
+			l.set(paths[i], "1", red)
+		}
+		c := machine(t, slowCommit{engine.Machine()}, l)
+		got, err := c.Warm(t.Context(), "p", slices.Values(paths), 20)
+		if err != nil || got.Extracted != 300 || c.Stats().SharedDropped > 0 {
+			t.Errorf("%+v, %v; %d dropped", got, err, c.Stats().SharedDropped)
 		}
 	})
 }

@@ -839,7 +839,7 @@ func TestSharedLarge(t *testing.T) {
 func TestSharedWarm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		engine, l := &sharedtest.Memory{}, newFleetMedia()
-		engine.Slow(50 * time.Millisecond) // so that 300 at once would be too many
+		engine.Slow(time.Millisecond)
 		var paths []string
 		for i := range 300 {
 			paths = append(paths, fmt.Sprint(i))
