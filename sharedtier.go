@@ -24,14 +24,12 @@ import (
 )
 
 const (
-	maxSharedValue  = 1 << 20  // bytes; larger thumbnails are not shared
-	maxSharedCalls  = 64       // at the same time; others wait
-	maxSharedWrites = 128      // in progress; further values are not stored, and made again by other machines
-	maxRemovals     = 1 << 10  // sources whose values could not be removed, to be tried again
-	maxMessage      = 64 << 10 // bytes; see Notifier
-
-	// Writes and releases of leases in progress. More than writes: other machines wait for a lease, and releases need little memory.
-	maxSharedReleases = 1 << 10
+	maxSharedValue    = 1 << 20  // bytes; larger thumbnails are not shared
+	maxSharedCalls    = 64       // at the same time; others wait
+	maxSharedWrites   = 128      // in progress; further values are not stored, and made again by other machines
+	maxSharedReleases = 1 << 10  // writes and releases of leases in progress; beyond them, other machines wait until a lease expires
+	maxRemovals       = 1 << 10  // sources whose values could not be removed, to be tried again
+	maxMessage        = 64 << 10 // bytes; see Notifier
 
 	leaseLife     = 10 * time.Second        // how long the death of a machine can delay the others
 	leaseWait     = leaseLife + leaseLife/2 // for another machine, which may have to wait for a dead one first
@@ -199,6 +197,7 @@ func callEngine[T any](ctx context.Context, s *sharedTier, of *service, patience
 	if err := of.slots.Acquire(ctx, 1); err != nil {
 		return v, err
 	}
+	deadline, _ := ctx.Deadline()
 	type answer struct {
 		v   T
 		err error
@@ -206,7 +205,7 @@ func callEngine[T any](ctx context.Context, s *sharedTier, of *service, patience
 	answered := make(chan answer)
 	started := s.goBackground(func() {
 		defer of.slots.Release(1)
-		call, end := context.WithTimeout(s.ctx, patience)
+		call, end := context.WithDeadline(s.ctx, deadline)
 		defer end()
 		v, err := protect(func() (T, error) { return do(call) })
 		select {
@@ -530,7 +529,7 @@ func (s *sharedTier) put(ctx context.Context, l *heldLease, store func(context.C
 }
 
 // remove removes all values of a source, and tells the other machines. If that fails, it is tried again in the background; until
-// then this machine uses no value of the source.
+// then this machine uses no value of the source. It does so for maxRemovals sources at most.
 func (s *sharedTier) remove(src source) error {
 	if s == nil {
 		return nil
@@ -630,7 +629,7 @@ func (s *sharedTier) announce(ctx context.Context, src source) {
 	s.notify(ctx, message{kind: wasInvalidated, source: src})
 }
 
-// notify tells other machines what has happened. It says nothing of names that are too long for a message.
+// notify tells other machines what has happened, unless the source's path is too long for a message.
 func (s *sharedTier) notify(ctx context.Context, m message) {
 	if s == nil || s.notifier == nil {
 		return
