@@ -188,7 +188,8 @@ func (c *Cache) invalidateTarget(id source) error {
 	}
 	err := c.follow(&id, func(id source) (Stamp, error) {
 		c.memory.remove(id)
-		c.shared.announce(context.Background(), id)    // other machines may know another target
+		// Other machines may know another target.
+		c.shared.announce(context.Background(), id)
 		return c.resolve(context.Background(), id, "") // which Timeout limits
 	})
 	switch {

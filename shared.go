@@ -15,8 +15,8 @@ import (
 // has at most 64 characters: a-z, 0-9, "_" and "."; the first is a letter or digit.
 //
 // An engine may fail at any time: no Get fails because of it. Each call has a deadline: that of [Config.SharedTimeout] if a
-// request waits for it, and up to ten times as long otherwise. It should return as soon as its context ends. All methods may be called from several goroutines at once. The package sharedtest checks
-// an implementation.
+// request waits for it, and up to ten times as long otherwise. It should return as soon as its context ends. All
+// methods may be called from several goroutines at once. The package sharedtest checks an implementation.
 //
 // An engine may have more abilities, which the Cache finds by type assertion: [Leaser], [Committer] and [Notifier]. Without a
 // Leaser, several machines may make the same thumbnail at the same time, and one that has not yet heard of an Invalidate may store

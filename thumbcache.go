@@ -418,8 +418,8 @@ func withoutLimit[T ~int64](n T) T {
 const closeGrace = time.Second
 
 // Close cancels all work in progress and waits until it has ended. Background checks of sources get one second to finish. From
-// then on, every Get returns [ErrClosed]. Close may be called more than once. It waits for providers, extractors and
-// engines of Shared that ignore cancellation.
+// then on, every Get returns [ErrClosed]. Close may be called more than once. It waits for providers, extractors and engines of
+// Shared that ignore cancellation.
 func (c *Cache) Close() error {
 	c.closed.Store(true)
 	c.thumbs.Close(ErrClosed, 0)
@@ -631,8 +631,8 @@ func (c *Cache) Peek(ctx context.Context, req Request) (t *Thumbnail, ok bool) {
 // error if the files or the shared copies could not be removed.
 //
 // Other machines are told if Shared is a [Notifier]; until then they may serve their copy. One that may have missed a message checks
-// its sources again, unless Revalidate is negative. Other processes that use the same Dir
-// without Shared are not told. They may serve their copy, and store one that they are making, until they check the source again.
+// its sources again, unless Revalidate is negative. Other processes that use the same Dir without Shared are not told.
+// They may serve their copy, and store one that they are making, until they check the source again.
 func (c *Cache) Invalidate(provider, path string) error {
 	s := source{provider, path}
 	switch {
@@ -673,8 +673,8 @@ type Warmed struct {
 //
 // Warm yields to other requests: it starts nothing while a request waits for a thumbnail, and leaves requests a worker and an
 // ffmpeg process if there are at least two. With several Providers it takes at least three until a request for the provider that
-// is being warmed never waits for Warm. If Dir or Shared is set, thumbnails that only Warm has asked for are not kept in memory. Warm can
-// be canceled and started again; it reuses what is up to date.
+// is being warmed never waits for Warm. If Dir or Shared is set, thumbnails that only Warm has asked for are not kept in
+// memory. Warm can be canceled and started again; it reuses what is up to date.
 //
 // Warm returns when all paths are finished, or with an error when ctx ends or the Cache is closed.
 func (c *Cache) Warm(ctx context.Context, provider string, paths iter.Seq[string], sizes ...int) (Warmed, error) {
