@@ -31,9 +31,9 @@ const (
 	maxRemovals       = 1 << 10  // sources whose values could not be removed, to be tried again
 	maxMessage        = 64 << 10 // bytes; see Notifier
 
-	leaseLife     = 10 * time.Second        // how long the death of a machine can delay the others
-	leaseWait     = leaseLife + leaseLife/2 // for another machine, which may have to wait for a dead one first
-	firstRenewal  = 500 * time.Millisecond  // see Leaser; most thumbnails are made by then
+	leaseLife     = 7 * time.Second        // how long the death of a machine can delay the others
+	leaseWait     = 10 * time.Second       // for another machine, which may have to wait for a dead one first
+	firstRenewal  = 500 * time.Millisecond // see Leaser; most thumbnails are made by then
 	minLeasePause = 5 * time.Millisecond
 	maxLeasePause = 100 * time.Millisecond
 	listenPause   = time.Second // between attempts to listen to other machines
