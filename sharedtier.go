@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -15,8 +16,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/semaphore"
 
 	"github.com/thumbcache/thumbcache/internal/breaker"
 	"github.com/thumbcache/thumbcache/internal/flight"
@@ -88,10 +87,10 @@ type sharedTier struct {
 // A service is one engine, which may fail.
 type service struct {
 	breaker breaker.Breaker
-	slots   *semaphore.Weighted
+	slots   chan struct{} // one element for each call in progress
 }
 
-func newService() *service { return &service{slots: semaphore.NewWeighted(maxSharedCalls)} }
+func newService() *service { return &service{slots: make(chan struct{}, maxSharedCalls)} }
 
 // errUnavailable means that the engine was not asked, because it does not work at present.
 var errUnavailable = errors.New("the shared tier is not available")
@@ -190,27 +189,37 @@ func isAnswer(err error) bool {
 }
 
 // callEngine runs do in a goroutine of its own, so that an engine that ignores cancellation cannot hold up its caller. A call in
-// progress goes on when ctx ends: an engine that is canceled may have given a lease already. A lease that arrives too late is released.
+// progress goes on for a while when the caller leaves: an engine that is canceled may have given a lease already. A lease that
+// arrives too late is released.
 func callEngine[T any](ctx context.Context, s *sharedTier, of *service, patience time.Duration, do func(context.Context) (T, error)) (v T, err error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	if err := of.slots.Acquire(ctx, 1); err != nil {
-		return v, err
+	b := newBudget(patience)
+	defer b.Stop()
+	for acquired := false; !acquired; {
+		select {
+		case of.slots <- struct{}{}:
+			acquired = true
+		case <-ctx.Done():
+			return v, ctx.Err()
+		case <-b.C:
+			if b.isSpent() {
+				return v, context.DeadlineExceeded
+			}
+		}
 	}
-	deadline, _ := ctx.Deadline()
 	type answer struct {
 		v   T
 		err error
 	}
-	answered := make(chan answer)
+	answered, left := make(chan answer), make(chan struct{})
+	defer close(left)
 	started := s.goBackground(func() {
-		defer of.slots.Release(1)
-		call, end := context.WithDeadline(s.ctx, deadline)
+		defer func() { <-of.slots }()
+		call, end := context.WithDeadline(s.ctx, b.end)
 		defer end()
 		v, err := protect(func() (T, error) { return do(call) })
 		select {
 		case answered <- answer{v, err}:
-		case <-ctx.Done(): // the caller has left
+		case <-left:
 			if l, ok := any(v).(Lease); ok && err == nil {
 				call, end := context.WithTimeout(s.ctx, patience)
 				defer end()
@@ -219,15 +228,46 @@ func callEngine[T any](ctx context.Context, s *sharedTier, of *service, patience
 		}
 	})
 	if !started {
-		of.slots.Release(1)
+		<-of.slots
 		return v, ErrClosed
 	}
-	select {
-	case a := <-answered:
-		return a.v, a.err
-	case <-ctx.Done():
-		return v, ctx.Err()
+	for {
+		select {
+		case a := <-answered:
+			return a.v, a.err
+		case <-ctx.Done():
+			return v, ctx.Err()
+		case <-b.C:
+			if b.isSpent() {
+				return v, context.DeadlineExceeded
+			}
+		}
 	}
+}
+
+// A budget is the time that a caller waits for an engine. If the machine has too much to do, an answer that has arrived waits for a
+// processor. That is not the engine's fault, so the caller then waits longer, but not after end.
+type budget struct {
+	*time.Timer
+	end time.Time
+}
+
+// maxOverload is how much longer a caller waits on a machine that has too much to do.
+const maxOverload = time.Second
+
+func newBudget(patience time.Duration) *budget {
+	return &budget{time.NewTimer(patience), time.Now().Add(patience).Add(maxOverload)}
+}
+
+// isSpent reports whether a budget whose timer has fired is spent. Otherwise it starts the timer again.
+func (b *budget) isSpent() bool {
+	start := time.Now()
+	runtime.Gosched() // returns at once, unless others wait for a processor
+	if wait := time.Since(start); wait < time.Millisecond || !time.Now().Before(b.end) {
+		return true
+	}
+	b.Reset(50 * time.Millisecond)
+	return false
 }
 
 // protect returns what do returns. A panic becomes an error.
