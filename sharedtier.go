@@ -168,7 +168,11 @@ func ask[T any](ctx context.Context, s *sharedTier, of *service, patience time.D
 		call.Canceled()
 	default:
 		s.failures.Add(1)
-		if call.Failed() {
+		fail := call.Failed
+		if errors.Is(err, context.DeadlineExceeded) {
+			fail = call.TimedOut
+		}
+		if fail() {
 			s.log.Warn("thumbcache: the shared tier does not work; this machine goes on by itself", "error", err)
 		}
 	}

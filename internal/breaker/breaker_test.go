@@ -95,3 +95,22 @@ func TestFlapping(t *testing.T) {
 		}
 	})
 }
+
+// A call without an answer in time counts as a failure only if no other call was answered meanwhile.
+func TestTimedOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b Breaker
+		slow, quick := begin(t, &b), begin(t, &b)
+		quick.Succeeded()
+		if slow.TimedOut() {
+			t.Error("it broke although another call was answered")
+		}
+		begin(t, &b).Succeeded()
+		if !begin(t, &b).TimedOut() {
+			t.Error("it did not break")
+		}
+		if _, ok := b.Begin(); ok {
+			t.Error("a call passed")
+		}
+	})
+}
