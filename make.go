@@ -482,8 +482,11 @@ func (c *Cache) extract(ctx context.Context, f sourceFlight) (x extracted, err e
 		return x, fail("open", f.source, err)
 	}
 	defer release()
-	if src.Partial && f.version != "" {
-		return x, fail("open", f.source, errPartial)
+	if src.Partial {
+		if f.version != "" {
+			return x, fail("open", f.source, errPartial)
+		}
+		x.stamp = src.Stamp // so that the ETag is not that of the whole
 	}
 	c.extractions.Add(1)
 	done := c.observer.stage("extract", f.source)

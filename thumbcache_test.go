@@ -385,12 +385,18 @@ func TestPartial(t *testing.T) {
 	p := newTestProvider()
 	p.set("a", tag("1"), plain(30, 30, red))
 	var partial atomic.Bool
-	p.wrap = func(src *Source) { src.Partial = partial.Load() }
+	p.wrap = func(src *Source) {
+		if src.Partial = partial.Load(); src.Partial {
+			src.Stamp = tag("part")
+		}
+	}
 	dir := t.TempDir()
 	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Dir: dir})
 	partial.Store(true)
+	var part *Thumbnail
 	for n := range 2 {
-		checkColor(t, mustGet(t, c, "p", "a", 10), red)
+		part = mustGet(t, c, "p", "a", 10)
+		checkColor(t, part, red)
 		if stats, opens := p.calls(); stats != n+1 || opens != n+1 {
 			t.Errorf("%d requests: %d stats, %d opens", n+1, stats, opens)
 		}
@@ -405,7 +411,11 @@ func TestPartial(t *testing.T) {
 	}
 	partial.Store(false)
 	p.set("a", tag("1"), plain(30, 30, blue))
-	checkColor(t, mustGet(t, c, "p", "a", 10), blue)
+	whole := mustGet(t, c, "p", "a", 10)
+	checkColor(t, whole, blue)
+	if whole.ETag == part.ETag {
+		t.Error("the whole has the ETag of the part")
+	}
 	if _, err := c.Do(t.Context(), versioned); err != nil {
 		t.Error(err)
 	}
