@@ -78,6 +78,10 @@ type Source struct {
 		io.Closer
 	} // an *os.File if possible: ffmpeg gets its descriptor; other content is copied to a temporary file
 
+	// Partial says that a part of the media cannot be reached now, such as a picture of a collage. A thumbnail of the rest is served
+	// and not kept. A request with a Version fails, because its answer would be immutable.
+	Partial bool
+
 	folder bool // the source is a folder
 }
 

@@ -466,12 +466,18 @@ func (c *Cache) extract(ctx context.Context, f sourceFlight) (x extracted, err e
 		return x, fail("open", f.source, err)
 	}
 	defer release()
+	if src.Partial {
+		if f.version != "" {
+			return x, fail("open", f.source, errPartial)
+		}
+		x.stamp = src.Stamp // so that the ETag is not that of the whole
+	}
 	c.extractions.Add(1)
 	done := c.observer.stage("extract", f.source)
 	x.pic, x.stamp, err = p.extract(ctx, src, f.path, x.stamp)
 	done(&err)
-	x.unchanged = f.version != "" || src.isSteady(x.stamp)
-	if !x.unchanged {
+	x.unchanged = !src.Partial && (f.version != "" || src.isSteady(x.stamp))
+	if !x.unchanged && !src.Partial {
 		after, err := p.stat(ctx, f.path, x.stamp)
 		if x.unchanged = err == nil && after.equal(x.stamp); x.unchanged {
 			c.memory.recordLook(f, after, p.settings.Revalidate)
@@ -486,6 +492,8 @@ func (c *Cache) extract(ctx context.Context, f sourceFlight) (x extracted, err e
 	}
 	return x, nil
 }
+
+var errPartial = errors.New("a part of the media cannot be reached")
 
 // open opens a source, which the caller must release. If the source was not stated before, its state is what Open says. A lasting
 // verdict of Open is about that state, so it may be remembered.

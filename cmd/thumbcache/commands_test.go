@@ -783,7 +783,7 @@ func TestUsageErrors(t *testing.T) {
 	dir := t.TempDir()
 	for _, args := range [][]string{
 		{"none"}, {"stat"}, {"stat", dir, dir}, {"stat", dir, "--none"}, {"verify"}, {"gc", dir}, {"gc", dir, "--max-bytes", "-1"}, {"gc", dir, "--max-bytes", "1XB"},
-		{"rm", dir, providerName}, {"rm", dir, "a/b", "c"}, {"get"}, {"warm"}, {"warm", dir, "--jobs", "0"}, {"warm", dir, "--sizes", "-1"}, {"warm", dir, "--max-bytes", "0"},
+		{"rm", dir, providerName}, {"rm", dir, "a/b", "c"}, {"get"}, {"sheet"}, {"warm"}, {"warm", dir, "--jobs", "0"}, {"warm", dir, "--sizes", "-1"}, {"warm", dir, "--max-bytes", "0"},
 		{"warm", dir, "--provider", ""}, {"explain"}, {"explain", dir, providerName}, {"explain", dir, providerName, "a", "x"}, {"explain", dir, providerName, "a", "-1"}, {"explain", dir}, {"explain", providerName, "a", "20"},
 		{"serve", "--max-bytes", "0"}, {"doctor", dir, dir},
 	} {
@@ -799,10 +799,10 @@ func TestUsageErrors(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"serve", "warm", "get", "stat", "verify", "gc", "rm", "explain", "doctor"} {
+	for _, name := range []string{"serve", "warm", "get", "sheet", "stat", "verify", "gc", "rm", "explain", "doctor"} {
 		r := runCommand(t, name, "--help")
 		checkContains(t, r.out, "Examples:\n  thumbcache "+name+" ")
-		if name != "serve" {
+		if name != "serve" && name != "sheet" {
 			checkContains(t, r.out, "--json")
 		}
 		if r.code != exitOK || r.err != "" {

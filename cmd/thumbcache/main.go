@@ -67,7 +67,7 @@ func run(ctx context.Context, args []string, streams *console) int {
 			root.AddCommand(cmd)
 		}
 	}
-	add("make", serveCommand(&c), warmCommand(&c), getCommand(&c))
+	add("make", serveCommand(&c), warmCommand(&c), getCommand(&c), sheetCommand(&c))
 	add("keep", statCommand(&c), verifyCommand(&c), gcCommand(&c), rmCommand(&c), explainCommand(&c), doctorCommand(&c))
 	root.SetArgs(append([]string{}, args...)) // cobra reads os.Args if this is nil
 	root.SetOut(c.out)
