@@ -18,7 +18,7 @@ type greenReader struct {
 	row, above []byte       // the next row and the one above, for the predictor; one byte longer than the picture is wide
 }
 
-const green = 0xff00 // the bits of green in ARGB
+const greenBits = 0xff00 // the bits of green in ARGB
 
 func newGreenReader(data []byte, w, h int) (*greenReader, error) {
 	g := new(greenReader)
@@ -79,7 +79,7 @@ func greensOf(dst []byte, src []uint32) (others uint32) {
 		dst[x] = byte(v >> 8)
 		others |= v
 	}
-	return others &^ green
+	return others &^ greenBits
 }
 
 // predict undoes the predictor transform of g.row. others are bits of the other channels of the differences after the
@@ -90,9 +90,9 @@ func (g *greenReader) predict(others, first uint32) bool {
 	w := t.width
 	row, above := g.row[:w+1], g.above[:w+1]
 	if g.d.y == 0 {
-		g.others = addPixels(0xff000000, first) &^ green
+		g.others = addPixels(0xff000000, first) &^ greenBits
 	} else {
-		others |= first &^ green
+		others |= first &^ greenBits
 	}
 	if others != 0 {
 		for x, v := range above[:w] {

@@ -74,7 +74,7 @@ func TestGreen(t *testing.T) {
 	}
 	for _, size := range [][2]int{{1, 1}, {1, 9}, {9, 1}, {2, 2}, {64, 40}, {101, 37}} {
 		for _, same := range []int{0, size[0] - 1, size[0]*size[1]/2 + 1, size[0] * size[1]} {
-			for _, modes := range [][]int{modesOfNeighbors, {0, 11}, {5, 11, 14}, {5, 11, 15}} {
+			for _, modes := range [][]int{modesOfNeighbors, {11, 12}, {0, 11}, {5, 11, 14}, {5, 11, 15}} {
 				for _, subtract := range []bool{false, true} {
 					p := predicted{size[0], size[1], same, modes, subtract}
 					pictures[fmt.Sprintf("%+v", p)] = p.bytes()
