@@ -143,6 +143,11 @@ func (d *vp8l) nextRow() ([]uint32, error) {
 	if err != nil {
 		return nil, err
 	}
+	return d.undo(row), nil
+}
+
+// undo undoes the transforms of the next row.
+func (d *vp8l) undo(row []uint32) []uint32 {
 	for i := len(d.transforms) - 1; i >= 0; i-- {
 		t := &d.transforms[i]
 		switch t.kind {
@@ -161,7 +166,7 @@ func (d *vp8l) nextRow() ([]uint32, error) {
 		}
 	}
 	d.y++
-	return row, nil
+	return row
 }
 
 // A codeGroup holds the prefix codes of a tile.
