@@ -266,7 +266,11 @@ func decodeBody(w http.ResponseWriter, r *http.Request, v any) error {
 	}
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
+	err = d.Decode(v)
+	if e, isType := errors.AsType[*json.UnmarshalTypeError](err); isType { // whose text names types of Go
+		return badBody{http.StatusBadRequest, cmp.Or(e.Field, "the body") + " must not be of type " + e.Value}
+	}
+	if err != nil {
 		return badBody{http.StatusBadRequest, strings.TrimPrefix(err.Error(), "json: ")}
 	}
 	if _, err := d.Token(); err != io.EOF {

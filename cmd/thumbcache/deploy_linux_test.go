@@ -228,7 +228,7 @@ func TestUnit(t *testing.T) {
 	if line == nil {
 		t.Fatal("no ExecStart")
 	}
-	runtimeDir, cacheDir := t.TempDir(), t.TempDir()
+	runtimeDir, cacheDir := shortTempDir(t), t.TempDir()
 	args := strings.Fields(strings.NewReplacer("/srv/music", sampleFolder(t), "/srv/photos", t.TempDir(), "${CACHE_DIRECTORY}", cacheDir, "${RUNTIME_DIRECTORY}", runtimeDir).Replace(line[1]))
 	s := startAPI(t, args...)
 	if a := s.ask(t, "GET", "/readyz", ""); a.status != http.StatusOK {

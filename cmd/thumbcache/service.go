@@ -195,10 +195,10 @@ func (s *service) serve(ctx context.Context, listener net.Listener) error {
 	if !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	s.cache.Close() // the requests end with an error
+	s.log.Warn("thumbcache: some requests did not end in time", "limit", s.stopLimit)
+	s.cache.Close() // they end with an error
 	_ = shutdown(ctx, server, stopGrace)
-	server.Close()
-	return fmt.Errorf("some requests did not end within %s", s.stopLimit)
+	return server.Close()
 }
 
 func shutdown(ctx context.Context, server *http.Server, limit time.Duration) error {

@@ -267,7 +267,7 @@ func TestAPIBodies(t *testing.T) {
 		status    int
 	}{
 		{`{"provider":"library","paths":["a"`, "unexpected EOF", 400},
-		{`[]`, "cannot unmarshal array", 400},
+		{`[]`, "the body must not be of type array", 400},
 		{`{"provider":"library","paths":["a"],"size":1}`, `unknown field "size"`, 400},
 		{`{"provider":"library","paths":["a"]} {}`, "something follows", 400},
 		{`{"provider":"library"}`, "paths must have 1 to 1000 items", 400},
@@ -275,7 +275,7 @@ func TestAPIBodies(t *testing.T) {
 		{`{"provider":"library","paths":` + many + `}`, "paths must have 1 to 1000 items", 400},
 		{`{"provider":"library","paths":["a"],"sizes":[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17]}`, "sizes must have at most 16 items", 400},
 		{`{"provider":"library","paths":["a"],"sizes":[-1]}`, "must not be negative", 400},
-		{`{"provider":"library","paths":["a"],"sizes":[1.5]}`, "cannot unmarshal number 1.5", 400},
+		{`{"provider":"library","paths":["a"],"sizes":[1.5]}`, "sizes must not be of type number 1.5", 400},
 		{"{\"provider\":\"library\",\"paths\":[\"\xff\"]}", "not UTF-8", 400},
 		{`{"provider":"library","paths":["\udcff"]}`, "a path is not Unicode", 400},
 		{`{"provider":"none","paths":["a"]}`, "no such provider", 404},
@@ -441,6 +441,7 @@ func TestServiceStops(t *testing.T) {
 			m := &blockingMedia{thumbcache.Files(media), make(chan struct{}, 1), make(chan struct{})}
 			s := newTestService(t)
 			s.stopLimit = tc.limit
+			s.cache.Close()
 			var err error
 			if s.cache, err = thumbcache.New(thumbcache.Config{Providers: map[string]thumbcache.Provider{"music": m}}); err != nil {
 				t.Fatal(err)
@@ -481,7 +482,7 @@ func TestServiceStops(t *testing.T) {
 			if got := <-status; got != tc.status {
 				t.Errorf("status %d, want %d", got, tc.status)
 			}
-			if err := <-stopped; (err != nil) != tc.hangs {
+			if err := <-stopped; err != nil {
 				t.Error(err)
 			}
 		})
@@ -577,17 +578,24 @@ func TestAPIWithShared(t *testing.T) {
 	checkContains(t, s.stop().err, "does not work now", "/readyz fails until it can be read")
 }
 
+// shortTempDir returns a folder for a socket. The name of t.TempDir is too long on macOS.
+func shortTempDir(t *testing.T) string {
+	t.Helper()
+	folder, err := os.MkdirTemp("", "tc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(folder) })
+	return folder
+}
+
 func TestSocket(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("Unix sockets are not supported on Windows")
 	}
 	media := t.TempDir()
 	writePicture(t, filepath.Join(media, "a.png"))
-	folder, err := os.MkdirTemp("", "tc") // t.TempDir is too long for a socket on macOS
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(folder)
+	folder := shortTempDir(t)
 	name := filepath.Join(folder, "thumbs.sock")
 	args := []string{media, "--dir", t.TempDir(), "--addr", socketPrefix + name}
 
@@ -650,54 +658,108 @@ func TestSocket(t *testing.T) {
 	other.Close()
 }
 
-// TestExamples runs the clients in contrib/examples with a server.
-func TestExamples(t *testing.T) {
-	examples := filepath.Join("..", "..", "contrib", "examples")
-	const song = "Ada Rings/Lossless/01 One Cover.flac"
-	example := func(t *testing.T, program string, args ...string) string {
-		t.Helper()
-		path, err := exec.LookPath(program)
-		if err != nil {
-			t.Skip(program + " is not installed")
-		}
-		cmd := exec.Command(path, args...)
-		cmd.Env = append(os.Environ(), tokenVariable+"="+testToken)
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-		return string(out)
+// runProgram runs a program in a folder, with testToken in the environment, and returns its output.
+func runProgram(t *testing.T, folder, program string, args ...string) string {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err != nil {
+		t.Skip(program + " is not installed")
 	}
-	checkSaved := func(t *testing.T, file string) {
-		t.Helper()
-		data, err := os.ReadFile(file)
-		if err != nil || http.DetectContentType(data) != "image/jpeg" {
-			t.Errorf("%v, %.20q", err, data)
+	cmd := exec.Command(path, args...)
+	cmd.Dir, cmd.Env = folder, append(os.Environ(), tokenVariable+"="+testToken)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return string(out)
+}
+
+// lookCurl skips the test if the examples with curl cannot run.
+func lookCurl(t *testing.T) {
+	t.Helper()
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip("curl is not installed")
+	}
+	if runtime.GOOS == "windows" {
+		t.Skip("the examples are for a Unix shell")
+	}
+}
+
+// findExample returns the absolute path of a file in contrib/examples.
+func findExample(t *testing.T, name string) string {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join("..", "..", "contrib", "examples", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func checkJPEG(t *testing.T, file string) {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil || http.DetectContentType(data) != "image/jpeg" {
+		t.Errorf("%v, %.20q", err, data)
+	}
+}
+
+const sampleSong = "Ada Rings/Lossless/01 One Cover.flac"
+
+func TestExamplePython(t *testing.T) {
+	s := startAPI(t, "--media", "music="+sampleFolder(t), "--dir", t.TempDir(), "--addr", "127.0.0.1:0", "--token-file", writeToken(t))
+	folder := t.TempDir()
+	out := runProgram(t, folder, "python3", findExample(t, "thumbcache.py"), s.url, "music", sampleSong, "cover.jpg")
+	checkContains(t, out, `"extracted": 1`, "saved: ")
+	checkJPEG(t, filepath.Join(folder, "cover.jpg"))
+	if stats := s.stats(t); stats.MemoryEntries != 0 || stats.DiskEntries != 0 {
+		t.Errorf("not forgotten: %+v", stats)
+	}
+}
+
+func TestExampleCurl(t *testing.T) {
+	lookCurl(t)
+	socket := filepath.Join(shortTempDir(t), "s")
+	startAPI(t, "--media", "music="+sampleFolder(t), "--dir", t.TempDir(), "--addr", socketPrefix+socket)
+	folder := t.TempDir()
+	out := runProgram(t, folder, "sh", findExample(t, "thumbcache.sh"), socket, "music", sampleSong, "cover.jpg")
+	checkContains(t, out, "ready\n", `"waiting":`)
+	checkJPEG(t, filepath.Join(folder, "cover.jpg"))
+}
+
+// TestReadmeService runs the commands in the README.
+func TestReadmeService(t *testing.T) {
+	lookCurl(t)
+	text, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, chapter, _ := strings.Cut(string(text), "\n## Beside other languages\n")
+	chapter, _, _ = strings.Cut(chapter, "\n## ")
+	var commands []string
+	for line := range strings.Lines(chapter) {
+		if command, ok := strings.CutPrefix(line, "    "); ok {
+			commands = append(commands, strings.TrimSpace(command))
 		}
 	}
-	t.Run("python", func(t *testing.T) {
-		s := startAPI(t, "--media", "music="+sampleFolder(t), "--dir", t.TempDir(), "--addr", "127.0.0.1:0", "--token-file", writeToken(t))
-		file := filepath.Join(t.TempDir(), "cover.jpg")
-		out := example(t, "python3", filepath.Join(examples, "thumbcache.py"), s.url, "music", song, file)
-		checkContains(t, out, `"extracted": 1`, "saved: ")
-		checkSaved(t, file)
-		if stats := s.stats(t); stats.MemoryEntries != 0 || stats.DiskEntries != 0 {
-			t.Errorf("not forgotten: %+v", stats)
-		}
-	})
-	t.Run("curl", func(t *testing.T) {
-		if _, err := exec.LookPath("curl"); err != nil || runtime.GOOS == "windows" {
-			t.Skip("curl is not installed, or there are no Unix sockets")
-		}
-		folder, err := os.MkdirTemp("", "tc")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer os.RemoveAll(folder)
-		name, file := filepath.Join(folder, "s"), filepath.Join(t.TempDir(), "cover.jpg")
-		startAPI(t, "--media", "music="+sampleFolder(t), "--dir", t.TempDir(), "--addr", socketPrefix+name)
-		out := example(t, "sh", filepath.Join(examples, "thumbcache.sh"), name, "music", song, file)
-		checkContains(t, out, "ready\n", `"waiting":`)
-		checkSaved(t, file)
-	})
+	if len(commands) != 3 {
+		t.Fatalf("%d commands, want 3: %q", len(commands), commands)
+	}
+	folder, media := t.TempDir(), t.TempDir()
+	writePicture(t, filepath.Join(media, "Artist", "Album", "01.flac")) // a picture is recognized by its content
+	if err := os.WriteFile(filepath.Join(folder, "token"), []byte(testToken), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	serve, ok := strings.CutPrefix(commands[0], "thumbcache serve --no-page ")
+	if !ok {
+		t.Fatal(commands[0])
+	}
+	places := strings.NewReplacer("/srv/music", media, "/srv/photos", t.TempDir(), "/var/cache/thumbs", t.TempDir(), "--token-file token", "--token-file "+filepath.Join(folder, "token"))
+	s := startAPI(t, append(strings.Fields(places.Replace(serve)), "--addr", "127.0.0.1:0")...)
+	for _, command := range commands[1:] {
+		runProgram(t, folder, "sh", "-c", strings.NewReplacer("curl ", "curl --silent --show-error --fail ", "http://localhost:8420", s.url).Replace(command))
+	}
+	checkJPEG(t, filepath.Join(folder, "cover.jpg"))
+	if got := s.waitUntilWarm(t); got.Extracted+got.Reused != 1 {
+		t.Errorf("%+v", got)
+	}
 }
