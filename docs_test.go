@@ -334,7 +334,7 @@ func findFiles(t *testing.T, endings ...string) (names []string) {
 // docFile matches what a page, or a comment in code, names as a file of the repository.
 var docFile = map[string]*regexp.Regexp{
 	".md": regexp.MustCompile("`((?:[A-Za-z0-9_-]+/)*[A-Za-z0-9_-]+\\.(?:go|md|svg|yml|py)|(?:[a-z0-9_-]+/)+)`"),
-	".go": regexp.MustCompile(`//.*?\b((?:[A-Za-z0-9_-]+/)*[A-Za-z0-9_-]+\.md)\b`),
+	".go": regexp.MustCompile(`(?m)(?:^|\s)//.*?\b((?:[A-Za-z0-9_-]+/)*[A-Za-z0-9_-]+\.md)\b`),
 }
 
 // TestDocFiles checks that the files that pages and comments name exist, beside them or below the root.

@@ -161,12 +161,8 @@ func (c *Cache) makeThumbnail(w *flight.Work, j *job, k *known) (*Thumbnail, err
 		return c.settleFailure(w, j, k, extracted{}, err)
 	}
 	defer func() { release() }()
-	unlock, free := c.claim(w, j)
-	defer func() { unlock() }()
-	if !free {
-		release() // another process or machine is making the thumbnail, which needs no worker here
-		unlock = c.awaitClaim(w, j)
-	}
+	unclaim, free := c.claim(w, j, release)
+	defer unclaim()
 	if t, err := c.answerAgain(w, j, k, free); t != nil || err != nil {
 		return t, err
 	}
@@ -192,37 +188,27 @@ func (c *Cache) makeThumbnail(w *flight.Work, j *job, k *known) (*Thumbnail, err
 }
 
 // claim takes the right to make a thumbnail: a lock against other processes with the same Dir, and a lease against other
-// machines. It reports whether both were free.
-func (c *Cache) claim(w *flight.Work, j *job) (release func(), free bool) {
-	unlock, free := c.disk.lockMaking(w, &j.key, j.hash, 0)
-	if free {
-		var err error
-		j.lease, err = c.shared.lease(w, &j.key, j.hash)
-		free = err == nil
-	}
-	return c.unclaim(j, unlock), free
-}
-
-// awaitClaim waits for the process or the machine that is making the same thumbnail, for at most lockPatience and leaseLife. After
-// that both make it.
-func (c *Cache) awaitClaim(w *flight.Work, j *job) (release func()) {
+// machines. If one of them is making the thumbnail, claim calls release, because waiting needs no worker, and waits for at most
+// lockPatience and leaseWait. After that both make it. It reports whether both were free.
+func (c *Cache) claim(w *flight.Work, j *job, release func()) (unclaim func(), free bool) {
 	defer w.Waiting()()
-	unlock, _ := c.disk.lockMaking(w, &j.key, j.hash, min(c.providerOf(j).settings.Timeout, lockPatience))
+	unlock, free := c.disk.lockMaking(w, &j.key, j.hash, 0)
+	if !free {
+		release()
+		unlock, _ = c.disk.lockMaking(w, &j.key, j.hash, min(c.providerOf(j).settings.Timeout, lockPatience))
+	}
 	var err error
 	if j.lease, err = c.shared.lease(w, &j.key, j.hash); err != nil {
+		free = false
+		release()
 		done := c.observer.stage("lease", j.source())
 		j.lease = c.shared.awaitLease(w, &j.key, j.hash)
 		done(new(error))
 	}
-	return c.unclaim(j, unlock)
-}
-
-// unclaim returns a function that calls unlock and ends the lease, unless a result has taken it.
-func (c *Cache) unclaim(j *job, unlock func()) func() {
 	return func() {
 		unlock()
-		c.shared.release(j.takeLease())
-	}
+		c.shared.release(j.takeLease()) // unless a result has taken it
+	}, free
 }
 
 // answerAgain answers from what another process or machine has stored since the tiers were read. With a free claim, which is the
@@ -236,13 +222,11 @@ func (c *Cache) answerAgain(w *flight.Work, j *job, k *known, free bool) (*Thumb
 	if t := c.serveStored(w, j, k); t != nil {
 		return t, nil
 	}
-	if j.lease != nil {
-		if t, err := c.serveShared(w, j, k); t != nil || err != nil {
-			return t, err
-		}
-	}
 	if free && j.lease == nil {
 		return nil, nil
+	}
+	if t, err := c.serveShared(w, j, k); t != nil || err != nil {
+		return t, err
 	}
 	return nil, c.answerFailure(w, j, k)
 }
@@ -645,13 +629,11 @@ func (c *Cache) ffmpegID(err error) string {
 	return c.ffmpeg.build()
 }
 
-// forget removes everything about a source that is gone or can no longer be used, and begins its next generation. Removing
-// files goes on in the background if it takes long.
+// forget removes everything about a source that is gone or can no longer be used, and returns its new generation. Removing files
+// goes on in the background if it takes long.
 func (c *Cache) forget(s source) (gen uint64) {
-	gen = c.generations.next(s)
-	c.memory.remove(s)
-	c.disk.removeSoon(s, gen)
-	return gen
+	c.disk.removeSoon(s, c.memory.remove(s))
+	return c.memory.remove(s) // again, because a Get may have read a file meanwhile
 }
 
 // endError counts and returns the reason why work ended before it was done.

@@ -66,10 +66,11 @@ func (f sourceFlight) look() lookID {
 	return lookID(f)
 }
 
-// generations order publishing against Invalidate. Invalidate begins the next generation of a source, and then removes the
-// source from each tier under that tier's lock. Work publishes to a tier under the same lock, and only if the generation is
-// still the one in which it began. Sources share the generations by hash, so Invalidate of one source sometimes makes the
-// work of another go unpublished; it is then made again.
+// generations order publishing against Invalidate. Invalidate begins the next generation of a source before it removes the
+// source from a tier under that tier's lock. Work publishes to a tier under the same lock, and only if the generation is still the
+// one in which it began. Invalidate goes from the last tier to the first, because work reads a tier and publishes to those before
+// it. Sources share the generations by hash, so Invalidate of one source sometimes makes the work of another go unpublished; it
+// is then made again.
 type generations struct {
 	seed    maphash.Seed
 	stripes [numStripes]stripe
@@ -372,10 +373,11 @@ func (m *memory) twinOf(id twinID) (key, bool) {
 	return m.twins.Get(id)
 }
 
-// remove removes everything about s.
-func (m *memory) remove(s source) {
+// remove begins the next generation of s and removes everything about s, in one step: what was read before is not put back after.
+func (m *memory) remove(s source) (gen uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	gen = m.generations.next(s)
 	for _, k := range m.thumbs.Keys() {
 		if k.source == s {
 			m.thumbs.Remove(k)
@@ -385,6 +387,7 @@ func (m *memory) remove(s source) {
 	m.failures.Remove(s)
 	m.rejects.Remove(s)
 	m.pictures.Remove(s)
+	return gen
 }
 
 // recordLook records that the provider has just said stamp about the source of f. The look becomes due after trust, or never if
@@ -427,21 +430,23 @@ func (m *memory) recordLookLocked(f sourceFlight, stamp Stamp, unknown bool, tru
 	m.looks.Add(f.look(), l)
 }
 
-// expireLook makes the source s due for a check, unless the last look saw it in the state that version names.
+// expireLook makes the source s due for a check, unless the last look saw it in the state that version names, or is never due.
 func (m *memory) expireLook(s source, version string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if l, ok := m.looks.Peek(lookID{source: s}); ok && (l.unknown || l.stamp.Version() != version) {
+	if l, ok := m.looks.Peek(lookID{source: s}); ok && l.timer != nil && (l.unknown || l.stamp.Version() != version) {
 		l.due.Store(true)
 	}
 }
 
-// expireLooks makes all sources due for a check.
+// expireLooks makes all sources due for a check, except those whose looks are never due.
 func (m *memory) expireLooks() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, l := range m.looks.Values() {
-		l.due.Store(true)
+		if l.timer != nil {
+			l.due.Store(true)
+		}
 	}
 }
 

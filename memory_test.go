@@ -181,3 +181,19 @@ func TestRecentPictures(t *testing.T) {
 		t.Errorf("%d pictures of %d bytes, want %d of 1 byte each", n, m.recentBytes, maxRecentPictures)
 	}
 }
+
+// With a negative Revalidate, messages of other machines leave hits in memory as fast as they were.
+func TestNeverDue(t *testing.T) {
+	p := newTestProvider()
+	p.set("a", tag("1"), plain(40, 40, color.NRGBA{100, 100, 100, 255}))
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Revalidate: -1})
+	mustGet(t, c, "p", "a", 10)
+	k := key{source: source{"p", "a"}, size: 10}
+	c.memory.recordLook(sourceFlight{source: k.source}, tag("1"), -1)
+	mustGet(t, c, "p", "a", 10)
+	c.memory.expireLook(k.source, "another state")
+	c.memory.expireLooks()
+	if e := c.memory.get(&k); e == nil || !e.fresh("") {
+		t.Error("the thumbnail is not fresh any more")
+	}
+}

@@ -187,8 +187,9 @@ func (c *Cache) invalidateTarget(id source) error {
 		errs = append(errs, c.invalidate(old))
 	}
 	err := c.follow(&id, func(id source) (Stamp, error) {
-		c.generations.next(id)
 		c.memory.remove(id)
+		// Other machines may know another target.
+		c.shared.announce(context.Background(), id)
 		return c.resolve(context.Background(), id, "") // which Timeout limits
 	})
 	switch {

@@ -14,9 +14,9 @@ import (
 // Source is a hash of 64 hex digits. Variant says which thumbnail of the source it is, and by which settings it was made. It
 // has at most 64 characters: a-z, 0-9, "_" and "."; the first is a letter or digit.
 //
-// An engine may fail at any time: no Get fails because of it. Each call has the deadline of [Config.SharedTimeout], and should
-// return as soon as its context ends. All methods may be called from several goroutines at once. The package sharedtest checks
-// an implementation.
+// An engine may fail at any time: no Get fails because of it. Each call has a deadline: that of [Config.SharedTimeout] if a
+// request waits for it, and up to ten times as long otherwise. It should return as soon as its context ends. All
+// methods may be called from several goroutines at once. The package sharedtest checks an implementation.
 //
 // An engine may have more abilities, which the Cache finds by type assertion: [Leaser], [Committer] and [Notifier]. Without a
 // Leaser, several machines may make the same thumbnail at the same time, and one that has not yet heard of an Invalidate may store
@@ -35,7 +35,8 @@ type Shared interface {
 // A Leaser lets one machine at a time make a thumbnail.
 type Leaser interface {
 	// Lease returns the right to make a thumbnail. It ends after life, unless it is renewed. The error is ErrHeld if another
-	// machine has it.
+	// machine has it. A lease that was not renewed yet may end after 2 seconds already. So if the answer with a lease is lost, other
+	// machines do not wait for long.
 	Lease(ctx context.Context, source, variant string, life time.Duration) (Lease, error)
 }
 

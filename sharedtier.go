@@ -24,15 +24,21 @@ import (
 )
 
 const (
-	maxSharedValue  = 1 << 20 // bytes; larger thumbnails are not shared
-	maxSharedCalls  = 64      // at the same time; others wait
-	maxSharedWrites = 128     // in progress; further values are not stored, and made again by other machines
-	maxRemovals     = 1 << 10 // sources whose values could not be removed, to be tried again
+	maxSharedValue    = 1 << 20  // bytes; larger thumbnails are not shared
+	maxSharedCalls    = 64       // at the same time; others wait
+	maxSharedWrites   = 128      // in progress; further values are not stored, and made again by other machines
+	maxSharedReleases = 1 << 10  // writes and releases of leases in progress; beyond them, other machines wait until a lease expires
+	maxRemovals       = 1 << 10  // sources whose values could not be removed, to be tried again
+	maxMessage        = 64 << 10 // bytes; see Notifier
 
-	leaseLife     = 10 * time.Second // how long the death of a machine can delay the others
+	leaseLife     = 7 * time.Second        // how long the death of a machine can delay the others
+	leaseWait     = 10 * time.Second       // for another machine, which may have to wait for a dead one first
+	firstRenewal  = 500 * time.Millisecond // see Leaser; most thumbnails are made by then
 	minLeasePause = 5 * time.Millisecond
 	maxLeasePause = 100 * time.Millisecond
 	listenPause   = time.Second // between attempts to listen to other machines
+	listenQuiet   = time.Minute // between warnings that this does not work
+	removalPause  = time.Second // after a removal that failed again
 
 	// How long a request waits for the check of a source whose thumbnail another machine has made.
 	sharedCheckPatience = time.Second
@@ -91,6 +97,9 @@ func newService() *service { return &service{slots: semaphore.NewWeighted(maxSha
 var errUnavailable = errors.New("the shared tier is not available")
 
 func (c *Cache) openShared(engine Shared, timeout time.Duration) *sharedTier {
+	for _, p := range c.providers {
+		timeout = min(timeout, p.settings.Timeout/4) // two calls leave time to make what they do not find
+	}
 	s := &sharedTier{
 		engine:      engine,
 		timeout:     timeout,
@@ -180,25 +189,34 @@ func isAnswer(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrHeld) || errors.Is(err, ErrLeaseLost) || errors.Is(err, errors.ErrUnsupported)
 }
 
-// callEngine runs do in a goroutine of its own, so that an engine that ignores cancellation cannot hold up its caller.
+// callEngine runs do in a goroutine of its own, so that an engine that ignores cancellation cannot hold up its caller. A call in
+// progress goes on when ctx ends: an engine that is canceled may have given a lease already. A lease that arrives too late is released.
 func callEngine[T any](ctx context.Context, s *sharedTier, of *service, patience time.Duration, do func(context.Context) (T, error)) (v T, err error) {
-	waiting, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if err := of.slots.Acquire(waiting, 1); err != nil {
+	if err := of.slots.Acquire(ctx, 1); err != nil {
 		return v, err
 	}
-	ctx, cancel = context.WithTimeout(ctx, patience)
-	defer cancel()
-	defer context.AfterFunc(s.ctx, cancel)()
+	deadline, _ := ctx.Deadline()
 	type answer struct {
 		v   T
 		err error
 	}
-	answered := make(chan answer, 1)
+	answered := make(chan answer)
 	started := s.goBackground(func() {
 		defer of.slots.Release(1)
-		v, err := protect(func() (T, error) { return do(ctx) })
-		answered <- answer{v, err}
+		call, end := context.WithDeadline(s.ctx, deadline)
+		defer end()
+		v, err := protect(func() (T, error) { return do(call) })
+		select {
+		case answered <- answer{v, err}:
+		case <-ctx.Done(): // the caller has left
+			if l, ok := any(v).(Lease); ok && err == nil {
+				call, end := context.WithTimeout(s.ctx, patience)
+				defer end()
+				protect(func() (T, error) { return v, l.Release(call) })
+			}
+		}
 	})
 	if !started {
 		of.slots.Release(1)
@@ -320,7 +338,11 @@ func (s *sharedTier) lease(ctx context.Context, k *key, hash string) (*heldLease
 	}
 	variant := s.recipe.variant(k)
 	lease, err := ask(ctx, s, s.messenger, s.timeout, func(ctx context.Context) (Lease, error) {
-		return s.leaser.Lease(ctx, hash, variant, leaseLife)
+		l, err := s.leaser.Lease(ctx, hash, variant, leaseLife)
+		if l == nil && err == nil {
+			err = errors.New("neither a lease nor an error")
+		}
+		return l, err
 	})
 	switch {
 	case errors.Is(err, ErrHeld):
@@ -336,25 +358,23 @@ func (s *sharedTier) lease(ctx context.Context, k *key, hash string) (*heldLease
 
 // renew renews a lease until ctx ends or the lease is lost.
 func (s *sharedTier) renew(ctx context.Context, l *heldLease) {
-	ticker := time.NewTicker(leaseLife / 3)
-	defer ticker.Stop()
-	for !l.lost.Load() {
+	for pause := firstRenewal; !l.lost.Load(); pause = leaseLife / 3 {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-time.After(pause):
 		}
 		err := s.tell(ctx, s.messenger, l.Renew)
 		l.lost.Store(errors.Is(err, ErrLeaseLost))
 	}
 }
 
-// awaitLease waits for the lease that another machine has, but no longer than the life of a lease. It returns nil if it got none.
+// awaitLease waits for the lease that another machine has, but no longer than leaseWait. It returns nil if it got none.
 func (s *sharedTier) awaitLease(ctx context.Context, k *key, hash string) *heldLease {
 	s.leasesWaited.Add(1)
 	made, stop := s.awaitMade(hash + s.recipe.variant(k))
 	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, leaseLife)
+	ctx, cancel := context.WithTimeout(ctx, leaseWait)
 	defer cancel()
 	for pause := minLeasePause; ; pause = min(2*pause, maxLeasePause) {
 		select {
@@ -399,7 +419,7 @@ func (s *sharedTier) release(l *heldLease) {
 	}
 	l.stop()
 	if !l.lost.Load() {
-		s.start(func(ctx context.Context) { s.releaseNow(ctx, l) })
+		s.start(maxSharedReleases, func(ctx context.Context) { s.releaseNow(ctx, l) })
 	}
 }
 
@@ -407,9 +427,9 @@ func (s *sharedTier) releaseNow(ctx context.Context, l *heldLease) error {
 	return s.tell(ctx, s.messenger, l.Release)
 }
 
-// start runs do in the background. It reports false if too much is in progress: then what do would have stored is dropped.
-func (s *sharedTier) start(do func(context.Context)) bool {
-	return s.writes.Len() < maxSharedWrites && s.writes.Start(s.writeID.Add(1), func(w *flight.Work) (struct{}, error) {
+// start runs do in the background, unless as much as limit is in progress. It reports whether it started do.
+func (s *sharedTier) start(limit int, do func(context.Context)) bool {
+	return s.writes.Len() < limit && s.writes.Start(s.writeID.Add(1), func(w *flight.Work) (struct{}, error) {
 		do(w)
 		return struct{}{}, nil
 	})
@@ -439,22 +459,24 @@ func (s *sharedTier) saveFailure(ctx context.Context, j *job, f sourceFlight, fa
 	}
 }
 
-// saveSealed stores a value in the background. A value that no request waits for is stored at once, so that Warm does not outrun the
-// engine.
+// saveSealed stores a value in the background. It waits for that while no request waits for it, so that Warm does not outrun the engine.
 func (s *sharedTier) saveSealed(ctx context.Context, v sharedWrite) {
 	data, err := v.sealed.Seal()
 	if err != nil || len(data) > maxSharedValue {
 		s.release(v.lease)
 		return
 	}
-	if flight.Idle(ctx) != nil {
-		s.write(s.ctx, v, data)
+	stored := make(chan struct{})
+	if !s.start(maxSharedWrites, func(ctx context.Context) { defer close(stored); s.write(ctx, v, data) }) {
+		s.dropped.Add(1)
+		s.release(v.lease)
 		return
 	}
-	if !s.start(func(ctx context.Context) { s.write(ctx, v, data) }) {
-		s.dropped.Add(1)
-		if v.lease != nil {
-			v.lease.stop() // it expires
+	if idle := flight.Idle(ctx); idle != nil {
+		select {
+		case <-stored:
+		case <-idle: // now a request waits
+		case <-ctx.Done():
 		}
 	}
 }
@@ -486,6 +508,7 @@ func (s *sharedTier) write(ctx context.Context, v sharedWrite, data []byte) {
 	case lost && s.committer != nil: // nothing was stored
 	case lost, err == nil && s.generations.of(v.source) != v.gen: // another machine may have invalidated the source
 		s.removeLocked(ctx, v.source)
+		s.announce(ctx, v.source)
 	case err != nil:
 		s.dropped.Add(1)
 		if v.lease != nil {
@@ -506,13 +529,15 @@ func (s *sharedTier) put(ctx context.Context, l *heldLease, store func(context.C
 }
 
 // remove removes all values of a source, and tells the other machines. If that fails, it is tried again in the background; until
-// then this machine uses no value of the source.
+// then this machine uses no value of the source. It does so for maxRemovals sources at most.
 func (s *sharedTier) remove(src source) error {
 	if s == nil {
 		return nil
 	}
 	defer s.lock(src)()
-	return s.removeLocked(s.ctx, src)
+	err := s.removeLocked(s.ctx, src)
+	s.announce(s.ctx, src)
+	return err
 }
 
 // lock locks the stripe of a source.
@@ -538,7 +563,6 @@ func (s *sharedTier) removeLocked(ctx context.Context, src source) error {
 		s.removals[src] = struct{}{}
 	}
 	s.mu.Unlock()
-	s.notify(ctx, message{kind: wasInvalidated, source: src})
 	return err
 }
 
@@ -549,7 +573,7 @@ func (s *sharedTier) isRemoved(src source) bool {
 	return ok
 }
 
-// retryRemovals tries removals that failed again, in the background, until one fails.
+// retryRemovals tries removals that failed again, in the background, until one fails. After that there is a pause.
 func (s *sharedTier) retryRemovals() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -557,9 +581,13 @@ func (s *sharedTier) retryRemovals() {
 		return
 	}
 	sources := slices.Collect(maps.Keys(s.removals))
-	s.removing = s.start(func(ctx context.Context) {
+	s.removing = s.start(maxSharedWrites, func(ctx context.Context) {
 		for _, src := range sources {
-			if s.remove(src) != nil {
+			if s.removeAgain(ctx, src) != nil {
+				select {
+				case <-ctx.Done():
+				case <-time.After(removalPause):
+				}
 				break
 			}
 		}
@@ -567,6 +595,16 @@ func (s *sharedTier) retryRemovals() {
 		defer s.mu.Unlock()
 		s.removing = false
 	})
+}
+
+// removeAgain is remove for a removal that failed before. The other machines are told as soon as it succeeds.
+func (s *sharedTier) removeAgain(ctx context.Context, src source) error {
+	defer s.lock(src)()
+	err := s.removeLocked(ctx, src)
+	if err == nil {
+		s.announce(ctx, src)
+	}
+	return err
 }
 
 // Kinds of messages.
@@ -586,12 +624,20 @@ type message struct {
 // messageFormat begins every message. Messages of other versions are ignored.
 const messageFormat = "thumbcache1"
 
-// notify tells other machines what has happened.
+// announce tells other machines that all values of a source were removed, or that the target of an id may be another one now.
+func (s *sharedTier) announce(ctx context.Context, src source) {
+	s.notify(ctx, message{kind: wasInvalidated, source: src})
+}
+
+// notify tells other machines what has happened, unless the source's path is too long for a message.
 func (s *sharedTier) notify(ctx context.Context, m message) {
-	if s.notifier == nil {
+	if s == nil || s.notifier == nil {
 		return
 	}
 	text := strings.Join([]string{messageFormat, s.me, m.kind, m.source.provider, m.source.path, m.variant, m.state}, "\x00")
+	if len(text) > maxMessage {
+		return
+	}
 	s.tell(ctx, s.messenger, func(ctx context.Context) error { return s.notifier.Notify(ctx, []byte(text)) })
 }
 
@@ -615,6 +661,7 @@ func (s *sharedTier) hear(c *Cache, text []byte) {
 // begins to listen, all sources are due for a check.
 func (s *sharedTier) listen(c *Cache) {
 	deaf := false
+	var warned time.Time
 	for {
 		_, err := protect(func() (struct{}, error) {
 			return struct{}{}, s.notifier.Listen(s.ctx, func(text []byte) {
@@ -632,10 +679,10 @@ func (s *sharedTier) listen(c *Cache) {
 		if s.ctx.Err() != nil {
 			return
 		}
-		if !deaf {
+		if !deaf && time.Since(warned) >= listenQuiet {
 			s.log.Warn("thumbcache: messages of other machines do not arrive", "error", err)
+			deaf, warned = true, time.Now()
 		}
-		deaf = true
 		select {
 		case <-s.ctx.Done():
 			return

@@ -418,8 +418,8 @@ func withoutLimit[T ~int64](n T) T {
 const closeGrace = time.Second
 
 // Close cancels all work in progress and waits until it has ended. Background checks of sources get one second to finish. From
-// then on, every Get returns [ErrClosed]. Close may be called more than once. It waits for providers and extractors that ignore
-// cancellation.
+// then on, every Get returns [ErrClosed]. Close may be called more than once. It waits for providers, extractors and engines of
+// Shared that ignore cancellation.
 func (c *Cache) Close() error {
 	c.closed.Store(true)
 	c.thumbs.Close(ErrClosed, 0)
@@ -630,8 +630,9 @@ func (c *Cache) Peek(ctx context.Context, req Request) (t *Thumbnail, ok bool) {
 // source. A Get that starts after Invalidate has returned never sees a picture that was extracted before. Invalidate returns an
 // error if the files or the shared copies could not be removed.
 //
-// Other machines are told if Shared is a [Notifier]; until then they may serve their copy. Other processes that use the same Dir
-// without Shared are not told. They may serve their copy, and store one that they are making, until they check the source again.
+// Other machines are told if Shared is a [Notifier]; until then they may serve their copy. One that may have missed a message checks
+// its sources again, unless Revalidate is negative. Other processes that use the same Dir without Shared are not told.
+// They may serve their copy, and store one that they are making, until they check the source again.
 func (c *Cache) Invalidate(provider, path string) error {
 	s := source{provider, path}
 	switch {
@@ -646,12 +647,13 @@ func (c *Cache) Invalidate(provider, path string) error {
 }
 
 func (c *Cache) invalidate(s source) error {
-	c.generations.next(s)
 	c.memory.remove(s)
-	err := c.disk.remove(s)
-	if sharedErr := c.shared.remove(s); err == nil {
-		err = sharedErr
+	err := c.shared.remove(s)
+	c.memory.remove(s) // again, because a Get may have read a tier before it was emptied
+	if diskErr := c.disk.remove(s); diskErr != nil {
+		err = diskErr
 	}
+	c.memory.remove(s)
 	if err != nil {
 		return fail("stat", s, err)
 	}
@@ -671,8 +673,8 @@ type Warmed struct {
 //
 // Warm yields to other requests: it starts nothing while a request waits for a thumbnail, and leaves requests a worker and an
 // ffmpeg process if there are at least two. With several Providers it takes at least three until a request for the provider that
-// is being warmed never waits for Warm. If Dir is set, thumbnails that only Warm has asked for are not kept in memory. Warm can
-// be canceled and started again; it reuses what is up to date.
+// is being warmed never waits for Warm. If Dir or Shared is set, thumbnails that only Warm has asked for are not kept in
+// memory. Warm can be canceled and started again; it reuses what is up to date.
 //
 // Warm returns when all paths are finished, or with an error when ctx ends or the Cache is closed.
 func (c *Cache) Warm(ctx context.Context, provider string, paths iter.Seq[string], sizes ...int) (Warmed, error) {

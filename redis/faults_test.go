@@ -107,6 +107,7 @@ func TestSentinel(t *testing.T) {
 	must(t, store.Put(t.Context(), source, "300.jpg", []byte("value")))
 	lease, err := store.Lease(t.Context(), source, "64.jpg", time.Minute)
 	must(t, err)
+	must(t, lease.Renew(t.Context()))
 	must(t, main.admin.Wait(t.Context(), 1, 10*time.Second).Err()) // until the replica has them too
 	listened := make(chan error, 1)
 	go func() { listened <- store.Listen(t.Context(), func([]byte) {}) }()

@@ -234,12 +234,16 @@ type lease struct {
 	life                 time.Duration
 }
 
+// firstLife is the life of a lease until its first renewal. A lease whose holder did not get the answer, such as one that a frozen
+// server grants when it goes on, delays other machines by that.
+const firstLife = 2 * time.Second
+
 // Lease implements [thumbcache.Leaser].
 func (s *Store) Lease(ctx context.Context, source, variant string, life time.Duration) (thumbcache.Lease, error) {
 	var token [16]byte
 	rand.Read(token[:])
 	l := &lease{s, source, leaseField(variant), hex.EncodeToString(token[:]), life}
-	if err := l.run(ctx, leaseScript, thumbcache.ErrHeld, life.Milliseconds()); err != nil {
+	if err := l.run(ctx, leaseScript, thumbcache.ErrHeld, min(life, firstLife).Milliseconds()); err != nil {
 		return nil, err
 	}
 	return l, nil

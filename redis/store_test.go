@@ -49,6 +49,7 @@ func TestTTL(t *testing.T) {
 		t.Helper()
 		l, err := store.Lease(t.Context(), source, "64.jpg", life)
 		must(t, err)
+		must(t, l.Renew(t.Context()))
 		return l
 	}
 
@@ -110,6 +111,32 @@ func TestTTL(t *testing.T) {
 	expire(50 * time.Second)
 	has(t, store, source, "300.jpg", []byte("value"))
 	left(2 * time.Minute)
+}
+
+// TestFirstLife checks that a lease ends soon unless it is renewed: its holder may never have got the answer.
+func TestFirstLife(t *testing.T) {
+	s := startServer(t)
+	store, source := s.open(t, ""), newSource()
+	left := func() time.Duration { // until the lease ends
+		t.Helper()
+		field, err := s.admin.HGet(t.Context(), "thumbcache:{"+source+"}", "lease:300.jpg").Result()
+		must(t, err)
+		_, end, _ := strings.Cut(field, ":")
+		ms, err := strconv.ParseInt(end, 10, 64)
+		must(t, err)
+		now, err := s.admin.Time(t.Context()).Result()
+		must(t, err)
+		return time.UnixMilli(ms).Sub(now)
+	}
+	lease, err := store.Lease(t.Context(), source, "300.jpg", time.Minute)
+	must(t, err)
+	if l := left(); l > 2*time.Second {
+		t.Errorf("the lease ends in %v, want 2 s", l)
+	}
+	must(t, lease.Renew(t.Context()))
+	if l := left(); l > time.Minute || l < 50*time.Second {
+		t.Errorf("after its renewal the lease ends in %v, want a minute", l)
+	}
 }
 
 // TestPrefix checks that stores with different prefixes share nothing.

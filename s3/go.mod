@@ -2,11 +2,9 @@ module github.com/thumbcache/thumbcache/s3
 
 go 1.26.0
 
-replace github.com/thumbcache/thumbcache => ../
-
 require (
 	github.com/minio/minio-go/v7 v7.4.1
-	github.com/thumbcache/thumbcache v0.0.0-00010101000000-000000000000
+	github.com/thumbcache/thumbcache v0.1.0
 	golang.org/x/sync v0.24.0
 )
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
@@ -103,6 +104,51 @@ func TestDockerfile(t *testing.T) {
 	}
 }
 
+// copyContext returns a copy of what Docker copies to the first stage: the repository without the names in the file .dockerignore.
+func copyContext(t *testing.T) string {
+	t.Helper()
+	root := filepath.Join("..", "..")
+	ignored, err := os.ReadFile(filepath.Join(root, "contrib", "docker", "Dockerfile.dockerignore"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	isIgnored := func(name string) bool {
+		for pattern := range strings.FieldsSeq(string(ignored)) {
+			base, isAnywhere := strings.CutPrefix(pattern, "**/")
+			if name == pattern || isAnywhere && filepath.Base(name) == base {
+				return true
+			}
+		}
+		return false
+	}
+	src := t.TempDir()
+	err = filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(root, path)
+		switch {
+		case err != nil:
+			return err
+		case isIgnored(name) && e.IsDir():
+			return fs.SkipDir
+		case isIgnored(name) || !e.IsDir() && !e.Type().IsRegular():
+			return nil
+		case e.IsDir():
+			return os.MkdirAll(filepath.Join(src, name), 0o755)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(src, name), data, 0o644)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return src
+}
+
 // buildImage returns a folder with the files of the image from scratch. It runs the commands of the Dockerfile.
 func buildImage(t *testing.T, stages []dockerStage) string {
 	t.Helper()
@@ -114,7 +160,7 @@ func buildImage(t *testing.T, stages []dockerStage) string {
 		t.Fatalf("COPY %s", src)
 	}
 	cmd := exec.Command("sh", "-c", strings.ReplaceAll(stages[0].get(t, "RUN"), "/image", image))
-	cmd.Dir = filepath.Join("..", "..")
+	cmd.Dir = copyContext(t)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

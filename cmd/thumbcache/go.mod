@@ -2,23 +2,17 @@ module github.com/thumbcache/thumbcache/cmd/thumbcache
 
 go 1.26.0
 
-replace (
-	github.com/thumbcache/thumbcache => ../..
-	github.com/thumbcache/thumbcache/prometheus => ../../prometheus
-	github.com/thumbcache/thumbcache/redis => ../../redis
-	github.com/thumbcache/thumbcache/s3 => ../../s3
-)
-
 require (
 	github.com/hashicorp/golang-lru/v2 v2.0.7
 	github.com/prometheus/client_golang v1.25.0
 	github.com/redis/go-redis/v9 v9.23.0
 	github.com/spf13/cobra v1.10.2
 	github.com/spf13/pflag v1.0.10
-	github.com/thumbcache/thumbcache v0.0.0-00010101000000-000000000000
-	github.com/thumbcache/thumbcache/prometheus v0.0.0-00010101000000-000000000000
-	github.com/thumbcache/thumbcache/redis v0.0.0-00010101000000-000000000000
-	github.com/thumbcache/thumbcache/s3 v0.0.0-00010101000000-000000000000
+	github.com/thumbcache/thumbcache v0.1.0
+	github.com/thumbcache/thumbcache/prometheus v0.1.0
+	github.com/thumbcache/thumbcache/redis v0.1.0
+	github.com/thumbcache/thumbcache/s3 v0.1.0
+	go.yaml.in/yaml/v3 v3.0.5
 	golang.org/x/sys v0.49.0
 	golang.org/x/term v0.47.0
 )
@@ -44,7 +38,6 @@ require (
 	github.com/tinylib/msgp v1.6.4 // indirect
 	github.com/zeebo/xxh3 v1.1.0 // indirect
 	go.uber.org/atomic v1.12.0 // indirect
-	go.yaml.in/yaml/v3 v3.0.5 // indirect
 	golang.org/x/crypto v0.57.0 // indirect
 	golang.org/x/net v0.60.0 // indirect
 	golang.org/x/sync v0.24.0 // indirect

@@ -11,6 +11,10 @@ import (
 const (
 	minPause = 250 * time.Millisecond
 	maxPause = 4 * time.Second
+
+	// steady is how long a service must work until Succeeded reports it. Otherwise a service that answers some calls only, such as a
+	// full one, would be reported many times.
+	steady = time.Minute
 )
 
 // A Breaker decides which calls are made. The zero value lets all calls pass. It may be used from several goroutines at once.
@@ -20,6 +24,8 @@ type Breaker struct {
 	retry  time.Time     // when the next attempt may begin
 	trying bool          // an attempt is in progress
 	period uint64        // the number of failures and recoveries that counted
+	broken bool          // Failed has reported true, and Succeeded has not
+	since  time.Time     // of the last recovery
 }
 
 // A Call is one call that a Breaker lets pass. It must be ended with one of its methods.
@@ -43,26 +49,28 @@ func (b *Breaker) Begin() (Call, bool) {
 	return Call{b, b.period, true}, true
 }
 
-// Succeeded ends a call that the service has answered. It reports whether the service did not work before.
+// Succeeded ends a call that the service has answered. It reports, once, that the service has been working again for a while.
 func (c Call) Succeeded() (recovered bool) {
 	return c.end(func() bool {
-		if c.b.pause == 0 {
-			return false
+		if c.b.pause > 0 {
+			c.b.pause, c.b.since = 0, time.Now()
+			c.b.period++
 		}
-		c.b.pause = 0
-		c.b.period++
-		return true
+		recovered := c.b.broken && time.Since(c.b.since) >= steady
+		c.b.broken = c.b.broken && !recovered
+		return recovered
 	})
 }
 
-// Failed ends a call that the service has not answered as it should. It reports whether the service worked until now. Of
-// several calls that were in progress together, one failure counts.
+// Failed ends a call that the service has not answered as it should. It reports, once until Succeeded has reported true, that the
+// service does not work. Of several calls that were in progress together, one failure counts.
 func (c Call) Failed() (broke bool) {
 	return c.end(func() bool {
 		if c.period != c.b.period {
 			return false
 		}
-		broke := c.b.pause == 0
+		broke := !c.b.broken
+		c.b.broken = true
 		c.b.pause = min(max(2*c.b.pause, minPause), maxPause)
 		c.b.retry = time.Now().Add(c.b.pause)
 		c.b.period++
