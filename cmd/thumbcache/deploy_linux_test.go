@@ -191,6 +191,9 @@ func TestImage(t *testing.T) {
 	if _, err := os.Stat("/etc/ssl/certs/ca-certificates.crt"); err != nil {
 		t.Skip(err)
 	}
+	if out, err := exec.Command("unshare", "--mount", "true").CombinedOutput(); err != nil {
+		t.Skipf("mounting is not allowed: %v, %s", err, out)
+	}
 	stages := readDockerfile(t)
 	image, volume := buildImage(t, stages), t.TempDir()
 	run := &stages[2]
