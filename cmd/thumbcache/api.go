@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"cmp"
-	"context"
 	_ "embed"
 	"encoding/json"
 	"errors"
@@ -59,7 +58,8 @@ type service struct {
 
 // newService returns a service that accepts POST only after its token or isSocket is set. Config lacks only the providers.
 func newService(sources []mediaSource, config thumbcache.Config) (*service, error) {
-	s := &service{sources: sources, sizes: config.Sizes, warm: newWarmQueue(), stopLimit: stopTimeout, log: cmp.Or(config.Logger, slog.New(slog.DiscardHandler))}
+	s := &service{sources: sources, sizes: config.Sizes, warm: newWarmQueue(), stopLimit: stopTimeout}
+	s.log = cmp.Or(config.Logger, slog.New(slog.DiscardHandler))
 	config.Providers = make(map[string]thumbcache.Provider)
 	for _, m := range sources {
 		config.Providers[m.name] = thumbcache.Files(m.folders...)
@@ -312,8 +312,7 @@ func (s *service) invalidate(w http.ResponseWriter, r *http.Request) {
 	for _, path := range list.Paths {
 		if err := s.cache.Invalidate(list.Provider, path); err != nil {
 			failed++
-			s.log.LogAttrs(context.WithoutCancel(r.Context()), slog.LevelWarn, "thumbcache: cannot invalidate",
-				slog.String("provider", list.Provider), slog.String("path", path), slog.Any("error", err))
+			s.log.Warn("thumbcache: cannot invalidate", "provider", list.Provider, "path", path, "error", err)
 		}
 	}
 	if failed > 0 {

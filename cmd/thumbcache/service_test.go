@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -297,6 +299,43 @@ func TestAPIBodies(t *testing.T) {
 			t.Errorf("%q: %+v", kind, a)
 		}
 	}
+}
+
+// FuzzBody checks that bodies of POST requests are refused with a reason, or read as what they say.
+func FuzzBody(f *testing.F) {
+	for _, seed := range []string{
+		`{"provider":"music","paths":["a","b/c"],"sizes":[300,0]}`, `{"provider":"music","paths":["\udcff"]}`, `{"provider":"","paths":["\u0000"]} `,
+		`{"PROVIDER":"a","paths":null}`, `{"paths":[1]}`, `{"sizes":[1e3,-1,99999999999999999999]}`, `[]`, `null`, ``, "\xff", `{}{}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	read := func(body []byte) (list sourceList, err error) {
+		r := httptest.NewRequest("POST", "/", bytes.NewReader(body))
+		r.Header.Set("Content-Type", "application/json; charset=utf-8")
+		if err = decodeBody(httptest.NewRecorder(), r, &list); err == nil {
+			err = list.check()
+		}
+		return list, err
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		list, err := read(body)
+		if err != nil {
+			if bad, ok := errors.AsType[badBody](err); !ok || bad.status < 400 || bad.status > 499 || bad.why == "" || strings.Contains(bad.why, "main.") {
+				t.Errorf("%q: %#v", body, err)
+			}
+			return
+		}
+		if len(list.Paths) == 0 || len(list.Paths) > maxPaths || len(list.Sizes) > maxSizes {
+			t.Errorf("%q: %d paths and %d sizes", body, len(list.Paths), len(list.Sizes))
+		}
+		again, err := json.Marshal(list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if same, err := read(again); err != nil || !slices.Equal(same.Paths, list.Paths) || !slices.Equal(same.Sizes, list.Sizes) || same.Provider != list.Provider {
+			t.Errorf("%q: %+v, then %+v (%v)", body, list, same, err)
+		}
+	})
 }
 
 // newTestService returns a service of an empty folder.
