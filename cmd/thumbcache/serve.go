@@ -32,6 +32,7 @@ type serveOptions struct {
 	sizes  []int
 	limit  byteCount
 	open   bool // open the page in a browser
+	api    apiFlags
 	shared sharedFlags
 }
 
@@ -47,15 +48,18 @@ func serveCommand(c *console) *cobra.Command {
 	var o serveOptions
 	cmd := &cobra.Command{
 		Use:   "serve [FOLDER]",
-		Short: "Serve a web page of thumbnails of a folder",
+		Short: "Serve a web page of thumbnails of a folder, or only an API",
 		Long: "Serve a web page with a thumbnail of every song, image and video in FOLDER.\n\n" +
 			"Without FOLDER, inside the source tree of thumbcache, it serves the sample library.\n\n" +
 			"The default address can be reached from this computer only. With one such as\n" +
 			"\":8420\", every computer that can reach this one can see the page\n" +
 			"and download the media files that it shows.\n\n" +
+			apiHelp + "\n\n" +
 			sharedHelp,
 		Example: `  thumbcache serve --open ~/Music
   thumbcache serve --addr :8420 --dir /var/cache/thumbs /srv/media
+  thumbcache serve --no-page --media music=/srv/music --media photos=/srv/photos --dir /var/cache/thumbs --token-file /etc/thumbcache/token
+  thumbcache serve --no-page --addr unix:/run/thumbcache/thumbcache.sock --dir /var/cache/thumbs /srv/media
   thumbcache serve --addr :8420 --shared redis://cache.example.org:6379/0 /srv/media
   thumbcache serve --addr :8420 --dir '' --shared 's3://thumbs/media?region=eu-central-1' --shared redis://cache.example.org /srv/media`,
 		Args:              cobra.MaximumNArgs(1),
@@ -68,6 +72,12 @@ func serveCommand(c *console) *cobra.Command {
 				return err
 			}
 			o.noDir = isEmpty(cmd.Flags().Lookup("dir"))
+			if err := o.api.check(&o, args); err != nil {
+				return err
+			}
+			if o.api.noPage {
+				return serveAPI(cmd.Context(), c, args, o)
+			}
 			folder, err := absFolder(args)
 			if err != nil {
 				return err
@@ -75,13 +85,14 @@ func serveCommand(c *console) *cobra.Command {
 			return serve(cmd.Context(), c, folder, o)
 		},
 	}
-	cmd.Flags().StringVar(&o.addr, "addr", "localhost:8420", "address to listen on")
+	cmd.Flags().StringVar(&o.addr, "addr", "localhost:8420", "address to listen on; with --no-page also a Unix socket, such as unix:/run/thumbcache/thumbcache.sock")
 	o.limit = defaultLimit
 	cmd.Flags().StringVar(&o.dir, "dir", "", dirHelp)
 	cmd.Flags().IntSliceVar(&o.sizes, "sizes", serveSizes, "thumbnail sizes in pixels; a request is rounded up to the next one")
 	cmd.Flags().Var(&o.limit, "max-bytes", "size limit of the thumbnail folder")
 	cmd.Flags().BoolVar(&o.open, "open", false, "open the page in your browser")
 	_ = cmd.MarkFlagDirname("dir") // fails only for an unknown flag
+	o.api.add(cmd)
 	o.shared.addWithTimeout(cmd)
 	return cmd
 }
@@ -170,17 +181,16 @@ func serve(ctx context.Context, c *console, folder string, o serveOptions) error
 	if err != nil {
 		return err
 	}
-	server := &http.Server{
-		Handler:           site.handler(),
-		ReadHeaderTimeout: 10 * time.Second,
-		WriteTimeout:      2 * time.Minute, // longer than thumbcache.Config.Timeout allows for making a thumbnail
-		IdleTimeout:       2 * time.Minute,
-		BaseContext:       func(net.Listener) context.Context { return ctx }, // ends the transfer of originals
-	}
+	server := newServer(site.handler())
+	server.BaseContext = func(net.Listener) context.Context { return ctx } // ends the transfer of originals
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 	urls := pageURLs(o.addr, listener.Addr(), net.InterfaceAddrs)
-	printStart(ctx, c, folder, config, tier)
+	if err := checkReadable(folder); err != nil {
+		// Serve it nevertheless: a network share may come later.
+		fmt.Fprintf(c.err, "thumbcache: %s cannot be read: %s; the page shows its files as soon as they can be read\n", quoteName(folder), describeError(err))
+	}
+	printStart(ctx, c, quoteName(folder), config, tier)
 	fmt.Fprintf(c.out, "Open        %s\n", strings.Join(urls, "\n            "))
 	var background sync.WaitGroup
 	defer background.Wait()
@@ -205,12 +215,18 @@ func serve(ctx context.Context, c *console, folder string, o serveOptions) error
 	return server.Shutdown(ending)
 }
 
-// printStart prints what a server does.
-func printStart(ctx context.Context, c *console, folder string, config thumbcache.Config, tier *sharedTier) {
-	if err := checkReadable(folder); err != nil {
-		// Serve it nevertheless: a network share may come later.
-		fmt.Fprintf(c.err, "thumbcache: %s cannot be read: %s; the page shows its files as soon as they can be read\n", quoteName(folder), describeError(err))
+// newServer returns a server with timeouts.
+func newServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		WriteTimeout:      2 * time.Minute, // longer than thumbcache.Config.Timeout allows for making a thumbnail
+		IdleTimeout:       2 * time.Minute,
 	}
+}
+
+// printStart prints what a server does. Serving describes its media.
+func printStart(ctx context.Context, c *console, serving string, config thumbcache.Config, tier *sharedTier) {
 	ffmpeg := "not used, " // with the reason
 	switch _, version, err := findFFmpeg(ctx); {
 	case err == nil:
@@ -228,7 +244,7 @@ func printStart(ctx context.Context, c *console, folder string, config thumbcach
 		stored += "\nShared      " + escapeUnprintable(tier.String())
 	}
 	fmt.Fprintf(c.out, "thumbcache  %s\nServing     %s\nThumbnails  %s\nffmpeg      %s\n",
-		buildVersion(), quoteName(folder), stored, escapeUnprintable(ffmpeg))
+		buildVersion(), serving, stored, escapeUnprintable(ffmpeg))
 }
 
 // maxURLs limits how many addresses serve prints. A computer with containers can have dozens.
