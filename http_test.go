@@ -769,7 +769,7 @@ func TestHandlerConditions(t *testing.T) {
 
 	// A 304 with a version needs no thumbnail. For If-None-Match: * it must be known that there is one.
 	c.Invalidate("p", "a")
-	etag := c.recipe.etag(hashOf(source{"p", "a"}), &key{size: 20}, &made{version: "1"})
+	etag := c.recipe.etag(hashOf(source{"p", "a"}), &key{shape: shape{size: 20}}, &made{version: "1"})
 	_, opens := p.calls()
 	if w := serve(h, "GET", "/thumb/p/a?size=20&v=1", "If-None-Match", etag); w.Code != 304 {
 		t.Errorf("%d", w.Code)
@@ -892,7 +892,7 @@ func FuzzRequestURL(f *testing.F) {
 	for _, provider := range []string{"", ".", "..", "a/b", "thumb", "%2F", "a:b", "?", "provider=x"} {
 		f.Add(provider, "a/b", 20, uint8(1), uint8(0), "1")
 	}
-	f.Add("p", "a", 20, uint8(2), uint8(0), "") // invalid
+	f.Add("p", "a", 20, uint8(3), uint8(0), "") // invalid
 	f.Add("p", "a", 20, uint8(0), uint8(2), "")
 	c := mustNew(f, Config{Providers: map[string]Provider{"p": newTestProvider()}})
 	f.Fuzz(func(t *testing.T, provider, path string, size int, fit, format uint8, version string) {
@@ -913,7 +913,7 @@ func FuzzRequestURL(f *testing.F) {
 		}
 		w := httptest.NewRecorder()
 		mux.ServeHTTP(w, &http.Request{Method: "GET", URL: u})
-		if size < 0 || fit > 1 || format > 1 {
+		if size < 0 || fit > 2 || format > 1 {
 			if bad == "" || bad == "not found" {
 				t.Errorf("%s: %+v", want.URL(), got)
 			}

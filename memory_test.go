@@ -109,7 +109,7 @@ func TestGenerations(t *testing.T) {
 		defer m.close()
 		s := source{"p", "a"}
 		f := sourceFlight{source: s, gen: g.of(s)}
-		e := entry{made: made{stamp: tag("1")}, key: key{source: s, size: 10}, thumb: &Thumbnail{Data: []byte("picture")}}
+		e := entry{made: made{stamp: tag("1")}, key: key{source: s, shape: shape{size: 10}}, thumb: &Thumbnail{Data: []byte("picture")}}
 		publish := func(f sourceFlight) {
 			m.recordLook(f, e.stamp, time.Minute)
 			m.put(f.gen, e)
