@@ -3,9 +3,12 @@ package thumbcache
 import (
 	"cmp"
 	"errors"
+	"fmt"
+	"image"
 	"image/color"
 	"io/fs"
 	"math"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -286,5 +289,90 @@ func TestBoxesShare(t *testing.T) {
 		if err != nil || &a.Data[0] != &b.Data[0] {
 			t.Errorf("%+v: the second song has a thumbnail of its own: %v", req, err)
 		}
+	}
+}
+
+// An automatic format follows from what the thumbnail shows, with everything that depends on the format. The ETag does not need it.
+func TestAuto(t *testing.T) {
+	p := newTestProvider()
+	half := image.NewNRGBA(image.Rect(0, 0, 60, 30)) // red on the left, transparent on the right
+	for y := range 30 {
+		for x := range 30 {
+			half.SetNRGBA(x, y, red)
+		}
+	}
+	p.set("half", tag("1"), pngOf(half))
+	p.set("opaque", tag("1"), plain(60, 30, red))
+	p.set("photo", tag("1"), noisy(60, 30, 85))
+	cfg := Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir()}
+	for _, test := range []struct {
+		req  Request
+		want string
+	}{
+		{Request{Path: "half", Size: 20}, "image/png"},
+		{Request{Path: "half"}, "image/png"},
+		{Request{Path: "half", Width: 10, Height: 30, Fit: Cover, FocusX: 0.01}, "image/jpeg"}, // only the left half
+		{Request{Path: "half", Width: 10, Height: 30, Fit: Cover, FocusX: 1}, "image/png"},
+		{Request{Path: "half", Size: 20, Fit: Pad}, "image/jpeg"},
+		{Request{Path: "half", Size: 20, Fit: Pad, Background: "transparent"}, "image/png"},
+		{Request{Path: "opaque", Size: 20}, "image/jpeg"},
+		{Request{Path: "opaque", Size: 20, Fit: Pad, Background: "transparent"}, "image/png"},
+		{Request{Path: "photo", Size: 20}, "image/jpeg"},
+		{Request{Path: "photo", Size: 20, Fit: Cover}, "image/jpeg"},
+		{Request{Path: "photo", Size: 20, Fit: Pad, Background: "transparent"}, "image/png"},
+	} {
+		test.req.Provider, test.req.Format, test.req.Version = "p", Auto, "1"
+		var tag string
+		for _, from := range []string{"made", "disk"} {
+			c := mustNew(t, cfg)
+			w := httptest.NewRecorder()
+			r := httptest.NewRequest("GET", test.req.URL(), nil)
+			c.Handler().ServeHTTP(w, r)
+			_, format, err := image.Decode(w.Body)
+			if err != nil || w.Header().Get("Content-Type") != test.want || "image/"+format != test.want {
+				t.Errorf("%s %+v: %s %s %v, want %s", from, test.req, w.Header().Get("Content-Type"), format, err, test.want)
+			}
+			if tag = cmp.Or(tag, w.Header().Get("ETag")); w.Header().Get("ETag") != tag {
+				t.Errorf("%s %+v: ETag %s, want %s", from, test.req, w.Header().Get("ETag"), tag)
+			}
+			if s := c.Stats(); s.DiskHits+s.Misses != 1 || (s.DiskHits == 1) != (from == "disk") {
+				t.Errorf("%s %+v: %+v", from, test.req, s)
+			}
+			c.Close()
+		}
+		// A client that has the thumbnail needs no work, and another cache does not know the format yet.
+		c := mustNew(t, Config{Providers: cfg.Providers})
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest("GET", test.req.URL(), nil)
+		r.Header.Set("If-None-Match", tag)
+		c.Handler().ServeHTTP(w, r)
+		if w.Code != 304 || c.Stats().Misses != 0 {
+			t.Errorf("%+v: status %d, %+v", test.req, w.Code, c.Stats())
+		}
+	}
+	for _, name := range filesIn(t, cfg.Dir) {
+		if !strings.HasSuffix(name, ".auto") {
+			t.Errorf("file %s", name)
+		}
+	}
+}
+
+// A picture that becomes transparent gets another format, under the same name.
+func TestAutoChanges(t *testing.T) {
+	p := newTestProvider()
+	p.set("a", tag("1"), plain(60, 30, red))
+	dir := t.TempDir()
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Dir: dir})
+	for i, want := range []string{"image/jpeg", "image/png", "image/jpeg"} {
+		version := fmt.Sprint(i)
+		p.set("a", tag(version), plain(60, 30, []color.Color{red, color.NRGBA{}, red}[i]))
+		thumb, err := c.Do(t.Context(), Request{Provider: "p", Path: "a", Size: 20, Format: Auto, Version: version})
+		if err != nil || thumb.ContentType != want {
+			t.Errorf("%d: %v, %+v", i, err, thumb)
+		}
+	}
+	c.Close()
+	if names := filesIn(t, dir); len(names) != 1 {
+		t.Errorf("files %v", names)
 	}
 }

@@ -893,7 +893,8 @@ func FuzzRequestURL(f *testing.F) {
 		f.Add(provider, "a/b", 20, uint8(1), uint8(0), "1")
 	}
 	f.Add("p", "a", 20, uint8(3), uint8(0), "") // invalid
-	f.Add("p", "a", 20, uint8(0), uint8(2), "")
+	f.Add("p", "a", 20, uint8(0), uint8(3), "")
+	f.Add("p", "a", 20, uint8(2), uint8(2), "")
 	c := mustNew(f, Config{Providers: map[string]Provider{"p": newTestProvider()}})
 	f.Fuzz(func(t *testing.T, provider, path string, size int, fit, format uint8, version string) {
 		want := Request{Provider: provider, Path: path, Size: size, Fit: Fit(fit), Format: Format(format), Version: version}
@@ -913,7 +914,7 @@ func FuzzRequestURL(f *testing.F) {
 		}
 		w := httptest.NewRecorder()
 		mux.ServeHTTP(w, &http.Request{Method: "GET", URL: u})
-		if size < 0 || fit > 2 || format > 1 {
+		if size < 0 || fit > 2 || format > 2 {
 			if bad == "" || bad == "not found" {
 				t.Errorf("%s: %+v", want.URL(), got)
 			}

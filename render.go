@@ -78,6 +78,7 @@ func (r recipe) options(s *shape) render.Options {
 		MaxEdge:    r.maxSize,
 		Fit:        render.Fit(s.fit),
 		PNG:        s.format == PNG,
+		Auto:       s.format == Auto,
 		Quality:    r.quality,
 		FocusX:     float64(focusX) / 100,
 		FocusY:     float64(focusY) / 100,

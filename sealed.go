@@ -28,7 +28,7 @@ func (r *recipe) shapeOf(req *Request) (s shape, err error) {
 		return s, fmt.Errorf("size %d, width %d, height %d: %w", req.Size, req.Width, req.Height, fs.ErrInvalid)
 	case req.Fit > Pad:
 		return s, fmt.Errorf("fit %d: %w", req.Fit, fs.ErrInvalid)
-	case req.Format > PNG:
+	case req.Format > Auto:
 		return s, fmt.Errorf("format %d: %w", req.Format, fs.ErrInvalid)
 	}
 	s = shape{size: r.edge(req.Size), fit: req.Fit, format: req.Format}
@@ -78,7 +78,7 @@ func focusOf(x, y float64) (detail uint32, err error) {
 		if !(at >= 0 && at <= 1) {
 			return 0, fmt.Errorf("focus %v: %w", at, fs.ErrInvalid)
 		}
-		if n := uint32(math.Round(100*at)); at > 0 && n != 50 {
+		if n := uint32(math.Round(100 * at)); at > 0 && n != 50 {
 			detail |= max(1, n) << (8 * i)
 		}
 	}
@@ -166,6 +166,7 @@ func (k *key) stored() store.Key {
 		Cover:      k.fit == Cover,
 		Pad:        k.fit == Pad,
 		PNG:        k.format == PNG,
+		Auto:       k.format == Auto,
 		FocusX:     focusX,
 		FocusY:     focusY,
 		Background: uint32(k.background()),
@@ -186,7 +187,7 @@ func (r recipe) entry(k *key, hash string, e *store.Entry) *entry {
 	m := madeFrom(e)
 	return &entry{made: m, key: *k, picture: e.Picture, thumb: &Thumbnail{
 		Data:        e.Data,
-		ContentType: k.format.contentType(),
+		ContentType: k.format.contentType(e.Data),
 		ETag:        r.etag(hash, k, &m),
 		ModTime:     m.stamp.lastModified(),
 		Width:       e.Width,

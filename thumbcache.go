@@ -34,6 +34,7 @@
 package thumbcache
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -233,10 +234,12 @@ type Format uint8
 const (
 	JPEG Format = iota // baseline; transparent pixels become white
 	PNG                // keeps transparency
+	Auto               // PNG if the thumbnail is transparent somewhere, otherwise JPEG
 )
 
-func (f Format) contentType() string {
-	if f == PNG {
+// contentType returns the content type of a thumbnail with the given data.
+func (f Format) contentType(data []byte) string {
+	if f == PNG || f == Auto && bytes.HasPrefix(data, []byte("\x89PNG")) {
 		return "image/png"
 	}
 	return "image/jpeg"
@@ -255,7 +258,7 @@ type Request struct {
 	Width, Height int
 
 	Fit    Fit    // of a Size, Cover and Pad make a square
-	Format Format // JPEG or PNG
+	Format Format // JPEG, PNG or Auto
 
 	// FocusX and FocusY are the point of the picture that Cover keeps as close to the middle as possible: from 0.01 (left, top) to 1
 	// (right, bottom), in steps of 0.01. 0 means the center, as 0.5 does.
@@ -534,7 +537,7 @@ func (c *Cache) get(ctx context.Context, req *Request, from *origin) (*Thumbnail
 // keyOf sets k to the key for req, with a size that is made here. It checks what can be checked without a lookup.
 func (c *Cache) keyOf(req *Request, k *key) error {
 	k.source = source{req.Provider, req.Path}
-	if req.Size >= 0 && req.Width|req.Height == 0 && req.Fit == Contain && req.Format <= PNG { // shapeOf for the hot path
+	if req.Size >= 0 && req.Width|req.Height == 0 && req.Fit == Contain && req.Format <= Auto { // shapeOf for the hot path
 		k.size, k.format = c.recipe.edge(req.Size), req.Format
 		return nil
 	}

@@ -951,6 +951,7 @@ func TestKinds(t *testing.T) {
 		"original":                            {},
 		"300 px":                              {Size: 300},
 		"300 x 200 px, PNG":                   {Width: 300, Height: 200, Format: thumbcache.PNG},
+		"300 px, JPEG or PNG":                 {Size: 300, Format: thumbcache.Auto},
 		"300 px, square":                      {Size: 300, Fit: thumbcache.Cover},
 		"300 px, square, focus 0.3,0.5":       {Size: 300, Fit: thumbcache.Cover, FocusX: 0.3},
 		"300 x 200 px, cropped, focus 0.5,1":  {Width: 300, Height: 200, Fit: thumbcache.Cover, FocusY: 1},

@@ -296,7 +296,7 @@ func (c choice[T]) Type() string { return strings.Join(c.names, "|") }
 
 var (
 	fits    = []string{"contain", "cover", "pad"} // indexed by thumbcache.Fit
-	formats = []string{"jpeg", "png"}             // indexed by thumbcache.Format
+	formats = []string{"jpeg", "png", "auto"}     // indexed by thumbcache.Format
 )
 
 // addChoiceFlag adds a flag that takes one of names, with completion.

@@ -286,6 +286,7 @@ func storedKey(req thumbcache.Request) store.Key {
 		Cover:    req.Fit == thumbcache.Cover,
 		Pad:      req.Fit == thumbcache.Pad,
 		PNG:      req.Format == thumbcache.PNG,
+		Auto:     req.Format == thumbcache.Auto,
 	}
 	if k.Pad {
 		k.Background = 0xffffff
@@ -309,8 +310,11 @@ func requestFor(k *store.Key) thumbcache.Request {
 	case k.Pad:
 		req.Fit, req.Background = thumbcache.Pad, fmt.Sprintf("%06x", k.Background)
 	}
-	if k.PNG {
+	switch {
+	case k.PNG:
 		req.Format = thumbcache.PNG
+	case k.Auto:
+		req.Format = thumbcache.Auto
 	}
 	return req
 }

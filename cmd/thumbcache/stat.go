@@ -60,6 +60,9 @@ func (k kind) String() string {
 	if k.Format == formats[1] {
 		s += ", PNG"
 	}
+	if k.Format == formats[2] {
+		s += ", JPEG or PNG"
+	}
 	return s
 }
 
@@ -239,7 +242,7 @@ func getTally[K comparable](m map[K]*tally, k K) *tally {
 	return t
 }
 
-var thumbnailNamePattern = regexp.MustCompile(`_([0-9]+)(?:x([0-9]+))?(?:(c)(?:([0-9]+)x([0-9]+))?|p([0-9a-z]+))?\.(jpg|png)$`)
+var thumbnailNamePattern = regexp.MustCompile(`_([0-9]+)(?:x([0-9]+))?(?:(c)(?:([0-9]+)x([0-9]+))?|p([0-9a-z]+))?\.(jpg|png|auto)$`)
 
 // parseKind returns the kind of the thumbnail in a stored file, parsed from the file's name. It reports false for a
 // failure record, which holds no thumbnail.
@@ -262,8 +265,11 @@ func parseKind(name string) (kind, bool) {
 	if k.Background = m[6]; k.Background != "" {
 		k.Fit = fits[2]
 	}
-	if m[7] == "png" {
+	switch m[7] {
+	case "png":
 		k.Format = formats[1]
+	case "auto":
+		k.Format = formats[2]
 	}
 	return k, true
 }

@@ -46,7 +46,7 @@ func TestCostBoundsAllocation(t *testing.T) {
 	options := []Options{
 		{Size: 256, Quality: 85}, {Size: 256, PNG: true}, {Quality: 100}, {Size: 256, Quality: 85, Fit: Cover}, {PNG: true},
 	}[:series(3, 5)]
-	options = append(options, Options{Size: 400, Height: 300, Quality: 85, Fit: Pad, Background: Blur}, Options{Size: 256, Fit: Pad, PNG: true})
+	options = append(options, Options{Size: 400, Height: 300, Quality: 85, Fit: Pad, Background: Blur}, Options{Size: 256, Fit: Pad, PNG: true}, Options{Size: 256, Quality: 85, Auto: true})
 	for name, data := range map[string][]byte{
 		"jpeg":           encode("jpeg", opaque),
 		"jpeg grey":      encode("jpeg", grey),

@@ -179,7 +179,7 @@ func (h *header) cost(g layout, o Options) int64 {
 		// The canvas, its chroma in full, and the blurred rows.
 		cost += 8*int64(g.boxWidth)*int64(g.boxHeight) + 3*4*maxBlurred*int64(g.boxWidth) + 24*int64(g.boxWidth+g.boxHeight)
 	}
-	if o.PNG {
+	if o.PNG || o.Auto {
 		cost += 1 << 20 // deflate state
 	}
 	cost += 16 * int64(g.boxWidth) // column sums of the hash: four channels, 2 bytes each, kept twice
@@ -207,7 +207,7 @@ func (h *header) resultCost(g layout, o Options) int64 {
 	switch {
 	case o.PNG && h.grey && o.Fit != Pad:
 		encoded = 12
-	case o.PNG:
+	case o.PNG, o.Auto && (h.contentType != typeJPEG || o.Fit == Pad):
 		encoded = 48
 	case o.Quality <= 85:
 		encoded = 15 // measured with noise

@@ -20,6 +20,7 @@ type Options struct {
 	MaxEdge int // limit of each edge in pixels, whatever Size is; 0 means no limit
 	Fit     Fit
 	PNG     bool // encode as PNG and keep alpha; otherwise encode as JPEG on a white background
+	Auto    bool // encode as PNG if the result is transparent somewhere, otherwise as JPEG; PNG is not set then
 	Quality int  // of the JPEG, 1 to 100
 
 	FocusX, FocusY float64    // Cover: the point of the picture, from 0 to 1, that should be in the middle; 0 means 0.5
@@ -141,12 +142,12 @@ func (ws *workspace) encode(src *raster, g layout, o Options, p profile) (img Im
 	img = Image{ContentType: "image/jpeg", Width: g.boxWidth, Height: g.boxHeight}
 	switch {
 	case o.PNG:
-		img.ContentType = "image/png"
+		return ws.asPNG(ws.padded(ws.nrgba(src, g, p), g, o), p)
+	case o.Fit == Pad, o.Auto && src.kind == rgba:
 		pix := ws.padded(ws.nrgba(src, g, p), g, o)
-		img.ThumbHash = ws.hashPNG(pix)
-		img.Data, err = ws.encodePNG(pix, p.carried)
-	case o.Fit == Pad:
-		pix := ws.padded(ws.nrgba(src, g, p), g, o)
+		if o.Auto && !pix.opaque {
+			return ws.asPNG(pix, p)
+		}
 		img.Data, img.ThumbHash = ws.encodeJPEG(ws.flatten(pix, g.fullChroma), o.Quality, p.carried)
 	case src.kind == grey:
 		img.Data, img.ThumbHash = ws.encodeJPEG([3]plane{ws.grey(src, g, p)}, o.Quality, nil)
@@ -155,5 +156,12 @@ func (ws *workspace) encode(src *raster, g layout, o Options, p profile) (img Im
 	default:
 		img.Data, img.ThumbHash = ws.encodeJPEG(ws.flatten(ws.nrgba(src, g, p), g.fullChroma), o.Quality, p.carried)
 	}
+	return img, err
+}
+
+// asPNG encodes a small picture as PNG.
+func (ws *workspace) asPNG(pix pixels, p profile) (img Image, err error) {
+	img = Image{ContentType: typePNG, Width: pix.width, Height: pix.height, ThumbHash: ws.hashPNG(pix)}
+	img.Data, err = ws.encodePNG(pix, p.carried)
 	return img, err
 }

@@ -21,6 +21,7 @@ type Key struct {
 	Height         int // of a box that is Size wide; 0: Size is the longest edge
 	Cover, Pad     bool
 	PNG            bool
+	Auto           bool   // JPEG or PNG, as the picture needs; PNG is not set then
 	FocusX, FocusY uint8  // of Cover, in hundredths; 0 is the center
 	Background     uint32 // of Pad: a color 0xRRGGBB, or one of the constants
 }
@@ -84,8 +85,21 @@ func (k *Key) extension() string {
 		return ".none"
 	case k.PNG:
 		return ".png"
+	case k.Auto:
+		return ".auto"
 	}
 	return ".jpg"
+}
+
+// format returns the number of the format in a sealed file.
+func (k *Key) format() byte {
+	switch {
+	case k.PNG:
+		return 1
+	case k.Auto:
+		return 2
+	}
+	return 0
 }
 
 // An Entry is the content of a file.
@@ -158,7 +172,7 @@ func (c Cause) String() string {
 //	 0   magic           "TCSEAL"
 //	 6   format version  uint16, sealVersion
 //	 8   fit             uint8, 0 contain, 1 cover, 2 pad
-//	 9   format          uint8, 0 JPEG, 1 PNG
+//	 9   format          uint8, 0 JPEG, 1 PNG, 2 auto: either, see the payload
 //	10   quality         uint8
 //	11   cause           uint8, a Cause
 //	12   pipeline        uint32, the version of the code that made the picture
@@ -203,7 +217,7 @@ func (e *Entry) trailer() ([]byte, error) {
 	le := binary.LittleEndian
 	b := append(make([]byte, 0, n), sealMagic...)
 	b = le.AppendUint16(b, sealVersion)
-	b = append(b, e.Key.fit(), boolByte(e.Key.PNG), byte(e.Quality), byte(e.Cause))
+	b = append(b, e.Key.fit(), e.Key.format(), byte(e.Quality), byte(e.Cause))
 	b = le.AppendUint32(b, e.Pipeline)
 	b = le.AppendUint16(b, uint16(e.Key.Size))
 	b = le.AppendUint16(b, uint16(e.Key.Height))
@@ -231,13 +245,6 @@ func (e *Entry) Seal() ([]byte, error) {
 	return append(e.Data[:len(e.Data):len(e.Data)], t...), err
 }
 
-func boolByte(b bool) byte {
-	if b {
-		return 1
-	}
-	return 0
-}
-
 // Unseal checks and parses a file. The entry's Data is a part of file. Its Provider and Path are those of want if they are
 // equal, which saves two allocations.
 func Unseal(file []byte, want *Key) (*Entry, error) {
@@ -259,7 +266,7 @@ func Unseal(file []byte, want *Key) (*Entry, error) {
 	if le.Uint32(t[n-8:]) != crc32.Checksum(file[:len(file)-8], castagnoli) {
 		return nil, errors.New("wrong checksum")
 	}
-	if le.Uint64(t[28:]) != uint64(len(payload)) || t[8] > 2 || t[9] > 1 {
+	if le.Uint64(t[28:]) != uint64(len(payload)) || t[8] > 2 || t[9] > 2 {
 		return nil, errors.New("broken trailer")
 	}
 	e := &Entry{
@@ -269,7 +276,8 @@ func Unseal(file []byte, want *Key) (*Entry, error) {
 			Height:     int(le.Uint16(t[18:])),
 			Cover:      t[8] == 1,
 			Pad:        t[8] == 2,
-			PNG:        t[9] != 0,
+			PNG:        t[9] == 1,
+			Auto:       t[9] == 2,
 			FocusX:     t[72],
 			FocusY:     t[73],
 			Background: le.Uint32(t[68:]),
