@@ -509,15 +509,8 @@ func extractCover(ctx context.Context, src *Source) (*Picture, error) {
 	s := searchOf(ctx)
 	for n := range maxPictures {
 		data, err := coverart.FindNth(ctx, src.Content, src.Size, n)
-		switch {
-		case errors.Is(err, coverart.ErrUnsupported):
-			return nil, ErrUnsupported
-		case errors.Is(err, coverart.ErrNoPicture):
-			return nil, ErrNoPicture
-		case errors.Is(err, coverart.ErrCorrupt):
-			return nil, ErrCorrupt
-		case err != nil:
-			return nil, err
+		if err != nil {
+			return nil, coverError(err)
 		}
 		if pic := (&Picture{Data: data, hasNext: true}); !s.hasRejected(pic) {
 			return pic, nil

@@ -46,7 +46,6 @@ import (
 	"math"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -339,9 +338,10 @@ type Cache struct {
 	looks    flight.Group[lookFlight, Stamp]
 	checks   flight.Group[lookFlight, Stamp] // looks that no flight waits for
 
-	workers  *turns.Queue
-	warming  *semaphore.Weighted // paths that all calls of Warm together work on
-	decoding *semaphore.Weighted // DecodeBytes
+	workers   *turns.Queue
+	warming   *semaphore.Weighted // paths that all calls of Warm together work on
+	decoding  *semaphore.Weighted // DecodeBytes
+	originals *semaphore.Weighted // maxOriginals
 
 	memoryHits, diskHits, misses, coalesced, negativeHits atomic.Uint64
 	staleServed, extractions, failures, abandoned         atomic.Uint64
@@ -388,6 +388,7 @@ func New(cfg Config) (*Cache, error) {
 	c.warming = semaphore.NewWeighted(int64(max(1, workers-1)))
 	c.workers = turns.New(workers, queue)
 	c.decoding = semaphore.NewWeighted(c.decodeBytes)
+	c.originals = semaphore.NewWeighted(maxOriginals)
 	c.setLimits(withoutLimit(cmp.Or(cfg.Timeout, 30*time.Second)))
 
 	failures := maxFailures
@@ -557,14 +558,10 @@ const (
 // lookup answers without waiting: from memory although the source is due for a check, from a remembered failure, or from the
 // page cache. Otherwise it waits for a flight.
 func (c *Cache) lookup(ctx context.Context, k key, version string, from *origin) (*Thumbnail, error) {
-	p := c.providers[k.provider]
+	p, err := c.providers[k.provider], c.checkRequest(k.source, version)
 	switch {
-	case c.closed.Load():
-		return nil, ErrClosed
-	case p == nil:
-		return nil, fail("stat", k.source, errNoProvider)
-	case strings.Contains(k.path, "\x00") || len(k.path) > maxPath || len(version) > maxVersion:
-		return nil, fail("stat", k.source, fmt.Errorf("path or version: %w", fs.ErrInvalid))
+	case err != nil:
+		return nil, err
 	case p.resolves():
 		return c.lookupTarget(ctx, k, version, from)
 	}
