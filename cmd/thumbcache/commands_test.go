@@ -817,8 +817,8 @@ func TestHelp(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"get", "--fit", ""}, "contain\ncover\n:4\n"},
-		{[]string{"explain", "--format", ""}, "jpeg\npng\n:4\n"},
+		{[]string{"get", "--fit", ""}, "contain\ncover\npad\n:4\n"},
+		{[]string{"explain", "--format", ""}, "jpeg\npng\nauto\n:4\n"},
 		{[]string{"stat", ""}, ":16\n"},
 		{[]string{"stat", "a", ""}, ":4\n"},
 		{[]string{"rm", "a", ""}, "library\n:4\n"},
