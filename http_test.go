@@ -1123,3 +1123,40 @@ func TestLetterTile(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// The parameters of boxes become the fields of a request, and Request.URL writes them.
+func TestBoxParameters(t *testing.T) {
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": newTestProvider()}})
+	for query, want := range map[string]Request{
+		"width=300&height=200":                    {Width: 300, Height: 200},
+		"width=300":                               {Width: 300},
+		"size=0&height=200":                       {Height: 200},
+		"width=10&height=20&dpr=1.5":              {Width: 15, Height: 30},
+		"width=99999999999999999999&height=1":     {Width: math.MaxInt, Height: 1},
+		"size=9&fit=cover&focus=0.3,0.7":          {Size: 9, Fit: Cover, FocusX: 0.3, FocusY: 0.7},
+		"size=9&fit=cover&focus=0,1":              {Size: 9, Fit: Cover, FocusX: 0.01, FocusY: 1},
+		"size=9&fit=cover&focus=,0.7":             {Size: 9, Fit: Cover, FocusY: 0.7},
+		"size=9&fit=cover&focus=0.3,":             {Size: 9, Fit: Cover, FocusX: 0.3},
+		"size=9&fit=pad&background=blur":          {Size: 9, Fit: Pad, Background: "blur"},
+		"width=9&height=8&fit=pad&format=auto":    {Width: 9, Height: 8, Fit: Pad, Format: Auto},
+		"size=9&fit=pad&background=%23ff00ff":     {Size: 9, Fit: Pad, Background: "#ff00ff"}, // which Do refuses
+		"width=1&height=1&background=transparent": {Width: 1, Height: 1, Background: "transparent"},
+	} {
+		want.Provider, want.Path = "p", "a"
+		got, bad := c.parseRequest(httptest.NewRequest("GET", "/thumb/p/a?"+query, nil))
+		if bad != "" || got != want {
+			t.Errorf("%s: bad %q, %+v", query, bad, got)
+		}
+		if again, bad := c.parseRequest(httptest.NewRequest("GET", want.URL(), nil)); bad != "" || again != want {
+			t.Errorf("%s: bad %q, %+v", want.URL(), bad, again)
+		}
+	}
+	for query, want := range map[string]string{
+		"width=-1": "width", "height=x": "height", "width=1&size=x": "size", "fit=fill": "fit", "focus=0.5": "focus", "focus=1.1,0": "focus",
+		"focus=-0.1,0": "focus", "focus=1e-1,0": "focus", "focus=0,0,0": "focus", "focus=NaN,0": "focus", "format=webp": "format",
+	} {
+		if _, bad := c.parseRequest(httptest.NewRequest("GET", "/thumb/p/a?"+query, nil)); bad != want {
+			t.Errorf("%s: bad %q, want %q", query, bad, want)
+		}
+	}
+}

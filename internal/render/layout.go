@@ -83,7 +83,7 @@ func layOut(h header, o Options) layout {
 	return g
 }
 
-// box returns the edges of the box for a picture with the given longest edge. They have no upper limit only for PNG.
+// box returns the edges of the box for a picture with the given longest edge.
 func (o *Options) box(longest int) (width, height int) {
 	limit := math.MaxInt32
 	if o.MaxEdge > 0 {
