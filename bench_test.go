@@ -33,7 +33,7 @@ func BenchmarkMemoryHit(b *testing.B) {
 	if _, err := c.Get(ctx, "music", path, 300); err != nil {
 		b.Fatal(err)
 	}
-	k := key{source: source{"music", path}, size: 300}
+	k := key{source: source{"music", path}, shape: shape{size: 300}}
 	raw, _ := lru.New[key, *Thumbnail](50)
 	raw.Add(k, nil)
 	b.Run("thumbcache", func(b *testing.B) {

@@ -204,7 +204,7 @@ func (d *disk) removeSoon(s source, gen uint64) {
 	if d == nil {
 		return
 	}
-	d.change(diskChange{key: key{source: s, size: -1}, gen: gen}, func(*flight.Work) {
+	d.change(diskChange{key: key{source: s, shape: shape{height: 1}}, gen: gen}, func(*flight.Work) {
 		if err := d.remove(s); err != nil {
 			d.log.Debug("thumbcache: removing stored thumbnails", "error", err)
 		}

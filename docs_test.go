@@ -168,6 +168,10 @@ func TestDocReader(t *testing.T) {
 		{Path: "Pictures/Held Sideways.jpg", Size: 80, Fit: thumbcache.Cover, Version: "7"},
 		{Path: "Pictures/Held Sideways.jpg", Size: 70, Fit: thumbcache.Cover, Format: thumbcache.PNG},
 		{Path: "Çelik Ünal/Şarkılar/02 Etiket.wv", Size: 60},
+		{Path: "Pictures/Held Sideways.jpg", Width: 70, Height: 50, Fit: thumbcache.Cover, FocusX: 0.1},
+		{Path: "Pictures/Held Sideways.jpg", Width: 60, Height: 50, Fit: thumbcache.Pad, Background: "blur"},
+		{Path: "Pictures/Held Sideways.jpg", Size: 40, Fit: thumbcache.Pad, Background: "0000ff"},
+		{Path: "Pictures/Glass.png", Size: 91, Format: thumbcache.Auto},
 		{Path: "Nobody/No Cover.mp3"},
 		{Path: "Nobody/Broken.flac"},
 		{Path: "Films/Over the Hills.mp4"}, // unknown to these extractors

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"image"
 	"io"
 	"io/fs"
 	"os/exec"
@@ -269,12 +270,26 @@ func (p *provider) extractEmbedded(ctx context.Context, src *Source) (*Picture, 
 	switch {
 	case err != nil:
 		return nil, extractorError(err)
-	case pic == nil || len(pic.Data) == 0:
+	case pic == nil || len(pic.Data) == 0 && pic.Image == nil:
 		return nil, errors.New("the extractor returned no picture and no error")
-	case searchOf(ctx).hasRejected(pic):
+	case len(pic.Data) == 0:
+		if pic, err = pictureOf(ctx, pic.Image); err != nil {
+			return nil, err
+		}
+	}
+	if searchOf(ctx).hasRejected(pic) {
 		return nil, ErrNoPicture
 	}
 	return pic, nil
+}
+
+// pictureOf returns an image as a Picture with Data.
+func pictureOf(ctx context.Context, img image.Image) (*Picture, error) {
+	data, err := render.Bitmap(ctx, img)
+	if err != nil {
+		return nil, renderError(err)
+	}
+	return &Picture{Data: data, noRescue: true}, nil
 }
 
 // extractorError removes fs.ErrNotExist and fs.ErrInvalid from an extractor's error. They would say that the source is missing or
@@ -318,10 +333,14 @@ func (f ExtractorFunc) Extract(ctx context.Context, src *Source) (*Picture, erro
 type Picture struct {
 	Data []byte // an encoded image; it must not be modified afterwards
 
+	// Image is the picture as pixels, upright, if there is no Data: for an Extractor that draws or decodes pictures itself. It may have
+	// 16 megapixels; a larger one is ErrTooLarge. The cache copies it at once.
+	Image image.Image
+
 	ffmpeg      *FFmpeg // decodes Data if Go cannot; nil: there is none, or Data was decoded by it
 	orientation int     // as in EXIF; 0: as Data says
 	edge        int     // the picture is a smaller copy, good for thumbnails of up to so many pixels; 0: for all
-	preview     bool    // of a RAW photo; ffmpeg is not asked about it
+	noRescue    bool    // ffmpeg is not asked about it: it is a preview in a RAW photo, or was given as pixels
 	hasNext     bool    // there may be another picture if this one cannot be decoded
 	sum         string  // digest of the picture as it was extracted; "" if it is not known yet
 }
@@ -354,7 +373,7 @@ func (p *Picture) canRescue() bool { return p.ffmpeg != nil }
 
 // rescuedBy returns p with f unless p has an ffmpeg or needs none. It returns a copy, because an Extractor may return the same Picture often.
 func (p *Picture) rescuedBy(f *FFmpeg) *Picture {
-	if p == nil || p.ffmpeg != nil || p.preview || f == nil {
+	if p == nil || p.ffmpeg != nil || p.noRescue || f == nil {
 		return p
 	}
 	q := *p
@@ -456,7 +475,7 @@ func extractPreview(ctx context.Context, src *Source) (*Picture, error) {
 		case err != nil:
 			return nil, err
 		}
-		pic := &Picture{Data: data, orientation: orientation, edge: s.edge, preview: true, hasNext: true}
+		pic := &Picture{Data: data, orientation: orientation, edge: s.edge, noRescue: true, hasNext: true}
 		if !s.hasRejected(pic) {
 			return pic, nil
 		}
@@ -513,15 +532,8 @@ func extractCover(ctx context.Context, src *Source) (*Picture, error) {
 	s := searchOf(ctx)
 	for n := range maxPictures {
 		data, err := coverart.FindNth(ctx, src.Content, src.Size, n)
-		switch {
-		case errors.Is(err, coverart.ErrUnsupported):
-			return nil, ErrUnsupported
-		case errors.Is(err, coverart.ErrNoPicture):
-			return nil, ErrNoPicture
-		case errors.Is(err, coverart.ErrCorrupt):
-			return nil, ErrCorrupt
-		case err != nil:
-			return nil, err
+		if err != nil {
+			return nil, coverError(err)
 		}
 		if pic := (&Picture{Data: data, hasNext: true}); !s.hasRejected(pic) {
 			return pic, nil

@@ -44,17 +44,17 @@ type mediaSample struct {
 	feature string // heading of the column that the file is proof of; "" for none
 	data    maker
 	want    corners
-	shape   shape
+	shape   outline
 	since   string // the first of the tested versions of ffmpeg whose colors are right; "" for all
 }
 
-// A shape says which edge of a thumbnail is longer.
-type shape string
+// An outline says which edge of a thumbnail is longer.
+type outline string
 
 const (
-	landscape shape = ""
-	portrait  shape = "portrait"
-	square    shape = "square"
+	landscape outline = ""
+	portrait  outline = "portrait"
+	square    outline = "square"
 )
 
 // A maker returns the bytes of a file, or skips the test if a tool is missing.
@@ -145,7 +145,7 @@ func (f mediaFormat) check(t *testing.T, s mediaSample, tool *testedFFmpeg) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := shape(map[int]shape{-1: portrait, 0: square, 1: landscape}[cmp.Compare(thumb.Width, thumb.Height)])
+	got := outline(map[int]outline{-1: portrait, 0: square, 1: landscape}[cmp.Compare(thumb.Width, thumb.Height)])
 	if got != s.shape {
 		t.Errorf("%d x %d, which is %q, want %q", thumb.Width, thumb.Height, got, s.shape)
 	}

@@ -769,7 +769,7 @@ func TestHandlerConditions(t *testing.T) {
 
 	// A 304 with a version needs no thumbnail. For If-None-Match: * it must be known that there is one.
 	c.Invalidate("p", "a")
-	etag := c.recipe.etag(hashOf(source{"p", "a"}), &key{size: 20}, &made{version: "1"})
+	etag := c.recipe.etag(hashOf(source{"p", "a"}), &key{shape: shape{size: 20}}, &made{version: "1"})
 	_, opens := p.calls()
 	if w := serve(h, "GET", "/thumb/p/a?size=20&v=1", "If-None-Match", etag); w.Code != 304 {
 		t.Errorf("%d", w.Code)
@@ -892,8 +892,9 @@ func FuzzRequestURL(f *testing.F) {
 	for _, provider := range []string{"", ".", "..", "a/b", "thumb", "%2F", "a:b", "?", "provider=x"} {
 		f.Add(provider, "a/b", 20, uint8(1), uint8(0), "1")
 	}
-	f.Add("p", "a", 20, uint8(2), uint8(0), "") // invalid
-	f.Add("p", "a", 20, uint8(0), uint8(2), "")
+	f.Add("p", "a", 20, uint8(3), uint8(0), "") // invalid
+	f.Add("p", "a", 20, uint8(0), uint8(3), "")
+	f.Add("p", "a", 20, uint8(2), uint8(2), "")
 	c := mustNew(f, Config{Providers: map[string]Provider{"p": newTestProvider()}})
 	f.Fuzz(func(t *testing.T, provider, path string, size int, fit, format uint8, version string) {
 		want := Request{Provider: provider, Path: path, Size: size, Fit: Fit(fit), Format: Format(format), Version: version}
@@ -913,7 +914,7 @@ func FuzzRequestURL(f *testing.F) {
 		}
 		w := httptest.NewRecorder()
 		mux.ServeHTTP(w, &http.Request{Method: "GET", URL: u})
-		if size < 0 || fit > 1 || format > 1 {
+		if size < 0 || fit > 2 || format > 2 {
 			if bad == "" || bad == "not found" {
 				t.Errorf("%s: %+v", want.URL(), got)
 			}
@@ -1120,5 +1121,42 @@ func TestLetterTile(t *testing.T) {
 	}
 	if got := serve(&Thumbnail{Data: []byte("\xff\xd8\xff")}, "GET", "/").Header(); got.Get("Content-Security-Policy") != "" || got.Get("Content-Type") != "image/jpeg" {
 		t.Errorf("%q", got)
+	}
+}
+
+// The parameters of boxes become the fields of a request, and Request.URL writes them.
+func TestBoxParameters(t *testing.T) {
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": newTestProvider()}})
+	for query, want := range map[string]Request{
+		"width=300&height=200":                    {Width: 300, Height: 200},
+		"width=300":                               {Width: 300},
+		"size=0&height=200":                       {Height: 200},
+		"width=10&height=20&dpr=1.5":              {Width: 15, Height: 30},
+		"width=99999999999999999999&height=1":     {Width: math.MaxInt, Height: 1},
+		"size=9&fit=cover&focus=0.3,0.7":          {Size: 9, Fit: Cover, FocusX: 0.3, FocusY: 0.7},
+		"size=9&fit=cover&focus=0,1":              {Size: 9, Fit: Cover, FocusX: 0.01, FocusY: 1},
+		"size=9&fit=cover&focus=,0.7":             {Size: 9, Fit: Cover, FocusY: 0.7},
+		"size=9&fit=cover&focus=0.3,":             {Size: 9, Fit: Cover, FocusX: 0.3},
+		"size=9&fit=pad&background=blur":          {Size: 9, Fit: Pad, Background: "blur"},
+		"width=9&height=8&fit=pad&format=auto":    {Width: 9, Height: 8, Fit: Pad, Format: Auto},
+		"size=9&fit=pad&background=%23ff00ff":     {Size: 9, Fit: Pad, Background: "#ff00ff"}, // which Do refuses
+		"width=1&height=1&background=transparent": {Width: 1, Height: 1, Background: "transparent"},
+	} {
+		want.Provider, want.Path = "p", "a"
+		got, bad := c.parseRequest(httptest.NewRequest("GET", "/thumb/p/a?"+query, nil))
+		if bad != "" || got != want {
+			t.Errorf("%s: bad %q, %+v", query, bad, got)
+		}
+		if again, bad := c.parseRequest(httptest.NewRequest("GET", want.URL(), nil)); bad != "" || again != want {
+			t.Errorf("%s: bad %q, %+v", want.URL(), bad, again)
+		}
+	}
+	for query, want := range map[string]string{
+		"width=-1": "width", "height=x": "height", "width=1&size=x": "size", "fit=fill": "fit", "focus=0.5": "focus", "focus=1.1,0": "focus",
+		"focus=-0.1,0": "focus", "focus=1e-1,0": "focus", "focus=0,0,0": "focus", "focus=NaN,0": "focus", "format=webp": "format",
+	} {
+		if _, bad := c.parseRequest(httptest.NewRequest("GET", "/thumb/p/a?"+query, nil)); bad != want {
+			t.Errorf("%s: bad %q, want %q", query, bad, want)
+		}
 	}
 }

@@ -451,7 +451,7 @@ func TestFlightFindsThumbnailInMemory(t *testing.T) {
 	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}})
 	want := mustGet(t, c, "p", "0", 10)
 	s := source{"p", "0"}
-	j := &job{thumbFlight: thumbFlight{key: key{source: s, size: 10}, gen: c.generations.of(s)}, hash: hashOf(s)}
+	j := &job{thumbFlight: thumbFlight{key: key{source: s, shape: shape{size: 10}}, gen: c.generations.of(s)}, hash: hashOf(s)}
 	if got, err := c.await(t.Context(), j); got != want || err != nil {
 		t.Errorf("%p, want %p: %v", got, want, err)
 	}
@@ -468,7 +468,7 @@ func TestReplaceDuringFlight(t *testing.T) {
 		p.set("a", tag("2"), plain(30, 30, blue))
 		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}})
 		s := source{"p", "a"}
-		j := &job{thumbFlight: thumbFlight{key: key{source: s, size: 10}, gen: c.generations.of(s)}, hash: hashOf(s)}
+		j := &job{thumbFlight: thumbFlight{key: key{source: s, shape: shape{size: 10}}, gen: c.generations.of(s)}, hash: hashOf(s)}
 		served := make(chan struct{})
 		c.thumbs.Start(j.thumbFlight, func(*flight.Work) (*Thumbnail, error) {
 			<-served
@@ -902,7 +902,7 @@ type otherProcess struct {
 
 func newOtherProcess(t *testing.T, cfg Config) *otherProcess {
 	t.Helper()
-	o := &otherProcess{mustNew(t, cfg), key{source: source{"p", "a"}, size: 10}, nil}
+	o := &otherProcess{mustNew(t, cfg), key{source: source{"p", "a"}, shape: shape{size: 10}}, nil}
 	lock := func(c *Cache) (unlock func(), free bool) {
 		return c.disk.lockMaking(t.Context(), &o.key, hashOf(o.key.source), 0)
 	}

@@ -29,22 +29,45 @@ const (
 // A source is one piece of media.
 type source struct{ provider, path string }
 
+// A shape is what is made of a picture. It is small, because every hit in memory compares one.
+type shape struct {
+	detail uint32 // of Pad, a background; of Cover, the focus: hundredths from the left and, in the next byte, from the top
+	size   uint16 // the longest edge, or the width of a box; 0: the original's size
+	height uint16 // of a box; 0: size is the longest edge
+	fit    Fit
+	format Format
+}
+
+// focus returns the focus of Cover in hundredths; 0 is the center.
+func (s *shape) focus() (x, y uint8) {
+	if s.fit != Cover {
+		return 0, 0
+	}
+	return uint8(s.detail), uint8(s.detail >> 8)
+}
+
+// background returns the background of Pad.
+func (s *shape) background() background {
+	if s.fit != Pad {
+		return 0
+	}
+	return background(s.detail)
+}
+
+// edge returns how many pixels the longest edge of the picture needs, or 0 if it needs as many as there are. Cover needs an
+// unknown number: it cuts off a part of the longer edge.
+func (s *shape) edge() int {
+	if s.fit == Cover {
+		return 0
+	}
+	return int(max(s.size, s.height))
+}
+
 // A key identifies one thumbnail, or with none set the remembered failure of a source.
 type key struct {
 	source
-	size   int
-	fit    Fit
-	format Format
-	none   bool
-}
-
-// edge returns how many pixels the longest edge of the picture needs, or 0 if it needs as many as there are. A square needs an
-// unknown number: it is cut from the shorter edge.
-func (k *key) edge() int {
-	if k.fit == Cover {
-		return 0
-	}
-	return k.size
+	shape
+	none bool
 }
 
 // A sourceFlight identifies work on one state of a source. The generation keeps a Get that starts after Invalidate from
@@ -276,7 +299,7 @@ func (m *memory) useLocked(k *key) *entry {
 
 // slot returns the slot for k. Sizes of one source are neighbours: hashing more than the path would cost more than it saves.
 func (m *memory) slot(k *key) *atomic.Pointer[entry] {
-	h := maphash.String(m.seed, k.path) + uint64(k.size)
+	h := maphash.String(m.seed, k.path) + uint64(k.size) + uint64(k.height)
 	return &m.slots[h&uint64(len(m.slots)-1)]
 }
 

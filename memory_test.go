@@ -109,7 +109,7 @@ func TestGenerations(t *testing.T) {
 		defer m.close()
 		s := source{"p", "a"}
 		f := sourceFlight{source: s, gen: g.of(s)}
-		e := entry{made: made{stamp: tag("1")}, key: key{source: s, size: 10}, thumb: &Thumbnail{Data: []byte("picture")}}
+		e := entry{made: made{stamp: tag("1")}, key: key{source: s, shape: shape{size: 10}}, thumb: &Thumbnail{Data: []byte("picture")}}
 		publish := func(f sourceFlight) {
 			m.recordLook(f, e.stamp, time.Minute)
 			m.put(f.gen, e)
@@ -188,7 +188,7 @@ func TestNeverDue(t *testing.T) {
 	p.set("a", tag("1"), plain(40, 40, color.NRGBA{100, 100, 100, 255}))
 	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Revalidate: -1})
 	mustGet(t, c, "p", "a", 10)
-	k := key{source: source{"p", "a"}, size: 10}
+	k := key{source: source{"p", "a"}, shape: shape{size: 10}}
 	c.memory.recordLook(sourceFlight{source: k.source}, tag("1"), -1)
 	mustGet(t, c, "p", "a", 10)
 	c.memory.expireLook(k.source, "another state")

@@ -1,9 +1,14 @@
 package thumbcache
 
 import (
+	"cmp"
 	"encoding/binary"
+	"fmt"
 	"hash/fnv"
 	"io"
+	"io/fs"
+	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -11,7 +16,100 @@ import (
 )
 
 // A recipe is what besides source and key decides how a thumbnail looks.
-type recipe struct{ quality, maxSize int }
+type recipe struct {
+	quality, maxSize int
+	sizes            []int // the only ones that are made, ascending; none: all up to maxSize
+}
+
+// shapeOf returns the shape of the thumbnail that req asks for.
+func (r *recipe) shapeOf(req *Request) (s shape, err error) {
+	switch {
+	case req.Size < 0 || req.Width < 0 || req.Height < 0:
+		return s, fmt.Errorf("size %d, width %d, height %d: %w", req.Size, req.Width, req.Height, fs.ErrInvalid)
+	case req.Fit > Pad:
+		return s, fmt.Errorf("fit %d: %w", req.Fit, fs.ErrInvalid)
+	case req.Format > Auto:
+		return s, fmt.Errorf("format %d: %w", req.Format, fs.ErrInvalid)
+	}
+	s = shape{size: r.edge(req.Size), fit: req.Fit, format: req.Format}
+	if req.Width != 0 || req.Height != 0 {
+		if err := r.setBox(&s, req); err != nil {
+			return s, err
+		}
+	}
+	switch req.Fit {
+	case Cover:
+		s.detail, err = focusOf(req.FocusX, req.FocusY)
+	case Pad:
+		s.detail, err = parseBackground(req.Background, req.Format)
+	}
+	return s, err
+}
+
+// edge returns the edge that is made for one of size pixels; 0 is the original's.
+func (r *recipe) edge(size int) uint16 {
+	if n := len(r.sizes); n > 0 {
+		i, _ := slices.BinarySearch(r.sizes, size)
+		if i == n || size == 0 { // the original may be larger than all of them
+			i = n - 1
+		}
+		size = r.sizes[i]
+	}
+	return uint16(min(size, r.maxSize))
+}
+
+// setBox sets the size of s to the box that req asks for.
+func (r *recipe) setBox(s *shape, req *Request) error {
+	width, height := req.Width, req.Height
+	if req.Size != 0 || (width == 0 || height == 0) && req.Fit != Contain {
+		return fmt.Errorf("size %d, width %d, height %d: %w", req.Size, width, height, fs.ErrInvalid)
+	}
+	// A free edge is as long as the limits allow.
+	s.size, s.height = r.edge(cmp.Or(width, math.MaxInt)), r.edge(cmp.Or(height, math.MaxInt))
+	if s.height == s.size {
+		s.height = 0 // so that a square is the same thumbnail as a size
+	}
+	return nil
+}
+
+// focusOf returns the detail of a shape with a focus.
+func focusOf(x, y float64) (detail uint32, err error) {
+	for i, at := range [...]float64{x, y} {
+		if !(at >= 0 && at <= 1) {
+			return 0, fmt.Errorf("focus %v: %w", at, fs.ErrInvalid)
+		}
+		if n := uint32(math.Round(100 * at)); at > 0 && n != 50 {
+			detail |= max(1, n) << (8 * i)
+		}
+	}
+	return detail, nil
+}
+
+// A background is the detail of Pad: a color 0xRRGGBB, or one of the constants.
+type background uint32
+
+const (
+	blurred     = background(store.Blur)
+	transparent = background(store.Transparent)
+	white       = background(0xffffff)
+)
+
+// parseBackground returns the detail of a shape with a background.
+func parseBackground(s string, f Format) (uint32, error) {
+	switch {
+	case s == "", s == "transparent" && f == JPEG:
+		return uint32(white), nil
+	case s == "transparent":
+		return uint32(transparent), nil
+	case s == "blur":
+		return uint32(blurred), nil
+	}
+	rgb, err := strconv.ParseUint(s, 16, 24)
+	if len(s) != 6 || err != nil {
+		return 0, fmt.Errorf("background %q: %w", s, fs.ErrInvalid)
+	}
+	return uint32(rgb), nil
+}
 
 // qualityOf returns the quality that is part of the recipe for k, or 0.
 func (r recipe) qualityOf(k *key) int {
@@ -37,6 +135,8 @@ func (r recipe) etag(hash string, k *key, m *made) string {
 	le := binary.LittleEndian
 	b := append(buf[:0], byte(k.fit), byte(k.format), byte(r.qualityOf(k)), pipeline)
 	b = le.AppendUint32(b, uint32(k.size))
+	b = le.AppendUint16(b, k.height)
+	b = le.AppendUint32(b, k.detail)
 	b = le.AppendUint32(b, uint32(r.limitOf(k)))
 	version := m.version
 	if version == "" {
@@ -56,7 +156,21 @@ func hashOf(s source) string { return store.Hash(s.provider, s.path) }
 
 // stored returns the key of k in the store.
 func (k *key) stored() store.Key {
-	return store.Key{Provider: k.provider, Path: k.path, Size: k.size, Cover: k.fit == Cover, PNG: k.format == PNG, None: k.none}
+	focusX, focusY := k.focus()
+	return store.Key{
+		Provider:   k.provider,
+		Path:       k.path,
+		None:       k.none,
+		Size:       int(k.size),
+		Height:     int(k.height),
+		Cover:      k.fit == Cover,
+		Pad:        k.fit == Pad,
+		PNG:        k.format == PNG,
+		Auto:       k.format == Auto,
+		FocusX:     focusX,
+		FocusY:     focusY,
+		Background: uint32(k.background()),
+	}
 }
 
 // variant returns the name of the value for k among those of its source in the shared tier.
@@ -73,7 +187,7 @@ func (r recipe) entry(k *key, hash string, e *store.Entry) *entry {
 	m := madeFrom(e)
 	return &entry{made: m, key: *k, picture: e.Picture, thumb: &Thumbnail{
 		Data:        e.Data,
-		ContentType: k.format.contentType(),
+		ContentType: k.format.contentType(e.Data),
 		ETag:        r.etag(hash, k, &m),
 		ModTime:     m.stamp.lastModified(),
 		Width:       e.Width,

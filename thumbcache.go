@@ -34,6 +34,7 @@
 package thumbcache
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -45,7 +46,6 @@ import (
 	"math"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -130,10 +130,11 @@ type Config struct {
 	Workers int
 
 	// MaxSize is the largest edge of a thumbnail, in pixels, including one in the original's size. Larger requests get this
-	// size. The default is 2048; a negative number means 65535, the limit of JPEG.
+	// size; so does each edge of a box. The default is 2048; a negative number means 65535, the limit of JPEG.
 	MaxSize int
 
-	// Sizes, if not empty, lists the only sizes that are made. A request gets the next larger one, or the largest.
+	// Sizes, if not empty, lists the only sizes that are made. A request gets the next larger one, or the largest. So does each edge
+	// of a box, which may change its shape; its free edge gets the largest.
 	Sizes []int
 
 	// Quality is the JPEG quality, from 1 to 100. The default is 85.
@@ -217,12 +218,13 @@ func (o *Observer) stage(name string, s source) (done func(err *error)) {
 	return func(err *error) { o.Stage(s.provider, s.path, name, time.Since(start), *err) }
 }
 
-// Fit says how a picture is fitted to the requested size.
+// Fit says how a picture is fitted to the requested size. It is never enlarged.
 type Fit uint8
 
 const (
-	Contain Fit = iota // the whole picture; its longest edge is at most the size
-	Cover              // the center, cropped to a square
+	Contain Fit = iota // the whole picture, within the size or box
+	Cover              // a part of the picture, cropped to the shape of a square or a box
+	Pad                // the whole picture, in the middle of a square or a box
 )
 
 // Format is the encoding of a thumbnail.
@@ -231,10 +233,12 @@ type Format uint8
 const (
 	JPEG Format = iota // baseline; transparent pixels become white
 	PNG                // keeps transparency
+	Auto               // PNG if the thumbnail is transparent somewhere, otherwise JPEG
 )
 
-func (f Format) contentType() string {
-	if f == PNG {
+// contentType returns the content type of a thumbnail with the given data.
+func (f Format) contentType(data []byte) string {
+	if f == PNG || f == Auto && bytes.HasPrefix(data, []byte("\x89PNG")) {
 		return "image/png"
 	}
 	return "image/jpeg"
@@ -248,8 +252,20 @@ type Request struct {
 	// [fs.ErrInvalid].
 	Size int
 
-	Fit    Fit    // Contain, or Cover: a square from the center, at most as large as the source allows
-	Format Format // JPEG or PNG
+	// Width and Height are a box in pixels instead of Size, which must be 0 then. With Contain, one of them may be 0, which leaves
+	// that edge free.
+	Width, Height int
+
+	Fit    Fit    // of a Size, Cover and Pad make a square
+	Format Format // JPEG, PNG or Auto
+
+	// FocusX and FocusY are the point of the picture that Cover keeps as close to the middle as possible: from 0.01 (left, top) to 1
+	// (right, bottom), in steps of 0.01. 0 means the center, as 0.5 does.
+	FocusX, FocusY float64
+
+	// Background is what Pad puts around the picture, and behind its transparent parts: a color such as "ffffff", which is the
+	// default, "blur" for a blurred copy of the picture, or "transparent", which is white in a JPEG.
+	Background string
 
 	// Version is the caller's own version of the source, such as a time of change, a content hash or a Stamp.Version. With a
 	// Version, the provider's Stat is not called, and a thumbnail of another version is never returned.
@@ -304,7 +320,6 @@ type Cache struct {
 	ffmpeg      *FFmpeg // the one in Config.Extractor; nil if there is none or it cannot be seen
 	groupWork   bool    // there are several providers of media, of which none takes all workers
 	recipe      recipe
-	sizes       []int // ascending
 	decodeBytes int64
 	log         *slog.Logger
 	observer    Observer
@@ -323,9 +338,10 @@ type Cache struct {
 	looks    flight.Group[lookFlight, Stamp]
 	checks   flight.Group[lookFlight, Stamp] // looks that no flight waits for
 
-	workers  *turns.Queue
-	warming  *semaphore.Weighted // paths that all calls of Warm together work on
-	decoding *semaphore.Weighted // DecodeBytes
+	workers   *turns.Queue
+	warming   *semaphore.Weighted // paths that all calls of Warm together work on
+	decoding  *semaphore.Weighted // DecodeBytes
+	originals *semaphore.Weighted // maxOriginals
 
 	memoryHits, diskHits, misses, coalesced, negativeHits atomic.Uint64
 	staleServed, extractions, failures, abandoned         atomic.Uint64
@@ -337,8 +353,7 @@ type Cache struct {
 func New(cfg Config) (*Cache, error) {
 	c := &Cache{
 		providers:   make(map[string]*provider, len(cfg.Providers)),
-		recipe:      recipe{quality: cmp.Or(cfg.Quality, 85), maxSize: cmp.Or(cfg.MaxSize, 2048)},
-		sizes:       slices.Compact(slices.Sorted(slices.Values(cfg.Sizes))),
+		recipe:      recipe{cmp.Or(cfg.Quality, 85), cmp.Or(cfg.MaxSize, 2048), slices.Compact(slices.Sorted(slices.Values(cfg.Sizes)))},
 		decodeBytes: withoutLimit(cmp.Or(cfg.DecodeBytes, 256<<20)),
 		log:         cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)),
 		placeholder: cfg.Placeholder,
@@ -363,8 +378,8 @@ func New(cfg Config) (*Cache, error) {
 		return nil, badConfig("Workers", "%d is negative", workers)
 	case c.recipe.quality < 1 || c.recipe.quality > 100:
 		return nil, badConfig("Quality", "%d is not between 1 and 100", c.recipe.quality)
-	case len(c.sizes) > 0 && c.sizes[0] <= 0:
-		return nil, badConfig("Sizes", "%d is not positive", c.sizes[0])
+	case len(c.recipe.sizes) > 0 && c.recipe.sizes[0] <= 0:
+		return nil, badConfig("Sizes", "%d is not positive", c.recipe.sizes[0])
 	}
 	queue := max(cmp.Or(cfg.Queue, 1024), 0)
 	if err := c.addProviders(&cfg, workers, queue); err != nil {
@@ -373,6 +388,7 @@ func New(cfg Config) (*Cache, error) {
 	c.warming = semaphore.NewWeighted(int64(max(1, workers-1)))
 	c.workers = turns.New(workers, queue)
 	c.decoding = semaphore.NewWeighted(c.decodeBytes)
+	c.originals = semaphore.NewWeighted(maxOriginals)
 	c.setLimits(withoutLimit(cmp.Or(cfg.Timeout, 30*time.Second)))
 
 	failures := maxFailures
@@ -521,23 +537,15 @@ func (c *Cache) get(ctx context.Context, req *Request, from *origin) (*Thumbnail
 
 // keyOf sets k to the key for req, with a size that is made here. It checks what can be checked without a lookup.
 func (c *Cache) keyOf(req *Request, k *key) error {
-	k.source, k.size, k.fit, k.format = source{req.Provider, req.Path}, req.Size, req.Fit, req.Format
-	switch {
-	case req.Size < 0:
-		return fail("stat", k.source, fmt.Errorf("size %d: %w", req.Size, fs.ErrInvalid))
-	case req.Fit > Cover:
-		return fail("stat", k.source, fmt.Errorf("fit %d: %w", req.Fit, fs.ErrInvalid))
-	case req.Format > PNG:
-		return fail("stat", k.source, fmt.Errorf("format %d: %w", req.Format, fs.ErrInvalid))
+	k.source = source{req.Provider, req.Path}
+	if req.Size >= 0 && req.Width|req.Height == 0 && req.Fit == Contain && req.Format <= Auto { // shapeOf for the hot path
+		k.size, k.format = c.recipe.edge(req.Size), req.Format
+		return nil
 	}
-	if n := len(c.sizes); n > 0 {
-		i, _ := slices.BinarySearch(c.sizes, k.size)
-		if i == n || k.size == 0 { // the original may be larger than all of them
-			i = n - 1
-		}
-		k.size = c.sizes[i]
+	var err error
+	if k.shape, err = c.recipe.shapeOf(req); err != nil {
+		return fail("stat", k.source, err)
 	}
-	k.size = min(k.size, c.recipe.maxSize)
 	return nil
 }
 
@@ -550,14 +558,10 @@ const (
 // lookup answers without waiting: from memory although the source is due for a check, from a remembered failure, or from the
 // page cache. Otherwise it waits for a flight.
 func (c *Cache) lookup(ctx context.Context, k key, version string, from *origin) (*Thumbnail, error) {
-	p := c.providers[k.provider]
+	p, err := c.providers[k.provider], c.checkRequest(k.source, version)
 	switch {
-	case c.closed.Load():
-		return nil, ErrClosed
-	case p == nil:
-		return nil, fail("stat", k.source, errNoProvider)
-	case strings.Contains(k.path, "\x00") || len(k.path) > maxPath || len(version) > maxVersion:
-		return nil, fail("stat", k.source, fmt.Errorf("path or version: %w", fs.ErrInvalid))
+	case err != nil:
+		return nil, err
 	case p.resolves():
 		return c.lookupTarget(ctx, k, version, from)
 	}
@@ -683,8 +687,8 @@ func (c *Cache) Warm(ctx context.Context, provider string, paths iter.Seq[string
 	}
 	if len(sizes) == 0 {
 		sizes = []int{300}
-		if len(c.sizes) > 0 {
-			sizes = c.sizes[:1]
+		if len(c.recipe.sizes) > 0 {
+			sizes = c.recipe.sizes[:1]
 		}
 	}
 	sizes = c.warmSizes(sizes)
@@ -742,7 +746,7 @@ func (c *Cache) warmSizes(sizes []int) []int {
 	for i, size := range sizes {
 		var k key
 		if c.keyOf(&Request{Size: size}, &k) == nil {
-			sizes[i] = k.size
+			sizes[i] = int(k.size)
 		}
 	}
 	slices.SortFunc(sizes, largestFirst)

@@ -792,7 +792,7 @@ func TestMadeWithoutVersion(t *testing.T) {
 			}
 		}
 		synctest.Wait()
-		tags[c.recipe.etag(hashOf(source{"p", "a"}), &key{size: 10}, &made{version: stamp.Version()})] = true // as the handler computes it, before the thumbnail is looked up
+		tags[c.recipe.etag(hashOf(source{"p", "a"}), &key{shape: shape{size: 10}}, &made{version: stamp.Version()})] = true // as the handler computes it, before the thumbnail is looked up
 		if len(tags) != 2 {
 			t.Errorf("two pictures have %d ETags", len(tags))
 		}

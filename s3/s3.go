@@ -66,6 +66,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"path"
 	"strings"
 	"sync/atomic"
@@ -264,7 +265,7 @@ func (s *Store) put(ctx context.Context, name string, data []byte, only conditio
 	opts := minio.PutObjectOptions{DisableMultipart: true}
 	// minio-go signs the chunks of the body, and sends a last chunk that a server does not expect after an empty body.
 	opts.DisableContentSha256 = len(data) == 0
-	opts.ContentType, opts.CacheControl = headers(name)
+	opts.ContentType, opts.CacheControl = headers(name, data)
 	switch only {
 	case always:
 	case absent:
@@ -293,7 +294,7 @@ func (s *Store) put(ctx context.Context, name string, data []byte, only conditio
 }
 
 // headers returns the Content-Type and Cache-Control of an object.
-func headers(name string) (contentType, cacheControl string) {
+func headers(name string, data []byte) (contentType, cacheControl string) {
 	const picture = "public, max-age=300"
 	base := path.Base(name)
 	switch ext := path.Ext(base); {
@@ -303,6 +304,8 @@ func headers(name string) (contentType, cacheControl string) {
 		return "image/jpeg", picture
 	case ext == ".png":
 		return "image/png", picture
+	case ext == ".auto":
+		return http.DetectContentType(data), picture
 	case ext == ".webp":
 		return "image/webp", picture
 	}

@@ -241,8 +241,8 @@ func readStored(args []string, o explainOptions) (*explainResult, thumbcache.Req
 		return nil, req, err
 	}
 	var err error
-	if req.Size, err = strconv.Atoi(rest[2]); err != nil || req.Size < 0 {
-		return nil, req, usageError{fmt.Errorf("SIZE must be a number of pixels, not %q", rest[2])}
+	if err := parseSize(rest[2], &req); err != nil {
+		return nil, req, err
 	}
 	if !hasDir && o.media != "" {
 		if dir, err = defaultThumbnailDir(o.media); err != nil {
@@ -257,9 +257,66 @@ func readStored(args []string, o explainOptions) (*explainResult, thumbcache.Req
 	return x, req, err
 }
 
-// storedKey returns the key of the thumbnail that answers a request.
+// parseSize sets the size or box of a request to s, such as 300 or 300x200.
+func parseSize(s string, req *thumbcache.Request) error {
+	width, height, isBox := strings.Cut(s, "x")
+	w, err := strconv.Atoi(width)
+	h, err2 := w, error(nil)
+	if isBox {
+		h, err2 = strconv.Atoi(height)
+	}
+	switch {
+	case err != nil || err2 != nil || w < 0 || h < 0 || isBox && min(w, h) == 0:
+		return usageError{fmt.Errorf("SIZE must be a number of pixels, or a box such as 300x200, not %q", s)}
+	case w == h:
+		req.Size = w
+	default:
+		req.Width, req.Height = w, h
+	}
+	return nil
+}
+
+// storedKey returns the key of the thumbnail that answers a request with the focus in the center and the default background.
 func storedKey(req thumbcache.Request) store.Key {
-	return store.Key{Provider: req.Provider, Path: req.Path, Size: req.Size, Cover: req.Fit == thumbcache.Cover, PNG: req.Format == thumbcache.PNG}
+	k := store.Key{
+		Provider: req.Provider,
+		Path:     req.Path,
+		Size:     cmp.Or(req.Width, req.Size),
+		Height:   req.Height,
+		Cover:    req.Fit == thumbcache.Cover,
+		Pad:      req.Fit == thumbcache.Pad,
+		PNG:      req.Format == thumbcache.PNG,
+		Auto:     req.Format == thumbcache.Auto,
+	}
+	if k.Pad {
+		k.Background = 0xffffff
+	}
+	return k
+}
+
+// requestFor returns the request that the thumbnail with a key answers.
+func requestFor(k *store.Key) thumbcache.Request {
+	req := thumbcache.Request{Provider: k.Provider, Path: k.Path, Size: k.Size}
+	if k.Height != 0 {
+		req.Size, req.Width, req.Height = 0, k.Size, k.Height
+	}
+	switch {
+	case k.Cover:
+		req.Fit, req.FocusX, req.FocusY = thumbcache.Cover, float64(k.FocusX)/100, float64(k.FocusY)/100
+	case k.Pad && k.Background == store.Blur:
+		req.Fit, req.Background = thumbcache.Pad, "blur"
+	case k.Pad && k.Background == store.Transparent:
+		req.Fit, req.Background = thumbcache.Pad, "transparent"
+	case k.Pad:
+		req.Fit, req.Background = thumbcache.Pad, fmt.Sprintf("%06x", k.Background)
+	}
+	switch {
+	case k.PNG:
+		req.Format = thumbcache.PNG
+	case k.Auto:
+		req.Format = thumbcache.Auto
+	}
+	return req
 }
 
 // addFolder adds what is stored in the thumbnail folder dir.
@@ -290,7 +347,7 @@ func (x *explainResult) addFolder(dir string, req thumbcache.Request) error {
 	slices.SortFunc(x.Others, func(a, b string) int {
 		ka, _ := parseKind(a)
 		kb, _ := parseKind(b)
-		return cmp.Or(cmp.Compare(ka.Size, kb.Size), strings.Compare(a, b))
+		return cmp.Or(cmp.Compare(ka.Size, kb.Size), cmp.Compare(ka.Height, kb.Height), strings.Compare(a, b))
 	})
 	return nil
 }
@@ -363,13 +420,7 @@ func readStoredFile(name string) (*explainResult, thumbcache.Request, error) {
 		f.WhyNot = append(f.WhyNot, "a cache would look for it in "+at.Folder+"/"+at.Name)
 	}
 	x.Provider, x.Path = e.Key.Provider, e.Key.Path
-	req = thumbcache.Request{Provider: e.Key.Provider, Path: e.Key.Path, Size: e.Key.Size}
-	if e.Key.Cover {
-		req.Fit = thumbcache.Cover
-	}
-	if e.Key.PNG {
-		req.Format = thumbcache.PNG
-	}
+	req = requestFor(&e.Key)
 	if e.Key.None {
 		x.NoPicture, req.Size = f, 300
 	} else {
@@ -414,16 +465,9 @@ func (f *fileFacts) setContent(e *store.Entry, err error) {
 	if e.Key.None {
 		f.Content.Holds = jsonCause(e.Cause)
 	} else {
-		f.Content.Kind = &kind{Size: e.Key.Size, Fit: fits[boolIndex(e.Key.Cover)], Format: formats[boolIndex(e.Key.PNG)]}
+		k, _ := parseKind(store.FileOf(&e.Key).Name)
+		f.Content.Kind = &k
 	}
-}
-
-// boolIndex returns 1 for true and 0 for false, to index fits and formats.
-func boolIndex(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 func sourceOf(e *store.Entry) *stampFacts { return &stampFacts{e.Size, e.ModTime, e.Tag} }

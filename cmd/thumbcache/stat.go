@@ -30,9 +30,12 @@ func (t *tally) add(f store.File) {
 
 // A kind is a combination of size, fit and format.
 type kind struct {
-	Size   int    `json:"size"`
-	Fit    string `json:"fit"`
-	Format string `json:"format"`
+	Size       int    `json:"size"`
+	Height     int    `json:"height,omitempty"` // of a box that is Size wide
+	Fit        string `json:"fit"`
+	Focus      string `json:"focus,omitempty"`      // of cover, as in a URL; empty: the center
+	Background string `json:"background,omitempty"` // of pad
+	Format     string `json:"format"`
 }
 
 func (k kind) String() string {
@@ -40,11 +43,25 @@ func (k kind) String() string {
 	if k.Size == 0 {
 		s = "original"
 	}
-	if k.Fit == fits[1] {
+	if k.Height != 0 {
+		s = fmt.Sprintf("%d x %d px", k.Size, k.Height)
+	}
+	switch {
+	case k.Fit == fits[1] && k.Height == 0:
 		s += ", square"
+	case k.Fit == fits[1]:
+		s += ", cropped"
+	case k.Fit == fits[2]:
+		s += ", padded with " + k.Background
+	}
+	if k.Focus != "" {
+		s += ", focus " + k.Focus
 	}
 	if k.Format == formats[1] {
 		s += ", PNG"
+	}
+	if k.Format == formats[2] {
+		s += ", JPEG or PNG"
 	}
 	return s
 }
@@ -180,7 +197,8 @@ func (st *statResult) addFolder(ctx context.Context, c *console, dir string) err
 		st.Thumbnails = append(st.Thumbnails, kindTally{k, *t})
 	}
 	slices.SortFunc(st.Thumbnails, func(a, b kindTally) int {
-		return cmp.Or(cmp.Compare(a.Size, b.Size), cmp.Compare(a.Fit, b.Fit), cmp.Compare(a.Format, b.Format))
+		return cmp.Or(cmp.Compare(a.Size, b.Size), cmp.Compare(a.Height, b.Height), cmp.Compare(a.Fit, b.Fit), cmp.Compare(a.Focus, b.Focus),
+			cmp.Compare(a.Background, b.Background), cmp.Compare(a.Format, b.Format))
 	})
 	return nil
 }
@@ -224,7 +242,7 @@ func getTally[K comparable](m map[K]*tally, k K) *tally {
 	return t
 }
 
-var thumbnailNamePattern = regexp.MustCompile(`_([0-9]+)(c?)\.(jpg|png)$`)
+var thumbnailNamePattern = regexp.MustCompile(`_([0-9]+)(?:x([0-9]+))?(?:(c)(?:([0-9]+)x([0-9]+))?|p([0-9a-z]+))?\.(jpg|png|auto)$`)
 
 // parseKind returns the kind of the thumbnail in a stored file, parsed from the file's name. It reports false for a
 // failure record, which holds no thumbnail.
@@ -235,11 +253,23 @@ func parseKind(name string) (kind, bool) {
 	}
 	k := kind{Fit: fits[0], Format: formats[0]}
 	k.Size, _ = strconv.Atoi(m[1])
-	if m[2] != "" {
+	k.Height, _ = strconv.Atoi(m[2])
+	if m[3] != "" {
 		k.Fit = fits[1]
 	}
-	if m[3] == "png" {
+	if m[4] != "" {
+		x, _ := strconv.Atoi(m[4])
+		y, _ := strconv.Atoi(m[5])
+		k.Focus = fmt.Sprintf("%.2g,%.2g", float64(x)/100, float64(y)/100)
+	}
+	if k.Background = m[6]; k.Background != "" {
+		k.Fit = fits[2]
+	}
+	switch m[7] {
+	case "png":
 		k.Format = formats[1]
+	case "auto":
+		k.Format = formats[2]
 	}
 	return k, true
 }

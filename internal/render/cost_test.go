@@ -44,8 +44,9 @@ func TestCostBoundsAllocation(t *testing.T) {
 		t.Fatal(err)
 	}
 	options := []Options{
-		{Size: 256, Quality: 85}, {Size: 256, PNG: true}, {Quality: 100}, {Size: 256, Quality: 85, Cover: true}, {PNG: true},
+		{Size: 256, Quality: 85}, {Size: 256, PNG: true}, {Quality: 100}, {Size: 256, Quality: 85, Fit: Cover}, {PNG: true},
 	}[:series(3, 5)]
+	options = append(options, Options{Size: 400, Height: 300, Quality: 85, Fit: Pad, Background: Blur}, Options{Size: 256, Fit: Pad, PNG: true}, Options{Size: 256, Quality: 85, Auto: true})
 	for name, data := range map[string][]byte{
 		"jpeg":           encode("jpeg", opaque),
 		"jpeg grey":      encode("jpeg", grey),
