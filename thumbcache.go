@@ -106,7 +106,8 @@ type Config struct {
 	Shared Shared
 
 	// SharedTimeout limits how long a request waits for an answer of Shared. The default is 100 milliseconds. After a failure
-	// Shared is not asked for up to 4 seconds.
+	// Shared is not asked for up to 4 seconds. On a machine that has too much to do, a request waits up to a second longer: the
+	// answer may have arrived, and wait for a processor too.
 	SharedTimeout time.Duration
 
 	// Extractor finds the picture in media. The default is DefaultExtractor().
