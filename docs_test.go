@@ -153,6 +153,7 @@ func TestDocReader(t *testing.T) {
 	dir := t.TempDir()
 	cache, err := thumbcache.New(thumbcache.Config{
 		Providers: map[string]thumbcache.Provider{"music": thumbcache.Files("testdata/library"), "db": noMedia{}},
+		Profiles:  map[string]thumbcache.Profile{"small": {Width: 90, Height: 60, MaxBytes: 2000}},
 		Extractor: thumbcache.FirstOf(thumbcache.Images(), thumbcache.CoverArt()),
 		Dir:       dir,
 	})
@@ -172,6 +173,7 @@ func TestDocReader(t *testing.T) {
 		{Path: "Pictures/Held Sideways.jpg", Width: 60, Height: 50, Fit: thumbcache.Pad, Background: "blur"},
 		{Path: "Pictures/Held Sideways.jpg", Size: 40, Fit: thumbcache.Pad, Background: "0000ff"},
 		{Path: "Pictures/Glass.png", Size: 91, Format: thumbcache.Auto},
+		{Path: "Pictures/Held Sideways.jpg", Profile: "small"},
 		{Path: "Nobody/No Cover.mp3"},
 		{Path: "Nobody/Broken.flac"},
 		{Path: "Films/Over the Hills.mp4"}, // unknown to these extractors

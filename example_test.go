@@ -688,6 +688,33 @@ func ExampleLetterTile() {
 	// 404 text/plain; charset=utf-8 no-store
 }
 
+// A server for televisions that follow DLNA, and for a radio that has a limit of its own.
+func ExampleDLNAProfiles() {
+	profiles := thumbcache.DLNAProfiles()
+	profiles["car"] = thumbcache.Profile{Width: 500, Height: 500, MaxBytes: 20_000} // its radio shows no larger pictures
+	cache, err := thumbcache.New(thumbcache.Config{
+		Providers: map[string]thumbcache.Provider{"music": thumbcache.Files("testdata/library")},
+		Profiles:  profiles,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer cache.Close()
+
+	mux := http.NewServeMux()
+	mux.Handle("GET /thumb/", cache.Handler())
+	for _, profile := range []string{"dlna-tn", "car", "dlna-xxl"} {
+		req := thumbcache.Request{Provider: "music", Path: "Ada Rings/Lossless/01 One Cover.flac", Profile: profile}
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, httptest.NewRequest("GET", req.URL(), nil))
+		fmt.Println(profile, w.Code, w.Header().Get("Content-Type"), w.Body.Len() <= 20_000, w.Header()["contentFeatures.dlna.org"])
+	}
+	// Output:
+	// dlna-tn 200 image/jpeg true [DLNA.ORG_PN=JPEG_TN;DLNA.ORG_OP=01;DLNA.ORG_CI=1;DLNA.ORG_FLAGS=00D00000000000000000000000000000]
+	// car 200 image/jpeg true []
+	// dlna-xxl 400 text/plain; charset=utf-8 true []
+}
+
 // A URL of a thumbnail, for a page. The version changes the URL when the picture changes.
 func ExampleRequest_URL() {
 	updatedAt := time.Unix(1e9, 0) // from the database

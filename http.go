@@ -184,6 +184,7 @@ func digest(data []byte) string {
 //	focus   the point that cover keeps in the middle, from the left and the top, such as 0.3,0.7; the default is 0.5,0.5
 //	background  what pad puts around the picture: ffffff (default) or another color, blur, or transparent
 //	format  jpeg (default), png, or auto: png for pictures with transparency
+//	profile one of Config.Profiles instead of all the above; the answer has its headers
 //	v       the version of the source, as in Request.Version; the answer is then immutable
 //
 // # Mounting
@@ -242,6 +243,7 @@ func (c *Cache) Serve(w http.ResponseWriter, r *http.Request, req Request) {
 		return
 	}
 	setCacheControl(w.Header(), &req)
+	c.setProfile(w.Header(), &req)
 	t.ServeHTTP(w, r)
 }
 
@@ -287,6 +289,7 @@ func (c *Cache) serveNotModified(w http.ResponseWriter, r *http.Request, req *Re
 	}
 	h := w.Header()
 	setCacheControl(h, req)
+	c.setProfile(h, req)
 	h["Etag"] = []string{tag}
 	w.WriteHeader(http.StatusNotModified)
 	return true
@@ -385,7 +388,7 @@ func wantsJSON(accept string) bool {
 }
 
 // params are the query parameters with a meaning.
-var params = [...]string{"provider", "path", "size", "width", "height", "dpr", "fit", "focus", "background", "format", "v"}
+var params = [...]string{"provider", "path", "size", "width", "height", "dpr", "fit", "focus", "background", "format", "profile", "v"}
 
 // A query holds the first value of each of params.
 type query struct {
@@ -419,7 +422,7 @@ func (c *Cache) parseRequest(r *http.Request) (req Request, bad string) {
 	if !ok {
 		return req, "query"
 	}
-	req.Version = q.get("v")
+	req.Profile, req.Version = q.get("profile"), q.get("v")
 	req.Provider, req.Path = parseSource(r, &q)
 	if bad = c.parseBox(&q, &req); bad != "" {
 		return req, bad
@@ -458,7 +461,7 @@ func (c *Cache) parseBox(q *query, req *Request) (bad string) {
 	if req.Height, ok = parsePixels(q.get("height")); !ok {
 		return "height"
 	}
-	if size := q.get("size"); size != "" || req.Width == 0 && req.Height == 0 {
+	if size := q.get("size"); size != "" || req.Width == 0 && req.Height == 0 && req.Profile == "" {
 		if req.Size, ok = c.parseSize(size); !ok {
 			return "size"
 		}
@@ -558,12 +561,19 @@ func (r Request) URL() string {
 	b.WriteString("/thumb/")
 	unclean := func(s string) bool { return s == "" || s == "." || s == ".." }
 	if strings.Contains(r.Provider, "/") || unclean(r.Provider) || slices.ContainsFunc(strings.Split(r.Path, "/"), unclean) {
-		b.WriteString("?provider=" + url.QueryEscape(r.Provider) + "&path=" + url.QueryEscape(r.Path) + "&size=")
+		b.WriteString("?provider=" + url.QueryEscape(r.Provider) + "&path=" + url.QueryEscape(r.Path) + "&")
 	} else {
 		// This is Go's default encoding, so URL.RawPath is empty and all routers see the same path.
-		b.WriteString((&url.URL{Path: r.Provider + "/" + r.Path}).EscapedPath() + "?size=")
+		b.WriteString((&url.URL{Path: r.Provider + "/" + r.Path}).EscapedPath() + "?")
 	}
-	b.WriteString(strconv.Itoa(r.Size))
+	switch size := "size=" + strconv.Itoa(r.Size); {
+	case r.Profile == "":
+		b.WriteString(size)
+	case r.Size == 0:
+		b.WriteString("profile=" + url.QueryEscape(r.Profile))
+	default: // refused by the Handler, as it is by Do
+		b.WriteString("profile=" + url.QueryEscape(r.Profile) + "&" + size)
+	}
 	if r.Width != 0 || r.Height != 0 {
 		fmt.Fprintf(&b, "&width=%d&height=%d", r.Width, r.Height)
 	}

@@ -1140,6 +1140,8 @@ func TestBoxParameters(t *testing.T) {
 		"size=9&fit=pad&background=blur":          {Size: 9, Fit: Pad, Background: "blur"},
 		"width=9&height=8&fit=pad&format=auto":    {Width: 9, Height: 8, Fit: Pad, Format: Auto},
 		"size=9&fit=pad&background=%23ff00ff":     {Size: 9, Fit: Pad, Background: "#ff00ff"}, // which Do refuses
+		"profile=dlna-tn":                         {Profile: "dlna-tn"},
+		"profile=%26&size=9":                      {Profile: "&", Size: 9}, // which Do refuses
 		"width=1&height=1&background=transparent": {Width: 1, Height: 1, Background: "transparent"},
 	} {
 		want.Provider, want.Path = "p", "a"

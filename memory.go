@@ -31,7 +31,9 @@ type source struct{ provider, path string }
 
 // A shape is what is made of a picture. It is small, because every hit in memory compares one.
 type shape struct {
-	detail uint32 // of Pad, a background; of Cover, the focus: hundredths from the left and, in the next byte, from the top
+	// Of Pad, detail is a background. Of Cover, it is the focus: hundredths from the left and, in the next byte, from the top. Of
+	// Contain, it is the limit in bytes, or 0.
+	detail uint32
 	size   uint16 // the longest edge, or the width of a box; 0: the original's size
 	height uint16 // of a box; 0: size is the longest edge
 	fit    Fit
@@ -52,6 +54,14 @@ func (s *shape) background() background {
 		return 0
 	}
 	return background(s.detail)
+}
+
+// maxBytes returns the limit of the thumbnail, or 0. Only Contain has one.
+func (s *shape) maxBytes() uint32 {
+	if s.fit != Contain {
+		return 0
+	}
+	return s.detail
 }
 
 // edge returns how many pixels the longest edge of the picture needs, or 0 if it needs as many as there are. Cover needs an

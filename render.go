@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 
@@ -20,7 +21,7 @@ const (
 )
 
 // Render makes a thumbnail of one picture, such as an upload or an avatar, without a Cache. Data is a JPEG, PNG, GIF, WebP, BMP, ICO
-// or TIFF, recognized by content. Of req, it uses what describes the thumbnail; the largest size is 2048, and the JPEG quality is 85.
+// or TIFF, recognized by content. Of req, it uses what describes the thumbnail, except Profile; the largest size is 2048, and the JPEG quality is 85.
 //
 // The errors are those of [Cache.Do]. A picture whose decoding takes more than 256 MiB is [ErrTooLarge]. Several goroutines may call
 // Render at once; only the caller can limit how many. It starts no process, so formats that need ffmpeg are [ErrUnsupported].
@@ -67,15 +68,14 @@ type twinID struct {
 }
 
 // isBox reports whether a thumbnail is decoded alone. Others of the same picture can be made from a larger one of them.
-func (s *shape) isBox() bool { return s.fit != Contain || s.height != 0 }
+func (s *shape) isBox() bool { return s.fit != Contain || s.height != 0 || s.detail != 0 }
 
 // options returns how to make a thumbnail.
 func (r recipe) options(s *shape) render.Options {
 	focusX, focusY := s.focus()
-	return render.Options{
+	o := render.Options{
 		Size:       int(s.size),
 		Height:     int(s.height),
-		MaxEdge:    r.maxSize,
 		Fit:        render.Fit(s.fit),
 		PNG:        s.format == PNG,
 		Auto:       s.format == Auto,
@@ -83,7 +83,12 @@ func (r recipe) options(s *shape) render.Options {
 		FocusX:     float64(focusX) / 100,
 		FocusY:     float64(focusY) / 100,
 		Background: render.Background(s.background()), // the same numbers
+		MaxBytes:   int(min(uint64(s.maxBytes()), math.MaxInt)),
 	}
+	if s.size == 0 { // other sizes are within their limits, of which those of a Profile are its own
+		o.MaxEdge = r.maxSize
+	}
+	return o
 }
 
 // rendered is a thumbnail without what depends on its source.

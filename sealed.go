@@ -19,11 +19,14 @@ import (
 type recipe struct {
 	quality, maxSize int
 	sizes            []int // the only ones that are made, ascending; none: all up to maxSize
+	profiles         map[string]Profile
 }
 
 // shapeOf returns the shape of the thumbnail that req asks for.
 func (r *recipe) shapeOf(req *Request) (s shape, err error) {
 	switch {
+	case req.Profile != "":
+		return r.profileShape(req)
 	case req.Size < 0 || req.Width < 0 || req.Height < 0:
 		return s, fmt.Errorf("size %d, width %d, height %d: %w", req.Size, req.Width, req.Height, fs.ErrInvalid)
 	case req.Fit > Pad:
@@ -170,6 +173,7 @@ func (k *key) stored() store.Key {
 		FocusX:     focusX,
 		FocusY:     focusY,
 		Background: uint32(k.background()),
+		MaxBytes:   k.maxBytes(),
 	}
 }
 

@@ -43,6 +43,7 @@ import (
 	"io/fs"
 	"iter"
 	"log/slog"
+	"maps"
 	"math"
 	"runtime"
 	"slices"
@@ -137,6 +138,10 @@ type Config struct {
 	// Sizes, if not empty, lists the only sizes that are made. A request gets the next larger one, or the largest. So does each edge
 	// of a box, which may change its shape; its free edge gets the largest.
 	Sizes []int
+
+	// Profiles are thumbnails for players that accept no others, by the name that a request gives. Sizes and MaxSize do not apply to
+	// them. DLNAProfiles returns some.
+	Profiles map[string]Profile
 
 	// Quality is the JPEG quality, from 1 to 100. The default is 85.
 	Quality int
@@ -268,6 +273,10 @@ type Request struct {
 	// default, "blur" for a blurred copy of the picture, or "transparent", which is white in a JPEG.
 	Background string
 
+	// Profile names one of Config.Profiles instead of Size, Width, Height, Fit and Format, which must be 0 then. An unknown name is
+	// [fs.ErrInvalid].
+	Profile string
+
 	// Version is the caller's own version of the source, such as a time of change, a content hash or a Stamp.Version. With a
 	// Version, the provider's Stat is not called, and a thumbnail of another version is never returned.
 	Version string
@@ -354,7 +363,7 @@ type Cache struct {
 func New(cfg Config) (*Cache, error) {
 	c := &Cache{
 		providers:   make(map[string]*provider, len(cfg.Providers)),
-		recipe:      recipe{cmp.Or(cfg.Quality, 85), cmp.Or(cfg.MaxSize, 2048), slices.Compact(slices.Sorted(slices.Values(cfg.Sizes)))},
+		recipe:      recipe{cmp.Or(cfg.Quality, 85), cmp.Or(cfg.MaxSize, 2048), slices.Compact(slices.Sorted(slices.Values(cfg.Sizes))), maps.Clone(cfg.Profiles)},
 		decodeBytes: withoutLimit(cmp.Or(cfg.DecodeBytes, 256<<20)),
 		log:         cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)),
 		placeholder: cfg.Placeholder,
@@ -381,6 +390,9 @@ func New(cfg Config) (*Cache, error) {
 		return nil, badConfig("Quality", "%d is not between 1 and 100", c.recipe.quality)
 	case len(c.recipe.sizes) > 0 && c.recipe.sizes[0] <= 0:
 		return nil, badConfig("Sizes", "%d is not positive", c.recipe.sizes[0])
+	}
+	if err := checkProfiles(cfg.Profiles); err != nil {
+		return nil, err
 	}
 	queue := max(cmp.Or(cfg.Queue, 1024), 0)
 	if err := c.addProviders(&cfg, workers, queue); err != nil {
@@ -539,7 +551,7 @@ func (c *Cache) get(ctx context.Context, req *Request, from *origin) (*Thumbnail
 // keyOf sets k to the key for req, with a size that is made here. It checks what can be checked without a lookup.
 func (c *Cache) keyOf(req *Request, k *key) error {
 	k.source = source{req.Provider, req.Path}
-	if req.Size >= 0 && req.Width|req.Height == 0 && req.Fit == Contain && req.Format <= Auto { // shapeOf for the hot path
+	if req.Size >= 0 && req.Width|req.Height == 0 && req.Fit == Contain && req.Format <= Auto && req.Profile == "" { // shapeOf for the hot path
 		k.size, k.format = c.recipe.edge(req.Size), req.Format
 		return nil
 	}

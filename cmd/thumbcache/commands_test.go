@@ -945,6 +945,15 @@ func TestFormatting(t *testing.T) {
 	}
 }
 
+// A thumbnail with a limit in bytes is a kind of its own.
+func TestKindWithLimit(t *testing.T) {
+	name := store.FileOf(&store.Key{Provider: "p", Path: "a", Size: 160, Height: 120, MaxBytes: 20000}).Name
+	want := kind{Size: 160, Height: 120, Fit: "contain", MaxBytes: 20000, Format: "jpeg"}
+	if k, ok := parseKind(name); !ok || k != want || k.String() != "160 x 120 px, at most 20000 bytes" {
+		t.Errorf("%s: %+v, %s", name, k, k)
+	}
+}
+
 // The name of a stored file, its key and the request for it say the same.
 func TestKinds(t *testing.T) {
 	for want, req := range map[string]thumbcache.Request{

@@ -307,7 +307,7 @@ func TestOpenAPIParameters(t *testing.T) {
 	for _, p := range readOpenAPI(t).Paths["/thumb/"]["get"].Parameters {
 		described[p.Name] = true
 	}
-	u, err := url.Parse(thumbcache.Request{Provider: "music", Path: "a//b", Size: 1, Fit: thumbcache.Cover, Format: thumbcache.PNG, Version: "1"}.URL())
+	u, err := url.Parse(thumbcache.Request{Provider: "music", Path: "a//b", Size: 1, Fit: thumbcache.Cover, Format: thumbcache.PNG, Profile: "dlna-tn", Version: "1"}.URL())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -317,7 +317,7 @@ func TestOpenAPIParameters(t *testing.T) {
 			t.Errorf("%s is not described", name)
 		}
 	}
-	if len(names) < 6 {
+	if len(names) < 7 {
 		t.Errorf("%q", names)
 	}
 }

@@ -35,6 +35,7 @@ type kind struct {
 	Fit        string `json:"fit"`
 	Focus      string `json:"focus,omitempty"`      // of cover, as in a URL; empty: the center
 	Background string `json:"background,omitempty"` // of pad
+	MaxBytes   int    `json:"max_bytes,omitempty"`  // limit of its length
 	Format     string `json:"format"`
 }
 
@@ -56,6 +57,9 @@ func (k kind) String() string {
 	}
 	if k.Focus != "" {
 		s += ", focus " + k.Focus
+	}
+	if k.MaxBytes != 0 {
+		s += fmt.Sprintf(", at most %d bytes", k.MaxBytes)
 	}
 	if k.Format == formats[1] {
 		s += ", PNG"
@@ -242,7 +246,7 @@ func getTally[K comparable](m map[K]*tally, k K) *tally {
 	return t
 }
 
-var thumbnailNamePattern = regexp.MustCompile(`_([0-9]+)(?:x([0-9]+))?(?:(c)(?:([0-9]+)x([0-9]+))?|p([0-9a-z]+))?\.(jpg|png|auto)$`)
+var thumbnailNamePattern = regexp.MustCompile(`_([0-9]+)(?:x([0-9]+))?(?:(c)(?:([0-9]+)x([0-9]+))?|p([0-9a-z]+)|b([0-9]+))?\.(jpg|png|auto)$`)
 
 // parseKind returns the kind of the thumbnail in a stored file, parsed from the file's name. It reports false for a
 // failure record, which holds no thumbnail.
@@ -265,7 +269,8 @@ func parseKind(name string) (kind, bool) {
 	if k.Background = m[6]; k.Background != "" {
 		k.Fit = fits[2]
 	}
-	switch m[7] {
+	k.MaxBytes, _ = strconv.Atoi(m[7])
+	switch m[8] {
 	case "png":
 		k.Format = formats[1]
 	case "auto":

@@ -7,6 +7,7 @@
 package render
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,8 @@ type Options struct {
 
 	FocusX, FocusY float64    // Cover: the point of the picture, from 0 to 1, that should be in the middle; 0 means 0.5
 	Background     Background // Pad
+
+	MaxBytes int // Contain: limit of the result, to which first quality and then size give way; 0 means no limit
 
 	Orientation int // EXIF orientation, 1 to 8, that replaces the picture's own; 0 means the picture's own
 }
@@ -90,7 +93,8 @@ func Make(ctx context.Context, data []byte, o Options) (Image, error) {
 }
 
 // MakeSizes is like [Make] for several sizes, of which o.Size is the largest and the first. It decodes the picture once, for the
-// largest size. Each size costs little more memory than [Cost] says for the largest. If there are several, they are squares to fit.
+// largest size. Each size costs little more memory than [Cost] says for the largest. If there are several, they are squares to fit,
+// without MaxBytes.
 func MakeSizes(ctx context.Context, data []byte, o Options, sizes []int) (images []Image, err error) {
 	// Decoders of the standard library have panicked on crafted files before. They run on this goroutine, so one recover
 	// covers them.
@@ -118,6 +122,13 @@ func MakeSizes(ctx context.Context, data []byte, o Options, sizes []int) (images
 		return nil, err
 	}
 	profile := h.profile(src.kind)
+	if o.MaxBytes > 0 {
+		img, err := ws.encodeWithin(ctx, &src, h, o)
+		if err != nil {
+			return nil, err
+		}
+		return []Image{img}, nil
+	}
 	for i := range sizes {
 		// The next size is made from this one unless it is more than half as large: the filter needs two samples for each of
 		// the result to look as good.
@@ -135,6 +146,60 @@ func MakeSizes(ctx context.Context, data []byte, o Options, sizes []int) (images
 		g = next
 	}
 	return images, nil
+}
+
+const (
+	minQuality = 40 // of a JPEG under MaxBytes; at a lower one, blocks are more visible than missing pixels
+	maxShrinks = 16 // sizes to try under MaxBytes; each is at most 9/10 of the one before, and most are found in 3
+)
+
+// encodeWithin is encode in the largest size in which the result has at most o.MaxBytes, as far as a few steps find it.
+func (ws *workspace) encodeWithin(ctx context.Context, src *raster, h header, o Options) (Image, error) {
+	p := h.profile(src.kind)
+	ws.keep = false // each size is made from src
+	for range maxShrinks {
+		g := layOut(h, o)
+		img, err := ws.encodeBest(ctx, src, g, o, p)
+		if err != nil || len(img.Data) <= o.MaxBytes {
+			return img, err
+		}
+		edge := g.edge()
+		if edge == 1 {
+			break
+		}
+		shrink := math.Sqrt(float64(o.MaxBytes) / float64(len(img.Data))) // as if all pixels took as many bytes
+		o.Size, o.Height = max(1, int(float64(edge)*min(shrink, 0.9))), 0
+	}
+	return Image{}, fmt.Errorf("%w for %d bytes", ErrTooLarge, o.MaxBytes)
+}
+
+// encodeBest is encode in the best quality in which the result has at most o.MaxBytes. If there is none, the result has more.
+func (ws *workspace) encodeBest(ctx context.Context, src *raster, g layout, o Options, p profile) (Image, error) {
+	best, err := ws.encode(src, g, o, p)
+	if err != nil || len(best.Data) <= o.MaxBytes || o.PNG || o.Quality <= minQuality {
+		return best, cmp.Or(ctx.Err(), err)
+	}
+	low, high := minQuality, o.Quality // high is too much
+	o.Quality = low
+	if best, err = ws.encode(src, g, o, p); err != nil || len(best.Data) > o.MaxBytes {
+		return best, cmp.Or(ctx.Err(), err)
+	}
+	for high-low > 1 {
+		if ctx.Err() != nil {
+			return Image{}, ctx.Err()
+		}
+		o.Quality = (low + high) / 2
+		img, err := ws.encode(src, g, o, p)
+		if err != nil {
+			return Image{}, err
+		}
+		if len(img.Data) <= o.MaxBytes {
+			best, low = img, o.Quality
+		} else {
+			high = o.Quality
+		}
+	}
+	return best, nil
 }
 
 // encode scales and encodes a decoded picture. The next size must not be larger.

@@ -24,6 +24,7 @@ type Key struct {
 	Auto           bool   // JPEG or PNG, as the picture needs; PNG is not set then
 	FocusX, FocusY uint8  // of Cover, in hundredths; 0 is the center
 	Background     uint32 // of Pad: a color 0xRRGGBB, or one of the constants
+	MaxBytes       uint32 // limit of the picture's length, unless Cover or Pad; 0: none
 }
 
 // Backgrounds that are no colors.
@@ -47,7 +48,8 @@ func (k *Key) name(hash string) string {
 	return hash + "_" + k.shape() + k.extension()
 }
 
-// shape returns the size and fit as they are part of names, such as 300, 300x200c30x70 or 300pblur.
+// shape returns the size, fit and limit as they are part of names, such as 300, 300x200c30x70,
+// 300pblur or 300b20000.
 func (k *Key) shape() string {
 	b := strconv.AppendInt(nil, int64(k.Size), 10)
 	if k.Height != 0 {
@@ -64,6 +66,8 @@ func (k *Key) shape() string {
 		b = append(b, "ptransparent"...)
 	case k.Pad:
 		b = fmt.Appendf(b, "p%06x", k.Background)
+	case k.MaxBytes != 0:
+		b = fmt.Appendf(b, "b%d", k.MaxBytes)
 	}
 	return string(b)
 }
@@ -184,7 +188,8 @@ func (c Cause) String() string {
 //	64   limit           uint32, the largest edge allowed if size is 0, else 0
 //	68   background      uint32, a color 0xRRGGBB, 1<<24 blurred, 2<<24 transparent
 //	72   focus           2 x uint8, from the left and from the top, in hundredths; 0 is the center
-//	74   provider, path, tag, version, ThumbHash, FFmpeg, picture: each a uint32 length and its bytes
+//	74   max bytes       uint32, limit of the payload; 0: none
+//	78   provider, path, tag, version, ThumbHash, FFmpeg, picture: each a uint32 length and its bytes
 //	     checksum        uint32, CRC-32C of everything before it, including the payload
 //	     trailer length  uint32, from magic to the end of the file
 //
@@ -192,7 +197,7 @@ func (c Cause) String() string {
 const (
 	sealMagic   = "TCSEAL"
 	sealVersion = 4
-	sealFixed   = 74      // bytes before the texts
+	sealFixed   = 78      // bytes before the texts
 	sealEnd     = 8       // bytes after them
 	maxTrailer  = 1 << 20 // bytes: a longer length is not believed
 )
@@ -231,6 +236,7 @@ func (e *Entry) trailer() ([]byte, error) {
 	b = le.AppendUint32(b, uint32(e.Limit))
 	b = le.AppendUint32(b, e.Key.Background)
 	b = append(b, e.Key.FocusX, e.Key.FocusY)
+	b = le.AppendUint32(b, e.Key.MaxBytes)
 	for _, t := range texts {
 		b = le.AppendUint32(b, uint32(len(t)))
 		b = append(b, t...)
@@ -281,6 +287,7 @@ func Unseal(file []byte, want *Key) (*Entry, error) {
 			FocusX:     t[72],
 			FocusY:     t[73],
 			Background: le.Uint32(t[68:]),
+			MaxBytes:   le.Uint32(t[74:]),
 		},
 		Quality:  int(t[10]),
 		Cause:    Cause(t[11]),
