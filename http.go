@@ -184,7 +184,7 @@ func digest(data []byte) string {
 //	focus   the point that cover keeps in the middle, from the left and the top, such as 0.3,0.7; the default is 0.5,0.5
 //	background  what pad puts around the picture: ffffff (default) or another color, blur, or transparent
 //	format  jpeg (default), png, or auto: png for pictures with transparency
-//	profile one of Config.Profiles instead of all the above; the answer has its headers
+//	profile  one of Config.Profiles instead of all the above; the answer has its headers
 //	v       the version of the source, as in Request.Version; the answer is then immutable
 //
 // # Mounting
@@ -242,8 +242,8 @@ func (c *Cache) Serve(w http.ResponseWriter, r *http.Request, req Request) {
 		c.serveError(w, r, &req, err)
 		return
 	}
-	setCacheControl(w.Header(), &req)
 	c.setProfile(w.Header(), &req)
+	setCacheControl(w.Header(), &req)
 	t.ServeHTTP(w, r)
 }
 
@@ -288,8 +288,8 @@ func (c *Cache) serveNotModified(w http.ResponseWriter, r *http.Request, req *Re
 		return false
 	}
 	h := w.Header()
-	setCacheControl(h, req)
 	c.setProfile(h, req)
+	setCacheControl(h, req)
 	h["Etag"] = []string{tag}
 	w.WriteHeader(http.StatusNotModified)
 	return true

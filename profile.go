@@ -17,7 +17,8 @@ type Profile struct {
 	MaxBytes int
 
 	// Header is added to answers of [Cache.Handler] and [Cache.Serve] that have the thumbnail. The names are sent in this spelling over
-	// HTTP/1, because some players compare case. Headers that the Handler sets itself, such as Content-Type, are not changed.
+	// HTTP/1, because some players compare case. A Content-Type is ignored; that of the thumbnail is exact. Header must not change
+	// after New.
 	Header map[string]string
 }
 
@@ -29,6 +30,9 @@ type Profile struct {
 //	dlna-lrg      JPEG_LRG  4096 x 4096
 //	dlna-png-tn   PNG_TN    160 x 160
 //	dlna-png-lrg  PNG_LRG   4096 x 4096
+//
+// A picture that fills the largest box needs more than the default of [Config.DecodeBytes], and is [ErrTooLarge] without: 320 MiB as
+// JPEG, 540 MiB as PNG.
 //
 // Their headers are transferMode.dlna.org and contentFeatures.dlna.org. The latter, without its name, is also the fourth field of
 // protocolInfo in a DIDL-Lite document: "http-get:*:image/jpeg:DLNA.ORG_PN=JPEG_TN;...".

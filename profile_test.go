@@ -51,13 +51,13 @@ func TestDLNAProfiles(t *testing.T) {
 func TestProfileHeaders(t *testing.T) {
 	p := newTestProvider()
 	p.set("a", tag("1"), plain(300, 200, red))
-	profiles := map[string]Profile{"tv": {Width: 160, Height: 160, Header: map[string]string{"x-tv": "1", "Content-Type": "image/jpg"}}}
+	profiles := map[string]Profile{"tv": {Width: 160, Height: 160, Header: map[string]string{"x-tv": "1", "Cache-Control": "private", "Content-Type": "image/jpg"}}}
 	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Profiles: profiles})
 	clear(profiles) // the Cache has its own
 
 	w := serve(c.Handler(), "GET", "/thumb/p/a?profile=tv&v=1")
 	etag := w.Header().Get("ETag")
-	if w.Code != 200 || w.Header()["x-tv"] == nil || w.Header().Get("Content-Type") != "image/jpeg" || len(w.Header()["Content-Type"]) != 1 {
+	if w.Code != 200 || w.Header()["x-tv"] == nil || w.Header().Get("Cache-Control") != "private" || w.Header().Get("Content-Type") != "image/jpeg" || len(w.Header()["Content-Type"]) != 1 {
 		t.Errorf("%d %v", w.Code, w.Header())
 	}
 	w = serve(c.Handler(), "GET", "/thumb/p/a?profile=tv&v=1", "If-None-Match", etag)

@@ -21,7 +21,8 @@ const (
 )
 
 // Render makes a thumbnail of one picture, such as an upload or an avatar, without a Cache. Data is a JPEG, PNG, GIF, WebP, BMP, ICO
-// or TIFF, recognized by content. Of req, it uses what describes the thumbnail, except Profile; the largest size is 2048, and the JPEG quality is 85.
+// or TIFF, recognized by content. Of req, it uses what describes the thumbnail; the largest size is 2048, and the JPEG quality is 85.
+// There are no profiles.
 //
 // The errors are those of [Cache.Do]. A picture whose decoding takes more than 256 MiB is [ErrTooLarge]. Several goroutines may call
 // Render at once; only the caller can limit how many. It starts no process, so formats that need ffmpeg are [ErrUnsupported].

@@ -181,6 +181,7 @@ func TestAPI(t *testing.T) {
 		t.Errorf("a warm thumbnail was made again: %d misses, then %d", misses, got)
 	}
 	thumb("/thumb/photos/a.png?size=50")
+	thumb("/thumb/photos/a.png?profile=dlna-tn")
 	thumb("/thumb/?provider=photos&path=b.png&size=50") // in the second folder of the provider
 	if a := s.ask(t, "POST", "/warm", `{"provider":"photos","paths":["a.png"]}`, token...); a.status != http.StatusAccepted {
 		t.Fatalf("%+v", a)
