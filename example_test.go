@@ -707,7 +707,8 @@ func ExampleDLNAProfiles() {
 		req := thumbcache.Request{Provider: "music", Path: "Ada Rings/Lossless/01 One Cover.flac", Profile: profile}
 		w := httptest.NewRecorder()
 		mux.ServeHTTP(w, httptest.NewRequest("GET", req.URL(), nil))
-		fmt.Println(profile, w.Code, w.Header().Get("Content-Type"), w.Body.Len() <= 20_000, w.Header()["contentFeatures.dlna.org"])
+		header := map[string][]string(w.Header()) // Get would change the spelling
+		fmt.Println(profile, w.Code, w.Header().Get("Content-Type"), w.Body.Len() <= 20_000, header["contentFeatures.dlna.org"])
 	}
 	// Output:
 	// dlna-tn 200 image/jpeg true [DLNA.ORG_PN=JPEG_TN;DLNA.ORG_OP=01;DLNA.ORG_CI=1;DLNA.ORG_FLAGS=00D00000000000000000000000000000]
