@@ -75,6 +75,9 @@ func TestArrows(t *testing.T) {
 				"internal/tiff":      {module + "internal/inflate", module + "internal/jpegdec", module + "internal/lzw", module + "internal/reduce"},
 				"internal/rootfs":    {module + "internal/canonical"},
 				"internal/store":     {module + "internal/readfile"},
+				"internal/webpdec":   {module + "internal/vp8"},
+
+				"internal/render/webpenc": {module + "internal/vp8"},
 			}[dir], imp)
 			switch {
 			case ours && dir != "." && !below:

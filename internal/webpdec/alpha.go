@@ -1,5 +1,7 @@
 package webpdec
 
+import "github.com/thumbcache/thumbcache/internal/vp8"
+
 // An alphaReader reads the rows of an alpha chunk: RFC 9649, section 2.7.1.2.
 type alphaReader struct {
 	filter   byte
@@ -70,7 +72,7 @@ func (a *alphaReader) nextRow() ([]byte, error) {
 		}
 	case filterGradient:
 		for x := 1; x < len(row); x++ {
-			row[x] += clamp(int32(row[x-1]) + int32(above[x]) - int32(above[x-1]))
+			row[x] += vp8.Clamp(int32(row[x-1]) + int32(above[x]) - int32(above[x-1]))
 		}
 	}
 	a.rows[0], a.rows[1] = row, above

@@ -3,6 +3,8 @@ package webpdec
 import (
 	"encoding/binary"
 	"math/bits"
+
+	"github.com/thumbcache/thumbcache/internal/vp8"
 )
 
 // A boolReader is the boolean entropy decoder of RFC 6386, section 7.
@@ -190,7 +192,7 @@ func (b *boolReader) coefficients(probs *[17][3][11]uint8, context uint8, n int,
 		}
 		s = normShift[uint8(rng)]
 		value, rng, count = value<<(s&63), rng<<(s&63), count-int(s)
-		out[zigzag[n&15]] = int16(v)
+		out[vp8.Zigzag[n&15]] = int16(v)
 		n++
 		step = ac
 	}
@@ -220,7 +222,7 @@ func (b *boolReader) large(p *[11]uint8) int32 {
 		category = int(b.extra(p[9]))
 	}
 	var v int32
-	for _, prob := range extraBitProbs[category] {
+	for _, prob := range vp8.ExtraBitProbs[category] {
 		v = 2*v + b.extra(prob)
 	}
 	return v + 3 + 8<<category

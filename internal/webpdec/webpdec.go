@@ -16,6 +16,8 @@ import (
 	"context"
 	"math"
 	"unsafe"
+
+	"github.com/thumbcache/thumbcache/internal/vp8"
 )
 
 // A FormatError says why the data is not a WebP picture.
@@ -170,7 +172,7 @@ func (s *rgbaSink) addYCbCr(y int, luma, cb, cr []byte) error {
 	for x, v := range luma {
 		l := (int32(v)-16)*76309 + half
 		u, v := int32(cb[x/2])-128, int32(cr[x/2])-128
-		r, g, b := clamp((l+104597*v)>>16), clamp((l-25675*u-53279*v)>>16), clamp((l+132201*u)>>16)
+		r, g, b := vp8.Clamp((l+104597*v)>>16), vp8.Clamp((l-25675*u-53279*v)>>16), vp8.Clamp((l+132201*u)>>16)
 		row[x] = 0xff000000 | uint32(r)<<16 | uint32(g)<<8 | uint32(b)
 	}
 	if s.alpha != nil {
@@ -203,7 +205,7 @@ func (f Frame) Cost(o Options) int64 {
 		return n + rgba + vp8lCost(width, height, len(f.VP8L))
 	}
 	mbw := int64(ceilDiv(width, 16))
-	n += int64(unsafe.Sizeof(vp8{})) + (mbw+1)*int64(unsafe.Sizeof(aboveMB{})) + mbw*((borderY+16)*16+2*(borderC+8)*8)
+	n += int64(unsafe.Sizeof(keyFrame{})) + (mbw+1)*int64(unsafe.Sizeof(aboveMB{})) + mbw*((borderY+16)*16+2*(borderC+8)*8)
 	if f.ALPH == nil && !o.RGBA {
 		luma := reducedPlane(width, height, scale, 1)
 		chroma := reducedPlane((width+1)/2, (height+1)/2, chromaScale, 1)
