@@ -5,14 +5,77 @@ import "encoding/binary"
 // A macroblock is reconstructed in a small area with the samples that it is predicted from: the row above it and the
 // column to the left of it. Luma is above both chroma blocks, which are side by side.
 const (
-	Stride = 32
+	Stride = 32 // from a row of the area to the next
 	AtY    = 1*Stride + 8
 	AtU    = 18*Stride + 8
 	AtV    = 18*Stride + 24
 )
 
+// An Area holds a macroblock at AtY, AtU and AtV.
 type Area [26 * Stride]byte
 
+// Samples are those of the last row of a macroblock, from which the one below is predicted. They are not filtered.
+type Samples struct {
+	Y    [16]byte
+	U, V [8]byte
+}
+
+// Prepare fills the edges of the area from which a macroblock is predicted. The area must still hold the macroblock to the left.
+// above and right are those in the row above; right is nil in the last column. Samples outside the picture are 127 above it, and 129
+// to the left of it: RFC 6386, section 12.2.
+func (a *Area) Prepare(above, right *Samples, mbx, mby int) {
+	if mbx == 0 {
+		for y := range 17 {
+			a[AtY-Stride-1+y*Stride] = 129
+		}
+		for y := range 9 {
+			a[AtU-Stride-1+y*Stride] = 129
+			a[AtV-Stride-1+y*Stride] = 129
+		}
+	} else {
+		for y := range 17 {
+			at := AtY - Stride + y*Stride
+			a[at-1] = a[at+15]
+		}
+		for y := range 9 {
+			at := AtU - Stride + y*Stride
+			a[at-1] = a[at+7]
+			at = AtV - Stride + y*Stride
+			a[at-1] = a[at+7]
+		}
+	}
+	corner := uint32(0x7f7f7f7f)
+	if mby == 0 {
+		for x := -1; x < 16; x++ {
+			a[AtY-Stride+x] = 127
+		}
+		for x := -1; x < 8; x++ {
+			a[AtU-Stride+x], a[AtV-Stride+x] = 127, 127
+		}
+	} else {
+		copy(a[AtY-Stride:], above.Y[:])
+		copy(a[AtU-Stride:], above.U[:])
+		copy(a[AtV-Stride:], above.V[:])
+		if right == nil {
+			corner = uint32(above.Y[15]) * 0x01010101
+		} else {
+			corner = binary.LittleEndian.Uint32(right.Y[:])
+		}
+	}
+	// The blocks of the last column all use the row above the macroblock.
+	for y := 0; y < 16; y += 4 {
+		binary.LittleEndian.PutUint32(a[AtY-Stride+16+y*Stride:], corner)
+	}
+}
+
+// Save stores the last row of the macroblock.
+func (a *Area) Save(to *Samples) {
+	to.Y = [16]byte(a[AtY+15*Stride:])
+	to.U = [8]byte(a[AtU+7*Stride:])
+	to.V = [8]byte(a[AtV+7*Stride:])
+}
+
+// Clamp limits a number to the range of a sample.
 func Clamp(v int32) byte {
 	if uint32(v) > 255 {
 		return byte(^(v >> 31)) // 0 below, 255 above
@@ -35,7 +98,7 @@ func avg3(a, b, c uint32) uint32 { return (a + 2*b + c + 2) >> 2 }
 // row4 packs four samples.
 func row4(a, b, c, d uint32) uint32 { return a | b<<8 | c<<16 | d<<24 }
 
-// predict4 predicts a 4x4 block: RFC 6386, section 12.3.
+// Predict4 predicts a 4x4 block: RFC 6386, section 12.3.
 func (a *Area) Predict4(at int, mode uint8) {
 	const all = 0x01010101
 	edge := a[at-Stride-1 : at+3*Stride]
@@ -96,7 +159,7 @@ func (a *Area) predictTM(at, n int) {
 	}
 }
 
-// predictWhole predicts a block of 16x16 or 8x8: section 12.2. mbx and mby tell whether there are samples to the left
+// PredictWhole predicts a block of 16x16 or 8x8: section 12.2. mbx and mby tell whether there are samples to the left
 // and above.
 func (a *Area) PredictWhole(at, n int, mode uint8, mbx, mby int) {
 	const all = 0x0101010101010101
@@ -144,7 +207,7 @@ func (a *Area) PredictWhole(at, n int, mode uint8, mbx, mby int) {
 	}
 }
 
-// addDCT adds the inverse DCT of a block of coefficients: section 14.3. The factors have 16 fraction bits.
+// AddDCT adds the inverse DCT of a block of coefficients: section 14.3. The factors have 16 fraction bits.
 func (a *Area) AddDCT(at int, c *[16]int16) {
 	const (
 		f1 = 85627 // sqrt(2) * cos(pi/8)
@@ -171,7 +234,7 @@ func (a *Area) AddDCT(at int, c *[16]int16) {
 	}
 }
 
-// addDC is addDCT for a block with no other coefficient than the first.
+// AddDC is AddDCT for a block with no other coefficient than the first.
 func (a *Area) AddDC(at int, dc int16) {
 	v := (int32(dc) + 4) >> 3
 	for y := range 4 {

@@ -56,9 +56,8 @@ type segment struct {
 type aboveMB struct {
 	modes   [4]uint8
 	nonzero [9]uint8 // blocks with coefficients: 4 of luma, 2 of each chroma, and the first coefficients of luma
-	y       [16]byte // unfiltered samples of the last row
-	u, v    [8]byte
 	filter  filterLevel
+	vp8.Samples
 }
 
 // A leftMB is what the macroblock to the right needs to know.
@@ -364,8 +363,12 @@ func (d *keyFrame) macroblock(part *boolReader, mbx, mby int) {
 		coded = d.readCoefficients(part, above, s, whole)
 	}
 
-	d.prepareArea(mbx, mby)
 	a := &d.area
+	var right *vp8.Samples
+	if mbx < d.mbw-1 {
+		right = &d.above[mbx+1].Samples
+	}
+	a.Prepare(&above.Samples, right, mbx, mby)
 	if whole {
 		a.PredictWhole(vp8.AtY, 16, yMode, mbx, mby)
 		if coded {
@@ -500,55 +503,6 @@ func (d *keyFrame) addResidual(at, i int) {
 	}
 }
 
-// prepareArea fills the edges of the area from which a macroblock is predicted. Samples outside the picture are 127
-// above it, and 129 to the left of it: section 12.2.
-func (d *keyFrame) prepareArea(mbx, mby int) {
-	a := &d.area
-	if mbx == 0 {
-		for y := range 17 {
-			a[vp8.AtY-vp8.Stride-1+y*vp8.Stride] = 129
-		}
-		for y := range 9 {
-			a[vp8.AtU-vp8.Stride-1+y*vp8.Stride] = 129
-			a[vp8.AtV-vp8.Stride-1+y*vp8.Stride] = 129
-		}
-	} else {
-		for y := range 17 {
-			at := vp8.AtY - vp8.Stride + y*vp8.Stride
-			a[at-1] = a[at+15]
-		}
-		for y := range 9 {
-			at := vp8.AtU - vp8.Stride + y*vp8.Stride
-			a[at-1] = a[at+7]
-			at = vp8.AtV - vp8.Stride + y*vp8.Stride
-			a[at-1] = a[at+7]
-		}
-	}
-	right := uint32(0x7f7f7f7f)
-	if mby == 0 {
-		for x := -1; x < 16; x++ {
-			a[vp8.AtY-vp8.Stride+x] = 127
-		}
-		for x := -1; x < 8; x++ {
-			a[vp8.AtU-vp8.Stride+x], a[vp8.AtV-vp8.Stride+x] = 127, 127
-		}
-	} else {
-		above := &d.above[mbx]
-		copy(a[vp8.AtY-vp8.Stride:], above.y[:])
-		copy(a[vp8.AtU-vp8.Stride:], above.u[:])
-		copy(a[vp8.AtV-vp8.Stride:], above.v[:])
-		if mbx == d.mbw-1 {
-			right = uint32(above.y[15]) * 0x01010101
-		} else {
-			right = binary.LittleEndian.Uint32(d.above[mbx+1].y[:])
-		}
-	}
-	// The blocks of the last column all use the row above the macroblock.
-	for y := 0; y < 16; y += 4 {
-		binary.LittleEndian.PutUint32(a[vp8.AtY-vp8.Stride+16+y*vp8.Stride:], right)
-	}
-}
-
 // storeArea copies a macroblock from the area to the planes.
 func (d *keyFrame) storeArea(above *aboveMB, mbx int) {
 	a := &d.area
@@ -563,9 +517,7 @@ func (d *keyFrame) storeArea(above *aboveMB, mbx int) {
 		*(*[8]byte)(d.planes[2][at:]) = [8]byte(a[vp8.AtV+y*vp8.Stride:])
 		at += d.stride[1]
 	}
-	above.y = [16]byte(a[vp8.AtY+15*vp8.Stride:])
-	above.u = [8]byte(a[vp8.AtU+7*vp8.Stride:])
-	above.v = [8]byte(a[vp8.AtV+7*vp8.Stride:])
+	a.Save(&above.Samples)
 }
 
 // filterRow applies the loop filter to a row of macroblocks: section 15.
