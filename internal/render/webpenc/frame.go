@@ -1,0 +1,275 @@
+package webpenc
+
+import (
+	"github.com/thumbcache/thumbcache/internal/vp8"
+)
+
+// A macroblock is what is written of 16x16 pixels.
+type macroblock struct {
+	blocks  [25]block // as in RFC 6386: 16 of luma, 4 of each chroma, and the first coefficients of luma
+	modes   [16]uint8 // of the 4x4 luma blocks; the first is that of all unless split is set
+	chroma  uint8     // mode
+	segment uint8
+	split   bool // the luma blocks have modes of their own
+	skip    bool // all coefficients are 0
+}
+
+// A neighbour is what the macroblocks below and to the right need to know.
+type neighbour struct {
+	modes   [4]uint8
+	nonzero [9]uint8 // blocks with coefficients: 4 of luma, 2 of each chroma, and the first coefficients of luma
+}
+
+type aboveMB struct {
+	neighbour
+	vp8.Samples
+}
+
+// A frame encodes a picture as a key frame of VP8.
+type frame struct {
+	mbw, mbh int // in macroblocks
+	planes   [3]plane
+	mbs      []macroblock
+	above    []aboveMB
+	left     neighbour
+
+	segments     [4]segment
+	numSegments  int
+	segmentProbs [3]uint8
+
+	src    vp8.Area // the macroblock, at the same places as in area
+	area   vp8.Area // its prediction, then what a decoder makes of it
+	trial  trial
+	costs  [4]planeCosts
+	counts counts
+	probs  vp8.Probs
+}
+
+// maxModes is the size of the first partition that the format has room for.
+const maxModes = 1<<19 - 1
+
+// append appends the frame to dst.
+func (f *frame) append(dst []byte, m *Image, quality int) ([]byte, error) {
+	f.load(m)
+	f.setSegments(quality)
+	f.probs = vp8.DefaultProbs
+	f.counts = counts{}
+	f.setCosts()
+	f.chooseAll()
+	f.probs = f.counts.fit()
+
+	start := len(dst)
+	w, h := m.Width, m.Height
+	dst = append(dst, 0, 0, 0, 0x9d, 0x01, 0x2a, byte(w), byte(w>>8), byte(h), byte(h>>8))
+	dst = f.appendModes(dst)
+	n := len(dst) - start - 10
+	if n > maxModes {
+		return dst, ErrTooLarge
+	}
+	const keyFrame, shown = 0, 1 << 4
+	tag := n<<5 | shown | keyFrame
+	dst[start], dst[start+1], dst[start+2] = byte(tag), byte(tag>>8), byte(tag>>16)
+	return f.appendCoefficients(dst), nil
+}
+
+// setCosts computes the costs of coefficients.
+func (f *frame) setCosts() {
+	for i := range f.costs {
+		f.costs[i].set(&f.probs[i])
+	}
+}
+
+// chooseAll chooses how each macroblock is coded. It learns what coefficients cost from those before.
+func (f *frame) chooseAll() {
+	f.above = grow(f.above, f.mbw)
+	clear(f.above)
+	learnt := 0
+	for mby := range f.mbh {
+		f.left = neighbour{}
+		for mbx := range f.mbw {
+			f.choose(mbx, mby)
+		}
+		if done := mby * f.mbw; done >= 2*learnt+16 {
+			learnt = done
+			f.probs = f.counts.fit()
+			f.setCosts()
+		}
+	}
+}
+
+// appendModes appends the first partition: the header, and the modes of each macroblock.
+func (f *frame) appendModes(dst []byte) []byte {
+	w := newBoolWriter(dst)
+	w.uint(0, 2) // color space, clamping
+	f.writeSegments(&w)
+	level := f.filterLevel()
+	w.bit(false, 128) // the normal filter
+	w.uint(uint(level), 6)
+	w.uint(0, 3) // sharpness
+	w.bit(false, 128)
+	w.uint(0, 2) // one partition of coefficients
+	w.uint(uint(f.segments[0].index), 7)
+	for range 5 {
+		w.optional(0, 4) // differences of other steps
+	}
+	w.bit(false, 128) // for video
+	for i := range f.probs {
+		for j := range f.probs[i] {
+			for k := range f.probs[i][j] {
+				for l, p := range f.probs[i][j][k] {
+					changed := p != vp8.DefaultProbs[i][j][k][l]
+					if w.bit(changed, vp8.UpdateProbs[i][j][k][l]); changed {
+						w.uint(uint(p), 8)
+					}
+				}
+			}
+		}
+	}
+	skipped := 0
+	for i := range f.mbs {
+		if f.mbs[i].skip {
+			skipped++
+		}
+	}
+	skipProb := uint8(max(1, min(255-255*skipped/len(f.mbs), 255)))
+	w.bit(true, 128)
+	w.uint(uint(skipProb), 8)
+
+	clear(f.above)
+	for i := range f.mbs {
+		if i%f.mbw == 0 {
+			f.left = neighbour{}
+		}
+		mb := &f.mbs[i]
+		f.writeSegment(&w, mb.segment)
+		w.bit(mb.skip, skipProb)
+		mb.writeModes(&w, &f.above[i%f.mbw].modes, &f.left.modes)
+	}
+	return w.finish()
+}
+
+// writeModes writes the modes: sections 11.2 to 11.4.
+func (mb *macroblock) writeModes(w *boolWriter, above, left *[4]uint8) {
+	w.bit(!mb.split, 145)
+	if mb.split {
+		for i, mode := range mb.modes {
+			x, y := i%4, i/4
+			p := &vp8.ModeProbs[above[x]][left[y]]
+			for _, b := range modePaths[mode] {
+				w.bit(b.set, p[b.prob])
+			}
+			above[x], left[y] = mode, mode
+		}
+	} else {
+		mode := mb.modes[0]
+		second := mode == vp8.TM || mode == vp8.HE
+		w.bit(second, 156)
+		if second {
+			w.bit(mode == vp8.TM, 128)
+		} else {
+			w.bit(mode == vp8.VE, 163)
+		}
+		*above = [4]uint8{mode, mode, mode, mode}
+		*left = *above
+	}
+	if w.bit(mb.chroma != vp8.DC, 142); mb.chroma == vp8.DC {
+		return
+	}
+	if w.bit(mb.chroma != vp8.VE, 114); mb.chroma != vp8.VE {
+		w.bit(mb.chroma == vp8.TM, 183)
+	}
+}
+
+// appendCoefficients appends the second partition.
+func (f *frame) appendCoefficients(dst []byte) []byte {
+	w := newBoolWriter(dst)
+	clear(f.above)
+	for i := range f.mbs {
+		if i%f.mbw == 0 {
+			f.left = neighbour{}
+		}
+		mb := &f.mbs[i]
+		mb.visit(&f.above[i%f.mbw].nonzero, &f.left.nonzero, func(plane, ctx, first int, b *block) {
+			w.block(&f.probs[plane], ctx, first, b)
+		})
+	}
+	return w.finish()
+}
+
+// visit calls what for each block in the order of the file, and updates the neighbours.
+func (mb *macroblock) visit(above, left *[9]uint8, what func(plane, ctx, first int, b *block)) {
+	if mb.skip {
+		// Whether the first coefficients of luma were coded stays as it was if this macroblock has none of its own.
+		y2Left, y2Above := left[8], above[8]
+		*left, *above = [9]uint8{}, [9]uint8{}
+		if mb.split {
+			left[8], above[8] = y2Left, y2Above
+		}
+		return
+	}
+	first, plane := 0, vp8.PlaneY
+	visit := func(i int, above, left *uint8) {
+		b := &mb.blocks[i]
+		what(plane, int(*above+*left), first, b)
+		*above = 0
+		if int(b.count) > first {
+			*above = 1
+		}
+		*left = *above
+	}
+	if !mb.split {
+		plane = vp8.PlaneY2
+		visit(24, &above[8], &left[8])
+		first, plane = 1, vp8.PlaneYAfterY2
+	}
+	for i := range 16 {
+		visit(i, &above[i%4], &left[i/4])
+	}
+	first, plane = 0, vp8.PlaneC
+	for i := range 8 {
+		visit(16+i, &above[4+i/4*2+i%2], &left[4+i/2])
+	}
+}
+
+// block writes the coefficients of a block: section 13.
+func (w *boolWriter) block(probs *[8][3][11]uint8, ctx, first int, b *block) {
+	n := first
+	p := &probs[vp8.Bands[n]][ctx]
+	if w.bit(n < int(b.count), p[0]); n == int(b.count) {
+		return
+	}
+	for {
+		v := int(b.levels[n&15])
+		size := max(v, -v)
+		token := values[size&maxLevel].token
+		for _, b := range branches[token] {
+			w.bit(b.set, p[b.prob])
+		}
+		if token >= category1 {
+			extra := extraBits[token-category1]
+			rest := size - firstOf[token]
+			for i, prob := range extra {
+				w.bit(rest>>(len(extra)-1-i)&1 != 0, prob)
+			}
+		}
+		if v != 0 {
+			w.bit(v < 0, 128)
+		}
+		if n++; n == 16 {
+			return
+		}
+		p = &probs[vp8.Bands[n]][min(size, 2)]
+		if v != 0 {
+			if w.bit(n < int(b.count), p[0]); n == int(b.count) {
+				return
+			}
+		}
+	}
+}
+
+func grow[T any](s []T, n int) []T {
+	if cap(s) < n {
+		return make([]T, n)
+	}
+	return s[:n]
+}
