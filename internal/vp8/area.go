@@ -147,7 +147,7 @@ func (a *Area) Predict4(at int, mode uint8) {
 	}
 }
 
-// TM predicts an n x n block as left + above - corner.
+// predictTM predicts an n x n block as left + above - corner.
 func (a *Area) predictTM(at, n int) {
 	above := a[at-Stride-1:][:n+1]
 	for y := range n {

@@ -45,25 +45,11 @@ const maxLevel = 2047
 // extraBits holds the probabilities of the extra bits of the categories.
 var extraBits = [6][]uint8{{159}, {165, 145}, vp8.ExtraBitProbs[0], vp8.ExtraBitProbs[1], vp8.ExtraBitProbs[2], vp8.ExtraBitProbs[3]}
 
-// A value tells how an absolute value is coded.
-type value struct {
-	token uint8
-	extra uint16 // cost of the extra bits and of the sign
-}
-
-var values = func() (t [maxLevel + 1]value) {
+// tokens holds the token of each absolute value.
+var tokens = func() (t [maxLevel + 1]uint8) {
 	for token := range numTokens {
 		for v := firstOf[token]; v < firstOf[token+1]; v++ {
-			t[v].token = uint8(token)
-			if v > 0 {
-				t[v].extra = 256
-			}
-			if token >= category1 {
-				probs := extraBits[token-category1]
-				for i, p := range probs {
-					t[v].extra += uint16(bitCost((v-firstOf[token])>>(len(probs)-1-i)&1 != 0, p))
-				}
-			}
+			t[v] = uint8(token)
 		}
 	}
 	return t
@@ -90,47 +76,24 @@ var branches = [numTokens][]branch{
 	category1 + 5: {{1, true}, {2, true}, {3, true}, {6, true}, {8, true}, {10, true}},
 }
 
-// tokenCosts are the costs of the tokens in a context, without extra bits.
+// tokenCosts are costs in a context: that there is another coefficient, or none, and that it is 0, or 1 or -1.
 type tokenCosts struct {
-	token [numTokens]uint16 // after a coefficient that is not 0, with the cost of "more"
-	more  uint16            // there is another coefficient
-	end   uint16            // there is none
+	more, end, zero, one uint16
 }
 
-// planeCosts are the costs of the tokens in a plane, by position and context.
+// planeCosts are the costs in a plane, by position and context.
 type planeCosts [17][3]tokenCosts
 
 // set computes the costs from probabilities.
 func (c *planeCosts) set(probs *[8][3][11]uint8) {
-	var bands [8][3]tokenCosts
-	for b := range bands {
-		for ctx := range bands[b] {
-			t, p := &bands[b][ctx], &probs[b][ctx]
-			t.more, t.end = bitCosts[256-int(p[0])], bitCosts[p[0]]
-			// The decisions that several tokens share, from the root of the tree.
-			big := bitCosts[256-int(p[1])]
-			above1 := big + bitCosts[256-int(p[2])]
-			small := above1 + bitCosts[p[3]]
-			large := above1 + bitCosts[256-int(p[3])]
-			t.token = [numTokens]uint16{
-				bitCosts[p[1]], big + bitCosts[p[2]], small + bitCosts[p[4]],
-				small + bitCosts[256-int(p[4])] + bitCosts[p[5]], small + bitCosts[256-int(p[4])] + bitCosts[256-int(p[5])],
-				large + bitCosts[p[6]] + bitCosts[p[7]], large + bitCosts[p[6]] + bitCosts[256-int(p[7])],
-			}
-			large += bitCosts[256-int(p[6])]
-			t.token[7] = large + bitCosts[p[8]] + bitCosts[p[9]]
-			t.token[8] = large + bitCosts[p[8]] + bitCosts[256-int(p[9])]
-			t.token[9] = large + bitCosts[256-int(p[8])] + bitCosts[p[10]]
-			t.token[10] = large + bitCosts[256-int(p[8])] + bitCosts[256-int(p[10])]
-			if ctx > 0 {
-				for i := range t.token {
-					t.token[i] += t.more
-				}
+	for n, b := range vp8.Bands[:16] {
+		for ctx := range c[n] {
+			p := &probs[b][ctx]
+			c[n][ctx] = tokenCosts{
+				more: bitCosts[256-int(p[0])], end: bitCosts[p[0]],
+				zero: bitCosts[p[1]], one: bitCosts[256-int(p[1])] + bitCosts[p[2]],
 			}
 		}
-	}
-	for n, b := range vp8.Bands[:16] {
-		c[n] = bands[b]
 	}
 	c[16] = [3]tokenCosts{} // the end of a full block is not written
 }
@@ -158,7 +121,7 @@ func (c *counts) add(plane, ctx, first int, b *block) {
 	for {
 		v := b.levels[n&15]
 		v = max(v, -v)
-		t.token[values[v].token]++
+		t.token[tokens[v&maxLevel]]++
 		n++
 		t = &p[n][min(v, 2)]
 		if n == int(b.count) {

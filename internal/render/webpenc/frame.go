@@ -37,12 +37,14 @@ type frame struct {
 	numSegments  int
 	segmentProbs [3]uint8
 
-	src    vp8.Area // the macroblock, at the same places as in area
-	area   vp8.Area // its prediction, then what a decoder makes of it
-	trial  trial
-	costs  [4]planeCosts
-	counts counts
-	probs  vp8.Probs
+	src      vp8.Area // the macroblock, at the same places as in area
+	area     vp8.Area // its prediction, then what a decoder makes of it
+	patterns [16]pattern
+	coefs    [16]coefficients
+	values   [25][16]int16
+	costs    [4]planeCosts
+	counts   counts
+	probs    vp8.Probs
 }
 
 // maxModes is the size of the first partition that the format has room for.
@@ -241,7 +243,7 @@ func (w *boolWriter) block(probs *[8][3][11]uint8, ctx, first int, b *block) {
 	for {
 		v := int(b.levels[n&15])
 		size := max(v, -v)
-		token := values[size&maxLevel].token
+		token := tokens[size&maxLevel]
 		for _, b := range branches[token] {
 			w.bit(b.set, p[b.prob])
 		}

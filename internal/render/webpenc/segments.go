@@ -15,8 +15,8 @@ type segment struct {
 // Settings that were found by measuring.
 var (
 	roundDC         = int32(29491)
-	roundAC         = int32(27525)
-	lambdaFactor    = 0.12
+	roundAC         = int32(29491)
+	lambdaFactor    = 0.09
 	segmentStrength = 0.5
 	numSegs         = 4
 )
@@ -25,11 +25,10 @@ func newSegment(index int) segment {
 	index = max(0, min(index, 127))
 	dc, ac := int32(vp8.DCSteps[index]), int32(vp8.ACSteps[index])
 	uvDC := int32(vp8.DCSteps[min(index, 117)]) // at most 132
-	lambda := int64(math.Round(lambdaFactor * float64(ac*ac) * (1 << scoreBits) / 256))
+	lambda := int32(math.Round(lambdaFactor * float64(ac*ac)))
 	s := segment{index: index}
 	s.y = newQuantiser(dc, ac, lambda)
-	s.y2 = newQuantiser(2*dc, max(8, ac*155/100), lambda)
-	s.y2.shift -= 2 // its coefficients are twice as large again
+	s.y2 = newQuantiser(2*dc, max(8, ac*155/100), 4*lambda) // its coefficients are twice as large again
 	s.uv = newQuantiser(uvDC, ac, lambda)
 	return s
 }
@@ -145,7 +144,7 @@ func indexOf(ac float64) int {
 	return 127
 }
 
-var filterFactor = 0.3
+var filterFactor = 0.5
 
 // filterLevel
 func (f *frame) filterLevel() int { return min(63, int(filterFactor*float64(f.segments[0].y.step[1]))) }
