@@ -1,15 +1,14 @@
 package webpenc
 
 import (
-	"encoding/binary"
-
 	"github.com/thumbcache/thumbcache/internal/vp8"
 )
 
 // A block holds quantised coefficients in coding order.
 type block struct {
-	levels [16]int16
-	count  int16 // position after the last one that is not 0, or the first that is coded
+	levels  [16]int16
+	count   int16 // position after the last one that is not 0, or the first that is coded
+	context uint8 // how many of the blocks above and to the left have coefficients
 }
 
 // coefficients are those of a block in coding order. They are twice as large as those of an orthonormal transform.
@@ -89,7 +88,7 @@ func newQuantiser(dc, ac int32, lambda int32) quantiser {
 }
 
 // quantise quantises coefficients from position first on.
-func (q *quantiser) quantise(b *block, c *coefficients, costs *planeCosts, ctx, first int) {
+func (q *quantiser) quantise(b *block, c *coefficients, costs *planeCosts, first int) {
 	last := first - 1
 	inverse, round := q.inverse[0], q.round[0]
 	if first > 0 {
@@ -111,7 +110,7 @@ func (q *quantiser) quantise(b *block, c *coefficients, costs *planeCosts, ctx, 
 		for before >= first && b.levels[before] == 0 {
 			before--
 		}
-		context := ctx
+		context := int(b.context)
 		if before >= first {
 			v := b.levels[before]
 			context = int(min(max(v, -v), 2))
@@ -140,25 +139,4 @@ func (q *quantiser) dequantise(b *block, first int, to *[16]int16) {
 	for n := first; n < int(b.count); n++ {
 		to[vp8.Zigzag[n]] = int16(int32(b.levels[n]) * q.step[min(n, 1)])
 	}
-}
-
-// absoluteDifference returns the sum of absolute differences of two blocks with n x n samples.
-func absoluteDifference(src, pred *vp8.Area, at, n int) int32 {
-	const even = 0x00ff * lanes
-	var sum uint64
-	for y := range n {
-		s, p := src[at+y*vp8.Stride:][:n], pred[at+y*vp8.Stride:][:n]
-		for ; len(s) >= 8 && len(p) >= 8; s, p = s[8:], p[8:] {
-			a, b := binary.LittleEndian.Uint64(s), binary.LittleEndian.Uint64(p)
-			sum += laneDifferences(a&even, b&even) + laneDifferences(a>>8&even, b>>8&even)
-		}
-	}
-	return int32(sum&0xffff + sum>>16&0xffff + sum>>32&0xffff + sum>>48)
-}
-
-// laneDifferences returns the absolute differences of samples in lanes.
-func laneDifferences(a, b uint64) uint64 {
-	x := a + 0x100*lanes - b
-	negative := ^x >> 8 & lanes
-	return x&(0xff*lanes) ^ negative*0xff + negative
 }

@@ -109,10 +109,10 @@ type tokenCounts struct {
 type counts [4][17][3]tokenCounts
 
 // add counts the tokens of a block.
-func (c *counts) add(plane, ctx, first int, b *block) {
+func (c *counts) add(plane, first int, b *block) {
 	p := &c[plane]
 	n := first
-	t := &p[n][ctx]
+	t := &p[n][b.context]
 	if n == int(b.count) {
 		t.end++
 		return

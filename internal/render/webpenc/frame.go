@@ -39,7 +39,7 @@ type frame struct {
 
 	src      vp8.Area // the macroblock, at the same places as in area
 	area     vp8.Area // its prediction, then what a decoder makes of it
-	patterns [16]pattern
+	patterns [24]pattern
 	coefs    [16]coefficients
 	values   [25][16]int16
 	costs    [4]planeCosts
@@ -83,7 +83,6 @@ func (f *frame) setCosts() {
 
 // chooseAll chooses how each macroblock is coded. It learns what coefficients cost from those before.
 func (f *frame) chooseAll() {
-	f.above = grow(f.above, f.mbw)
 	clear(f.above)
 	learnt := 0
 	for mby := range f.mbh {
@@ -185,86 +184,88 @@ func (mb *macroblock) writeModes(w *boolWriter, above, left *[4]uint8) {
 // appendCoefficients appends the second partition.
 func (f *frame) appendCoefficients(dst []byte) []byte {
 	w := newBoolWriter(dst)
-	clear(f.above)
 	for i := range f.mbs {
-		if i%f.mbw == 0 {
-			f.left = neighbour{}
-		}
 		mb := &f.mbs[i]
-		mb.visit(&f.above[i%f.mbw].nonzero, &f.left.nonzero, func(plane, ctx, first int, b *block) {
-			w.block(&f.probs[plane], ctx, first, b)
-		})
+		if mb.skip {
+			continue
+		}
+		first, plane := 0, vp8.PlaneY
+		if !mb.split {
+			w.block(&f.probs[vp8.PlaneY2], 0, &mb.blocks[24])
+			first, plane = 1, vp8.PlaneYAfterY2
+		}
+		for i := range mb.blocks[:16] {
+			w.block(&f.probs[plane], first, &mb.blocks[i])
+		}
+		for i := range mb.blocks[16:24] {
+			w.block(&f.probs[vp8.PlaneC], 0, &mb.blocks[16+i])
+		}
 	}
 	return w.finish()
 }
 
-// visit calls what for each block in the order of the file, and updates the neighbours.
-func (mb *macroblock) visit(above, left *[9]uint8, what func(plane, ctx, first int, b *block)) {
-	if mb.skip {
-		// Whether the first coefficients of luma were coded stays as it was if this macroblock has none of its own.
-		y2Left, y2Above := left[8], above[8]
-		*left, *above = [9]uint8{}, [9]uint8{}
-		if mb.split {
-			left[8], above[8] = y2Left, y2Above
-		}
+// block writes the coefficients of a block: section 13.
+func (w *boolWriter) block(probs *[8][3][11]uint8, first int, b *block) {
+	n, count := first, int(b.count)
+	p := &probs[vp8.Bands[n]][b.context]
+	if n == count {
+		w.bit(false, p[0])
 		return
 	}
-	first, plane := 0, vp8.PlaneY
-	visit := func(i int, above, left *uint8) {
-		b := &mb.blocks[i]
-		what(plane, int(*above+*left), first, b)
-		*above = 0
-		if int(b.count) > first {
-			*above = 1
+	w.bit(true, p[0])
+	// Up to four decisions follow before the next flush, and the third one adds only 1 to count.
+	v := w.interval
+	for {
+		level := int32(b.levels[n&15])
+		n++
+		if level == 0 {
+			v = v.add(0, p[1])
+			p = &probs[vp8.Bands[n&15]][0]
+			if v.count >= word {
+				w.interval = v
+				w.flush()
+				v = w.interval
+			}
+			continue
 		}
-		*left = *above
-	}
-	if !mb.split {
-		plane = vp8.PlaneY2
-		visit(24, &above[8], &left[8])
-		first, plane = 1, vp8.PlaneYAfterY2
-	}
-	for i := range 16 {
-		visit(i, &above[i%4], &left[i/4])
-	}
-	first, plane = 0, vp8.PlaneC
-	for i := range 8 {
-		visit(16+i, &above[4+i/4*2+i%2], &left[4+i/2])
+		size := max(level, -level)
+		v = v.add(1, p[1])
+		if size == 1 {
+			v = v.add(0, p[2])
+		} else {
+			w.interval = v
+			w.large(size, p)
+			v = w.interval
+		}
+		v = v.add(uint32(level)>>31, 128)
+		if n < 16 {
+			p = &probs[vp8.Bands[n]][min(size, 2)]
+			more := uint32(n-count) >> 31
+			v = v.add(more, p[0])
+		}
+		if v.count >= word {
+			w.interval = v
+			w.flush()
+			v = w.interval
+		}
+		if n >= count {
+			w.interval = v
+			return
+		}
 	}
 }
 
-// block writes the coefficients of a block: section 13.
-func (w *boolWriter) block(probs *[8][3][11]uint8, ctx, first int, b *block) {
-	n := first
-	p := &probs[vp8.Bands[n]][ctx]
-	if w.bit(n < int(b.count), p[0]); n == int(b.count) {
-		return
+// large writes an absolute value that is at least 2.
+func (w *boolWriter) large(size int32, p *[11]uint8) {
+	token := tokens[size&maxLevel]
+	for _, b := range branches[token][1:] {
+		w.bit(b.set, p[b.prob])
 	}
-	for {
-		v := int(b.levels[n&15])
-		size := max(v, -v)
-		token := tokens[size&maxLevel]
-		for _, b := range branches[token] {
-			w.bit(b.set, p[b.prob])
-		}
-		if token >= category1 {
-			extra := extraBits[token-category1]
-			rest := size - firstOf[token]
-			for i, prob := range extra {
-				w.bit(rest>>(len(extra)-1-i)&1 != 0, prob)
-			}
-		}
-		if v != 0 {
-			w.bit(v < 0, 128)
-		}
-		if n++; n == 16 {
-			return
-		}
-		p = &probs[vp8.Bands[n]][min(size, 2)]
-		if v != 0 {
-			if w.bit(n < int(b.count), p[0]); n == int(b.count) {
-				return
-			}
+	if token >= category1 {
+		extra := extraBits[token-category1]
+		rest := size - int32(firstOf[token])
+		for i, prob := range extra {
+			w.bit(rest>>(len(extra)-1-i)&1 != 0, prob)
 		}
 	}
 }

@@ -80,6 +80,89 @@ func (p *pattern) guess(r *[4]uint64) int32 {
 	return sum(magnitudes(across(a+b)) + magnitudes(across(a-b)) + magnitudes(across(c+d)) + magnitudes(across(c-d)))
 }
 
+// whole holds the blocks that are predicted together, n of them in each direction.
+type whole struct {
+	patterns    []pattern
+	n           int
+	left, above bool // there are samples
+}
+
+// guess adds the guesses for each mode: RFC 6386, section 12.2.
+func (w *whole) guess(a *vp8.Area, at int, guesses *[4]int32) {
+	var rows, columns [4]uint64
+	var total int32
+	for i := range w.n {
+		row := spread(binary.LittleEndian.Uint32(a[at-vp8.Stride+4*i:]))
+		column := leftOf(a, at+4*i*vp8.Stride)
+		rows[i], columns[i] = fourfold(row), fourfold(column)
+		if w.above {
+			total += sum(row)
+		}
+		if w.left {
+			total += sum(column)
+		}
+	}
+	mean, count := int32(128), int32(4*w.n)
+	switch {
+	case w.above && w.left:
+		mean = (total + count) / (2 * count)
+	case w.above || w.left:
+		mean = (total + count/2) / count
+	}
+	corner := int32(a[at-vp8.Stride-1])
+	var means [4][16]int32 // first numbers of the transforms
+	for i := range w.patterns {
+		p := &w.patterns[i]
+		row, column := rows[i%w.n], columns[i/w.n]
+		dc := first(p.row)
+		means[vp8.DC][i] = dc - 16*mean
+		means[vp8.VE][i] = dc - first(row)
+		means[vp8.HE][i] = dc - first(column)
+		means[vp8.TM][i] = dc - first(row) - first(column) + 16*corner
+		r := sum(magnitudes(p.row+offset-row) &^ 0xffff)
+		c := sum(magnitudes(p.column+offset-column) &^ 0xffff)
+		guesses[vp8.DC] += p.inner + p.acRow + p.acCol
+		guesses[vp8.VE] += p.inner + r + p.acCol
+		guesses[vp8.HE] += p.inner + p.acRow + c
+		guesses[vp8.TM] += p.inner + r + c
+	}
+	for m := range guesses {
+		if w.n == 4 {
+			guesses[m] += secondTransform(&means[m])
+			continue
+		}
+		for _, v := range means[m] {
+			guesses[m] += abs(v)
+		}
+	}
+}
+
+// secondTransform returns the sum of the absolute values of the transform of 4x4 numbers, divided by its norm. The means of luma
+// blocks that are predicted together are transformed again.
+func secondTransform(v *[16]int32) (sum int32) {
+	for y := range 4 {
+		r := v[4*y:][:4]
+		a, b, c, d := r[0]+r[2], r[1]+r[3], r[0]-r[2], r[1]-r[3]
+		r[0], r[1], r[2], r[3] = a+b, a-b, c+d, c-d
+	}
+	for x := range 4 {
+		a, b, c, d := v[x]+v[8+x], v[4+x]+v[12+x], v[x]-v[8+x], v[4+x]-v[12+x]
+		sum += abs(a+b) + abs(a-b) + abs(c+d) + abs(c-d)
+	}
+	return sum / 4
+}
+
+func abs(v int32) int32 {
+	sign := v >> 31
+	return (v ^ sign) - sign
+}
+
+// leftOf returns the four samples to the left of a block, from above.
+func leftOf(a *vp8.Area, at int) uint64 {
+	s := a[at-1 : at+3*vp8.Stride]
+	return uint64(s[0]) | uint64(s[vp8.Stride])<<16 | uint64(s[2*vp8.Stride])<<32 | uint64(s[3*vp8.Stride])<<48
+}
+
 // Edges are the samples from which a 4x4 block is predicted, in lanes: from the lowest one on the left by the corner to the
 // last one above.
 type edges struct {
@@ -146,7 +229,6 @@ func (e *edges) rows(mode uint8) (r [4]uint64) {
 
 // guessStraight guesses the modes that are not diagonal.
 func (p *pattern) guessStraight(e *edges, g *[vp8.NumModes]int32) {
-	abs := func(v int32) int32 { return max(v, -v) }
 	dc := first(p.row)
 	left := e.left>>48 | e.left>>32&0xffff<<16 | e.left>>16&0xffff<<32 | e.left<<48 // from above
 	mean := (sum(e.above) + sum(left) + 4) >> 3
@@ -161,3 +243,30 @@ func (p *pattern) guessStraight(e *edges, g *[vp8.NumModes]int32) {
 	dc -= first(row) + first(column) - 16*int32(e.corner)
 	g[vp8.TM] = p.inner + sum(magnitudes(p.row+offset-row)&^0xffff) + sum(magnitudes(p.column+offset-column)&^0xffff) + abs(dc)
 }
+
+// diagonals returns the diagonal modes that are worth a guess: those near the direction in which the source changes least.
+func (p *pattern) diagonals() []uint8 {
+	x, y := int32(p.row>>32&0xffff)-0x2000, int32(p.column>>32&0xffff)-0x2000
+	if x*y >= 0 {
+		switch {
+		case family == 0:
+			return diag[:6]
+		case family == 1:
+			return diag[3:6]
+		case max(x, -x) > max(y, -y):
+			return diag[3:5]
+		}
+		return diag[4:6]
+	}
+	switch {
+	case family == 0:
+		return diag[:6]
+	case family == 1:
+		return diag[:3]
+	case max(x, -x) > max(y, -y):
+		return diag[:2]
+	}
+	return diag[1:3]
+}
+
+var diag = [6]uint8{vp8.VR, vp8.RD, vp8.HD, vp8.VL, vp8.LD, vp8.HU}

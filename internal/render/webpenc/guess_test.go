@@ -42,7 +42,7 @@ func TestGuess(t *testing.T) {
 				src[i], area[i] = byte(100+r.IntN(20)), byte(100+r.IntN(20)) // no sample of TM is out of range
 			}
 		}
-		at := atLuma(n % 16)
+		at := atBlock(n % 16)
 		var p pattern
 		var e edges
 		p.set(&src, at)

@@ -46,21 +46,26 @@ func (f *frame) setSegments(quality int) {
 	}
 }
 
-// contrast returns the logarithm to base 2 of the step that suits a macroblock.
+// contrast returns the logarithm to base 2 of the step that suits a macroblock. It looks at every second row.
 func (f *frame) contrast(mbx, mby int) float64 {
 	p := &f.planes[0]
 	var weight float64
 	for i := range 4 {
-		var sum, squares int
-		from := p.pix[(16*mby+i/2*8)*p.stride+16*mbx+i%2*8:]
-		for y := range 8 {
-			for _, v := range from[y*p.stride:][:8] {
+		x, y := 16*mbx+i%2*8, 16*mby+i/2*8
+		var n, sum, squares int
+		for j := 0; j < 8 && y+j < p.height && x < p.width; j += 2 {
+			row := p.pix[(y+j)*p.stride+x:][:min(8, p.width-x)]
+			for _, v := range row {
 				sum += int(v)
 				squares += int(v) * int(v)
 			}
+			n += len(row)
 		}
-		variance := float64(64*squares-sum*sum) / (64 * 64)
-		weight += 1 / (2*variance + 43)
+		if n == 0 {
+			continue
+		}
+		variance := float64(n*squares-sum*sum) / float64(n*n)
+		weight += 1 / (2*variance + 58)
 	}
 	return -0.5 * math.Log2(weight/4)
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/thumbcache/thumbcache/internal/vp8"
 )
 
-// A plane holds samples. Those of a frame consist of whole macroblocks.
+// A plane holds samples of full range. It is all grey if pix is nil.
 type plane struct {
 	pix           []byte
 	stride        int
@@ -23,61 +23,47 @@ func levels(from, to, size float64) (t [256]byte) {
 	return t
 }
 
-// load copies the picture to whole macroblocks.
+// load sets the picture.
 func (f *frame) load(m *Image) {
 	f.mbw, f.mbh = (m.Width+15)/16, (m.Height+15)/16
 	f.mbs = grow(f.mbs, f.mbw*f.mbh)
+	f.above = grow(f.above, f.mbw)
 	cw, ch := (m.Width+1)/2, (m.Height+1)/2
-	f.planes[0].resize(16*f.mbw, 16*f.mbh)
-	f.planes[0].load(plane{m.Y, m.YStride, m.Width, m.Height}, &lumaLevels)
-	for i, pix := range [2][]byte{m.Cb, m.Cr} {
-		p := &f.planes[1+i]
-		p.resize(8*f.mbw, 8*f.mbh)
-		if pix != nil {
-			p.load(plane{pix, m.CStride, cw, ch}, &chromaLevels)
-			continue
-		}
-		for i := range p.pix {
-			p.pix[i] = 128
-		}
+	f.planes = [3]plane{
+		{m.Y, m.YStride, m.Width, m.Height},
+		{m.Cb, m.CStride, cw, ch},
+		{m.Cr, m.CStride, cw, ch},
 	}
 }
 
-func (p *plane) resize(width, height int) {
-	p.pix = grow(p.pix, width*height)
-	p.stride, p.width, p.height = width, width, height
+// loadMacroblock copies a macroblock to src, in video levels.
+func (f *frame) loadMacroblock(mbx, mby int) {
+	f.planes[0].load(f.src[vp8.AtY:], 16, mbx, mby)
+	f.planes[1].load(f.src[vp8.AtU:], 8, mbx, mby)
+	f.planes[2].load(f.src[vp8.AtV:], 8, mbx, mby)
 }
 
-// load fills p with the levels of the samples of another plane. It repeats the last row and column, which costs the fewest bits.
-func (p *plane) load(from plane, table *[256]byte) {
-	for y := range p.height {
-		row := p.pix[y*p.stride:][:p.width]
-		if y >= from.height {
-			copy(row, p.pix[(y-1)*p.stride:])
+// load copies a block of n x n samples. It repeats the last row and column of the plane, which costs the fewest bits.
+func (p *plane) load(to []byte, n, x, y int) {
+	table := &lumaLevels
+	if n == 8 {
+		table = &chromaLevels
+	}
+	x, y = n*x, n*y
+	width := min(n, p.width-x)
+	for i := range n {
+		row := to[i*vp8.Stride:][:n]
+		if p.pix == nil {
+			for x := range row {
+				row[x] = 128
+			}
 			continue
 		}
-		for x, v := range from.pix[y*from.stride:][:from.width] {
+		for x, v := range p.pix[min(y+i, p.height-1)*p.stride+x:][:width] {
 			row[x] = table[v]
 		}
-		last := row[from.width-1]
-		for x := from.width; x < len(row); x++ {
-			row[x] = last
-		}
-	}
-}
-
-// loadMacroblock copies a macroblock to src.
-func (f *frame) loadMacroblock(mbx, mby int) {
-	p := &f.planes[0]
-	from := p.pix[16*mby*p.stride+16*mbx:]
-	for y := range 16 {
-		*(*[16]byte)(f.src[vp8.AtY+y*vp8.Stride:]) = [16]byte(from[y*p.stride:])
-	}
-	for i, at := range [2]int{vp8.AtU, vp8.AtV} {
-		p := &f.planes[1+i]
-		from := p.pix[8*mby*p.stride+8*mbx:]
-		for y := range 8 {
-			*(*[8]byte)(f.src[at+y*vp8.Stride:]) = [8]byte(from[y*p.stride:])
+		for x := width; x < n; x++ {
+			row[x] = row[width-1]
 		}
 	}
 }
