@@ -73,37 +73,56 @@ func (c *coefficients) forwardWHT(blocks *[16]coefficients) {
 // A quantiser divides coefficients by their steps. The first entries are for the first coefficient.
 type quantiser struct {
 	step    [2]int32
-	inverse [2]int32 // of the steps, with 16 fraction bits
-	round   [2]int32 // what is added before fractions are cut off
-	lambda  int32    // the squared error that is worth one bit
+	inverse [2]uint64 // of the steps, with 16 fraction bits
+	round   [2]uint64 // what is added before fractions are cut off
+	lambda  int32     // the squared error that is worth one bit
 }
 
 func newQuantiser(dc, ac int32, lambda int32) quantiser {
 	q := quantiser{step: [2]int32{dc, ac}, lambda: lambda}
 	for i, s := range q.step {
-		q.inverse[i] = (1<<16 + s/2) / s
+		q.inverse[i] = uint64((1<<16 + s/2) / s)
 	}
-	q.round = [2]int32{roundDC, roundAC}
+	q.round = [2]uint64{uint64(roundDC), uint64(roundAC) * pair}
 	return q
 }
 
+// pair repeats a number in both halves of a word.
+const pair = 1<<32 + 1
+
 // quantise quantises coefficients from position first on.
 func (q *quantiser) quantise(b *block, c *coefficients, costs *planeCosts, first int) {
-	last := first - 1
-	inverse, round := q.inverse[0], q.round[0]
-	if first > 0 {
-		inverse, round = q.inverse[1], q.round[1]
-	}
-	for n := first; n < 16; n++ {
-		v := c[n]
-		sign := v >> 31
-		level := (((v^sign)-sign)*inverse + round) >> 16
-		b.levels[n] = int16((level ^ sign) - sign)
-		if level != 0 {
+	last := -1
+	for n := 0; n < 16; n += 2 {
+		// Two at a time: signs, absolute values, quotients.
+		v := uint64(uint32(c[n])) | uint64(c[n+1])<<32
+		sign := v >> 31 & pair
+		v = (v ^ sign*(1<<32-1)) + sign
+		v = (v*q.inverse[1] + q.round[1]) >> 16 & (0xffff * pair)
+		if v != 0 {
 			last = n
 		}
-		inverse, round = q.inverse[1], q.round[1]
+		v = (v ^ sign*0xffff) + sign
+		b.levels[n], b.levels[n+1] = int16(v), int16(v>>32)
 	}
+	if first == 0 {
+		v := abs(c[0])
+		level := int16((uint64(v)*q.inverse[0] + q.round[0]) >> 16)
+		if c[0] < 0 {
+			level = -level
+		}
+		b.levels[0] = level
+		last = max(last, 0)
+	} else {
+		b.levels[0] = 0
+	}
+	if last >= 0 && b.levels[last+1] != 0 {
+		last++
+	}
+	for last >= first && b.levels[last] == 0 {
+		last--
+	}
+	last = max(last, first-1)
 	// Cut off the last coefficients if they are not worth their bits.
 	for last >= first && uint16(b.levels[last]+1) <= 2 {
 		before := last - 1

@@ -233,9 +233,13 @@ func (w *boolWriter) block(probs *[8][3][11]uint8, first int, b *block) {
 		if size == 1 {
 			v = v.add(0, p[2])
 		} else {
-			w.interval = v
-			w.large(size, p)
-			v = w.interval
+			v = v.add(1, p[2])
+			if v.count >= word {
+				w.interval = v
+				w.flush()
+				v = w.interval
+			}
+			v = w.large(v, size, p)
 		}
 		v = v.add(uint32(level)>>31, 128)
 		if n < 16 {
@@ -255,19 +259,32 @@ func (w *boolWriter) block(probs *[8][3][11]uint8, first int, b *block) {
 	}
 }
 
-// large writes an absolute value that is at least 2.
-func (w *boolWriter) large(size int32, p *[11]uint8) {
+// large writes an absolute value that is at least 2, after the decisions that it is not 0 and not 1.
+func (w *boolWriter) large(v interval, size int32, p *[11]uint8) interval {
+	if size <= 4 {
+		v = v.add(0, p[3])
+		if size == 2 {
+			v = v.add(0, p[4])
+		} else {
+			v = v.add(1, p[4]).add(uint32(size)-3, p[5])
+		}
+		w.interval = v
+		if w.count >= word {
+			w.flush()
+		}
+		return w.interval
+	}
+	w.interval = v
 	token := tokens[size&maxLevel]
-	for _, b := range branches[token][1:] {
+	for _, b := range branches[token][2:] {
 		w.bit(b.set, p[b.prob])
 	}
-	if token >= category1 {
-		extra := extraBits[token-category1]
-		rest := size - int32(firstOf[token])
-		for i, prob := range extra {
-			w.bit(rest>>(len(extra)-1-i)&1 != 0, prob)
-		}
+	extra := extraBits[token-category1]
+	rest := size - int32(firstOf[token])
+	for i, prob := range extra {
+		w.bit(rest>>(len(extra)-1-i)&1 != 0, prob)
 	}
+	return w.interval
 }
 
 func grow[T any](s []T, n int) []T {
