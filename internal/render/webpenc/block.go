@@ -91,7 +91,7 @@ func newQuantiser(dc, ac int32, lambda int32) quantiser {
 const pair = 1<<32 + 1
 
 // quantise quantises coefficients from position first on.
-func (q *quantiser) quantise(b *block, c *coefficients, costs *planeCosts, first int) {
+func (q *quantiser) quantise(b *block, c *coefficients, first int) {
 	last := -1
 	for n := 0; n < 16; n += 2 {
 		// Two at a time: signs, absolute values, quotients.
@@ -129,18 +129,7 @@ func (q *quantiser) quantise(b *block, c *coefficients, costs *planeCosts, first
 		for before >= first && b.levels[before] == 0 {
 			before--
 		}
-		context := int(b.context)
-		if before >= first {
-			v := b.levels[before]
-			context = int(min(max(v, -v), 2))
-		}
-		t := &costs[before+1][context]
-		bits := int32(t.more) - int32(t.end)
-		for n := before + 1; n < last; n++ {
-			bits += int32(costs[n][context].zero)
-			context = 0
-		}
-		bits += int32(costs[last][context].one) + 256 + int32(costs[last+1][1].end)
+		bits := int32(trimBase) + int32(last-before-1)*int32(trimRun)
 		step := q.step[min(last, 1)]
 		v := c[last]
 		v = max(v, -v)

@@ -15,27 +15,29 @@ type boolWriter struct {
 // An interval is the state of the encoder. Functions with many decisions keep it in registers.
 type interval struct {
 	low   uint64 // lower end. Its bits from count+8 up are not in out yet, the one above them is a carry.
-	size  uint32 // 128 to 255
+	last  uint32 // size less 1, 127 to 254
 	count int    // number of bits in low, less the 8 that may still change; 55 at most
 }
 
-func newBoolWriter(out []byte) boolWriter { return boolWriter{interval{size: 255}, out} }
+func newBoolWriter(out []byte) boolWriter { return boolWriter{interval{last: 254}, out} }
 
-// normShift holds the shift that makes a size at least 128.
-var normShift = func() (t [256]uint8) {
-	for i := range t {
-		t[i] = uint8(min(7, bits.LeadingZeros8(uint8(i))))
+// norms holds the shift that makes an interval large enough, and what it is then, by last.
+var norms = func() (t [256]struct{ shift, last uint8 }) {
+	for last := range t {
+		size := uint8(min(last+1, 255))
+		shift := bits.LeadingZeros8(size)
+		t[last].shift, t[last].last = uint8(shift), size<<shift-1
 	}
 	return t
 }()
 
 // add narrows the interval: by a decision 0 with a probability of prob/256, or 1. It adds up to 7 to count.
 func (v interval) add(decision uint32, prob uint8) interval {
-	split := 1 + (v.size-1)*uint32(prob)>>8
-	mask := -decision
-	size := split + (v.size-2*split)&mask // without a branch, which would be unpredictable
-	shift := normShift[uint8(size)]
-	return interval{(v.low + uint64(split&mask)) << (shift & 63), size << (shift & 31), v.count + int(shift)}
+	split := v.last * uint32(prob) >> 8
+	mask := -decision // instead of a branch, which would be unpredictable
+	low := v.low + uint64((split+1)&mask)
+	n := norms[uint8(split+(v.last-2*split-1)&mask)]
+	return interval{low << (n.shift & 63), uint32(n.last), v.count + int(n.shift)}
 }
 
 // word is the number of bits that flush moves. It is due once count is as large.

@@ -76,28 +76,6 @@ var branches = [numTokens][]branch{
 	category1 + 5: {{1, true}, {2, true}, {3, true}, {6, true}, {8, true}, {10, true}},
 }
 
-// tokenCosts are costs in a context: that there is another coefficient, or none, and that it is 0, or 1 or -1.
-type tokenCosts struct {
-	more, end, zero, one uint16
-}
-
-// planeCosts are the costs in a plane, by position and context.
-type planeCosts [17][3]tokenCosts
-
-// set computes the costs from probabilities.
-func (c *planeCosts) set(probs *[8][3][11]uint8) {
-	for n, b := range vp8.Bands[:16] {
-		for ctx := range c[n] {
-			p := &probs[b][ctx]
-			c[n][ctx] = tokenCosts{
-				more: bitCosts[256-int(p[0])], end: bitCosts[p[0]],
-				zero: bitCosts[p[1]], one: bitCosts[256-int(p[1])] + bitCosts[p[2]],
-			}
-		}
-	}
-	c[16] = [3]tokenCosts{} // the end of a full block is not written
-}
-
 // tokenCounts counts the tokens in a context.
 type tokenCounts struct {
 	token [numTokens]uint32
@@ -127,9 +105,7 @@ func (c *counts) add(plane, first int, b *block) {
 		if n == int(b.count) {
 			break
 		}
-		if v > 0 {
-			t.more++
-		}
+		t.more += uint32(min(v, 1))
 	}
 	if n < 16 {
 		t.end++

@@ -42,7 +42,6 @@ type frame struct {
 	patterns [24]pattern
 	coefs    [16]coefficients
 	values   [25][16]int16
-	costs    [4]planeCosts
 	counts   counts
 	probs    vp8.Probs
 }
@@ -54,9 +53,7 @@ const maxModes = 1<<19 - 1
 func (f *frame) append(dst []byte, m *Image, quality int) ([]byte, error) {
 	f.load(m)
 	f.setSegments(quality)
-	f.probs = vp8.DefaultProbs
 	f.counts = counts{}
-	f.setCosts()
 	f.chooseAll()
 	f.probs = f.counts.fit()
 
@@ -74,26 +71,13 @@ func (f *frame) append(dst []byte, m *Image, quality int) ([]byte, error) {
 	return f.appendCoefficients(dst), nil
 }
 
-// setCosts computes the costs of coefficients.
-func (f *frame) setCosts() {
-	for i := range f.costs {
-		f.costs[i].set(&f.probs[i])
-	}
-}
-
-// chooseAll chooses how each macroblock is coded. It learns what coefficients cost from those before.
+// chooseAll chooses how each macroblock is coded.
 func (f *frame) chooseAll() {
 	clear(f.above)
-	learnt := 0
 	for mby := range f.mbh {
 		f.left = neighbour{}
 		for mbx := range f.mbw {
 			f.choose(mbx, mby)
-		}
-		if done := mby * f.mbw; done >= 2*learnt+16 {
-			learnt = done
-			f.probs = f.counts.fit()
-			f.setCosts()
 		}
 	}
 }

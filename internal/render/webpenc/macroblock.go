@@ -113,7 +113,7 @@ func (f *frame) takeWhole(mb *macroblock, s *segment, mbx, mby int) {
 		a, l := &above[i%4], &left[i/4]
 		b := &mb.blocks[i]
 		b.context = *a + *l
-		s.y.quantise(b, c, &f.costs[vp8.PlaneYAfterY2], 1)
+		s.y.quantise(b, c, 1)
 		*a = 0
 		if b.count > 1 {
 			*a = 1
@@ -125,7 +125,7 @@ func (f *frame) takeWhole(mb *macroblock, s *segment, mbx, mby int) {
 	y2.forwardWHT(&f.coefs)
 	b := &mb.blocks[24]
 	b.context = above[8] + left[8]
-	s.y2.quantise(b, &y2, &f.costs[vp8.PlaneY2], 0)
+	s.y2.quantise(b, &y2, 0)
 	above[8] = 0
 	if b.count > 0 {
 		above[8] = 1
@@ -189,13 +189,17 @@ func (f *frame) chooseSplit(mb *macroblock, s *segment, mbx int, limit int32) bo
 		c.forward(&f.src, &f.area, at)
 		b := &mb.blocks[i]
 		b.context = nzAbove[x] + nzLeft[y]
-		s.y.quantise(b, &c, &f.costs[vp8.PlaneY], 0)
+		s.y.quantise(b, &c, 0)
 		nzAbove[x] = 0
 		if b.count > 0 {
 			nzAbove[x] = 1
 			v := &f.values[0]
 			s.y.dequantise(b, 0, v)
-			f.area.AddDCT(at, v)
+			if b.count == 1 {
+				f.area.AddDC(at, v[0])
+			} else {
+				f.area.AddDCT(at, v)
+			}
 		}
 		nzLeft[y] = nzAbove[x]
 	}
@@ -222,7 +226,7 @@ func (f *frame) chooseChroma(mb *macroblock, s *segment, mbx, mby int) {
 		c.forward(&f.src, &f.area, at)
 		b := &mb.blocks[16+i]
 		b.context = *a + *l
-		s.uv.quantise(b, &c, &f.costs[vp8.PlaneC], 0)
+		s.uv.quantise(b, &c, 0)
 		*a = 0
 		if b.count > 0 {
 			*a = 1
@@ -233,3 +237,5 @@ func (f *frame) chooseChroma(mb *macroblock, s *segment, mbx, mby int) {
 		*l = *a
 	}
 }
+
+var trimBase, trimRun = 750.0, 200.0
