@@ -129,7 +129,7 @@ func (q *quantiser) quantise(b *block, c *coefficients, first int) {
 		for before >= first && b.levels[before] == 0 {
 			before--
 		}
-		bits := int32(trimBase) + int32(last-before-1)*int32(trimRun)
+		bits := int32(750 + 200*(last-before-1))
 		step := q.step[min(last, 1)]
 		v := c[last]
 		v = max(v, -v)

@@ -245,28 +245,17 @@ func (p *pattern) guessStraight(e *edges, g *[vp8.NumModes]int32) {
 }
 
 // diagonals returns the diagonal modes that are worth a guess: those near the direction in which the source changes least.
-func (p *pattern) diagonals() []uint8 {
+func (p *pattern) diagonals() [2]uint8 {
+	// The third numbers tell how the left half differs from the right one, and the upper from the lower one.
 	x, y := int32(p.row>>32&0xffff)-0x2000, int32(p.column>>32&0xffff)-0x2000
-	if x*y >= 0 {
-		switch {
-		case family == 0:
-			return diag[:6]
-		case family == 1:
-			return diag[3:6]
-		case max(x, -x) > max(y, -y):
-			return diag[3:5]
-		}
-		return diag[4:6]
-	}
+	steep := abs(x) > abs(y)
 	switch {
-	case family == 0:
-		return diag[:6]
-	case family == 1:
-		return diag[:3]
-	case max(x, -x) > max(y, -y):
-		return diag[:2]
+	case x*y >= 0 && steep:
+		return [2]uint8{vp8.VL, vp8.LD}
+	case x*y >= 0:
+		return [2]uint8{vp8.LD, vp8.HU}
+	case steep:
+		return [2]uint8{vp8.VR, vp8.RD}
 	}
-	return diag[1:3]
+	return [2]uint8{vp8.RD, vp8.HD}
 }
-
-var diag = [6]uint8{vp8.VR, vp8.RD, vp8.HD, vp8.VL, vp8.LD, vp8.HU}

@@ -85,7 +85,7 @@ func (f *frame) guessWhole(s *segment, mbx, mby int) (mode uint8, guess int32) {
 // cheapest returns the mode with the lowest guess, including what the mode itself costs.
 func cheapest(guesses, costs *[4]int32, step int32) (mode uint8, guess int32) {
 	for m, g := range guesses {
-		if g += costs[m] * step / costScale; m == 0 || g < guess {
+		if g += worth(costs[m], step); m == 0 || g < guess {
 			mode, guess = uint8(m), g
 		}
 	}
@@ -142,20 +142,14 @@ func (f *frame) takeWhole(mb *macroblock, s *segment, mbx, mby int) {
 	}
 }
 
-var topModes = 1
-var costScale = int32(410)
-var splitBonus = 1.03
-var family = 2.0
-var innerMin = 1.0
-
 // chooseSplit chooses modes for each luma block, unless that is no better than the given guess. It reports whether it is.
 func (f *frame) chooseSplit(mb *macroblock, s *segment, mbx int, limit int32) bool {
 	above := &f.above[mbx]
 	modesAbove, modesLeft := above.modes, f.left.modes
 	nzAbove, nzLeft := above.nonzero, f.left.nonzero
-	limit = int32(splitBonus * float64(limit))
+	limit += limit / 32
 	step := s.y.step[1]
-	total := splitCost * step / costScale
+	total := worth(splitCost, step)
 	for i := range 16 {
 		x, y := i%4, i/4
 		at := atBlock(i)
@@ -167,14 +161,14 @@ func (f *frame) chooseSplit(mb *macroblock, s *segment, mbx int, limit int32) bo
 		p.guessStraight(&e, &guesses)
 		best, mode := int32(math.MaxInt32), uint8(0)
 		for m := range uint8(vp8.RD) {
-			if g := guesses[m] + int32(costs[m])*step/costScale; g < best {
+			if g := guesses[m] + worth(int32(costs[m]), step); g < best {
 				best, mode = g, m
 			}
 		}
-		if p.inner*1024 >= int32(innerMin*1024)*s.y.step[1] {
+		if p.inner >= step {
 			for _, m := range p.diagonals() {
 				r := e.rows(m)
-				if g := p.guess(&r) + int32(costs[m])*step/costScale; g < best {
+				if g := p.guess(&r) + worth(int32(costs[m]), step); g < best {
 					best, mode = g, m
 				}
 			}
@@ -238,4 +232,5 @@ func (f *frame) chooseChroma(mb *macroblock, s *segment, mbx, mby int) {
 	}
 }
 
-var trimBase, trimRun = 750.0, 200.0
+// worth returns what bits are worth in a guess, with a quantiser of the given step.
+func worth(cost, step int32) int32 { return cost * step * 5 >> 11 }
