@@ -78,12 +78,23 @@ type quantiser struct {
 	lambda  int32     // the squared error that is worth one bit
 }
 
-func newQuantiser(dc, ac int32, lambda int32) quantiser {
-	q := quantiser{step: [2]int32{dc, ac}, lambda: lambda}
+// Fractions are rounded up from a little more than 1/2: a smaller number has fewer bits. And a bit is worth a part of the square of the
+// step. These were found by trying.
+const (
+	rounding  = 0x7333 / 65536.0
+	bitsWorth = 0.09
+)
+
+func newQuantiser(dc, ac int32) quantiser {
+	const round = rounding * 0x10000
+	q := quantiser{
+		step:   [2]int32{dc, ac},
+		round:  [2]uint64{round, round * pair},
+		lambda: max(1, int32(bitsWorth*float64(ac*ac))),
+	}
 	for i, s := range q.step {
 		q.inverse[i] = uint64((1<<16 + s/2) / s)
 	}
-	q.round = [2]uint64{uint64(roundDC), uint64(roundAC) * pair}
 	return q
 }
 

@@ -34,7 +34,6 @@ type frame struct {
 	left     neighbour
 
 	segments     [4]segment
-	numSegments  int
 	segmentProbs [3]uint8
 
 	src      vp8.Area // the macroblock, at the same places as in area
@@ -87,10 +86,9 @@ func (f *frame) appendModes(dst []byte) []byte {
 	w := newBoolWriter(dst)
 	w.uint(0, 2) // color space, clamping
 	f.writeSegments(&w)
-	level := f.filterLevel()
-	w.bit(false, 128) // the normal filter
-	w.uint(uint(level), 6)
-	w.uint(0, 3) // sharpness
+	w.bit(false, 128)                            // the normal filter
+	w.uint(uint(f.segments[0].filterLevel()), 6) // of all, without segments
+	w.uint(0, 3)                                 // sharpness
 	w.bit(false, 128)
 	w.uint(0, 2) // one partition of coefficients
 	w.uint(uint(f.segments[0].index), 7)
@@ -116,7 +114,7 @@ func (f *frame) appendModes(dst []byte) []byte {
 			skipped++
 		}
 	}
-	skipProb := uint8(max(1, min(255-255*skipped/len(f.mbs), 255)))
+	skipProb := probability(len(f.mbs)-skipped, skipped)
 	w.bit(true, 128)
 	w.uint(uint(skipProb), 8)
 

@@ -6,177 +6,191 @@ import (
 	"github.com/thumbcache/thumbcache/internal/vp8"
 )
 
-// A segment has the quantisers of a group of macroblocks.
+// A segment is a group of macroblocks with the same quantisers.
 type segment struct {
-	index     int // of the steps
+	index     int // of the steps: 0 to 127
 	y, y2, uv quantiser
 }
 
-// Settings that were found by measuring.
-var (
-	roundDC         = int32(29491)
-	roundAC         = int32(29491)
-	lambdaFactor    = 0.09
-	segmentStrength = 0.5
-	numSegs         = 4
-)
-
 func newSegment(index int) segment {
-	index = max(0, min(index, 127))
 	dc, ac := int32(vp8.DCSteps[index]), int32(vp8.ACSteps[index])
-	uvDC := int32(vp8.DCSteps[min(index, 117)]) // at most 132
-	lambda := int32(math.Round(lambdaFactor * float64(ac*ac)))
-	s := segment{index: index}
-	s.y = newQuantiser(dc, ac, lambda)
-	s.y2 = newQuantiser(2*dc, max(8, ac*155/100), 4*lambda) // its coefficients are twice as large again
-	s.uv = newQuantiser(uvDC, ac, lambda)
-	return s
-}
-
-// setSegments groups the macroblocks.
-func (f *frame) setSegments(quality int) {
-	base := baseIndex(quality)
-	f.numSegments = 1
-	for i := range f.mbs {
-		f.mbs[i].segment = 0
-	}
-	f.segments[0] = newSegment(base)
-	if numSegs > 1 && len(f.mbs) >= 16 {
-		f.split(base)
+	return segment{
+		index: index,
+		y:     newQuantiser(dc, ac),
+		y2:    newQuantiser(2*dc, max(8, ac*155/100)),
+		uv:    newQuantiser(min(dc, 132), ac),
 	}
 }
 
-// contrast returns the logarithm to base 2 of the step that suits a macroblock. It looks at every second row.
-func (f *frame) contrast(mbx, mby int) float64 {
-	p := &f.planes[0]
-	var weight float64
-	for i := range 4 {
-		x, y := 16*mbx+i%2*8, 16*mby+i/2*8
-		var n, sum, squares int
-		for j := 0; j < 8 && y+j < p.height && x < p.width; j += 2 {
-			row := p.pix[(y+j)*p.stride+x:][:min(8, p.width-x)]
-			for _, v := range row {
-				sum += int(v)
-				squares += int(v) * int(v)
-			}
-			n += len(row)
-		}
-		if n == 0 {
-			continue
-		}
-		variance := float64(n*squares-sum*sum) / float64(n*n)
-		weight += 1 / (2*variance + 58)
-	}
-	return -0.5 * math.Log2(weight/4)
+// filterLevel returns the strength of the loop filter. Half the step was best by SSIM, and by PSNR too.
+func (s *segment) filterLevel() int { return min(int(s.y.step[1]/2), 63) }
+
+// indexes holds which steps give the SSIM of a JPEG of some qualities. It was measured with pictures of 128 and 256 pixels: the table
+// in the README of bench.
+var indexes = [...]struct{ quality, index float64 }{
+	{1, 127}, {5, 112}, {10, 84}, {20, 63}, {30, 53}, {40, 44}, {50, 39.5}, {60, 32.5}, {70, 26.5}, {80, 19.5}, {85, 15}, {90, 10}, {95, 3}, {97, 0}, {100, 0},
 }
 
-const contrastSteps = 16
-
-func (f *frame) split(base int) {
-	// A histogram
-	const least, size = 2.0, 6.0
-	var hist [64]int
-	bins := make([]uint8, len(f.mbs))
-	for i := range f.mbs {
-		c := f.contrast(i%f.mbw, i/f.mbw)
-		b := int(max(0, min((c-least)/size*64, 63)))
-		bins[i] = uint8(b)
-		hist[b]++
+// stepFor returns the step of luma for a quality, in a macroblock of medium contrast.
+func stepFor(quality int) float64 {
+	q := float64(max(1, min(quality, 100)))
+	i := 1
+	for indexes[i].quality < q {
+		i++
 	}
-	// k-means
-	lo, hi := 0, 63
-	for hist[lo] == 0 {
-		lo++
-	}
-	for hist[hi] == 0 {
-		hi--
-	}
-	k := numSegs
-	var centers [4]float64
-	for i := range k {
-		centers[i] = float64(lo) + float64(hi-lo)*(float64(i)+0.5)/float64(k)
-	}
-	var assign [64]uint8
-	for range 8 {
-		var sum, n [4]float64
-		for b := lo; b <= hi; b++ {
-			best := 0
-			for i := range k {
-				if math.Abs(float64(b)-centers[i]) < math.Abs(float64(b)-centers[best]) {
-					best = i
-				}
-			}
-			assign[b] = uint8(best)
-			sum[best] += float64(b * hist[b])
-			n[best] += float64(hist[b])
-		}
-		for i := range k {
-			if n[i] > 0 {
-				centers[i] = sum[i] / n[i]
-			}
-		}
-	}
-	f.numSegments = k
-	for i := range k {
-		c := centers[i]/64*size + least
-		ac := float64(vp8.ACSteps[base]) * math.Exp2(segmentStrength*(c-refContrast))
-		f.segments[i] = newSegment(indexOf(ac))
-	}
-	for i := range f.mbs {
-		f.mbs[i].segment = assign[bins[i]]
-	}
-	var n [4]int
-	for i := range f.mbs {
-		n[f.mbs[i].segment]++
-	}
-	prob := func(a, b int) uint8 {
-		if a+b == 0 {
-			return 255
-		}
-		return uint8(max(1, min(255, (a*256+(a+b)/2)/(a+b))))
-	}
-	f.segmentProbs = [3]uint8{prob(n[0]+n[1], n[2]+n[3]), prob(n[0], n[1]), prob(n[2], n[3])}
+	a, b := indexes[i-1], indexes[i]
+	index := a.index + (b.index-a.index)*(q-a.quality)/(b.quality-a.quality)
+	low := int(index)
+	part := index - float64(low)
+	return float64(vp8.ACSteps[low])*(1-part) + float64(vp8.ACSteps[min(low+1, 127)])*part
 }
 
-var refContrast = 4.0
-
-func indexOf(ac float64) int {
-	for i, s := range vp8.ACSteps {
-		if float64(s) >= ac {
+// indexOf returns the index of the step that is nearest.
+func indexOf(step float64) int {
+	for i, s := range vp8.ACSteps[:127] {
+		if step < float64(s+vp8.ACSteps[i+1])/2 {
 			return i
 		}
 	}
 	return 127
 }
 
-var filterFactor = 0.5
+// Errors are less visible where there is more contrast, and SSIM divides them by it too. So the step grows with the contrast: with its
+// square root, which lies between what is best by SSIM and what is best by PSNR.
+const (
+	contrastPower  = 0.5
+	mediumContrast = 4.0 // logarithm to base 2
+)
 
-// filterLevel
-func (f *frame) filterLevel() int { return min(63, int(filterFactor*float64(f.segments[0].y.step[1]))) }
+// Contrasts are counted in steps of 1/contrastSteps, from leastContrast on.
+const (
+	leastContrast = 2.0
+	contrastSteps = 10
+	numContrasts  = 64
+)
 
-var forceIndex = -1
-
-func baseIndex(quality int) int {
-	if forceIndex >= 0 {
-		return forceIndex
+// setSegments groups the macroblocks by their contrast, as quality demands.
+func (f *frame) setSegments(quality int) {
+	var counts [numContrasts]int
+	for i := range f.mbs {
+		c := (f.contrast(i%f.mbw, i/f.mbw) - leastContrast) * contrastSteps
+		c = max(0, min(c, numContrasts-1))
+		f.mbs[i].segment = uint8(c) // for now
+		counts[int(c)]++
 	}
-	return 100 - quality
+	means, groups := cluster(&counts)
+	if few := 16; len(f.mbs) < few { // the settings would cost more than they save
+		means, groups = [4]float64{mean(&counts)}, [numContrasts]uint8{}
+		means[1], means[2], means[3] = means[0], means[0], means[0]
+	}
+	step := stepFor(quality)
+	for i, mean := range means {
+		contrast := leastContrast + (mean+0.5)/contrastSteps
+		f.segments[i] = newSegment(indexOf(step * math.Exp2(contrastPower*(contrast-mediumContrast))))
+	}
+	var sizes [len(means)]int
+	for i := range f.mbs {
+		s := groups[f.mbs[i].segment]
+		f.mbs[i].segment = s
+		sizes[s]++
+	}
+	f.segmentProbs = [3]uint8{
+		probability(sizes[0]+sizes[1], sizes[2]+sizes[3]), probability(sizes[0], sizes[1]), probability(sizes[2], sizes[3]),
+	}
 }
 
-// writeSegments writes the settings of the segments: section 9.3.
+// contrast returns the logarithm of the standard deviation of luma in a macroblock. Parts with little of it count most: it is a mean
+// of the inverse variances. It looks at every second row.
+func (f *frame) contrast(mbx, mby int) float64 {
+	const enough = 58 // the constant that SSIM adds to variances, 0.03² * 255²
+	p := &f.planes[0]
+	var sum, parts float64
+	for i := range 4 {
+		x, y := 16*mbx+i%2*8, 16*mby+i/2*8
+		if x >= p.width || y >= p.height {
+			continue
+		}
+		var n, total, squares int
+		for ; y < min(16*mby+i/2*8+8, p.height); y += 2 {
+			for _, v := range p.pix[y*p.stride:][x:min(x+8, p.width)] {
+				total += int(v)
+				squares += int(v) * int(v)
+				n++
+			}
+		}
+		variance := float64(n*squares-total*total) / float64(n*n)
+		sum += 1 / (2*variance + enough)
+		parts++
+	}
+	return -0.5 * math.Log2(sum/parts)
+}
+
+// cluster divides a histogram into groups with little variance, and returns their means, which rise.
+func cluster(counts *[numContrasts]int) (means [4]float64, groups [numContrasts]uint8) {
+	low, high := 0, numContrasts-1
+	for counts[low] == 0 {
+		low++
+	}
+	for counts[high] == 0 {
+		high--
+	}
+	for i := range means {
+		means[i] = float64(low) + float64(high-low)*(float64(i)+0.5)/float64(len(means))
+	}
+	for range 8 { // there is little change afterwards
+		var sums, sizes [len(means)]int
+		group := 0
+		for c := low; c <= high; c++ {
+			for group+1 < len(means) && float64(2*c) > means[group]+means[group+1] {
+				group++
+			}
+			groups[c] = uint8(group)
+			sums[group] += c * counts[c]
+			sizes[group] += counts[c]
+		}
+		for i, n := range sizes {
+			if n > 0 {
+				means[i] = float64(sums[i]) / float64(n)
+			}
+		}
+	}
+	return means, groups
+}
+
+// mean returns the mean of a histogram.
+func mean(counts *[numContrasts]int) float64 {
+	var sum, n int
+	for c, count := range counts {
+		sum += c * count
+		n += count
+	}
+	return float64(sum) / float64(n)
+}
+
+// probability returns the probability of a decision that was 0 and 1 so often, in 1/256.
+func probability(zeros, ones int) uint8 {
+	if zeros+ones == 0 {
+		return 255
+	}
+	return uint8(max(1, min((256*zeros+(zeros+ones)/2)/(zeros+ones), 255)))
+}
+
+// segmented reports whether the segments differ. Their steps rise.
+func (f *frame) segmented() bool { return f.segments[0].index != f.segments[3].index }
+
+// writeSegments writes the settings of the segments: RFC 6386, section 9.3.
 func (f *frame) writeSegments(w *boolWriter) {
-	w.bit(f.numSegments > 1, 128)
-	if f.numSegments == 1 {
+	if w.bit(f.segmented(), 128); !f.segmented() {
 		return
 	}
 	w.bit(true, 128) // the segment of each macroblock is written
-	w.bit(true, 128) // the settings too
-	w.bit(true, 128) // absolute
+	w.bit(true, 128) // the settings are written
+	w.bit(true, 128) // they are not differences
 	for i := range f.segments {
 		w.optional(f.segments[i].index, 7)
 	}
 	for i := range f.segments {
-		w.optional(min(63, int(filterFactor*float64(f.segments[i].y.step[1]))), 6)
+		w.optional(f.segments[i].filterLevel(), 6)
 	}
 	for _, p := range f.segmentProbs {
 		w.bit(true, 128)
@@ -184,10 +198,11 @@ func (f *frame) writeSegments(w *boolWriter) {
 	}
 }
 
+// writeSegment writes the segment of a macroblock.
 func (f *frame) writeSegment(w *boolWriter, segment uint8) {
-	if f.numSegments == 1 {
+	if !f.segmented() {
 		return
 	}
 	w.bit(segment >= 2, f.segmentProbs[0])
-	w.bit(segment&1 != 0, f.segmentProbs[1+segment>>1])
+	w.bit(segment%2 != 0, f.segmentProbs[1+segment/2])
 }
