@@ -29,6 +29,8 @@ type aboveMB struct {
 type frame struct {
 	mbw, mbh int // in macroblocks
 	planes   [3]plane
+	alpha    plane
+	noSplit  bool // no luma blocks have modes of their own
 	mbs      []macroblock
 	above    []aboveMB
 	left     neighbour
@@ -51,27 +53,33 @@ const maxModes = 1<<19 - 1
 // append appends the frame to dst.
 func (f *frame) append(dst []byte, m *Image, quality int) ([]byte, error) {
 	f.load(m)
+	defer f.unload()
 	f.setSegments(quality)
-	f.counts = counts{}
+	f.noSplit = false
 	f.chooseAll()
-	f.probs = f.counts.fit()
 
 	start := len(dst)
 	w, h := m.Width, m.Height
 	dst = append(dst, 0, 0, 0, 0x9d, 0x01, 0x2a, byte(w), byte(w>>8), byte(h), byte(h>>8))
+	modes := len(dst)
 	dst = f.appendModes(dst)
-	n := len(dst) - start - 10
-	if n > maxModes {
+	if len(dst)-modes > maxModes {
+		f.noSplit = true
+		f.chooseAll()
+		dst = f.appendModes(dst[:modes])
+	}
+	if len(dst)-modes > maxModes {
 		return dst, ErrTooLarge
 	}
 	const keyFrame, shown = 0, 1 << 4
-	tag := n<<5 | shown | keyFrame
+	tag := (len(dst)-modes)<<5 | shown | keyFrame
 	dst[start], dst[start+1], dst[start+2] = byte(tag), byte(tag>>8), byte(tag>>16)
 	return f.appendCoefficients(dst), nil
 }
 
-// chooseAll chooses how each macroblock is coded.
+// chooseAll chooses how each macroblock is coded, and the probabilities.
 func (f *frame) chooseAll() {
+	f.counts = counts{}
 	clear(f.above)
 	for mby := range f.mbh {
 		f.left = neighbour{}
@@ -79,6 +87,7 @@ func (f *frame) chooseAll() {
 			f.choose(mbx, mby)
 		}
 	}
+	f.probs = f.counts.fit()
 }
 
 // appendModes appends the first partition: the header, and the modes of each macroblock.

@@ -16,13 +16,16 @@ func (f *frame) choose(mbx, mby int) {
 	}
 	f.loadMacroblock(mbx, mby)
 	f.area.Prepare(&above.Samples, right, mbx, mby)
+	if f.transparent(mbx, mby) {
+		f.leaveOut(mb, mbx, mby)
+		return
+	}
 	for i := range f.patterns {
 		f.patterns[i].set(&f.src, atBlock(i))
 	}
-
 	s := &f.segments[mb.segment]
 	mode, guess := f.guessWhole(s, mbx, mby)
-	mb.split = f.chooseSplit(mb, s, mbx, guess)
+	mb.split = !f.noSplit && f.chooseSplit(mb, s, mbx, guess)
 	if !mb.split {
 		mb.modes[0] = mode
 		above.modes = [4]uint8{mode, mode, mode, mode}
@@ -34,6 +37,32 @@ func (f *frame) choose(mbx, mby int) {
 	if mb.skip = !mb.coded(); !mb.skip {
 		f.count(mb)
 	}
+	f.area.Save(&above.Samples)
+}
+
+// transparent reports whether nothing can be seen of a macroblock.
+func (f *frame) transparent(mbx, mby int) bool {
+	if f.alpha.pix == nil {
+		return false
+	}
+	for y := 16 * mby; y < min(16*mby+16, f.alpha.height); y++ {
+		for _, v := range f.alpha.pix[y*f.alpha.stride:][16*mbx : min(16*mbx+16, f.alpha.width)] {
+			if v != 0 {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// leaveOut codes a macroblock in the shortest way.
+func (f *frame) leaveOut(mb *macroblock, mbx, mby int) {
+	mb.split, mb.skip, mb.modes[0], mb.chroma = false, true, vp8.DC, vp8.DC
+	f.area.PredictWhole(vp8.AtY, 16, vp8.DC, mbx, mby)
+	f.area.PredictWhole(vp8.AtU, 8, vp8.DC, mbx, mby)
+	f.area.PredictWhole(vp8.AtV, 8, vp8.DC, mbx, mby)
+	above := &f.above[mbx]
+	above.neighbour, f.left = neighbour{}, neighbour{} // DC is 0
 	f.area.Save(&above.Samples)
 }
 

@@ -6,7 +6,7 @@ import (
 	"github.com/thumbcache/thumbcache/internal/vp8"
 )
 
-// A plane holds samples of full range. It is all grey if pix is nil.
+// A plane holds samples of full range. If pix is nil, a plane of chroma is grey.
 type plane struct {
 	pix           []byte
 	stride        int
@@ -34,7 +34,11 @@ func (f *frame) load(m *Image) {
 		{m.Cb, m.CStride, cw, ch},
 		{m.Cr, m.CStride, cw, ch},
 	}
+	f.alpha = plane{m.Alpha, m.Width, m.Width, m.Height}
 }
+
+// unload forgets the picture, which may be large.
+func (f *frame) unload() { f.planes, f.alpha = [3]plane{}, plane{} }
 
 // loadMacroblock copies a macroblock to src, in video levels.
 func (f *frame) loadMacroblock(mbx, mby int) {
