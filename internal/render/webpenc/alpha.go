@@ -9,11 +9,12 @@ import (
 // An alphaWriter compresses alpha without loss: RFC 9649, section 2.7.1.2. The rows are filtered and written as the green channel of
 // a lossless picture, with one prefix code for samples and lengths, and one for distances.
 type alphaWriter struct {
-	filtered []byte
-	rest     []byte // with another filter
-	latest   [1 << hashBits]int32
-	samples  prefixCode // and lengths
-	distance prefixCode
+	filtered   []byte
+	rest       []byte // with another filter
+	latest     [1 << hashBits]int32
+	sampleBits float64    // of a sample that is written alone
+	samples    prefixCode // and lengths
+	distance   prefixCode
 }
 
 // alphaCost returns the most bytes that an alphaWriter allocates.
@@ -43,6 +44,7 @@ func (w *alphaWriter) append(dst, alpha []byte, width int) []byte {
 		filterAlpha(w.rest, alpha, width, f)
 		if n := entropy(w.rest); n < best {
 			best, filter = n, f
+			w.sampleBits = n / float64(len(alpha))
 			w.filtered, w.rest = w.rest, w.filtered
 		}
 	}
@@ -141,6 +143,10 @@ const (
 	minLength   = 4
 	maxLength   = 4096
 	maxDistance = 1<<20 - 120
+
+	// Guesses of how many bits a reference to earlier samples takes, next to this one and further away.
+	nearBits = 8
+	farBits  = 24
 )
 
 // parse calls match for each sequence that came before, with a code for its distance, and literal for other samples.
@@ -148,33 +154,28 @@ func (w *alphaWriter) parse(width int, match func(length, distance int), literal
 	clear(w.latest[:])
 	data := w.filtered
 	for at := 0; at < len(data); {
-		if at+minLength > len(data) {
-			literal(data[at])
-			at++
-			continue
-		}
-		slot := &w.latest[binary.LittleEndian.Uint32(data[at:])*0x9e3779b1>>(32-hashBits)]
-		length, distance := 0, 0
-		for _, d := range [3]int{1, width, at - int(*slot)} {
-			if d <= at && d > 0 && d <= maxDistance {
-				if n := common(data[at-d:], data[at:]); n > length {
-					length, distance = n, d
-				}
+		// Codes up to 120 stand for neighbours: section 3.6.2.2. The first two are the one above and the one to the left.
+		length, code, best := 0, 0, 0.0
+		try := func(distance, distanceCode int, price float64) {
+			if distance <= 0 || distance > min(at, maxDistance) {
+				return
+			}
+			n := common(data[at-distance:], data[at:])
+			if saved := float64(n)*w.sampleBits - price; saved > best {
+				length, code, best = n, distanceCode, saved
 			}
 		}
-		*slot = int32(at)
-		if length < minLength {
+		if at+minLength <= len(data) {
+			slot := &w.latest[binary.LittleEndian.Uint32(data[at:])*0x9e3779b1>>(32-hashBits)]
+			try(1, 2, nearBits)
+			try(width, 1, nearBits)
+			try(at-int(*slot), at-int(*slot)+120, farBits)
+			*slot = int32(at)
+		}
+		if length == 0 {
 			literal(data[at])
 			at++
 			continue
-		}
-		// Codes up to 120 stand for neighbours: section 3.6.2.2. The first two are the one above and the one to the left.
-		code := distance + 120
-		switch distance {
-		case width:
-			code = 1
-		case 1:
-			code = 2
 		}
 		match(length, code)
 		at += length

@@ -3,6 +3,7 @@ package webpenc
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"image"
 	"math"
@@ -10,7 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
+	"runtime"
 	"testing"
 
 	"golang.org/x/image/webp"
@@ -137,4 +138,252 @@ func TestSizes(t *testing.T) {
 			}
 		}
 	}
+}
+
+// compareYUV compares a decoded picture with the reconstruction.
+func compareYUV(r reconstruction, got *image.YCbCr) error {
+	w, h := got.Rect.Dx(), got.Rect.Dy()
+	for i, p := range [3]plane{{got.Y, got.YStride, w, h}, {got.Cb, got.CStride, (w + 1) / 2, (h + 1) / 2}, {got.Cr, got.CStride, (w + 1) / 2, (h + 1) / 2}} {
+		for y := range p.height {
+			row, want := p.pix[y*p.stride:][:p.width], r.planes[i].pix[y*r.planes[i].stride:][:p.width]
+			for x := range row {
+				if row[x] != want[x] {
+					return fmt.Errorf("plane %d at %d, %d is %d, want %d", i, x, y, row[x], want[x])
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// pictures are for the comparison with decoders.
+func pictures() (all []*Image) {
+	for _, size := range []image.Point{{1, 1}, {17, 5}, {48, 48}, {130, 95}} {
+		all = append(all, picture(size.X, size.Y, 0, 1), picture(size.X, size.Y, 40, 2), extreme(size.X, size.Y, 3))
+	}
+	for i, m := range all {
+		if i%2 == 0 {
+			m.Alpha = nil
+		}
+		if i%5 == 1 {
+			m.Cb, m.Cr = nil, nil
+		}
+	}
+	return all
+}
+
+var qualities = []int{1, 20, 60, 85, 100}
+
+// A decoder finds the samples that the encoder has reconstructed.
+func TestReconstruction(t *testing.T) {
+	for i, m := range pictures() {
+		for _, quality := range qualities {
+			var f frame
+			r := f.reconstruct(m, quality)
+			got, alpha, stride := decode(t, encode(t, m, quality, nil))
+			if err := compareYUV(r, got); err != nil {
+				t.Errorf("picture %d, quality %d: %v", i, quality, err)
+			}
+			if m.Alpha != nil {
+				checkAlpha(t, m, alpha, stride)
+			}
+		}
+	}
+}
+
+// libwebp finds the same samples, and nothing to warn of.
+func TestLibwebp(t *testing.T) {
+	for _, name := range []string{"dwebp", "webpinfo"} {
+		if _, err := exec.LookPath(name); err != nil {
+			t.Skip(name + " is not installed")
+		}
+	}
+	file, yuv := filepath.Join(t.TempDir(), "test.webp"), filepath.Join(t.TempDir(), "test.yuv")
+	for i, m := range pictures() {
+		for _, quality := range []int{20, 85} {
+			var icc []byte
+			if i%3 == 0 {
+				icc = bytes.Repeat([]byte("profile"), 9)
+			}
+			data := encode(t, m, quality, icc)
+			if err := os.WriteFile(file, data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			out, err := exec.Command("webpinfo", file).CombinedOutput()
+			if err != nil || !bytes.Contains(out, []byte("No error detected")) || bytes.Contains(bytes.ToLower(out), []byte("warning")) {
+				t.Errorf("picture %d: webpinfo: %v\n%s", i, err, out)
+			}
+			if out, err := exec.Command("dwebp", "-quiet", "-yuv", file, "-o", yuv).CombinedOutput(); err != nil {
+				t.Fatalf("picture %d: dwebp: %v\n%s", i, err, out)
+			}
+			pix, err := os.ReadFile(yuv)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var f frame
+			r := f.reconstruct(m, quality)
+			w, h, cw, ch := m.Width, m.Height, (m.Width+1)/2, (m.Height+1)/2
+			got := image.YCbCr{Y: pix, Cb: pix[w*h:], Cr: pix[w*h+cw*ch:], YStride: w, CStride: cw, Rect: image.Rect(0, 0, w, h)}
+			if err := compareYUV(r, &got); err != nil {
+				t.Errorf("picture %d, quality %d: %v", i, quality, err)
+			}
+			if m.Alpha != nil {
+				checkAlpha(t, m, pix[w*h+2*cw*ch:], w)
+			}
+		}
+	}
+}
+
+// chunks returns the chunks of a file by name.
+func chunks(t *testing.T, data []byte) map[string][]byte {
+	t.Helper()
+	if string(data[:4]) != "RIFF" || string(data[8:12]) != "WEBP" || int(binary.LittleEndian.Uint32(data[4:])) != len(data)-8 {
+		t.Fatalf("file starts with % x", data[:12])
+	}
+	all := map[string][]byte{}
+	for rest := data[12:]; len(rest) > 0; {
+		n := int(binary.LittleEndian.Uint32(rest[4:]))
+		all[string(rest[:4])] = rest[8 : 8+n]
+		rest = rest[8+n+n%2:]
+	}
+	return all
+}
+
+// A profile is kept, and files without one or alpha have no chunk more than they need.
+func TestContainer(t *testing.T) {
+	m := picture(19, 7, 5, 1)
+	icc := bytes.Repeat([]byte{7}, 333)
+	for _, c := range []struct {
+		alpha []byte
+		icc   []byte
+		flags int
+	}{{nil, nil, -1}, {m.Alpha, nil, 0x10}, {nil, icc, 0x20}, {m.Alpha, icc, 0x30}} {
+		m := *m
+		m.Alpha = c.alpha
+		all := chunks(t, encode(t, &m, 85, c.icc))
+		if x, ok := all["VP8X"]; ok != (c.flags >= 0) || ok && (int(x[0]) != c.flags || x[4] != 18 || x[7] != 6) {
+			t.Errorf("alpha %t, profile %t: VP8X is %v", c.alpha != nil, c.icc != nil, x)
+		}
+		if !bytes.Equal(all["ICCP"], c.icc) {
+			t.Errorf("profile of %d bytes, want %d", len(all["ICCP"]), len(c.icc))
+		}
+		if _, ok := all["ALPH"]; ok != (c.alpha != nil) || all["VP8 "] == nil {
+			t.Errorf("chunks %v", all)
+		}
+	}
+}
+
+// What cannot be seen costs next to nothing.
+func TestTransparent(t *testing.T) {
+	m := picture(256, 256, 100, 1)
+	clear(m.Alpha)
+	if n := len(encode(t, m, 85, nil)); n > 300 {
+		t.Errorf("a transparent picture has %d bytes", n)
+	}
+}
+
+// Alpha of all kinds is exact, and masks are small.
+func TestAlpha(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 1))
+	kinds := map[string]func(x, y int) byte{
+		"opaque":   func(x, y int) byte { return 255 },
+		"mask":     func(x, y int) byte { return byte(-((x/30 + y/20) & 1)) },
+		"gradient": func(x, y int) byte { return byte(x + 2*y) },
+		"noise":    func(x, y int) byte { return byte(r.IntN(256)) },
+		"skewed": func(x, y int) byte { // codes of more than 15 bits, if none was limited
+			v := byte(0)
+			for v < 40 && r.IntN(2) == 0 {
+				v++
+			}
+			return v
+		},
+	}
+	limits := map[string]int{"opaque": 60, "mask": 300, "gradient": 200, "noise": 200*150 + 1, "skewed": 200 * 150 / 3}
+	for name, kind := range kinds {
+		m := picture(200, 150, 0, 1)
+		for i := range m.Alpha {
+			m.Alpha[i] = kind(i%200, i/200)
+		}
+		data := encode(t, m, 85, nil)
+		_, alpha, stride := decode(t, data)
+		checkAlpha(t, m, alpha, stride)
+		if n := len(chunks(t, data)["ALPH"]); n > limits[name] {
+			t.Errorf("%s: %d bytes", name, n)
+		}
+	}
+}
+
+// A picture that does not fit the format is an error.
+func TestTooLarge(t *testing.T) {
+	var e Encoder
+	m := &Image{Width: MaxEdge + 1, Height: 1, Y: make([]byte, MaxEdge+1)}
+	if data, err := e.Append([]byte("before"), m, 85, nil); !errors.Is(err, ErrTooLarge) || string(data) != "before" {
+		t.Errorf("%q, %v", data, err)
+	}
+}
+
+// An encoder allocates no more than Cost says, and nothing for the next picture.
+func TestCost(t *testing.T) {
+	for _, size := range []image.Point{{16, 16}, {300, 200}, {1000, 30}} {
+		for _, alpha := range []bool{false, true} {
+			m := picture(size.X, size.Y, 20, 1)
+			if !alpha {
+				m.Alpha = nil
+			}
+			out := make([]byte, 0, 1<<20)
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			e := new(Encoder)
+			if _, err := e.Append(out, m, 85, nil); err != nil {
+				t.Fatal(err)
+			}
+			runtime.ReadMemStats(&after)
+			if got, most := int64(after.TotalAlloc-before.TotalAlloc), Cost(size.X, size.Y, alpha); got > most {
+				t.Errorf("%v, alpha %t: %d bytes, more than %d", size, alpha, got, most)
+			}
+			if n := testing.AllocsPerRun(5, func() { e.Append(out, m, 85, nil) }); !alpha && n > 0 {
+				t.Errorf("%v: %.0f allocations", size, n)
+			}
+		}
+	}
+}
+
+func FuzzAppend(f *testing.F) {
+	f.Add(uint16(3), uint16(5), 85, uint64(1), 0, byte(0))
+	f.Add(uint16(17), uint16(16), 100, uint64(1), 256, byte(3))
+	f.Add(uint16(70), uint16(33), 1, uint64(1), 500, byte(7))
+	f.Fuzz(func(t *testing.T, w, h uint16, quality int, seed uint64, noise int, kind byte) {
+		width, height := 1+int(w%100), 1+int(h%100)
+		m := picture(width, height, max(0, noise%512), seed)
+		if kind&1 != 0 {
+			m = extreme(width, height, seed)
+		}
+		if kind&2 != 0 {
+			m.Alpha = nil
+		}
+		if kind&4 != 0 {
+			m.Cb, m.Cr = nil, nil
+		}
+		var frame frame
+		r := frame.reconstruct(m, quality)
+		got, alpha, stride := decode(t, encode(t, m, quality, nil))
+		if err := compareYUV(r, got); err != nil {
+			t.Error(err)
+		}
+		if m.Alpha != nil {
+			checkAlpha(t, m, alpha, stride)
+		}
+	})
+}
+
+func BenchmarkAppend(b *testing.B) {
+	m := picture(256, 256, 24, 1)
+	m.Alpha = nil
+	var e Encoder
+	buf := make([]byte, 0, 1<<20)
+	b.ReportAllocs()
+	for b.Loop() {
+		buf, _ = e.Append(buf[:0], m, 85, nil)
+	}
+	b.ReportMetric(float64(len(buf)), "bytes")
 }
