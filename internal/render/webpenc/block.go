@@ -11,6 +11,14 @@ type block struct {
 	context uint8 // how many of the blocks above and to the left have coefficients
 }
 
+// nonzero returns 1 if a block has coefficients, and 0 if not.
+func (b *block) nonzero(first int16) uint8 {
+	if b.count > first {
+		return 1
+	}
+	return 0
+}
+
 // coefficients are those of a block in coding order. They are twice as large as those of an orthonormal transform.
 type coefficients [16]int32
 
@@ -22,35 +30,28 @@ const (
 
 // forward transforms the difference of a block from its prediction: RFC 6386, section 14.4 has the inverse.
 func (c *coefficients) forward(src, pred *vp8.Area, at int) {
-	var m [4][4]int32
-	for y := range m {
+	var m [16]int32
+	for y := range 4 {
 		s, p := src[at+y*vp8.Stride:][:4], pred[at+y*vp8.Stride:][:4]
 		d0, d1 := int32(s[0])-int32(p[0]), int32(s[1])-int32(p[1])
 		d2, d3 := int32(s[2])-int32(p[2]), int32(s[3])-int32(p[3])
 		a0, a1, a2, a3 := d0+d3, d1+d2, d1-d2, d0-d3
-		m[y] = [4]int32{
-			(a0 + a1) * 8, (a3*factor1 + a2*factor2 + 1<<8) >> 9,
-			(a0 - a1) * 8, (a3*factor2 - a2*factor1 + 1<<8) >> 9,
-		}
+		row := m[4*y:][:4]
+		row[0], row[1] = (a0+a1)*8, (a3*factor1+a2*factor2+1<<8)>>9
+		row[2], row[3] = (a0-a1)*8, (a3*factor2-a2*factor1+1<<8)>>9
 	}
-	for x := range 4 {
-		d0, d1, d2, d3 := m[0][x], m[1][x], m[2][x], m[3][x]
-		a0, a1, a2, a3 := d0+d3, d1+d2, d1-d2, d0-d3
-		to := &columns[x]
-		c[to[0]&15] = (a0 + a1 + 8) >> 4
-		c[to[1]&15] = (a3*factor1 + a2*factor2 + 1<<15) >> 16
-		c[to[2]&15] = (a0 - a1 + 8) >> 4
-		c[to[3]&15] = (a3*factor2 - a2*factor1 + 1<<15) >> 16
-	}
+	c[0], c[2], c[3], c[9] = column(m[0], m[4], m[8], m[12])
+	c[1], c[4], c[8], c[10] = column(m[1], m[5], m[9], m[13])
+	c[5], c[7], c[11], c[14] = column(m[2], m[6], m[10], m[14])
+	c[6], c[12], c[13], c[15] = column(m[3], m[7], m[11], m[15])
 }
 
-// columns holds the places of the coefficients of each column in coding order.
-var columns = func() (t [4][4]uint8) {
-	for n, at := range vp8.Zigzag {
-		t[at%4][at/4] = uint8(n)
-	}
-	return t
-}()
+// column transforms a column after the rows.
+func column(d0, d1, d2, d3 int32) (_, _, _, _ int32) {
+	a0, a1, a2, a3 := d0+d3, d1+d2, d1-d2, d0-d3
+	return (a0 + a1 + 8) >> 4, (a3*factor1 + a2*factor2 + 1<<15) >> 16,
+		(a0 - a1 + 8) >> 4, (a3*factor2 - a2*factor1 + 1<<15) >> 16
+}
 
 // forwardWHT transforms the first coefficients of the luma blocks: section 14.3 has the inverse.
 func (c *coefficients) forwardWHT(blocks *[16]coefficients) {

@@ -6,9 +6,7 @@ import (
 	"github.com/thumbcache/thumbcache/internal/vp8"
 )
 
-// Costs are in 1/256 of a bit.
-
-// bitCosts holds what a decision costs whose probability is p/256.
+// bitCosts holds what a decision costs whose probability is p/256. Costs are in 1/256 bit.
 var bitCosts = func() (t [257]uint16) {
 	for p := range t {
 		t[p] = uint16(math.Round(-256 * math.Log2(max(float64(p), 0.5)/256)))
@@ -76,71 +74,60 @@ var branches = [numTokens][]branch{
 	category1 + 5: {{1, true}, {2, true}, {3, true}, {6, true}, {8, true}, {10, true}},
 }
 
-// tokenCounts counts the tokens in a context.
-type tokenCounts struct {
-	token [numTokens]uint32
-	more  uint32 // how often another coefficient was announced
-	end   uint32
-}
+// end is counted like a token: it means that no coefficient follows.
+const end = numTokens
 
-// counts are those of all planes, by position and context.
-type counts [4][17][3]tokenCounts
+// counts are how often each token occurs, by plane, position and context.
+type counts [4][17][3][numTokens + 1]uint32
 
 // add counts the tokens of a block.
 func (c *counts) add(plane, first int, b *block) {
 	p := &c[plane]
-	n := first
-	t := &p[n][b.context]
-	if n == int(b.count) {
-		t.end++
-		return
-	}
-	t.more++
-	for {
+	context, count := int(b.context), int(b.count)
+	for n := first; n < count; n++ {
 		v := b.levels[n&15]
 		v = max(v, -v)
-		t.token[tokens[v&maxLevel]]++
-		n++
-		t = &p[n][min(v, 2)]
-		if n == int(b.count) {
-			break
-		}
-		t.more += uint32(min(v, 1))
+		p[n][context][tokens[v&maxLevel]]++
+		context = int(min(v, 2))
 	}
-	if n < 16 {
-		t.end++
-	}
+	p[count][context][end]++ // not written if the block is full
 }
 
 // fit returns the probabilities that suit the counts best. Each that differs from the default costs bits in the header.
 func (c *counts) fit() vp8.Probs {
 	probs := vp8.DefaultProbs
 	for plane := range probs {
-		var bands [8][3]tokenCounts
+		var bands [8][3][numTokens + 1]uint32
 		for n := range 16 {
-			for ctx := range 3 {
-				from, to := &c[plane][n][ctx], &bands[vp8.Bands[n]][ctx]
-				to.more += from.more
-				to.end += from.end
-				for i, v := range from.token {
-					to.token[i] += v
+			for context := range 3 {
+				for i, v := range c[plane][n][context] {
+					bands[vp8.Bands[n]][context][i] += v
 				}
 			}
 		}
+		firstBand := 0
+		if plane == vp8.PlaneYAfterY2 {
+			firstBand = 1
+		}
 		for b := range bands {
-			for ctx := range bands[b] {
-				bands[b][ctx].fit(&probs[plane][b][ctx], &vp8.UpdateProbs[plane][b][ctx])
+			for context := range bands[b] {
+				// After a 0 it is clear that another coefficient follows.
+				clear := context == 0 && b != firstBand
+				fit(&probs[plane][b][context], &vp8.UpdateProbs[plane][b][context], &bands[b][context], clear)
 			}
 		}
 	}
 	return probs
 }
 
-// fit replaces probabilities that are worth it. update are the probabilities that the header replaces them.
-func (c *tokenCounts) fit(probs, update *[11]uint8) {
-	var sums [11][2]uint32
-	sums[0] = [2]uint32{c.end, c.more}
-	for token, n := range c.token {
+// fit replaces probabilities that are worth it. update are the probabilities that the header replaces them. If clear is set, no decision
+// is written on whether another coefficient follows.
+func fit(probs, update *[11]uint8, counts *[numTokens + 1]uint32, clear bool) {
+	var sums [11][2]uint32 // how often each decision was 0 and 1
+	for token, n := range counts[:end] {
+		if !clear {
+			sums[0][1] += n
+		}
 		for _, b := range branches[token] {
 			if b.set {
 				sums[b.prob][1] += n
@@ -149,6 +136,7 @@ func (c *tokenCounts) fit(probs, update *[11]uint8) {
 			}
 		}
 	}
+	sums[0][0] = counts[end]
 	for i, s := range sums {
 		n0, n1 := int64(s[0]), int64(s[1])
 		if n0+n1 == 0 {

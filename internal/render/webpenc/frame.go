@@ -4,16 +4,6 @@ import (
 	"github.com/thumbcache/thumbcache/internal/vp8"
 )
 
-// A macroblock is what is written of 16x16 pixels.
-type macroblock struct {
-	blocks  [25]block // as in RFC 6386: 16 of luma, 4 of each chroma, and the first coefficients of luma
-	modes   [16]uint8 // of the 4x4 luma blocks; the first is that of all unless split is set
-	chroma  uint8     // mode
-	segment uint8
-	split   bool // the luma blocks have modes of their own
-	skip    bool // all coefficients are 0
-}
-
 // A neighbour is what the macroblocks below and to the right need to know.
 type neighbour struct {
 	modes   [4]uint8
@@ -105,18 +95,7 @@ func (f *frame) appendModes(dst []byte) []byte {
 		w.optional(0, 4) // differences of other steps
 	}
 	w.bit(false, 128) // for video
-	for i := range f.probs {
-		for j := range f.probs[i] {
-			for k := range f.probs[i][j] {
-				for l, p := range f.probs[i][j][k] {
-					changed := p != vp8.DefaultProbs[i][j][k][l]
-					if w.bit(changed, vp8.UpdateProbs[i][j][k][l]); changed {
-						w.uint(uint(p), 8)
-					}
-				}
-			}
-		}
-	}
+	f.writeProbs(&w)
 	skipped := 0
 	for i := range f.mbs {
 		if f.mbs[i].skip {
@@ -138,6 +117,22 @@ func (f *frame) appendModes(dst []byte) []byte {
 		mb.writeModes(&w, &f.above[i%f.mbw].modes, &f.left.modes)
 	}
 	return w.finish()
+}
+
+// writeProbs writes the probabilities that are not the default.
+func (f *frame) writeProbs(w *boolWriter) {
+	for i := range f.probs {
+		for j := range f.probs[i] {
+			for k := range f.probs[i][j] {
+				for l, p := range f.probs[i][j][k] {
+					changed := p != vp8.DefaultProbs[i][j][k][l]
+					if w.bit(changed, vp8.UpdateProbs[i][j][k][l]); changed {
+						w.uint(uint(p), 8)
+					}
+				}
+			}
+		}
+	}
 }
 
 // writeModes writes the modes: sections 11.2 to 11.4.
@@ -176,20 +171,8 @@ func (mb *macroblock) writeModes(w *boolWriter, above, left *[4]uint8) {
 func (f *frame) appendCoefficients(dst []byte) []byte {
 	w := newBoolWriter(dst)
 	for i := range f.mbs {
-		mb := &f.mbs[i]
-		if mb.skip {
-			continue
-		}
-		first, plane := 0, vp8.PlaneY
-		if !mb.split {
-			w.block(&f.probs[vp8.PlaneY2], 0, &mb.blocks[24])
-			first, plane = 1, vp8.PlaneYAfterY2
-		}
-		for i := range mb.blocks[:16] {
-			w.block(&f.probs[plane], first, &mb.blocks[i])
-		}
-		for i := range mb.blocks[16:24] {
-			w.block(&f.probs[vp8.PlaneC], 0, &mb.blocks[16+i])
+		if !f.mbs[i].skip {
+			f.mbs[i].visit(func(plane, first int, b *block) { w.block(&f.probs[plane], first, b) })
 		}
 	}
 	return w.finish()

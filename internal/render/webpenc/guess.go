@@ -70,8 +70,8 @@ func (p *pattern) set(src *vp8.Area, at int) {
 	p.acRow = sum(magnitudes(r0) &^ 0xffff)
 }
 
-// first returns the first number of a transform.
-func first(v uint64) int32 { return int32(v&0xffff) - 0x2000 }
+// mean16 returns the first number of a transform, 16 times the mean.
+func mean16(v uint64) int32 { return int32(v&0xffff) - 0x2000 }
 
 // guess returns the guess for a prediction in rows.
 func (p *pattern) guess(r *[4]uint64) int32 {
@@ -113,12 +113,12 @@ func (w *whole) guess(a *vp8.Area, at int, guesses *[4]int32) {
 	var means [4][16]int32 // first numbers of the transforms
 	for i := range w.patterns {
 		p := &w.patterns[i]
-		row, column := rows[i%w.n], columns[i/w.n]
-		dc := first(p.row)
+		row, column := rows[i&(w.n-1)&3], columns[i>>(w.n/2)&3]
+		dc := mean16(p.row)
 		means[vp8.DC][i] = dc - 16*mean
-		means[vp8.VE][i] = dc - first(row)
-		means[vp8.HE][i] = dc - first(column)
-		means[vp8.TM][i] = dc - first(row) - first(column) + 16*corner
+		means[vp8.VE][i] = dc - mean16(row)
+		means[vp8.HE][i] = dc - mean16(column)
+		means[vp8.TM][i] = dc - mean16(row) - mean16(column) + 16*corner
 		r := sum(magnitudes(p.row+offset-row) &^ 0xffff)
 		c := sum(magnitudes(p.column+offset-column) &^ 0xffff)
 		guesses[vp8.DC] += p.inner + p.acRow + p.acCol
@@ -163,14 +163,15 @@ func leftOf(a *vp8.Area, at int) uint64 {
 	return uint64(s[0]) | uint64(s[vp8.Stride])<<16 | uint64(s[2*vp8.Stride])<<32 | uint64(s[3*vp8.Stride])<<48
 }
 
-// Edges are the samples from which a 4x4 block is predicted, in lanes: from the lowest one on the left by the corner to the
-// last one above.
+// Edges are the samples from which a 4x4 block is predicted, and their means. They are numbered from the lowest one on the left, 0, by
+// the corner, 4, to the last one above, 12.
 type edges struct {
-	left, above uint64 // left is from below, above is from the corner
-	corner      uint64
-	means3      [3]uint64 // weighted means of three neighbours, the middle one 1 to 4, 5 to 8, 9 to 12
-	means2      [2]uint64 // means of two neighbours, the first one 0 to 3, 4 to 7
-	rest        [4]uint64
+	left   uint64    // 0 to 3
+	corner uint64    // 4
+	above  uint64    // 5 to 8
+	right  uint64    // 9 to 12
+	means2 [2]uint64 // of two neighbours, the first of which is 0 to 3, 4 to 7
+	means3 [3]uint64 // weighted means of three neighbours, the middle one of which is 1 to 4, 5 to 8, 9 to 12
 }
 
 func mean3(a, b, c uint64) uint64 { return (a + 2*b + c + 2*lanes) >> 2 & (0xff * lanes) }
@@ -181,20 +182,16 @@ func window(low, high uint64, n uint) uint64 { return low>>(16*n) | high<<(64-16
 
 func (e *edges) set(a *vp8.Area, at int) {
 	above := binary.LittleEndian.Uint64(a[at-vp8.Stride:])
-	x := uint64(a[at-vp8.Stride-1])
-	l0, l1, l2, l3 := uint64(a[at-1]), uint64(a[at+vp8.Stride-1]), uint64(a[at+2*vp8.Stride-1]), uint64(a[at+3*vp8.Stride-1])
-	last := above >> 56
-	w0 := l3 | l2<<16 | l1<<32 | l0<<48
-	w2, w3 := spread(uint32(above)), spread(uint32(above>>32)) // 5 to 8, 9 to 12
-	w1 := w2<<16 | x
-	w4 := w2>>48 | w3<<16 // 8 to 11
-	e.left, e.above, e.corner = w0, w2, x
-	e.means3[0] = mean3(w0, window(w0, w1, 1), window(w0, w1, 2))
-	e.means3[1] = mean3(w1, w2, window(w2, w3, 1))
-	e.means3[2] = mean3(w4, w3, w3>>16|last<<48)
-	e.means2[0] = mean2(w0, window(w0, w1, 1))
-	e.means2[1] = mean2(w1, w2)
-	e.rest[0] = w3
+	fromAbove := leftOf(a, at)
+	e.left = fromAbove>>48 | fromAbove>>32&0xffff<<16 | fromAbove>>16&0xffff<<32 | fromAbove<<48
+	e.corner = uint64(a[at-vp8.Stride-1])
+	e.above, e.right = spread(uint32(above)), spread(uint32(above>>32))
+	after := e.above<<16 | e.corner // 4 to 7
+	e.means2[0] = mean2(e.left, window(e.left, after, 1))
+	e.means2[1] = mean2(after, e.above)
+	e.means3[0] = mean3(e.left, window(e.left, after, 1), window(e.left, after, 2))
+	e.means3[1] = mean3(after, e.above, window(e.above, e.right, 1))
+	e.means3[2] = mean3(window(e.above, e.right, 3), e.right, e.right>>16|e.right>>48<<48)
 }
 
 // rows returns the prediction of a diagonal mode: RFC 6386, section 12.3.
@@ -210,7 +207,7 @@ func (e *edges) rows(mode uint8) (r [4]uint64) {
 		r1 := window(m, n, 3)
 		return [4]uint64{t, r1, t<<16 | m>>32&0xffff, r1<<16 | m>>16&0xffff}
 	case vp8.VL:
-		r0 := t>>16 | mean2(e.above>>48, e.rest[0]&0xff)<<48
+		r0 := t>>16 | mean2(e.above>>48, e.right&0xff)<<48
 		r1 := window(n, o, 1)
 		return [4]uint64{r0, r1, r0>>16 | o>>16<<48, r1>>16 | o>>32<<48}
 	case vp8.HD:
@@ -228,20 +225,21 @@ func (e *edges) rows(mode uint8) (r [4]uint64) {
 }
 
 // guessStraight guesses the modes that are not diagonal.
-func (p *pattern) guessStraight(e *edges, g *[vp8.NumModes]int32) {
-	dc := first(p.row)
+func (p *pattern) guessStraight(e *edges) (g [4]int32) {
+	dc := mean16(p.row)
 	left := e.left>>48 | e.left>>32&0xffff<<16 | e.left>>16&0xffff<<32 | e.left<<48 // from above
 	mean := (sum(e.above) + sum(left) + 4) >> 3
 	g[vp8.DC] = p.inner + p.acRow + p.acCol + abs(dc-16*mean)
 
-	smooth := mean3(e.above<<16|e.corner, e.above, e.above>>16|e.rest[0]<<48)
+	smooth := mean3(e.above<<16|e.corner, e.above, window(e.above, e.right, 1))
 	g[vp8.VE] = p.inner + p.acCol + sum(magnitudes(p.row+offset-fourfold(smooth)))
 	smooth = mean3(left<<16|e.corner, left, left>>16|left>>48<<48)
 	g[vp8.HE] = p.inner + p.acRow + sum(magnitudes(p.column+offset-fourfold(smooth)))
 
 	row, column := fourfold(e.above), fourfold(left)
-	dc -= first(row) + first(column) - 16*int32(e.corner)
+	dc -= mean16(row) + mean16(column) - 16*int32(e.corner)
 	g[vp8.TM] = p.inner + sum(magnitudes(p.row+offset-row)&^0xffff) + sum(magnitudes(p.column+offset-column)&^0xffff) + abs(dc)
+	return g
 }
 
 // diagonals returns the diagonal modes that are worth a guess: those near the direction in which the source changes least.

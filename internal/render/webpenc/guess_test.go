@@ -48,7 +48,9 @@ func TestGuess(t *testing.T) {
 		p.set(&src, at)
 		e.set(&area, at)
 		var got [vp8.NumModes]int32
-		p.guessStraight(&e, &got)
+		for mode, guess := range p.guessStraight(&e) {
+			got[mode] = guess
+		}
 		for mode := range uint8(vp8.NumModes) {
 			if mode >= vp8.RD {
 				rows := e.rows(mode)
