@@ -1,23 +1,21 @@
 package webpenc
 
 import (
+	"math/bits"
+
 	"github.com/thumbcache/thumbcache/internal/vp8"
 )
 
 // A block holds quantised coefficients in coding order.
 type block struct {
 	levels  [16]int16
-	count   int16 // position after the last one that is not 0, or the first that is coded
-	context uint8 // how many of the blocks above and to the left have coefficients
+	nonzero uint16 // a bit for each that is not 0
+	count   uint8  // position after the last one that is not 0, or of the first that is coded
+	context uint8  // how many of the blocks above and to the left have coefficients
 }
 
-// nonzero returns 1 if a block has coefficients, and 0 if not.
-func (b *block) nonzero(first int16) uint8 {
-	if b.count > first {
-		return 1
-	}
-	return 0
-}
+// coded returns 1 if a block has coefficients, and 0 if not.
+func (b *block) coded() uint8 { return uint8(min(b.nonzero, 1)) }
 
 // coefficients are those of a block in coding order. They are twice as large as those of an orthonormal transform.
 type coefficients [16]int32
@@ -104,59 +102,56 @@ const pair = 1<<32 + 1
 
 // quantise quantises coefficients from position first on.
 func (q *quantiser) quantise(b *block, c *coefficients, first int) {
-	last := -1
+	var nonzero uint32 // a bit for each position
 	for n := 0; n < 16; n += 2 {
 		// Two at a time: signs, absolute values, quotients.
 		v := uint64(uint32(c[n])) | uint64(c[n+1])<<32
 		sign := v >> 31 & pair
 		v = (v ^ sign*(1<<32-1)) + sign
 		v = (v*q.inverse[1] + q.round[1]) >> 16 & (0xffff * pair)
-		if v != 0 {
-			last = n
-		}
+		bits := (v + 0xffff*pair) >> 16 & pair // a number that is not 0 has a carry
+		nonzero |= uint32(bits|bits>>31) & 3 << n
 		v = (v ^ sign*0xffff) + sign
 		b.levels[n], b.levels[n+1] = int16(v), int16(v>>32)
 	}
+	nonzero &^= 1
 	if first == 0 {
-		v := abs(c[0])
-		level := int16((uint64(v)*q.inverse[0] + q.round[0]) >> 16)
-		if c[0] < 0 {
-			level = -level
-		}
-		b.levels[0] = level
-		last = max(last, 0)
+		sign := c[0] >> 31
+		level := int32((uint64(abs(c[0]))*q.inverse[0] + q.round[0]) >> 16)
+		b.levels[0] = int16((level ^ sign) - sign)
+		nonzero |= uint32(-level) >> 31
 	} else {
 		b.levels[0] = 0
 	}
-	if last >= 0 && b.levels[last+1] != 0 {
-		last++
-	}
-	for last >= first && b.levels[last] == 0 {
-		last--
-	}
-	last = max(last, first-1)
-	// Cut off the last coefficients if they are not worth their bits.
-	for last >= first && uint16(b.levels[last]+1) <= 2 {
-		before := last - 1
-		for before >= first && b.levels[before] == 0 {
-			before--
+	b.nonzero = uint16(q.trim(b, c, first, nonzero))
+	b.count = uint8(max(first, bits.Len16(b.nonzero)))
+}
+
+// trim cuts off the last coefficients while they are not worth their bits. It returns those that remain.
+func (q *quantiser) trim(b *block, c *coefficients, first int, nonzero uint32) uint32 {
+	for nonzero != 0 {
+		last := bits.Len32(nonzero) - 1
+		if uint16(b.levels[last&15]+1) > 2 {
+			break // more than 1
 		}
-		bits := int32(750 + 200*(last-before-1))
+		rest := nonzero &^ (1 << last)
+		zeros := last - max(bits.Len32(rest), first)
+		// Guesses of the cost of the coefficient and its end, and of each 0 before it, in 1/256 bit.
+		cost := int32(750 + 200*zeros)
 		step := q.step[min(last, 1)]
-		v := c[last]
-		v = max(v, -v)
-		if step*(2*v-step)*256 > q.lambda*bits { // int32
+		if step*(2*abs(c[last&15])-step)*256 > q.lambda*cost { // how much the squared error grows
 			break
 		}
-		last = before
+		nonzero = rest
 	}
-	b.count = int16(last + 1)
+	return nonzero
 }
 
 // dequantise returns the coefficients that a decoder finds, in rows.
-func (q *quantiser) dequantise(b *block, first int, to *[16]int16) {
+func (q *quantiser) dequantise(b *block, to *[16]int16) {
 	*to = [16]int16{}
-	for n := first; n < int(b.count); n++ {
+	for left := b.nonzero; left != 0; left &= left - 1 {
+		n := bits.TrailingZeros16(left) & 15
 		to[vp8.Zigzag[n]] = int16(int32(b.levels[n]) * q.step[min(n, 1)])
 	}
 }

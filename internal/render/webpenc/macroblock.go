@@ -60,7 +60,7 @@ func (f *frame) choose(mbx, mby int) {
 		f.chooseLuma(mb, mbx, mby)
 		f.chooseChroma(mb, mbx, mby)
 		mb.skip = true
-		mb.visit(func(_, first int, b *block) { mb.skip = mb.skip && int(b.count) == first })
+		mb.visit(func(_, _ int, b *block) { mb.skip = mb.skip && b.nonzero == 0 })
 	}
 	if !mb.skip {
 		mb.visit(f.counts.add)
@@ -143,11 +143,11 @@ func (f *frame) chooseSplit(mb *macroblock, mbx int, limit int32) bool {
 		f.area.Predict4(at, mode)
 		b := &mb.blocks[i]
 		b.context = above.nonzero[x] + left.nonzero[y]
-		b.count = 0
+		b.nonzero, b.count = 0, 0
 		if guess > step { // else all coefficients become 0
 			f.code(b, q, at)
 		}
-		above.nonzero[x], left.nonzero[y] = b.nonzero(0), b.nonzero(0)
+		above.nonzero[x], left.nonzero[y] = b.coded(), b.coded()
 	}
 	f.above[mbx].neighbour, f.left = above, left
 	return true
@@ -183,7 +183,7 @@ func (f *frame) code(b *block, q *quantiser, at int) {
 	c.forward(&f.src, &f.area, at)
 	q.quantise(b, &c, 0)
 	v := &f.values[0]
-	q.dequantise(b, 0, v)
+	q.dequantise(b, v)
 	switch b.count {
 	case 0:
 	case 1:
@@ -202,16 +202,16 @@ func (f *frame) codeWhole(mb *macroblock, mbx int) {
 		b.context = above[x] + left[y]
 		f.coefs[i].forward(&f.src, &f.area, atBlock(i))
 		s.y.quantise(b, &f.coefs[i], 1)
-		s.y.dequantise(b, 1, &f.values[i])
-		above[x], left[y] = b.nonzero(1), b.nonzero(1)
+		s.y.dequantise(b, &f.values[i])
+		above[x], left[y] = b.coded(), b.coded()
 	}
 	b := &mb.blocks[24]
 	b.context = above[8] + left[8]
 	var c coefficients
 	c.forwardWHT(&f.coefs)
 	s.y2.quantise(b, &c, 0)
-	s.y2.dequantise(b, 0, &f.values[24])
-	above[8], left[8] = b.nonzero(0), b.nonzero(0)
+	s.y2.dequantise(b, &f.values[24])
+	above[8], left[8] = b.coded(), b.coded()
 	vp8.InverseWHT(&f.values[24], &f.values)
 	for i := range 16 {
 		if mb.blocks[i].count > 1 {
@@ -238,6 +238,6 @@ func (f *frame) chooseChroma(mb *macroblock, mbx, mby int) {
 		b, x, y := &mb.blocks[16+i], 4+i/4*2+i%2, 4+i/2
 		b.context = above[x] + left[y]
 		f.code(b, q, atBlock(16+i))
-		above[x], left[y] = b.nonzero(0), b.nonzero(0)
+		above[x], left[y] = b.coded(), b.coded()
 	}
 }
