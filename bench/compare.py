@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Compares with Pillow's thumbnail() and libvips in process, one thread each, both C with SIMD.
 
-Needs python3-pil, libvips42, libvips-tools and webp (Debian), and Go. Prints the CPU time of each as the median of rounds that all
+Needs python3-pil, libvips42, libvips-tools and ffmpeg (Debian), and Go. Prints the CPU time of each as the median of rounds that all
 take in turns. With arguments it measures only the pictures whose title contains one of them:
 
     ./compare.py [TIFF GIF ...]
@@ -9,7 +9,7 @@ take in turns. With arguments it measures only the pictures whose title contains
 import ctypes, glob, io, os, statistics, subprocess, sys, tempfile, time
 
 os.environ["VIPS_CONCURRENCY"] = "1"
-from PIL import Image, ImageSequence
+from PIL import Image
 
 vips = ctypes.CDLL("libvips.so.42")
 vips.vips_init(b"compare")

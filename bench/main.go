@@ -57,7 +57,11 @@ func main() {
 	flag.Parse()
 
 	if *memory >= 0 {
-		if err := printPeak(ways[*memory]); err != nil {
+		data, err := testdata.ReadFile("testdata/ordinary-3000.jpg")
+		if err == nil {
+			err = printPeak(ways[*memory], data)
+		}
+		if err != nil {
 			log.Fatal(err)
 		}
 		return
@@ -196,13 +200,9 @@ func printMemory() error {
 	return nil
 }
 
-// printPeak makes a thumbnail of the 3000 pixel picture, and prints the peak resident memory of the process in MiB. On
-// systems without /proc it prints a dash.
-func printPeak(w way) error {
-	data, err := testdata.ReadFile("testdata/ordinary-3000.jpg")
-	if err != nil {
-		return err
-	}
+// printPeak makes a thumbnail of 256 pixels and prints the peak resident memory of the process in MiB. On systems without /proc it
+// prints a dash.
+func printPeak(w way, data []byte) error {
 	if _, err := w.make(data, 256); err != nil {
 		return err
 	}

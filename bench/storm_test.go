@@ -12,7 +12,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/dhowden/tag"
 
@@ -62,14 +61,6 @@ func songs(b *testing.B) (dir string, files []string) {
 		}
 	}
 	return dir, files
-}
-
-func cpu(who int) time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(who, &u); err != nil {
-		panic(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // BenchmarkStorm compares 50 concurrent requests for the covers of ten songs, with nothing cached, with 50 ffmpeg processes that

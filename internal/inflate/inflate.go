@@ -326,31 +326,35 @@ func (z *Reader) decodeFast() error {
 			break
 		}
 
-		// Copy words of 8 bytes. The last one may exceed the match.
-		to, from := end, end-distance
+		copyMatch(window, end, distance, length)
 		end += length
-		if distance < 8 {
-			v := uint64(window[from])
-			if distance == 1 {
-				v *= 0x0101010101010101
-			} else {
-				for i := 1; i < 8; i++ {
-					v |= uint64(window[from+i%distance]) << (8 * i)
-				}
-			}
-			binary.LittleEndian.PutUint64(window[to:], v)
-			to += 8
-			// What has been written repeats after each multiple of the distance.
-			from = to - int(wideDistance[distance&7])
-		}
-		for to < end {
-			binary.LittleEndian.PutUint64(window[to:], binary.LittleEndian.Uint64(window[from:]))
-			to += 8
-			from += 8
-		}
 	}
 	z.at, z.bits, z.n, z.end = at, buf, n, end
 	return err
+}
+
+// copyMatch copies length bytes from distance before to. It copies words of 8 bytes, of which the last may exceed the match.
+func copyMatch(window *[windowSize]byte, to, distance, length int) {
+	end, from := to+length, to-distance
+	if distance < 8 {
+		v := uint64(window[from])
+		if distance == 1 {
+			v *= 0x0101010101010101
+		} else {
+			for i := 1; i < 8; i++ {
+				v |= uint64(window[from+i%distance]) << (8 * i)
+			}
+		}
+		binary.LittleEndian.PutUint64(window[to:], v)
+		to += 8
+		// What has been written repeats after each multiple of the distance.
+		from = to - int(wideDistance[distance&7])
+	}
+	for to < end {
+		binary.LittleEndian.PutUint64(window[to:], binary.LittleEndian.Uint64(window[from:]))
+		to += 8
+		from += 8
+	}
 }
 
 // wideDistance holds the smallest multiple of each distance that is at least 8.

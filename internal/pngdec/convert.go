@@ -3,6 +3,8 @@ package pngdec
 import (
 	"bytes"
 	"encoding/binary"
+
+	"github.com/thumbcache/thumbcache/internal/reduce"
 )
 
 // setTable fills the table of colors for samples of at most 8 bits: of a palette, or of gray.
@@ -18,7 +20,7 @@ func (d *decoder) setTable(h *Header) {
 			}
 			if i < len(h.Transparency) {
 				c[3] = h.Transparency[i]
-				multiply(c[:])
+				reduce.Premultiply(c[:])
 			}
 		}
 	case h.Color == Gray:
@@ -66,7 +68,7 @@ func (p *picture) convert(to, row []byte) {
 	default:
 		copy(to, samples)
 		if !p.Apple { // which has premultiplied already
-			multiply(to)
+			reduce.Premultiply(to)
 		}
 	}
 	if p.Transparency != nil {
@@ -121,17 +123,6 @@ func (p *picture) clearKey(to, row []byte) {
 	for ; len(to) >= 4 && len(row) >= len(key); to, row = to[4:], row[len(key):] {
 		if bytes.HasPrefix(row, key) {
 			clear(to[:4])
-		}
-	}
-}
-
-// multiply multiplies the color of RGBA samples by their alpha.
-func multiply(pix []byte) {
-	for ; len(pix) >= 4; pix = pix[4:] {
-		if a := uint32(pix[3]); a != 255 {
-			pix[0] = byte((uint32(pix[0])*a + 127) / 255)
-			pix[1] = byte((uint32(pix[1])*a + 127) / 255)
-			pix[2] = byte((uint32(pix[2])*a + 127) / 255)
 		}
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/thumbcache/thumbcache/internal/reduce"
 )
 
 func makeChunk(name string, data []byte) []byte {
@@ -144,7 +146,7 @@ func premultiplied(m image.Image) (pix []byte) {
 				n = color.NRGBAModel.Convert(c).(color.NRGBA)
 			}
 			p := []byte{n.R, n.G, n.B, n.A}
-			multiply(p)
+			reduce.Premultiply(p)
 			pix = append(pix, p...)
 		}
 	}

@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/thumbcache/thumbcache/internal/reduce"
 )
 
 // A kind is a color type with a depth.
@@ -183,7 +185,7 @@ func TestCutInterlaced(t *testing.T) {
 // multiplied returns n samples of gray RGBA with all of them v, after premultiplication.
 func multiplied(v byte, n int) []byte {
 	pix := bytes.Repeat([]byte{v}, n)
-	multiply(pix)
+	reduce.Premultiply(pix)
 	return pix
 }
 

@@ -89,3 +89,14 @@ func Divide(to []byte, sums []uint32, n int) {
 	}
 	clear(sums)
 }
+
+// Premultiply multiplies the colors of RGBA by alpha, so that invisible pixels do not count in means.
+func Premultiply(pix []byte) {
+	for ; len(pix) >= 4; pix = pix[4:] {
+		if a := uint32(pix[3]); a != 255 {
+			pix[0] = byte((uint32(pix[0])*a + 127) / 255)
+			pix[1] = byte((uint32(pix[1])*a + 127) / 255)
+			pix[2] = byte((uint32(pix[2])*a + 127) / 255)
+		}
+	}
+}

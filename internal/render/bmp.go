@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/bits"
+
+	"github.com/thumbcache/thumbcache/internal/reduce"
 )
 
 // A dib is a device-independent bitmap: what follows the file header of a BMP, and most images of an icon. Its slices are
@@ -272,7 +274,7 @@ func decodeDIB(ctx context.Context, d *dib) (raster, error) {
 		setOpaqueIfClear(canvas.pix)
 	}
 	if d.masks[3] != 0 {
-		multiply(canvas.pix)
+		reduce.Premultiply(canvas.pix)
 	}
 	return raster{kind: rgba, planes: [3]plane{canvas}}, nil
 }

@@ -66,19 +66,7 @@ func stretch(yuv [3]plane) {
 	}
 }
 
-// multiply multiplies the colour of RGBA samples by their alpha.
-func multiply(pix []byte) {
-	for i := 0; i+4 <= len(pix); i += 4 {
-		p := pix[i:][:4]
-		if a := uint32(p[3]); a != 255 {
-			p[0] = byte((uint32(p[0])*a + 127) / 255)
-			p[1] = byte((uint32(p[1])*a + 127) / 255)
-			p[2] = byte((uint32(p[2])*a + 127) / 255)
-		}
-	}
-}
-
-// unmultiply undoes multiply and reports whether all pixels are opaque.
+// unmultiply undoes [reduce.Premultiply] and reports whether all pixels are opaque.
 func unmultiply(pix []byte) (opaque bool) {
 	opaque = true
 	for i := 0; i+4 <= len(pix); i += 4 {

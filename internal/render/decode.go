@@ -9,6 +9,7 @@ import (
 	"image/color"
 	"image/draw"
 
+	"github.com/thumbcache/thumbcache/internal/reduce"
 	"github.com/thumbcache/thumbcache/internal/tiff"
 )
 
@@ -125,14 +126,14 @@ func rasterOf(img image.Image) raster {
 	case *image.RGBA:
 		return rgbaRaster(m.Pix, m.Stride, w, h)
 	case *image.NRGBA:
-		multiply(m.Pix)
+		reduce.Premultiply(m.Pix)
 		return rgbaRaster(m.Pix, m.Stride, w, h)
 	case *image.RGBA64:
 		narrow(m.Pix)
 		return rgbaRaster(m.Pix, m.Stride/2, w, h)
 	case *image.NRGBA64:
 		narrow(m.Pix)
-		multiply(m.Pix[:len(m.Pix)/2])
+		reduce.Premultiply(m.Pix[:len(m.Pix)/2])
 		return rgbaRaster(m.Pix, m.Stride/2, w, h)
 	}
 	return compose(img, image.Point{}, w, h)

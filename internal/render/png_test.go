@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/thumbcache/thumbcache/internal/pngdec"
+	"github.com/thumbcache/thumbcache/internal/reduce"
 )
 
 // A pngImage describes a PNG to be made by a test.
@@ -70,7 +71,7 @@ func imageRGBA(m image.Image) (pix []byte) {
 				n = color.NRGBAModel.Convert(c).(color.NRGBA)
 			}
 			p := []byte{n.R, n.G, n.B, n.A}
-			multiply(p)
+			reduce.Premultiply(p)
 			pix = append(pix, p...)
 		}
 	}
@@ -214,7 +215,7 @@ func applePNG(m *image.NRGBA) []byte {
 		z.Write([]byte{0})
 		for x := range m.Rect.Dx() {
 			p := bytes.Clone(m.Pix[m.PixOffset(x, y):][:4])
-			multiply(p)
+			reduce.Premultiply(p)
 			z.Write([]byte{p[2], p[1], p[0], p[3]})
 		}
 	}

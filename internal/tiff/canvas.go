@@ -81,7 +81,7 @@ func (c *canvas) done(x, y, n int) {
 	}
 	line := c.line[:n*c.size]
 	if c.premultiply {
-		multiply(line)
+		reduce.Premultiply(line)
 	}
 	c.add(x, y, line, c.size)
 }
@@ -106,17 +106,6 @@ func (c *canvas) add(x, y int, line []byte, channels int) {
 	}
 	if c.rows == 1 && (y+1)%c.scale == 0 {
 		c.flush(y + 1)
-	}
-}
-
-// multiply multiplies the colours of RGBA by alpha.
-func multiply(pix []byte) {
-	for ; len(pix) >= 4; pix = pix[4:] {
-		if a := uint32(pix[3]); a != 255 {
-			pix[0] = byte((uint32(pix[0])*a + 127) / 255)
-			pix[1] = byte((uint32(pix[1])*a + 127) / 255)
-			pix[2] = byte((uint32(pix[2])*a + 127) / 255)
-		}
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 // Options say how to decode.
 type Options struct {
 	// Scale reduces the picture to 1/Scale of its width and height, rounded up. Each pixel is the mean of Scale x Scale
-	// pixels. This saves memory, but little time. 0 means 1; values above MaxScale mean MaxScale.
+	// pixels. 0 means 1; values above MaxScale mean MaxScale.
 	Scale int
 
 	// Inks converts pixels of cyan, magenta, yellow and black to opaque RGBA, in place. With it, Decode returns an
@@ -169,13 +169,13 @@ func (p *photo) newConverter() *converter {
 		c.lab = p.newLabTables()
 	}
 	if (p.bits == 8 || p.bits == 16) && p.format == formatUint && !p.planar {
-		c.direct, c.narrow = p.direct(), p.bits == 16
+		c.direct, c.narrow = p.newDirect(), p.bits == 16
 	}
 	return c
 }
 
-// direct returns the function that converts rows of 8-bit samples without unpacking, or nil if there is none.
-func (p *photo) direct() func(dst, row []byte) {
+// newDirect returns the function for [converter.direct].
+func (p *photo) newDirect() func(dst, row []byte) {
 	copyRow := func(dst, row []byte) { copy(dst, row) }
 	switch {
 	case p.photometric == blackIsZero && p.samples == 1:

@@ -956,13 +956,37 @@ func (r *failingReader) ReadAt(p []byte, off int64) (int, error) {
 	return r.ReaderAt.ReadAt(p, off)
 }
 
+// A countdown is done after its Err method has been called a number of times.
+type countdown struct {
+	context.Context
+	calls int
+}
+
+func (c *countdown) Err() error {
+	if c.calls--; c.calls < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// Whenever the context ends, the error is its own, and no broken file.
 func TestCancel(t *testing.T) {
-	p := picture{w: 64, h: 64, samples: 3, bits: 8, photometric: photoRGB, compression: compDeflate, value: samplesOf(8), blockH: 9}
-	data := p.file(binary.LittleEndian, false)
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	if _, err := Decode(ctx, bytes.NewReader(data), int64(len(data)), Options{}); !errors.Is(err, context.Canceled) {
-		t.Error(err)
+	for _, compression := range []int{compNone, compPackBits, compLZW, compDeflate} {
+		p := picture{w: 64, h: 64, samples: 3, bits: 8, photometric: photoRGB, compression: compression, value: samplesOf(8), blockH: 9}
+		data := p.file(binary.LittleEndian, false)
+		calls := 0
+		for ; ; calls++ {
+			_, err := Decode(&countdown{context.Background(), calls}, bytes.NewReader(data), int64(len(data)), Options{})
+			if err == nil {
+				break
+			}
+			if err != context.Canceled {
+				t.Fatalf("compression %d, done after %d looks: %v", compression, calls, err)
+			}
+		}
+		if calls < 8 {
+			t.Errorf("compression %d: the context was looked at %d times", compression, calls)
+		}
 	}
 }
 

@@ -168,6 +168,8 @@ func (pl *plane) failure(err error) error {
 		return nil
 	case pl.in.err != nil:
 		return pl.in.err
+	case pl.in.ctx.Err() != nil:
+		return pl.in.ctx.Err()
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return corrupt("a strip or tile is too short")
 	case errors.Is(err, ErrCorrupt), errors.Is(err, ErrUnsupported):
