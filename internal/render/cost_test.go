@@ -78,7 +78,7 @@ func TestCostBoundsAllocation(t *testing.T) {
 		"animated.webp":  animatedWebP(w, h, webpFrame{w: w, h: h}, webpFrame{w: w, h: 9, c: color.NRGBA{9, 9, 9, 255}}),
 		"lossless.webp":  readTestdata(t, "lossless-alpha.webp"),
 	} {
-		for _, o := range []Options{{Size: 256, Quality: 85}, {Size: 256, Quality: 85, Cover: true}, {Size: 256, PNG: true}, {Quality: 100}, {PNG: true}} {
+		for _, o := range []Options{{Size: 256, Quality: 85}, {Size: 256, Quality: 85, Cover: true}, {Size: 256, PNG: true}, {Size: 256, WebP: true, Quality: 85}, {Quality: 100}, {PNG: true}, {WebP: true, Quality: 100}} {
 			cost, err := Cost(data, o)
 			if err != nil {
 				t.Fatal(err)

@@ -38,7 +38,7 @@ func FuzzMake(f *testing.F) {
 		f.Add(data, uint16(30), byte(i))
 	}
 	f.Fuzz(func(t *testing.T, data []byte, size uint16, flags byte) {
-		o := Options{Size: int(size % 600), MaxEdge: 500, PNG: flags&1 != 0, Cover: flags&2 != 0, Quality: 85}
+		o := Options{Size: int(size % 600), MaxEdge: 500, PNG: flags&1 != 0, Cover: flags&2 != 0, WebP: flags&5 == 4, Quality: 85}
 		cost, err := Cost(data, o)
 		if err != nil || cost > 64<<20 {
 			return

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/thumbcache/thumbcache/internal/jpegdec"
+	"github.com/thumbcache/thumbcache/internal/render/webpenc"
 	"github.com/thumbcache/thumbcache/internal/tiff"
 )
 
@@ -178,6 +179,9 @@ func (h *header) cost(g layout, o Options) int64 {
 	if o.PNG {
 		cost += 1 << 20 // deflate state
 	}
+	if o.WebP {
+		cost += webpenc.Cost(g.width, g.height, !h.grey)
+	}
 	cost += 16 * int64(g.width) // column sums of the hash: four channels, 2 bytes each, kept twice
 	if h.icc != nil {
 		cost += 2*maxCarried + 32<<10
@@ -205,6 +209,8 @@ func (h *header) resultCost(g layout, o Options) int64 {
 		encoded = 12
 	case o.PNG:
 		encoded = 48
+	case o.WebP:
+		encoded = 36
 	case o.Quality <= 85:
 		encoded = 15 // measured with noise
 	default:

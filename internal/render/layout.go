@@ -1,6 +1,10 @@
 package render
 
-import "math"
+import (
+	"math"
+
+	"github.com/thumbcache/thumbcache/internal/render/webpenc"
+)
 
 // A layout is the geometry of one thumbnail. It maps each pixel of the result to the stored picture.
 //
@@ -23,8 +27,11 @@ type span struct {
 	start, step float64
 }
 
-// maxJPEG is the longest edge of a JPEG in pixels, a limit of the format.
-const maxJPEG = 65535
+// The longest edges of a JPEG and of a WebP in pixels, limits of the formats.
+const (
+	maxJPEG = 65535
+	maxWebP = webpenc.MaxEdge
+)
 
 // layOut returns the layout for a picture with the given header.
 func layOut(h header, o Options) layout {
@@ -41,8 +48,12 @@ func layOut(h header, o Options) layout {
 	if limit <= 0 || o.MaxEdge > 0 && limit > o.MaxEdge {
 		limit = o.MaxEdge
 	}
-	if !o.PNG && (limit <= 0 || limit > maxJPEG) {
-		limit = maxJPEG
+	longest := maxJPEG
+	if o.WebP {
+		longest = maxWebP
+	}
+	if !o.PNG && (limit <= 0 || limit > longest) {
+		limit = longest
 	}
 	left, top := 0, 0
 	cropW, cropH := w, ht
@@ -51,7 +62,7 @@ func layOut(h header, o Options) layout {
 		left, top = (w-side)/2, (ht-side)/2
 		cropW, cropH = side, side
 	}
-	g := layout{width: cropW, height: cropH, transpose: transpose, fullChroma: max(w, ht) <= maxPixelArt}
+	g := layout{width: cropW, height: cropH, transpose: transpose, fullChroma: max(w, ht) <= maxPixelArt && !o.WebP}
 	if long := max(cropW, cropH); limit > 0 && long > limit {
 		g.width, g.height = shrink(cropW, limit, long), shrink(cropH, limit, long)
 	}

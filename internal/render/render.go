@@ -19,7 +19,8 @@ type Options struct {
 	MaxEdge int  // limit of the longest edge in pixels, whatever Size is; 0 means no limit
 	Cover   bool // crop to a centred square, at most the largest that fits the picture
 	PNG     bool // encode as PNG and keep alpha; otherwise encode as JPEG on a white background
-	Quality int  // of the JPEG, 1 to 100
+	WebP    bool // encode as lossy WebP and keep alpha; PNG must not be set
+	Quality int  // of the JPEG or WebP, 1 to 100
 
 	Orientation int // EXIF orientation, 1 to 8, that replaces the picture's own; 0 means the picture's own
 }
@@ -124,6 +125,9 @@ func (ws *workspace) encode(src *raster, g layout, o Options, p profile) (img Im
 		pix := ws.nrgba(src, g, p)
 		img.ThumbHash = ws.hashPNG(pix)
 		img.Data, err = ws.encodePNG(pix, p.carried)
+	case o.WebP:
+		img.ContentType = "image/webp"
+		img.Data, img.ThumbHash, err = ws.encodeWebP(src, g, o, p)
 	case src.kind == grey:
 		img.Data, img.ThumbHash = ws.encodeJPEG([3]plane{ws.grey(src, g, p)}, o.Quality, nil)
 	case src.kind == ycc && !p.converts():

@@ -1,11 +1,14 @@
 package render
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"image"
 
+	"github.com/thumbcache/thumbcache/internal/render/webpenc"
 	"github.com/thumbcache/thumbcache/internal/webpdec"
 )
 
@@ -192,4 +195,38 @@ func webpRaster(m webpdec.Picture) raster {
 		src.planes[i] = to
 	}
 	return src
+}
+
+// encodeWebP scales a picture and returns it as WebP, and its ThumbHash.
+func (ws *workspace) encodeWebP(src *raster, g layout, o Options, p profile) (data, hash []byte, err error) {
+	var planes [3]plane
+	m := webpenc.Image{Width: g.width, Height: g.height}
+	switch {
+	case src.kind == grey:
+		planes[0] = ws.grey(src, g, p)
+		hash = ws.hashJPEG(planes)
+		p.carried = nil
+	case src.kind == ycc && !p.converts():
+		planes = ws.ycbcr(src, g)
+		hash = ws.hashJPEG(planes)
+	default:
+		pix := ws.nrgba(src, g, p)
+		hash = ws.hashPNG(pix)
+		if !pix.opaque {
+			m.Alpha = ws.alpha(pix)
+			fillHidden(pix.plane)
+			pix.opaque = true // nothing is below
+		}
+		planes = ws.flatten(pix, false)
+	}
+	m.Y, m.Cb, m.Cr = planes[0].pix, planes[1].pix, planes[2].pix
+	m.YStride, m.CStride = planes[0].stride, planes[1].stride
+	if ws.webp == nil {
+		ws.webp = new(webpenc.Encoder)
+	}
+	ws.out, err = ws.webp.Append(grow(ws.out, g.width*g.height/4)[:0], &m, o.Quality, p.carried)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrTooLarge, err)
+	}
+	return bytes.Clone(ws.out), hash, nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/thumbcache/thumbcache/internal/jpegdec"
 	"github.com/thumbcache/thumbcache/internal/pngdec"
+	"github.com/thumbcache/thumbcache/internal/render/webpenc"
 )
 
 // A workspace holds the buffers for making one thumbnail, so that the next one can reuse them.
@@ -25,6 +26,7 @@ type workspace struct {
 	out      []byte
 	grid     grid
 	pngState *png.EncoderBuffer
+	webp     *webpenc.Encoder // nil until there is a WebP
 }
 
 var workspaces = sync.Pool{New: func() any { return new(workspace) }}
@@ -37,6 +39,9 @@ func (ws *workspace) release() {
 	kept := ws.jpegSize + ws.pngSize + int64(cap(ws.out)+4*cap(ws.sums)+8*cap(ws.rows)+8*cap(ws.grid.sums)+2*cap(ws.grid.columns))
 	for _, p := range slices.Concat(ws.planes[:], ws.kept[:]) {
 		kept += int64(cap(p))
+	}
+	if ws.webp != nil {
+		kept += ws.webp.Size()
 	}
 	if kept <= maxKept {
 		workspaces.Put(ws)
@@ -166,4 +171,13 @@ func (ws *workspace) flatten(src pixels, fullChroma bool) (dst [3]plane) {
 		toYCbCr(dst, src.plane)
 	}
 	return dst
+}
+
+// alpha returns the alpha of a picture.
+func (ws *workspace) alpha(src pixels) []byte {
+	dst := ws.plane(5, src.width, src.height, 1) // the only one that flatten leaves
+	for i := range dst.pix {
+		dst.pix[i] = src.pix[4*i+3]
+	}
+	return dst.pix
 }

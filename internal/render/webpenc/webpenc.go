@@ -74,6 +74,12 @@ func (e *Encoder) Append(dst []byte, m *Image, quality int, icc []byte) ([]byte,
 	return endChunk(endChunk(dst, at), start), nil
 }
 
+// Size returns the number of bytes of memory that the encoder keeps.
+func (e *Encoder) Size() int64 {
+	return int64(unsafe.Sizeof(*e)) + int64(cap(e.frame.mbs))*int64(unsafe.Sizeof(macroblock{})) + int64(cap(e.frame.above))*int64(unsafe.Sizeof(aboveMB{})) +
+		int64(cap(e.alpha.filtered)+cap(e.alpha.rest))
+}
+
 // endChunk sets the size of the chunk that starts at a position, and pads it to an even one.
 func endChunk(dst []byte, at int) []byte {
 	n := len(dst) - at - 8
@@ -87,10 +93,10 @@ func endChunk(dst []byte, at int) []byte {
 // Cost returns an upper bound, in bytes, of the memory that an [Encoder] needs for pictures up to a size, not counting the result.
 func Cost(width, height int, alpha bool) int64 {
 	w, h := int64(width+15)/16, int64(height+15)/16
-	n := w*h*int64(unsafe.Sizeof(macroblock{})+16*16*3/2) + (w+1)*int64(unsafe.Sizeof(aboveMB{}))
+	n := w*h*int64(unsafe.Sizeof(macroblock{})) + (w+1)*int64(unsafe.Sizeof(aboveMB{}))
 	if alpha {
 		n += alphaCost(width, height)
 	}
 	const page, allocations = 8 << 10, 8 // the allocator rounds up
-	return n + page*allocations
+	return n + page*allocations + int64(unsafe.Sizeof(Encoder{}))
 }
