@@ -1,13 +1,13 @@
 // Package webpenc encodes luma and chroma planes as WebP: lossy, with exact alpha.
 //
-// A picture is a key frame of VP8, RFC 6386, in the container of RFC 9649. The encoder reads it three times:
+// A picture is a key frame of VP8, RFC 6386, in the container of RFC 9649. It takes three steps:
 //
 //   - Macroblocks are grouped by their contrast into segments, each with a quantiser of its own: segments.go.
-//   - The modes and coefficients of each macroblock are chosen by what they cost in bits and in errors: macroblock.go, and
-//     block.go for a block of coefficients. What a coefficient costs is learnt on the way: cost.go.
-//   - The entropy coder writes all of it with probabilities fitted to the picture: frame.go and bool.go.
+//   - A mode is chosen for each block by a guess of what it costs in bits: macroblock.go, and guess.go for the guesses. The difference
+//     from its prediction is transformed, quantised, and rid of coefficients that are not worth their bits: block.go.
+//   - Everything is written with probabilities that are fitted to the picture: frame.go, cost.go and bool.go.
 //
-// Alpha is compressed without loss by alpha.go.
+// Alpha is a lossless picture of its own: alpha.go and prefix.go.
 package webpenc
 
 import (
