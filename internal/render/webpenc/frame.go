@@ -37,11 +37,14 @@ type frame struct {
 	probs    vp8.Probs
 }
 
-// maxModes is the size of the first partition that the format has room for.
-const maxModes = 1<<19 - 1
+// The most bytes of the partitions: what the format has room for, and what golang.org/x/image/webp decodes.
+const (
+	maxModes        = 1<<19 - 1
+	maxCoefficients = 1<<24 - 1
+)
 
-// append appends the frame to dst.
-func (f *frame) append(dst []byte, m *Image, quality int) ([]byte, error) {
+// append appends the frame to dst. most is the largest first partition: maxModes, except in tests.
+func (f *frame) append(dst []byte, m *Image, quality, most int) ([]byte, error) {
 	f.load(m)
 	defer f.unload()
 	f.setSegments(quality)
@@ -53,18 +56,20 @@ func (f *frame) append(dst []byte, m *Image, quality int) ([]byte, error) {
 	dst = append(dst, 0, 0, 0, 0x9d, 0x01, 0x2a, byte(w), byte(w>>8), byte(h), byte(h>>8))
 	modes := len(dst)
 	dst = f.appendModes(dst)
-	if len(dst)-modes > maxModes {
+	if len(dst)-modes > most {
 		f.noSplit = true
 		f.chooseAll()
 		dst = f.appendModes(dst[:modes])
 	}
-	if len(dst)-modes > maxModes {
+	coefficients := len(dst)
+	dst = f.appendCoefficients(dst)
+	if coefficients-modes > most || len(dst)-coefficients > maxCoefficients {
 		return dst, ErrTooLarge
 	}
 	const keyFrame, shown = 0, 1 << 4
-	tag := (len(dst)-modes)<<5 | shown | keyFrame
+	tag := (coefficients-modes)<<5 | shown | keyFrame
 	dst[start], dst[start+1], dst[start+2] = byte(tag), byte(tag>>8), byte(tag>>16)
-	return f.appendCoefficients(dst), nil
+	return dst, nil
 }
 
 // chooseAll chooses how each macroblock is coded, and the probabilities.

@@ -67,7 +67,7 @@ func (e *Encoder) Append(dst []byte, m *Image, quality int, icc []byte) ([]byte,
 		dst = endChunk(e.alpha.append(append(dst, "ALPH\x00\x00\x00\x00"...), m.Alpha, m.Width), at)
 	}
 	at := len(dst)
-	dst, err := e.frame.append(append(dst, "VP8 \x00\x00\x00\x00"...), m, quality)
+	dst, err := e.frame.append(append(dst, "VP8 \x00\x00\x00\x00"...), m, quality, maxModes)
 	if err != nil {
 		return dst[:start], err
 	}

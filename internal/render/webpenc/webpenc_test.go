@@ -387,3 +387,27 @@ func BenchmarkAppend(b *testing.B) {
 	}
 	b.ReportMetric(float64(len(buf)), "bytes")
 }
+
+// If the modes do not fit their partition, none are chosen for single blocks. If that is not enough, the picture is too large.
+func TestModesTooLarge(t *testing.T) {
+	m := picture(200, 150, 30, 1)
+	m.Alpha = nil
+	var f frame
+	whole, err := f.append(nil, m, 85, maxModes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := (int(whole[0]) | int(whole[1])<<8 | int(whole[2])<<16) >> 5
+	data, err := f.append(nil, m, 85, n-1)
+	if err != nil || !f.noSplit {
+		t.Fatalf("error is %v, single blocks %t", err, !f.noSplit)
+	}
+	r := frame{noSplit: true}
+	got, _, _ := decode(t, endChunk(endChunk(append([]byte("RIFF\x00\x00\x00\x00WEBPVP8 \x00\x00\x00\x00"), data...), 12), 0))
+	if err := compareYUV(r.reconstruct(m, 85), got); err != nil {
+		t.Error(err)
+	}
+	if _, err := f.append(nil, m, 85, 100); !errors.Is(err, ErrTooLarge) {
+		t.Error(err)
+	}
+}
