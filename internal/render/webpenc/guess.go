@@ -163,7 +163,7 @@ func leftOf(a *vp8.Area, at int) uint64 {
 	return uint64(s[0]) | uint64(s[vp8.Stride])<<16 | uint64(s[2*vp8.Stride])<<32 | uint64(s[3*vp8.Stride])<<48
 }
 
-// Edges are the samples from which a 4x4 block is predicted, and their means. They are numbered from the lowest one on the left, 0, by
+// edges are the samples from which a 4x4 block is predicted, and their means. They are numbered from the lowest one on the left, 0, by
 // the corner, 4, to the last one above, 12.
 type edges struct {
 	left   uint64    // 0 to 3

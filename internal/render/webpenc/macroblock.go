@@ -99,8 +99,7 @@ func (f *frame) chooseLuma(mb *macroblock, mbx, mby int) {
 	var guesses [4]int32
 	w.guess(&f.area, vp8.AtY, &guesses)
 	mode, guess := cheapest(&guesses, &wholeCosts, f.segments[mb.segment].y.step[1])
-	// The other blocks of a macroblock that is split are predicted better than this guess takes into account.
-	limit := guess + guess/32
+	limit := guess + guess/32 // a little in favour of small blocks was best
 	if mb.split = !f.noSplit && f.chooseSplit(mb, mbx, limit); mb.split {
 		return
 	}

@@ -25,8 +25,7 @@ func newSegment(index int) segment {
 // filterLevel returns the strength of the loop filter. Half the step was best by SSIM, and by PSNR too.
 func (s *segment) filterLevel() int { return min(int(s.y.step[1]/2), 63) }
 
-// indexes holds which steps give the SSIM of a JPEG of some qualities. It was measured with pictures of 128 and 256 pixels: the table
-// in the README of bench.
+// indexes holds which steps give the SSIM of a JPEG of some qualities. It was measured with 11 pictures of 128 and 256 pixels.
 var indexes = [...]struct{ quality, index float64 }{
 	{1, 127}, {5, 112}, {10, 84}, {20, 63}, {30, 53}, {40, 44}, {50, 39.5}, {60, 32.5}, {70, 26.5}, {80, 19.5}, {85, 15}, {90, 10}, {95, 3}, {97, 0}, {100, 0},
 }

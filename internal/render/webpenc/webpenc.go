@@ -28,7 +28,7 @@ type Image struct {
 // MaxEdge is the largest width and height of a WebP picture.
 const MaxEdge = 1<<14 - 1
 
-// ErrTooLarge means that a picture does not fit the format.
+// ErrTooLarge means that a picture does not fit the format. Only those of many megapixels do not.
 var ErrTooLarge = errors.New("webpenc: picture too large for WebP")
 
 // An Encoder encodes pictures. It keeps its memory for the next one. The zero value is ready to use.
