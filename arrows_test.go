@@ -36,8 +36,15 @@ func TestArrows(t *testing.T) {
 		"render.go":     {"image", "net/http", "os", "os/exec", "path/filepath", module + "internal/coverart", module + "internal/ffmpeg", module + "internal/proc", module + "internal/store"},
 		"memory.go":     {"image", "os", "net/http", module},
 		"disk.go":       {"image", "net/http", module + "internal/render", module + "internal/coverart", module + "internal/ffmpeg"},
+		"sealed.go":     {"image", "net/http", "os", module + "internal/render", module + "internal/flight"},
+		"shared.go":     {"net", "os", module},
+		"sharedtier.go": {"image", "net", "os", module + "internal/render", module + "internal/coverart", module + "internal/ffmpeg"},
 		"folderart.go":  {"image", "net/http", "os", module + "internal/coverart", module + "internal/ffmpeg", module + "internal/render", module + "internal/flight", module + "internal/store"},
 		"extract.go":    {"net/http", module + "internal/flight", module + "internal/store"},
+		"provider.go":   {"image", "net/http", "os", module + "internal/coverart", module + "internal/ffmpeg", module + "internal/render", module + "internal/flight", module + "internal/store"},
+		"files.go":      {"image", "net/http", "os", "os/exec", module + "internal/coverart", module + "internal/ffmpeg", module + "internal/render", module + "internal/flight", module + "internal/store"},
+		"resolve.go":    {"image", "net/http", "os", "os/exec", module + "internal/coverart", module + "internal/ffmpeg", module + "internal/render", module + "internal/store"},
+		"remote.go":     {"image", "os", "os/exec", module + "internal/coverart", module + "internal/ffmpeg", module + "internal/render", module + "internal/flight", module + "internal/store"},
 	} {
 		for _, path := range imports(file) {
 			for _, ban := range banned {
@@ -67,17 +74,18 @@ func TestArrows(t *testing.T) {
 			dir := filepath.ToSlash(filepath.Dir(path))
 			ours := strings.HasPrefix(imp+"/", module)
 			below := strings.HasPrefix(imp, module+dir+"/") || slices.Contains(map[string][]string{
-				"internal/ffmpeg":    {module + "internal/proc", module + "internal/heif", module + "internal/jpegdec", module + "internal/turns"},
-				"internal/folderart": {module + "internal/canonical"},
-				"internal/rawphoto":  {module + "internal/tiff"},
-				"internal/render":    {module + "internal/jpegdec", module + "internal/lzw", module + "internal/pngdec", module + "internal/reduce", module + "internal/tiff", module + "internal/webpdec"},
-				"internal/pngdec":    {module + "internal/inflate", module + "internal/reduce"},
-				"internal/tiff":      {module + "internal/inflate", module + "internal/jpegdec", module + "internal/lzw", module + "internal/reduce"},
-				"internal/rootfs":    {module + "internal/canonical"},
-				"internal/store":     {module + "internal/readfile"},
-				"internal/webpdec":   {module + "internal/vp8"},
-
+				"internal/ffmpeg":         {module + "internal/proc", module + "internal/heif", module + "internal/jpegdec", module + "internal/turns"},
+				"internal/folderart":      {module + "internal/canonical"},
+				"internal/rawphoto":       {module + "internal/tiff"},
+				"internal/render":         {module + "internal/jpegdec", module + "internal/lzw", module + "internal/pngdec", module + "internal/reduce", module + "internal/tiff", module + "internal/webpdec"},
+				"internal/pngdec":         {module + "internal/inflate", module + "internal/reduce"},
+				"internal/tiff":           {module + "internal/inflate", module + "internal/jpegdec", module + "internal/lzw", module + "internal/reduce"},
+				"internal/rootfs":         {module + "internal/canonical"},
+				"internal/store":          {module + "internal/readfile"},
+				"internal/webpdec":        {module + "internal/vp8"},
 				"internal/render/webpenc": {module + "internal/vp8"},
+				"sharedtest":              {strings.TrimSuffix(module, "/"), module + "sharedtest"},
+				"thumbcachetest":          {strings.TrimSuffix(module, "/"), module + "thumbcachetest"},
 			}[dir], imp)
 			switch {
 			case ours && dir != "." && !below:

@@ -2,6 +2,7 @@ package thumbcache
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -19,17 +20,20 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 )
 
-// BenchmarkMemoryHit compares a hit in memory with Get of golang-lru for the same key.
+// BenchmarkMemoryHit compares a hit in memory with Get of golang-lru for the same key, and with a hit by an id that leads to it.
 func BenchmarkMemoryHit(b *testing.B) {
 	p := newTestProvider()
 	const path = "Artist Name/Album Name/01 - Song.flac"
 	p.set(path, tag("1"), plain(300, 300, red))
-	c := mustNew(b, Config{Providers: map[string]Provider{"music": p}})
+	c := mustNew(b, Config{Providers: map[string]Provider{
+		"music": p,
+		"id":    Resolve(func(context.Context, string) (Target, error) { return Target{"music", path}, nil }),
+	}})
 	ctx := b.Context()
 	if _, err := c.Get(ctx, "music", path, 300); err != nil {
 		b.Fatal(err)
 	}
-	k := key{source: source{"music", path}, size: 300}
+	k := key{source: source{"music", path}, shape: shape{size: 300}}
 	raw, _ := lru.New[key, *Thumbnail](50)
 	raw.Add(k, nil)
 	b.Run("thumbcache", func(b *testing.B) {
@@ -41,6 +45,12 @@ func BenchmarkMemoryHit(b *testing.B) {
 	b.Run("golang-lru", func(b *testing.B) {
 		for b.Loop() {
 			raw.Get(k)
+		}
+	})
+	b.Run("resolved", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			c.Get(ctx, "id", "tr-4711", 300)
 		}
 	})
 	b.Run("thumbcache-parallel", func(b *testing.B) {

@@ -3,14 +3,20 @@ package thumbcache
 import (
 	"cmp"
 	"errors"
+	"fmt"
+	"image"
 	"image/color"
 	"io/fs"
 	"math"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/thumbcache/thumbcache/internal/render"
+	"github.com/thumbcache/thumbcache/internal/store"
 )
 
 // The size of a thumbnail follows from the request, the source, and Config.Sizes, MaxSize and DecodeBytes.
@@ -174,5 +180,199 @@ func TestFormats(t *testing.T) {
 		if got := middleColor(t, thumb); got.A != 0 {
 			t.Errorf("not transparent: %v", got)
 		}
+	}
+}
+
+// A box, its fit, focus and background decide the size of a thumbnail and the name of its file. Requests for the same thumbnail
+// share a file.
+func TestBoxes(t *testing.T) {
+	p := newTestProvider()
+	p.set("a", tag("1"), plain(600, 300, red))
+	sizes := Config{Sizes: []int{64, 128, 300}}
+	for _, test := range []struct {
+		cfg  Config
+		req  Request
+		w, h int
+		file string // after the hash; "": the request is invalid
+	}{
+		{req: Request{Width: 300, Height: 200}, w: 300, h: 150, file: "_300x200.jpg"},
+		{req: Request{Width: 300, Height: 300}, w: 300, h: 150, file: "_300.jpg"},
+		{req: Request{Width: 300}, w: 300, h: 150, file: "_300x2048.jpg"},
+		{req: Request{Height: 100}, w: 200, h: 100, file: "_2048x100.jpg"},
+		{req: Request{Width: 900, Height: 800}, w: 600, h: 300, file: "_900x800.jpg"},
+		{req: Request{Width: 3000, Height: 2500, Fit: Cover}, w: 300, h: 300, file: "_2048c.jpg"},
+		{req: Request{Width: 200, Height: 50, Fit: Cover, Format: PNG}, w: 200, h: 50, file: "_200x50c.png"},
+		{req: Request{Width: 200, Height: 50, Fit: Cover, FocusX: 0.3}, w: 200, h: 50, file: "_200x50c30x50.jpg"},
+		{req: Request{Size: 90, Fit: Cover, FocusX: 0.5, FocusY: 0.5}, w: 90, h: 90, file: "_90c.jpg"},
+		{req: Request{Size: 90, Fit: Cover, FocusX: 1e-9, FocusY: 1}, w: 90, h: 90, file: "_90c1x100.jpg"},
+		{req: Request{Size: 90, FocusX: 0.3, Background: "no color"}, w: 90, h: 45, file: "_90.jpg"}, // neither matters
+		{req: Request{Size: 90, Fit: Pad}, w: 90, h: 90, file: "_90pffffff.jpg"},
+		{req: Request{Width: 90, Height: 90, Fit: Pad, Background: "FFFFFF"}, w: 90, h: 90, file: "_90pffffff.jpg"},
+		{req: Request{Width: 900, Height: 50, Fit: Pad, Background: "blur"}, w: 900, h: 50, file: "_900x50pblur.jpg"},
+		{req: Request{Width: 90, Height: 80, Fit: Pad, Background: "transparent", Format: PNG}, w: 90, h: 80, file: "_90x80ptransparent.png"},
+		{req: Request{Width: 90, Height: 80, Fit: Pad, Background: "transparent"}, w: 90, h: 80, file: "_90x80pffffff.jpg"},
+		{req: Request{Fit: Pad, Background: "000000"}, w: 600, h: 600, file: "_0p000000.jpg"},
+
+		{cfg: sizes, req: Request{Width: 65, Height: 10}, w: 128, h: 64, file: "_128x64.jpg"},
+		{cfg: sizes, req: Request{Width: 65}, w: 128, h: 64, file: "_128x300.jpg"},
+		{cfg: sizes, req: Request{Width: 1 << 30, Height: 1 << 30, Fit: Pad}, w: 300, h: 300, file: "_300pffffff.jpg"},
+		{cfg: Config{MaxSize: 100}, req: Request{Width: 300, Height: 50, Fit: Cover}, w: 100, h: 50, file: "_100x50c.jpg"},
+		{cfg: Config{MaxSize: -1}, req: Request{Width: 1 << 30, Height: 1}, w: 2, h: 1, file: "_65535x1.jpg"},
+
+		{req: Request{Size: 10, Width: 300, Height: 200}},
+		{req: Request{Width: -1, Height: 200}},
+		{req: Request{Width: 1, Height: -1}},
+		{req: Request{Width: 1, Fit: Cover}},
+		{req: Request{Height: 1, Fit: Pad}},
+		{req: Request{Size: 1, Fit: Cover, FocusX: 1.01}},
+		{req: Request{Size: 1, Fit: Cover, FocusY: -0.01}},
+		{req: Request{Size: 1, Fit: Cover, FocusY: math.NaN()}},
+		{req: Request{Size: 1, Fit: Pad, Background: "fff"}},
+		{req: Request{Size: 1, Fit: Pad, Background: "1fffffff"}},
+		{req: Request{Size: 1, Fit: Pad, Background: "+fffff"}},
+	} {
+		test.req.Provider, test.req.Path = "p", "a"
+		cfg := test.cfg
+		cfg.Providers, cfg.Dir = map[string]Provider{"p": p}, t.TempDir()
+		c := mustNew(t, cfg)
+		thumb, err := c.Do(t.Context(), test.req)
+		if test.file == "" {
+			if !errors.Is(err, fs.ErrInvalid) || len(filesIn(t, cfg.Dir)) > 0 {
+				t.Errorf("%+v: %v", test.req, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkColor(t, thumb, red)
+		c.Close()
+		if names := filesIn(t, cfg.Dir); thumb.Width != test.w || thumb.Height != test.h || len(names) != 1 || names[0][64:] != test.file {
+			t.Errorf("%+v: %dx%d, files %v, want %s", test.req, thumb.Width, thumb.Height, names, test.file)
+		}
+		c = mustNew(t, cfg)
+		again, err := c.Do(t.Context(), test.req)
+		if err != nil || again.ETag != thumb.ETag || c.Stats().DiskHits != 1 {
+			t.Errorf("%+v: from disk: %v, %+v", test.req, err, c.Stats())
+		}
+	}
+}
+
+func TestBackgrounds(t *testing.T) {
+	if render.Blur != store.Blur || render.Transparent != store.Transparent {
+		t.Error("package render and package store have other numbers for a background")
+	}
+}
+
+// Each shape has an ETag of its own, and equal pictures share the bytes of each of their shapes.
+func TestBoxesShare(t *testing.T) {
+	p := newTestProvider()
+	p.set("a", tag("1"), plain(60, 30, red))
+	p.set("b", tag("1"), plain(60, 30, red))
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}})
+	tags := make(map[string]Request)
+	for _, req := range []Request{
+		{Size: 20}, {Width: 20, Height: 10}, {Width: 10, Height: 20}, {Size: 20, Fit: Cover}, {Size: 20, Fit: Cover, FocusX: 0.1}, {Size: 20, Fit: Cover, FocusY: 0.1},
+		{Size: 20, Fit: Pad}, {Size: 20, Fit: Pad, Background: "blur"}, {Size: 20, Fit: Pad, Background: "00000a"}, {Width: 20, Height: 10, Fit: Pad},
+	} {
+		req.Provider, req.Path = "p", "a"
+		a, err := c.Do(t.Context(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if other, ok := tags[a.ETag]; ok {
+			t.Errorf("%+v has the ETag of %+v", req, other)
+		}
+		tags[a.ETag] = req
+		req.Path = "b"
+		b, err := c.Do(t.Context(), req)
+		if err != nil || &a.Data[0] != &b.Data[0] {
+			t.Errorf("%+v: the second song has a thumbnail of its own: %v", req, err)
+		}
+	}
+}
+
+// An automatic format follows from what the thumbnail shows, with everything that depends on the format. The ETag does not need it.
+func TestAuto(t *testing.T) {
+	p := newTestProvider()
+	half := image.NewNRGBA(image.Rect(0, 0, 60, 30)) // red on the left, transparent on the right
+	for y := range 30 {
+		for x := range 30 {
+			half.SetNRGBA(x, y, red)
+		}
+	}
+	p.set("half", tag("1"), pngOf(half))
+	p.set("opaque", tag("1"), plain(60, 30, red))
+	p.set("photo", tag("1"), noisy(60, 30, 85))
+	cfg := Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir()}
+	for _, test := range []struct {
+		req  Request
+		want string
+	}{
+		{Request{Path: "half", Size: 20}, "image/png"},
+		{Request{Path: "half"}, "image/png"},
+		{Request{Path: "half", Width: 10, Height: 30, Fit: Cover, FocusX: 0.01}, "image/jpeg"}, // only the left half
+		{Request{Path: "half", Width: 10, Height: 30, Fit: Cover, FocusX: 1}, "image/png"},
+		{Request{Path: "half", Size: 20, Fit: Pad}, "image/jpeg"},
+		{Request{Path: "half", Size: 20, Fit: Pad, Background: "transparent"}, "image/png"},
+		{Request{Path: "opaque", Size: 20}, "image/jpeg"},
+		{Request{Path: "opaque", Size: 20, Fit: Pad, Background: "transparent"}, "image/png"},
+		{Request{Path: "photo", Size: 20}, "image/jpeg"},
+		{Request{Path: "photo", Size: 20, Fit: Cover}, "image/jpeg"},
+		{Request{Path: "photo", Size: 20, Fit: Pad, Background: "transparent"}, "image/png"},
+	} {
+		test.req.Provider, test.req.Format, test.req.Version = "p", Auto, "1"
+		var tag string
+		for _, from := range []string{"made", "disk"} {
+			c := mustNew(t, cfg)
+			w := httptest.NewRecorder()
+			r := httptest.NewRequest("GET", test.req.URL(), nil)
+			c.Handler().ServeHTTP(w, r)
+			_, format, err := image.Decode(w.Body)
+			if err != nil || w.Header().Get("Content-Type") != test.want || "image/"+format != test.want {
+				t.Errorf("%s %+v: %s %s %v, want %s", from, test.req, w.Header().Get("Content-Type"), format, err, test.want)
+			}
+			if tag = cmp.Or(tag, w.Header().Get("ETag")); w.Header().Get("ETag") != tag {
+				t.Errorf("%s %+v: ETag %s, want %s", from, test.req, w.Header().Get("ETag"), tag)
+			}
+			if s := c.Stats(); s.DiskHits+s.Misses != 1 || (s.DiskHits == 1) != (from == "disk") {
+				t.Errorf("%s %+v: %+v", from, test.req, s)
+			}
+			c.Close()
+		}
+		// A client that has the thumbnail needs no work, and another cache does not know the format yet.
+		c := mustNew(t, Config{Providers: cfg.Providers})
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest("GET", test.req.URL(), nil)
+		r.Header.Set("If-None-Match", tag)
+		c.Handler().ServeHTTP(w, r)
+		if w.Code != 304 || c.Stats().Misses != 0 {
+			t.Errorf("%+v: status %d, %+v", test.req, w.Code, c.Stats())
+		}
+	}
+	for _, name := range filesIn(t, cfg.Dir) {
+		if !strings.HasSuffix(name, ".auto") {
+			t.Errorf("file %s", name)
+		}
+	}
+}
+
+// A picture that becomes transparent gets another format, under the same name.
+func TestAutoChanges(t *testing.T) {
+	p := newTestProvider()
+	p.set("a", tag("1"), plain(60, 30, red))
+	dir := t.TempDir()
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Dir: dir})
+	for i, want := range []string{"image/jpeg", "image/png", "image/jpeg"} {
+		version := fmt.Sprint(i)
+		p.set("a", tag(version), plain(60, 30, []color.Color{red, color.NRGBA{}, red}[i]))
+		thumb, err := c.Do(t.Context(), Request{Provider: "p", Path: "a", Size: 20, Format: Auto, Version: version})
+		if err != nil || thumb.ContentType != want {
+			t.Errorf("%d: %v, %+v", i, err, thumb)
+		}
+	}
+	c.Close()
+	if names := filesIn(t, dir); len(names) != 1 {
+		t.Errorf("files %v", names)
 	}
 }

@@ -2,11 +2,7 @@ package thumbcache
 
 import (
 	"context"
-	"encoding/binary"
-	"hash/fnv"
-	"io"
 	"log/slog"
-	"strconv"
 	"sync"
 	"time"
 
@@ -49,16 +45,10 @@ func (c *Cache) openDisk(dir string, maxBytes int64) (*disk, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Patience = min(s.Patience, c.timeout/4) // leaves time to make what could not be read
+	for _, p := range c.providers {
+		s.Patience = min(s.Patience, p.settings.Timeout/4) // leaves time to make what could not be read
+	}
 	return &disk{store: s, recipe: c.recipe, generations: &c.generations, log: c.log, observer: &c.observer}, nil
-}
-
-// hashOf returns the hex SHA-256 that the names of the files of s begin with.
-func hashOf(s source) string { return store.Hash(s.provider, s.path) }
-
-// stored returns the key of k in the store.
-func (k *key) stored() store.Key {
-	return store.Key{Provider: k.provider, Path: k.path, Size: k.size, Cover: k.fit == Cover, PNG: k.format == PNG, None: k.none}
 }
 
 // load returns the thumbnail for k, whose source has this hash, or nil.
@@ -71,7 +61,7 @@ func (d *disk) load(ctx context.Context, k *key, hash string) *entry {
 	if !ok {
 		return nil
 	}
-	return d.entry(k, hash, e)
+	return d.recipe.entry(k, hash, e)
 }
 
 // loadCached is load for a file in the page cache. It never waits for the disk.
@@ -84,24 +74,7 @@ func (d *disk) loadCached(k *key, hash string) *entry {
 	if !ok {
 		return nil
 	}
-	return d.entry(k, hash, e)
-}
-
-// entry returns the thumbnail in e, or nil if it was made by another recipe.
-func (d *disk) entry(k *key, hash string, e *store.Entry) *entry {
-	if e.Pipeline != pipeline || e.Quality != d.recipe.qualityOf(k) || e.Limit != d.recipe.limitOf(k) || e.Cause != store.Picture {
-		return nil
-	}
-	m := madeFrom(e)
-	return &entry{made: m, key: *k, picture: e.Picture, thumb: &Thumbnail{
-		Data:        e.Data,
-		ContentType: k.format.contentType(),
-		ETag:        d.recipe.etag(hash, k, &m),
-		ModTime:     m.stamp.lastModified(),
-		Width:       e.Width,
-		Height:      e.Height,
-		ThumbHash:   []byte(e.ThumbHash),
-	}}
+	return d.recipe.entry(k, hash, e)
 }
 
 // loadFailure returns the remembered failure of s, or nil.
@@ -112,34 +85,10 @@ func (d *disk) loadFailure(ctx context.Context, s source, hash string) *failure 
 	k := key{source: s, none: true}
 	name := k.stored()
 	e, ok := d.store.Get(ctx, &name, hash)
-	if !ok || e.Pipeline != pipeline {
+	if !ok {
 		return nil
 	}
-	err := ErrCorrupt
-	switch e.Cause {
-	case store.NoPicture:
-		err = ErrNoPicture
-	case store.Unsupported:
-		err = ErrUnsupported
-	}
-	return &failure{made: madeFrom(e), err: fail("extract", s, err), at: e.Made, ffmpeg: e.FFmpeg}
-}
-
-// madeFrom returns the state of the source that e was made from.
-func madeFrom(e *store.Entry) made {
-	return made{Stamp{Size: e.Size, ModTime: e.ModTime, Tag: e.Tag}, e.Version}
-}
-
-// sealed returns the part of a stored file that says what it was made from.
-func (m *made) sealed(k *key) *store.Entry {
-	return &store.Entry{
-		Key:      k.stored(),
-		Pipeline: pipeline,
-		Size:     m.stamp.Size,
-		ModTime:  m.stamp.ModTime,
-		Tag:      m.stamp.Tag,
-		Version:  m.version,
-	}
+	return failureFrom(e)
 }
 
 // save writes a thumbnail that was made in generation gen. If its source failed before, save removes that failure.
@@ -147,10 +96,17 @@ func (d *disk) save(gen uint64, e *entry, hadFailed bool) {
 	if d == nil {
 		return
 	}
-	s := e.sealed(&e.key)
-	s.Quality, s.Limit, s.Width, s.Height = d.recipe.qualityOf(&e.key), d.recipe.limitOf(&e.key), e.thumb.Width, e.thumb.Height
-	s.Made, s.Data, s.ThumbHash, s.Picture = time.Now(), e.thumb.Data, string(e.thumb.ThumbHash), e.picture
-	d.write(diskChange{e.key, gen, e.made}, s, hadFailed)
+	id := diskChange{e.key, gen, e.made}
+	d.change(id, d.write(id, d.recipe.sealed(e), hadFailed))
+}
+
+// saveSoon is save in the background.
+func (d *disk) saveSoon(gen uint64, e *entry) {
+	if d == nil {
+		return
+	}
+	id := diskChange{e.key, gen, e.made}
+	d.start(id, d.write(id, d.recipe.sealed(e), false))
 }
 
 // saveFailure writes the failure of a source.
@@ -159,15 +115,13 @@ func (d *disk) saveFailure(f sourceFlight, failed *failure) {
 		return
 	}
 	k := key{source: f.source, none: true}
-	s := failed.sealed(&k)
-	s.Cause, s.Made, s.FFmpeg = causeOf(failed.err), failed.at, failed.ffmpeg
-	d.write(diskChange{k, f.gen, failed.made}, s, false)
+	id := diskChange{k, f.gen, failed.made}
+	d.change(id, d.write(id, failed.sealed(&k), false))
 }
 
-// write writes s, unless the source was invalidated meanwhile. A write that takes long goes on in the background, and so does
-// making room for it.
-func (d *disk) write(id diskChange, s *store.Entry, removeFailure bool) {
-	d.change(id, func(w *flight.Work) {
+// write returns a function that writes s, unless the source was invalidated meanwhile. Making room for it goes on in the background.
+func (d *disk) write(id diskChange, s *store.Entry, removeFailure bool) func(*flight.Work) {
+	return func(w *flight.Work) {
 		done := d.observer.stage("store", id.source)
 		var need int64
 		d.ifCurrent(id, func() {
@@ -186,7 +140,7 @@ func (d *disk) write(id diskChange, s *store.Entry, removeFailure bool) {
 			d.store.MakeRoom(need)
 			d.ifCurrent(id, func() { d.store.Put(s) })
 		}
-	})
+	}
 }
 
 // ifCurrent calls publish unless the source was invalidated since generation id.gen. Invalidate waits meanwhile.
@@ -202,20 +156,30 @@ func (d *disk) ifCurrent(id diskChange, publish func()) {
 // change runs do, which changes files, and waits for it unless it takes long or the disk is known to hang. It does nothing if
 // too many changes are in progress.
 func (d *disk) change(id diskChange, do func(*flight.Work)) {
-	if d.changes.Len() >= maxDiskChanges {
+	if !d.store.Answers() {
+		d.start(id, do)
 		return
 	}
-	fn := func(w *flight.Work) (struct{}, error) {
-		do(w)
-		return struct{}{}, nil
-	}
-	if !d.store.Answers() {
-		d.changes.Start(id, fn)
+	if d.changes.Len() >= maxDiskChanges {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), diskPatience)
 	defer cancel()
-	d.changes.Do(ctx, id, fn)
+	d.changes.Do(ctx, id, changeFunc(do))
+}
+
+// start is change in the background.
+func (d *disk) start(id diskChange, do func(*flight.Work)) {
+	if d.changes.Len() < maxDiskChanges {
+		d.changes.Start(id, changeFunc(do))
+	}
+}
+
+func changeFunc(do func(*flight.Work)) func(*flight.Work) (struct{}, error) {
+	return func(w *flight.Work) (struct{}, error) {
+		do(w)
+		return struct{}{}, nil
+	}
 }
 
 // remove removes all files of s, and waits for that.
@@ -240,7 +204,7 @@ func (d *disk) removeSoon(s source, gen uint64) {
 	if d == nil {
 		return
 	}
-	d.change(diskChange{key: key{source: s, size: -1}, gen: gen}, func(*flight.Work) {
+	d.change(diskChange{key: key{source: s, shape: shape{height: 1}}, gen: gen}, func(*flight.Work) {
 		if err := d.remove(s); err != nil {
 			d.log.Debug("thumbcache: removing stored thumbnails", "error", err)
 		}
@@ -276,45 +240,4 @@ func (d *disk) close() {
 		d.open.Unlock()
 		d.store.Close()
 	}
-}
-
-// A recipe is what besides source and key decides how a thumbnail looks.
-type recipe struct{ quality, maxSize int }
-
-// qualityOf returns the quality that is part of the recipe for k, or 0.
-func (r recipe) qualityOf(k *key) int {
-	if k.format == PNG || k.none {
-		return 0
-	}
-	return r.quality
-}
-
-// limitOf returns the edge that a thumbnail in the original's size is limited to, or 0.
-func (r recipe) limitOf(k *key) int {
-	if k.size != 0 || k.none {
-		return 0
-	}
-	return r.maxSize
-}
-
-// etag returns the entity tag of the thumbnail for k, made from m. It is weak because it is known before the thumbnail is
-// made, and another version of an encoder may write the same picture in other bytes. It is the same whether the request named
-// the source's version or not.
-func (r recipe) etag(hash string, k *key, m *made) string {
-	var buf [64]byte
-	le := binary.LittleEndian
-	b := append(buf[:0], byte(k.fit), byte(k.format), byte(r.qualityOf(k)), pipeline)
-	b = le.AppendUint32(b, uint32(k.size))
-	b = le.AppendUint32(b, uint32(r.limitOf(k)))
-	version := m.version
-	if version == "" {
-		version = m.stamp.Version()
-	}
-	state := fnv.New64a()
-	state.Write(b)
-	io.WriteString(state, version)
-	b = append(buf[:0], `W/"`...)
-	b = append(b, hash[:24]...)
-	b = strconv.AppendUint(append(b, '-'), state.Sum64(), 36)
-	return string(append(b, '"'))
 }

@@ -83,7 +83,7 @@ func TestSaveDuringSave(t *testing.T) {
 		c := mustNew(t, Config{Providers: map[string]Provider{"p": newTestProvider()}, Dir: t.TempDir(), Observer: &Observer{
 			Stage: func(_, _, stage string, _ time.Duration, _ error) { <-slow }, // after the write, before the save has ended
 		}})
-		e := entry{key: key{source: source{"p", "a"}, size: 10}, thumb: &Thumbnail{Data: []byte("picture"), Width: 10, Height: 10}}
+		e := entry{key: key{source: source{"p", "a"}, shape: shape{size: 10}}, thumb: &Thumbnail{Data: []byte("picture"), Width: 10, Height: 10}}
 		save := func(state string) {
 			e := e
 			e.stamp = tag(state)

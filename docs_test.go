@@ -2,6 +2,8 @@ package thumbcache_test
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"go/format"
@@ -13,6 +15,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -78,11 +81,58 @@ func TestDocMoving(t *testing.T) {
 			t.Errorf("not in example_test.go:\n%s", block)
 		}
 	}
-	for _, block := range append(codeBlocks(page, "go", "before"), after...) {
+	// The page says how many lines go, and how many come. Those of scanned are counted apart.
+	before := codeBlocks(page, "go", "before")
+	codeLines := func(blocks []string) (lines []string) {
+		for line := range strings.Lines(strings.Join(blocks, "")) {
+			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "//") {
+				lines = append(lines, line)
+			}
+		}
+		return lines
+	}
+	scanned := slices.IndexFunc(after, func(block string) bool { return strings.Contains(block, ") scanned(") })
+	more := len(codeLines(after[scanned : scanned+1]))
+	old, now := codeLines(before), codeLines(slices.Delete(slices.Clone(after), scanned, scanned+1))
+	same := commonLines(old, now)
+	gone, added := len(old)-same, len(now)-same
+	says := fmt.Sprintf("%d lines go and %d come. `scanned`, which replaces nothing, has %d more.", gone, added, more)
+	if !strings.Contains(page, says) || gone < 3*added {
+		t.Errorf("the page does not say that %s", says)
+	}
+	for _, block := range append(before, after...) {
 		if formatted, err := format.Source([]byte(block)); err != nil || string(formatted) != block {
 			t.Errorf("not formatted by gofmt (%v):\n%s", err, block)
 		}
 	}
+}
+
+// commonLines returns the length of the longest common subsequence of a and b, as diff would find it.
+func commonLines(a, b []string) int {
+	best := make([]int, len(b)+1) // for the lines of a so far, and the first lines of b
+	for _, line := range a {
+		diagonal := 0
+		for j := range b {
+			above := best[j+1]
+			best[j+1] = max(above, best[j])
+			if line == b[j] {
+				best[j+1] = diagonal + 1
+			}
+			diagonal = above
+		}
+	}
+	return best[len(b)]
+}
+
+// noMedia is a provider of albums without a cover.
+type noMedia struct{}
+
+func (noMedia) Stat(context.Context, string) (thumbcache.Stamp, error) {
+	return thumbcache.Stamp{}, thumbcache.ErrNoMedia
+}
+
+func (noMedia) Open(context.Context, string) (*thumbcache.Source, error) {
+	return nil, thumbcache.ErrNoMedia
 }
 
 // TestDocReader runs the script in docs/format.md on a folder with all kinds of files, and with all kinds of damage.
@@ -102,7 +152,7 @@ func TestDocReader(t *testing.T) {
 
 	dir := t.TempDir()
 	cache, err := thumbcache.New(thumbcache.Config{
-		Providers: map[string]thumbcache.Provider{"music": thumbcache.Files("testdata/library")},
+		Providers: map[string]thumbcache.Provider{"music": thumbcache.Files("testdata/library"), "db": noMedia{}},
 		Extractor: thumbcache.FirstOf(thumbcache.Images(), thumbcache.CoverArt()),
 		Dir:       dir,
 	})
@@ -118,11 +168,16 @@ func TestDocReader(t *testing.T) {
 		{Path: "Pictures/Held Sideways.jpg", Size: 80, Fit: thumbcache.Cover, Version: "7"},
 		{Path: "Pictures/Held Sideways.jpg", Size: 70, Fit: thumbcache.Cover, Format: thumbcache.PNG},
 		{Path: "Çelik Ünal/Şarkılar/02 Etiket.wv", Size: 60},
+		{Path: "Pictures/Held Sideways.jpg", Width: 70, Height: 50, Fit: thumbcache.Cover, FocusX: 0.1},
+		{Path: "Pictures/Held Sideways.jpg", Width: 60, Height: 50, Fit: thumbcache.Pad, Background: "blur"},
+		{Path: "Pictures/Held Sideways.jpg", Size: 40, Fit: thumbcache.Pad, Background: "0000ff"},
+		{Path: "Pictures/Glass.png", Size: 91, Format: thumbcache.Auto},
 		{Path: "Nobody/No Cover.mp3"},
 		{Path: "Nobody/Broken.flac"},
 		{Path: "Films/Over the Hills.mp4"}, // unknown to these extractors
+		{Path: "al-1", Provider: "db"},
 	} {
-		req.Provider = "music"
+		req.Provider = cmp.Or(req.Provider, "music")
 		thumb, err := cache.Do(t.Context(), req)
 		var what string
 		switch {
@@ -130,6 +185,8 @@ func TestDocReader(t *testing.T) {
 			what = fmt.Sprintf("%d x %d, %d bytes", thumb.Width, thumb.Height, len(thumb.Data))
 		case errors.Is(err, thumbcache.ErrNoPicture):
 			what = "no picture in it"
+		case errors.Is(err, thumbcache.ErrNoMedia):
+			what = "no media"
 		case errors.Is(err, thumbcache.ErrUnsupported):
 			what = "unsupported"
 		case errors.Is(err, thumbcache.ErrCorrupt):
@@ -137,7 +194,7 @@ func TestDocReader(t *testing.T) {
 		default:
 			t.Fatal(err)
 		}
-		want[what+", of music/"+req.Path] = true
+		want[what+", of "+req.Provider+"/"+req.Path] = true
 	}
 	if err := cache.Close(); err != nil {
 		t.Fatal(err)
@@ -255,29 +312,52 @@ func TestDocSecurity(t *testing.T) {
 }
 
 var (
-	docLink    = regexp.MustCompile(`\]\(([^)\s]+)\)|(?m:^\[[^\]]+\]:\s+(\S+))`)
+	docLink    = regexp.MustCompile(`\]\(([^)\s]+)\)|(?m:^\[[^\]]+\]:\s+(\S+))|src(?:set)?="([^"]+)"`)
 	docHeading = regexp.MustCompile(`(?m)^#+ +(.+)$`)
 	docCode    = regexp.MustCompile("(?ms)^```.*?^```$|`[^`\n]*`")
 )
 
-// TestDocLinks checks that links between pages, and to files and headings, have a target.
-func TestDocLinks(t *testing.T) {
-	var pages []string
+// findFiles returns the files of the repository with one of the endings, except those in hidden folders.
+func findFiles(t *testing.T, endings ...string) (names []string) {
+	t.Helper()
 	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() && name != "." && strings.HasPrefix(d.Name(), ".") {
 			return fs.SkipDir
 		}
-		if strings.HasSuffix(name, ".md") {
-			pages = append(pages, filepath.ToSlash(name))
+		if slices.Contains(endings, filepath.Ext(name)) {
+			names = append(names, filepath.ToSlash(name))
 		}
 		return err
 	})
-	if err != nil || len(pages) < 6 {
-		t.Fatal(err, pages)
+	if err != nil || len(names) < 6 {
+		t.Fatal(err, names)
 	}
-	for _, page := range pages {
+	return names
+}
+
+// docFile matches what a page, or a comment in code, names as a file of the repository.
+var docFile = map[string]*regexp.Regexp{
+	".md": regexp.MustCompile("`((?:[A-Za-z0-9_-]+/)*[A-Za-z0-9_-]+\\.(?:go|md|svg|yml|py)|(?:[a-z0-9_-]+/)+)`"),
+	".go": regexp.MustCompile(`(?m)(?:^|\s)//.*?\b((?:[A-Za-z0-9_-]+/)*[A-Za-z0-9_-]+\.md)\b`),
+}
+
+// TestDocFiles checks that the files that pages and comments name exist, beside them or below the root.
+func TestDocFiles(t *testing.T) {
+	for _, name := range findFiles(t, ".md", ".go") {
+		for _, m := range docFile[path.Ext(name)].FindAllStringSubmatch(readDoc(t, name), -1) {
+			_, besideErr := os.Stat(path.Join(path.Dir(name), m[1]))
+			if _, err := os.Stat(m[1]); err != nil && besideErr != nil {
+				t.Errorf("%s names %s, which does not exist", name, m[1])
+			}
+		}
+	}
+}
+
+// TestDocLinks checks that links between pages, and to files and headings, have a target.
+func TestDocLinks(t *testing.T) {
+	for _, page := range findFiles(t, ".md") {
 		for _, m := range docLink.FindAllStringSubmatch(docCode.ReplaceAllString(readDoc(t, page), ""), -1) {
-			link, err := url.Parse(m[1] + m[2])
+			link, err := url.Parse(m[1] + m[2] + m[3])
 			if err != nil {
 				t.Errorf("%s: %v", page, err)
 				continue

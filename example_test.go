@@ -1,6 +1,7 @@
 package thumbcache_test
 
 import (
+	"archive/zip"
 	"bytes"
 	"cmp"
 	"context"
@@ -19,8 +20,10 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/thumbcache/thumbcache"
@@ -60,51 +63,40 @@ func Example() {
 
 // The following is the code of docs/moving.md: a server whose clients request covers by the ids of its database.
 
-// library stands for the database. It maps the id of an album, artist or track to the file with its cover.
+// library stands for the database. It maps the id of an album, artist or track to the file with its cover, or to a URL.
 type library map[string]string
 
-// coverFile returns the file with the cover for an id. The error for an unknown id must match fs.ErrNotExist, which sql.ErrNoRows
-// does not.
-func (l library) coverFile(ctx context.Context, id string) (string, error) {
-	file, ok := l[id]
+// coverOf returns the file or URL of the cover for an id, or "" if it has none. The error for an unknown id must match
+// fs.ErrNotExist, which sql.ErrNoRows does not.
+func (l library) coverOf(ctx context.Context, id string) (string, error) {
+	where, ok := l[id]
 	if !ok {
 		return "", fs.ErrNotExist
 	}
-	return file, nil
+	return where, nil
 }
 
-// covers is a Provider of the ids in the database: al-123, ar-7, tr-4711.
-type covers struct {
-	db    library
-	music thumbcache.Provider // of the files that the database names
-}
-
-func (c covers) Stat(ctx context.Context, id string) (thumbcache.Stamp, error) {
-	file, err := c.db.coverFile(ctx, id)
-	if err != nil {
-		return thumbcache.Stamp{}, err
+// target says where the cover for an id is: al-123, ar-7, tr-4711.
+func (l library) target(ctx context.Context, id string) (thumbcache.Target, error) {
+	where, err := l.coverOf(ctx, id)
+	switch {
+	case err != nil:
+		return thumbcache.Target{}, err
+	case where == "":
+		return thumbcache.Target{}, thumbcache.ErrNoMedia
+	case strings.HasPrefix(where, "https://"):
+		return thumbcache.Target{Provider: "web", Path: where}, nil
 	}
-	stamp, err := c.music.Stat(ctx, file)
-	stamp.Tag = file // another file is another picture, even one of the same size and time
-	return stamp, err
+	return thumbcache.Target{Provider: "music", Path: where}, nil
 }
 
-func (c covers) Open(ctx context.Context, id string) (*thumbcache.Source, error) {
-	file, err := c.db.coverFile(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	src, err := c.music.Open(ctx, file)
-	if err != nil {
-		return nil, err
-	}
-	src.Stamp.Tag = file
-	return src, nil
-}
-
-func newCovers(db library, musicDir, cacheDir string) (*thumbcache.Cache, error) {
+func newCovers(db library, cacheDir string, musicDirs ...string) (*thumbcache.Cache, error) {
 	return thumbcache.New(thumbcache.Config{
-		Providers: map[string]thumbcache.Provider{"covers": covers{db, thumbcache.Files(musicDir)}},
+		Providers: map[string]thumbcache.Provider{
+			"covers": thumbcache.Resolve(db.target),
+			"music":  thumbcache.Files(musicDirs...),
+			"web":    thumbcache.HTTP(thumbcache.HTTPOptions{}),
+		},
 		Dir:       cacheDir,
 		DiskBytes: 1 << 30,
 		Sizes:     []int{64, 160, 300, 600, 1200},
@@ -121,13 +113,8 @@ func (s *server) getCoverArt(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "bad size", http.StatusBadRequest)
 		return
 	}
-	thumb, err := s.covers.Get(r.Context(), "covers", r.FormValue("id"), size)
-	if err != nil {
-		http.Error(w, "no cover", thumbcache.HTTPStatus(err))
-		return
-	}
 	w.Header().Set("Cache-Control", "private, no-cache") // the URL holds a user's token
-	thumb.ServeHTTP(w, r)
+	s.covers.Serve(w, r, thumbcache.Request{Provider: "covers", Path: r.FormValue("id"), Size: size})
 }
 
 // scanned is called at the end of a scan, with the ids whose cover is new or another one.
@@ -142,25 +129,180 @@ func (s *server) scanned(ctx context.Context, changed []string) (thumbcache.Warm
 
 // A server that used to have its own cover cache. The requests of its clients stay the same: getCoverArt?id=al-1&size=250.
 func Example_getCoverArt() {
-	db := library{"al-1": "Ada Rings/Lossless/01 One Cover.flac"}
-	cache, err := newCovers(db, "testdata/library", "")
+	db := library{
+		"al-1": "Ada Rings/Lossless/01 One Cover.flac",
+		"tr-1": "Ada Rings/Lossless/01 One Cover.flac", // shares the thumbnail of its album
+		"al-2": "",
+		"al-3": "https://192.168.0.1/admin", // refused
+	}
+	cache, err := newCovers(db, "", "testdata/library")
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer cache.Close()
 	s := &server{cache}
 
-	warmed, err := s.scanned(context.Background(), []string{"al-1"})
-	fmt.Println(warmed.Extracted, err)
-	for _, id := range []string{"al-1", "al-2"} {
+	warmed, err := s.scanned(context.Background(), []string{"al-1", "tr-1", "al-2"})
+	fmt.Printf("%+v %v\n", warmed, err)
+	for _, id := range []string{"al-1", "tr-1", "al-2", "al-3", "al-4"} {
 		w := httptest.NewRecorder()
 		s.getCoverArt(w, httptest.NewRequest("GET", "/rest/getCoverArt?id="+id+"&size=250", nil))
-		fmt.Println(w.Code, w.Header().Get("Content-Type"))
+		fmt.Println(id, w.Code, w.Header().Get("Content-Type"))
+	}
+	fmt.Println(cache.Stats().Extractions, "extraction")
+	// Output:
+	// {Extracted:1 Reused:1 NoPicture:1 Failed:0} <nil>
+	// al-1 200 image/jpeg
+	// tr-1 200 image/jpeg
+	// al-2 404 text/plain; charset=utf-8
+	// al-3 400 text/plain; charset=utf-8
+	// al-4 404 text/plain; charset=utf-8
+	// 1 extraction
+}
+
+// Twelve songs lead to the cover of their album: one extraction and one thumbnail. A song that the database does not know is an
+// error like any other.
+func ExampleResolve() {
+	albumOf := func(ctx context.Context, song string) (thumbcache.Target, error) {
+		n, err := strconv.Atoi(strings.TrimPrefix(song, "tr-"))
+		if err != nil || n < 1 || n > 12 {
+			return thumbcache.Target{}, fs.ErrNotExist
+		}
+		return thumbcache.Target{Provider: "music", Path: "Ada Rings/Lossless/01 One Cover.flac"}, nil
+	}
+	cache, err := thumbcache.New(thumbcache.Config{Providers: map[string]thumbcache.Provider{
+		"songs": thumbcache.Resolve(albumOf),
+		"music": thumbcache.With(thumbcache.Files("testdata/library"), thumbcache.Settings{Internal: true}), // clients see only songs
+	}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer cache.Close()
+
+	for n := range 13 {
+		if _, err := cache.Get(context.Background(), "songs", fmt.Sprint("tr-", n), 300); err != nil {
+			fmt.Println(n, thumbcache.HTTPStatus(err))
+		}
+	}
+	fmt.Println(cache.Stats().Extractions, cache.Stats().MemoryHits)
+	// Output:
+	// 0 404
+	// 1 11
+}
+
+// A library on two disks. A path is found on either of them.
+func ExampleFiles() {
+	music := thumbcache.Files("testdata/library/Ada Rings", "testdata/library")
+	cache, err := thumbcache.New(thumbcache.Config{Providers: map[string]thumbcache.Provider{"music": music}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer cache.Close()
+
+	for _, path := range []string{"Lossless/01 One Cover.flac", "Pictures/Glass.png", "../passwords"} {
+		_, err := cache.Get(context.Background(), "music", path, 64)
+		fmt.Println(path, thumbcache.HTTPStatus(err))
 	}
 	// Output:
-	// 1 <nil>
-	// 200 image/jpeg
-	// 404 text/plain; charset=utf-8
+	// Lossless/01 One Cover.flac 200
+	// Pictures/Glass.png 200
+	// ../passwords 400
+}
+
+// Pictures in an archive. An embed.FS works in the same way.
+func ExampleFS() {
+	var b bytes.Buffer
+	w := zip.NewWriter(&b)
+	file, err := w.Create("covers/1.png")
+	if err == nil {
+		_, err = file.Write(picture(400, 200))
+	}
+	if err = errors.Join(err, w.Close()); err != nil {
+		log.Fatal(err)
+	}
+	archive, err := zip.NewReader(bytes.NewReader(b.Bytes()), int64(b.Len()))
+	if err != nil {
+		log.Fatal(err)
+	}
+	cache, err := thumbcache.New(thumbcache.Config{Providers: map[string]thumbcache.Provider{"zip": thumbcache.FS(archive)}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer cache.Close()
+	thumb, err := cache.Get(context.Background(), "zip", "covers/1.png", 100)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(thumb.Width, thumb.Height)
+	// Output: 100 50
+}
+
+// Pictures of a server in the own network, below one URL. Its address is not public, so it must be allowed.
+func ExampleHTTP() {
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/artists/7.png" {
+			http.NotFound(w, r)
+			return
+		}
+		w.Header().Set("ETag", `"1"`)
+		w.Write(picture(400, 200))
+	}))
+	defer web.Close()
+
+	cache, err := thumbcache.New(thumbcache.Config{Providers: map[string]thumbcache.Provider{
+		"artists": thumbcache.HTTP(thumbcache.HTTPOptions{
+			Base:     web.URL + "/artists",
+			Allow:    []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")},
+			MaxBytes: 10 << 20,
+			Client:   &http.Client{Timeout: 10 * time.Second},
+		}),
+		"urls": thumbcache.HTTP(thumbcache.HTTPOptions{}),
+	}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer cache.Close()
+
+	for _, source := range [][2]string{{"artists", "7.png"}, {"artists", "8.png"}, {"urls", web.URL + "/artists/7.png"}} {
+		_, err := cache.Get(context.Background(), source[0], source[1], 100)
+		fmt.Println(thumbcache.HTTPStatus(err), errors.Is(err, thumbcache.ErrNoMedia))
+	}
+	// Output:
+	// 200 false
+	// 404 true
+	// 400 false
+}
+
+// Two folders with settings of their own: a share that is slow and rarely changes, and uploads that must appear soon.
+func ExampleWith() {
+	cache, err := thumbcache.New(thumbcache.Config{Providers: map[string]thumbcache.Provider{
+		"archive": thumbcache.With(thumbcache.Files("testdata/library"), thumbcache.Settings{
+			Revalidate: 24 * time.Hour,
+			Timeout:    2 * time.Minute,
+			FolderArt:  []string{"{name}.*", "sleeve.*"},
+		}),
+		"uploads": thumbcache.With(thumbcache.Files("testdata"), thumbcache.Settings{
+			Revalidate: time.Second,
+			FailureTTL: time.Second, // a broken file may be one that is still being written
+			Internal:   true,
+		}),
+	}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer cache.Close()
+
+	for _, url := range []string{"/thumb/archive/Pictures/Glass.png", "/thumb/uploads/library/Pictures/Glass.png"} {
+		w := httptest.NewRecorder()
+		cache.Handler().ServeHTTP(w, httptest.NewRequest("GET", url, nil))
+		fmt.Println(w.Code)
+	}
+	_, err = cache.Get(context.Background(), "uploads", "library/Pictures/Glass.png", 300)
+	fmt.Println(err)
+	// Output:
+	// 200
+	// 404
+	// <nil>
 }
 
 // albums is a Provider for media named by a database id. It may get the bytes from anywhere, such as an object store. Here they

@@ -7,32 +7,38 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"image"
 	"io"
 	"io/fs"
 	"os/exec"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/semaphore"
 
 	"github.com/thumbcache/thumbcache/internal/coverart"
 	"github.com/thumbcache/thumbcache/internal/ffmpeg"
 	"github.com/thumbcache/thumbcache/internal/rawphoto"
 	"github.com/thumbcache/thumbcache/internal/render"
-	"github.com/thumbcache/thumbcache/internal/rootfs"
 )
 
 // A Provider gives access to media. It decides what a path means: a file name, a database id, a URL. Its methods are called by
 // several goroutines at once and should return when ctx ends.
 //
-// An error that matches [fs.ErrNotExist] means that the source does not exist; cached thumbnails of it are removed. After any
-// other error, cached thumbnails are kept and served.
+// Their errors mean:
+//
+//   - [fs.ErrNotExist]: the source does not exist. Its cached thumbnails are removed.
+//   - [ErrNoMedia]: the source exists, such as an album in a database, and has no media. Its cached thumbnails are removed, and the
+//     error is remembered. So are [ErrNoPicture], [ErrUnsupported] and [ErrCorrupt], as if an Extractor had returned them.
+//   - Any other error: the source cannot be reached now. Cached thumbnails are kept and served.
+//
+// Several callers may wait for one call, so ctx has no values of their contexts.
 type Provider interface {
 	// Stat returns the present state of a source. It should be cheap. It is called about once per source and [Config.Revalidate],
-	// and before and after every extraction, unless the request has a Version. If folder art is used, it is also called for some
-	// pictures beside the source.
+	// and before every extraction, unless the request has a Version. It is called after an extraction, too, if the Content cannot
+	// tell whether it has changed: if it is neither in memory nor an *os.File, or if Open returned another Stamp than Stat. If
+	// folder art is used, it is also called for some pictures beside the source.
 	Stat(ctx context.Context, path string) (Stamp, error)
 	// Open opens a source. The cache closes its Content.
 	Open(ctx context.Context, path string) (*Source, error)
@@ -73,7 +79,27 @@ type Source struct {
 		io.Closer
 	} // an *os.File if possible: ffmpeg gets its descriptor; other content is copied to a temporary file
 
+	// Partial says that a part of the media cannot be reached now, such as a picture of a collage. A thumbnail of the rest is served
+	// and not kept. A request with a Version fails, because its answer would be immutable.
+	Partial bool
+
 	folder bool // the source is a folder
+}
+
+// isSteady reports whether src was opened in the state of stamp and its Content has not changed since. If the Content cannot tell,
+// or the state includes pictures beside the source, isSteady reports false.
+func (src *Source) isSteady(stamp Stamp) bool {
+	if src.folder || !src.Stamp.equal(stamp) {
+		return false
+	}
+	switch content := src.Content.(type) {
+	case bytesContent:
+		return true
+	case interface{ Stat() (fs.FileInfo, error) }: // such as an *os.File
+		info, err := content.Stat()
+		return err == nil && info.Size() == src.Size && info.ModTime().Equal(src.Stamp.ModTime)
+	}
+	return false
 }
 
 // BytesSource returns a Source for media in memory. It does not copy data, which must not be modified afterwards.
@@ -84,50 +110,6 @@ func BytesSource(name string, stamp Stamp, data []byte) *Source {
 type bytesContent struct{ *bytes.Reader }
 
 func (bytesContent) Close() error { return nil }
-
-// Files returns a Provider for the regular files below the folder root. A path is relative to root, or absolute and inside it.
-// Nothing outside root can be reached, by "..", by a symbolic link or by a race; links are followed as long as they stay inside.
-// Errors for refused paths match [fs.ErrInvalid] or [fs.ErrNotExist]. A path also finds a file whose name is the same text in
-// another Unicode normalization form; the exact name wins.
-//
-// Files itself opens nothing, so root may come and go, as a network share does. While root is missing, its files cannot be
-// reached, which is not the same as files that do not exist. For a share, use a folder inside the
-// mount point as root: after an unmount, the mount point itself remains as an empty folder.
-func Files(root string) Provider { return files{rootfs.New(root)} }
-
-type files struct{ fs rootfs.FS }
-
-func (f files) Stat(ctx context.Context, path string) (Stamp, error) {
-	if err := ctx.Err(); err != nil {
-		return Stamp{}, err
-	}
-	info, err := f.fs.Stat(path)
-	if err != nil {
-		return Stamp{}, err
-	}
-	return stampOf(info), nil
-}
-
-func (f files) Open(ctx context.Context, path string) (*Source, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	file, info, err := f.fs.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	return &Source{Name: info.Name(), Size: info.Size(), Stamp: stampOf(info), Content: file}, nil
-}
-
-// List implements [Lister]. It returns only some names of a folder with very many.
-func (f files) List(ctx context.Context, path string) ([]string, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	return f.fs.List(ctx, path, 20_000)
-}
-
-func stampOf(info fs.FileInfo) Stamp { return Stamp{Size: info.Size(), ModTime: info.ModTime()} }
 
 // checkSource makes sure that there is either a source or an error. Its arguments are the results of a provider's Open.
 func checkSource(src *Source, err error) (*Source, error) {
@@ -141,42 +123,31 @@ func checkSource(src *Source, err error) (*Source, error) {
 	return src, err
 }
 
-// Settings replace fields of a [Config] for one Provider, see [With]. A zero field leaves Config's value.
-type Settings struct {
-	FolderArt   []string // as Config.FolderArt
-	FolderFirst bool     // as Config.FolderFirst
-}
-
-// With returns p with settings of its own, for [Config.Providers]. It must be the outermost wrapper: a Provider that wraps it
-// loses the settings.
-func With(p Provider, s Settings) Provider { return &providerWith{p, s} }
-
-type providerWith struct {
-	Provider
-	settings Settings
-}
-
-// provider is a Provider as the cache uses it.
-type provider struct {
-	Provider
-	extractor   Extractor
-	art         *folderArt // nil: folders have no pictures
-	folderFirst bool
-	calls       *semaphore.Weighted // calls that a flight waits for
-	background  *semaphore.Weighted // checks in the background, which must not use up the calls
-}
-
-// hungCalls is how many calls of a provider may hang beyond those that workers and Warm need, and how many background checks may
-// run. Further calls are refused. Each call that hangs may block an operating system thread that nothing can free.
-const hungCalls = 16
-
 // watchesArt reports whether the pictures beside a source are part of its state. s is a stamp of the source.
-func (p *provider) watchesArt(s Stamp) bool { return p.folderFirst || s.hasArt() }
+func (p *provider) watchesArt(s Stamp) bool { return p.settings.FolderFirst || s.hasArt() }
 
-// stat returns the state of the media at name. If art is set, that includes the pictures beside it. The state of a folder is
-// that of the pictures in it.
-func (p *provider) stat(ctx context.Context, name string, art bool) (Stamp, error) {
-	stamp, err := p.Stat(ctx, name)
+// A sinceProvider is a Provider whose Stat is better told what was known before. before is zero if nothing was.
+type sinceProvider interface {
+	statSince(ctx context.Context, path string, before Stamp) (Stamp, error)
+}
+
+// opensFirst reports whether Open gives the state of a source with its content, and is hardly dearer than Stat.
+func (p *provider) opensFirst() bool {
+	_, ok := p.Provider.(*remote)
+	return ok
+}
+
+// stat returns the state of the media at name, which was in the state before. A lasting verdict is a state, too. The state of a
+// folder is that of the pictures in it.
+func (p *provider) stat(ctx context.Context, name string, before Stamp) (stamp Stamp, err error) {
+	if since, ok := p.Provider.(sinceProvider); ok {
+		stamp, err = since.statSince(ctx, name, before)
+	} else {
+		stamp, err = p.Stat(ctx, name)
+	}
+	if isVerdict(err) && !errors.Is(err, fs.ErrNotExist) {
+		return verdictStamp(err), nil
+	}
 	if p.art == nil {
 		return stamp, err
 	}
@@ -189,11 +160,35 @@ func (p *provider) stat(ctx context.Context, name string, art bool) (Stamp, erro
 			return stamp, listErr
 		}
 	}
-	if err != nil || !art {
+	if err != nil || !p.watchesArt(before) {
 		return stamp, err
 	}
 	own, folder, err := p.art.beside(ctx, name)
 	return stamp.withArt(slices.Concat(own, folder)...), err
+}
+
+// verdicts are the errors that are remembered.
+var verdicts = [...]error{ErrNoPicture, ErrNoMedia, ErrUnsupported, ErrCorrupt}
+
+// verdictTag begins the tag of a stamp that stands for a provider's verdict.
+const verdictTag = "\x00verdict "
+
+// verdictStamp returns the state of a source about which the provider has said err.
+func verdictStamp(err error) Stamp {
+	i := slices.IndexFunc(verdicts[:], func(v error) bool { return errors.Is(err, v) })
+	return Stamp{Tag: verdictTag + verdicts[i].Error()}
+}
+
+// verdict returns the error that a verdictStamp stands for, or nil.
+func (s Stamp) verdict() error {
+	if text, ok := strings.CutPrefix(s.Tag, verdictTag); ok {
+		for _, v := range verdicts {
+			if v.Error() == text {
+				return v
+			}
+		}
+	}
+	return nil
 }
 
 // open opens the media at name. A folder becomes a source without content: its picture is one of its files.
@@ -242,7 +237,7 @@ func (p *provider) extract(ctx context.Context, src *Source, name string, stamp 
 		}
 		return p.art.extract(ctx, slices.Concat(own, folder))
 	}
-	if p.folderFirst {
+	if p.settings.FolderFirst {
 		if pic, err := beside(); !errors.Is(err, ErrNoPicture) {
 			return pic.withNext(), stamp, err
 		}
@@ -261,7 +256,7 @@ func (p *provider) extract(ctx context.Context, src *Source, name string, stamp 
 	if !isPicture {
 		pic = pic.withNext()
 	}
-	if !isPicture && !p.folderFirst && (errors.Is(err, ErrNoPicture) || errors.Is(err, ErrCorrupt)) {
+	if !isPicture && !p.settings.FolderFirst && (errors.Is(err, ErrNoPicture) || errors.Is(err, ErrCorrupt)) {
 		if pic, besideErr := beside(); !errors.Is(besideErr, ErrNoPicture) {
 			return pic.withNext(), stamp, besideErr
 		}
@@ -275,12 +270,26 @@ func (p *provider) extractEmbedded(ctx context.Context, src *Source) (*Picture, 
 	switch {
 	case err != nil:
 		return nil, extractorError(err)
-	case pic == nil || len(pic.Data) == 0:
+	case pic == nil || len(pic.Data) == 0 && pic.Image == nil:
 		return nil, errors.New("the extractor returned no picture and no error")
-	case searchOf(ctx).hasRejected(pic):
+	case len(pic.Data) == 0:
+		if pic, err = pictureOf(ctx, pic.Image); err != nil {
+			return nil, err
+		}
+	}
+	if searchOf(ctx).hasRejected(pic) {
 		return nil, ErrNoPicture
 	}
 	return pic, nil
+}
+
+// pictureOf returns an image as a Picture with Data.
+func pictureOf(ctx context.Context, img image.Image) (*Picture, error) {
+	data, err := render.Bitmap(ctx, img)
+	if err != nil {
+		return nil, renderError(err)
+	}
+	return &Picture{Data: data, noRescue: true}, nil
 }
 
 // extractorError removes fs.ErrNotExist and fs.ErrInvalid from an extractor's error. They would say that the source is missing or
@@ -292,7 +301,7 @@ func extractorError(err error) error {
 	if isMissingTool(err) {
 		return errNoTool
 	}
-	for _, verdict := range []error{ErrNoPicture, ErrUnsupported, ErrCorrupt, ErrTooLarge} {
+	for _, verdict := range append(verdicts[:], ErrTooLarge) {
 		if errors.Is(err, verdict) {
 			return verdict
 		}
@@ -324,10 +333,14 @@ func (f ExtractorFunc) Extract(ctx context.Context, src *Source) (*Picture, erro
 type Picture struct {
 	Data []byte // an encoded image; it must not be modified afterwards
 
+	// Image is the picture as pixels, upright, if there is no Data: for an Extractor that draws or decodes pictures itself. It may have
+	// 16 megapixels; a larger one is ErrTooLarge. The cache copies it at once.
+	Image image.Image
+
 	ffmpeg      *FFmpeg // decodes Data if Go cannot; nil: there is none, or Data was decoded by it
 	orientation int     // as in EXIF; 0: as Data says
 	edge        int     // the picture is a smaller copy, good for thumbnails of up to so many pixels; 0: for all
-	preview     bool    // of a RAW photo; ffmpeg is not asked about it
+	noRescue    bool    // ffmpeg is not asked about it: it is a preview in a RAW photo, or was given as pixels
 	hasNext     bool    // there may be another picture if this one cannot be decoded
 	sum         string  // digest of the picture as it was extracted; "" if it is not known yet
 }
@@ -360,7 +373,7 @@ func (p *Picture) canRescue() bool { return p.ffmpeg != nil }
 
 // rescuedBy returns p with f unless p has an ffmpeg or needs none. It returns a copy, because an Extractor may return the same Picture often.
 func (p *Picture) rescuedBy(f *FFmpeg) *Picture {
-	if p == nil || p.ffmpeg != nil || p.preview || f == nil {
+	if p == nil || p.ffmpeg != nil || p.noRescue || f == nil {
 		return p
 	}
 	q := *p
@@ -462,7 +475,7 @@ func extractPreview(ctx context.Context, src *Source) (*Picture, error) {
 		case err != nil:
 			return nil, err
 		}
-		pic := &Picture{Data: data, orientation: orientation, edge: s.edge, preview: true, hasNext: true}
+		pic := &Picture{Data: data, orientation: orientation, edge: s.edge, noRescue: true, hasNext: true}
 		if !s.hasRejected(pic) {
 			return pic, nil
 		}
@@ -519,15 +532,8 @@ func extractCover(ctx context.Context, src *Source) (*Picture, error) {
 	s := searchOf(ctx)
 	for n := range maxPictures {
 		data, err := coverart.FindNth(ctx, src.Content, src.Size, n)
-		switch {
-		case errors.Is(err, coverart.ErrUnsupported):
-			return nil, ErrUnsupported
-		case errors.Is(err, coverart.ErrNoPicture):
-			return nil, ErrNoPicture
-		case errors.Is(err, coverart.ErrCorrupt):
-			return nil, ErrCorrupt
-		case err != nil:
-			return nil, err
+		if err != nil {
+			return nil, coverError(err)
 		}
 		if pic := (&Picture{Data: data, hasNext: true}); !s.hasRejected(pic) {
 			return pic, nil

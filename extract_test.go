@@ -6,6 +6,7 @@ import (
 	"errors"
 	"image"
 	"image/color"
+	"image/draw"
 	"io"
 	"io/fs"
 	"math"
@@ -92,7 +93,14 @@ func TestFilesReach(t *testing.T) {
 	} else {
 		t.Log("without symbolic links, which cannot be made here")
 	}
-	f := Files(root)
+	for _, f := range []Provider{Files(root), Files(t.TempDir(), root), Files(root, t.TempDir())} {
+		checkReach(t, f, root, paths)
+	}
+}
+
+// checkReach checks the errors of Stat and Open for paths below root.
+func checkReach(t *testing.T, f Provider, root string, paths map[string]error) {
+	t.Helper()
 	ctx := t.Context()
 	for path, want := range paths {
 		_, statErr := f.Stat(ctx, path)
@@ -418,5 +426,71 @@ func TestLibrary(t *testing.T) {
 	// One process for the video, and two that ask ffmpeg for its features.
 	if st := c.Stats(); st.Processes != 3 || st.ProcessesRunning != 0 {
 		t.Errorf("%d processes, %d running", st.Processes, st.ProcessesRunning)
+	}
+}
+
+// An extractor may hand over pixels. They are a picture like any other: one extraction for all sizes, and shared by equal sources.
+func TestPictureImage(t *testing.T) {
+	p := newTestProvider()
+	for _, path := range []string{"a", "b", "half"} {
+		p.set(path, tag("1"), []byte(path))
+	}
+	whole := image.NewRGBA(image.Rect(-30, 100, 50, 140))
+	draw.Draw(whole, whole.Rect, image.NewUniform(red), image.Point{}, draw.Src)
+	half := image.NewNRGBA(image.Rect(0, 0, 80, 40))
+	draw.Draw(half, image.Rect(0, 0, 40, 40), image.NewUniform(red), image.Point{}, draw.Src)
+	e := ExtractorFunc(func(_ context.Context, src *Source) (*Picture, error) {
+		if src.Name == "half" {
+			return &Picture{Image: half}, nil
+		}
+		return &Picture{Image: whole}, nil
+	})
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Extractor: FirstOf(e, &FFmpeg{Path: "/no such file"}), Dir: t.TempDir()})
+	thumb := mustGet(t, c, "p", "a", 20)
+	if checkColor(t, thumb, red); thumb.Width != 20 || thumb.Height != 10 {
+		t.Errorf("%d x %d", thumb.Width, thumb.Height)
+	}
+	mustGet(t, c, "p", "a", 40)
+	if other := mustGet(t, c, "p", "b", 20); &other.Data[0] != &thumb.Data[0] || c.Stats().Extractions != 2 {
+		t.Errorf("not shared: %+v", c.Stats())
+	}
+	if thumb, err := c.Do(t.Context(), Request{Provider: "p", Path: "half", Format: Auto}); err != nil || thumb.ContentType != "image/png" || thumb.Width != 80 {
+		t.Errorf("transparent: %v, %+v", err, thumb)
+	}
+	if s := c.Stats(); s.Processes > 0 || s.Failures > 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// An image of any kind fails its own request only.
+func TestPictureImageHostile(t *testing.T) {
+	p := newTestProvider()
+	p.set("a", tag("1"), []byte("a"))
+	var img image.Image
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Extractor: ExtractorFunc(func(context.Context, *Source) (*Picture, error) {
+		return &Picture{Image: img}, nil
+	})})
+	broken := image.NewRGBA(image.Rect(0, 0, 50, 50))
+	broken.Pix = broken.Pix[:100]
+	for name, hostile := range map[string]image.Image{
+		"no pixels":   image.NewRGBA(image.Rectangle{}),
+		"nil pointer": (*image.RGBA)(nil),
+		"short":       broken,
+		"nil inside":  struct{ image.Image }{},
+		"infinite":    image.NewUniform(red),
+		"huge":        &image.Gray{Rect: image.Rect(0, 0, 1<<24, 1<<24)},
+	} {
+		img = hostile
+		_, err := c.Get(t.Context(), "p", "a", 20)
+		if err == nil || isVerdict(err) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if tooLarge := name == "infinite" || name == "huge"; errors.Is(err, ErrTooLarge) != tooLarge {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	img = image.NewGray(image.Rect(0, 0, 30, 30))
+	if _, err := c.Get(t.Context(), "p", "a", 20); err != nil {
+		t.Error(err)
 	}
 }

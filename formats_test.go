@@ -23,6 +23,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"unicode/utf16"
 )
@@ -43,17 +44,17 @@ type mediaSample struct {
 	feature string // heading of the column that the file is proof of; "" for none
 	data    maker
 	want    corners
-	shape   shape
+	shape   outline
 	since   string // the first of the tested versions of ffmpeg whose colors are right; "" for all
 }
 
-// A shape says which edge of a thumbnail is longer.
-type shape string
+// An outline says which edge of a thumbnail is longer.
+type outline string
 
 const (
-	landscape shape = ""
-	portrait  shape = "portrait"
-	square    shape = "square"
+	landscape outline = ""
+	portrait  outline = "portrait"
+	square    outline = "square"
 )
 
 // A maker returns the bytes of a file, or skips the test if a tool is missing.
@@ -73,18 +74,31 @@ var (
 // features are the headings of the columns whose cells say whether something is honored.
 var features = []string{"Orientation", "Profile", "Transparency", "Animation"}
 
-// TestMediaFormats gets a thumbnail of every file. By default it encodes only some of the videos.
+// A testedFFmpeg is shared by all samples, so that the program is asked only once for what it can do.
+type testedFFmpeg struct {
+	FFmpeg
+	version func() int
+}
+
+// TestMediaFormats gets a thumbnail of every file. By default it takes only some of the videos, and one file of each kind of
+// picture that ffmpeg decodes.
 func TestMediaFormats(t *testing.T) {
 	t.Parallel()
 	seen := make(map[string]bool)
-	videos := series(3, math.MaxInt)
+	videos, stills := series(3, math.MaxInt), series(1, math.MaxInt)
+	tool := &testedFFmpeg{FFmpeg: FFmpeg{Path: os.Getenv("THUMBCACHE_FFMPEG")}}
+	tool.version = sync.OnceValue(func() int { return ffmpegVersion(tool.Path) })
 	for _, f := range formats() {
 		if strings.HasPrefix(f.table, "Video") {
 			if videos--; videos < 0 {
 				continue
 			}
 		}
-		for _, s := range f.samples {
+		samples := f.samples
+		if f.table == "Picture" && strings.HasPrefix(f.reader, "ffmpeg") {
+			samples = samples[:min(len(samples), stills)]
+		}
+		for _, s := range samples {
 			name := strings.TrimSuffix(f.table+"/"+f.name+"/"+s.feature, "/")
 			if seen[name] {
 				t.Errorf("two samples for %s", name)
@@ -92,19 +106,18 @@ func TestMediaFormats(t *testing.T) {
 			seen[name] = true
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				f.check(t, s)
+				f.check(t, s, tool)
 			})
 		}
 	}
 }
 
-func (f mediaFormat) check(t *testing.T, s mediaSample) {
+func (f mediaFormat) check(t *testing.T, s mediaSample, tool *testedFFmpeg) {
 	program, since, _ := strings.Cut(f.reader, " ")
 	extractor := FirstOf(Images(), CoverArt())
-	tool := &FFmpeg{Path: os.Getenv("THUMBCACHE_FFMPEG")}
 	if program != "Go" {
 		needFFmpeg(t)
-		extractor = FirstOf(Images(), CoverArt(), tool)
+		extractor = FirstOf(Images(), CoverArt(), &tool.FFmpeg)
 	}
 	root := writeFiles(t, map[string][]byte{"file": s.data(t)})
 	c := mustNew(t, Config{Providers: map[string]Provider{"p": Files(root)}, Extractor: extractor})
@@ -116,7 +129,7 @@ func (f mediaFormat) check(t *testing.T, s mediaSample) {
 		}
 		return
 	}
-	if since != "" && ffmpegVersion(tool.Path) < parseVersion(since) {
+	if since != "" && tool.version() < parseVersion(since) {
 		if !errors.Is(err, ErrUnsupported) && !errors.Is(err, ErrCorrupt) && !errors.Is(err, exec.ErrNotFound) {
 			t.Errorf("got %v of this ffmpeg; the page says that it needs %s", err, since)
 		}
@@ -132,11 +145,11 @@ func (f mediaFormat) check(t *testing.T, s mediaSample) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := shape(map[int]shape{-1: portrait, 0: square, 1: landscape}[cmp.Compare(thumb.Width, thumb.Height)])
+	got := outline(map[int]outline{-1: portrait, 0: square, 1: landscape}[cmp.Compare(thumb.Width, thumb.Height)])
 	if got != s.shape {
 		t.Errorf("%d x %d, which is %q, want %q", thumb.Width, thumb.Height, got, s.shape)
 	}
-	if s.since != "" && ffmpegVersion(tool.Path) < parseVersion(s.since) {
+	if s.since != "" && tool.version() < parseVersion(s.since) {
 		return // the page says so
 	}
 	if got := cornersOf(img); !got.isLike(s.want, 14) {

@@ -64,6 +64,7 @@ type testProvider struct {
 	stats int                                        // calls of Stat
 	opens int                                        // calls of Open
 	hook  func(ctx context.Context, op string) error // runs in every call, without the lock
+	wrap  func(src *Source)                          // changes what Open returns; set before use
 }
 
 func newTestProvider() *testProvider { return &testProvider{media: make(map[string]*Source)} }
@@ -135,7 +136,13 @@ func (p *testProvider) Stat(ctx context.Context, path string) (Stamp, error) {
 }
 
 func (p *testProvider) Open(ctx context.Context, path string) (*Source, error) {
-	return p.find(ctx, "open", path, &p.opens)
+	src, err := p.find(ctx, "open", path, &p.opens)
+	if src == nil || p.wrap == nil {
+		return src, err
+	}
+	wrapped := *src
+	p.wrap(&wrapped)
+	return &wrapped, err
 }
 
 // failOn returns a hook that makes all calls of one operation fail.

@@ -29,7 +29,7 @@ import (
 //
 //	200  nil
 //	400  the request can never work (fs.ErrInvalid)
-//	404  there is no such provider or source, or no picture in it
+//	404  there is no such provider or source, or it has no media or no picture
 //	413  the picture is too large
 //	415  the media or picture is of an unsupported kind, or broken
 //	499  the client has left (context.Canceled)
@@ -46,7 +46,7 @@ func HTTPStatus(err error) int {
 		return http.StatusGatewayTimeout
 	case errors.Is(err, ErrBusy), errors.Is(err, ErrClosed), isMissingTool(err), needsTempDir(err):
 		return http.StatusServiceUnavailable
-	case errors.Is(err, ErrNoPicture):
+	case errors.Is(err, ErrNoPicture), errors.Is(err, ErrNoMedia):
 		return http.StatusNotFound
 	case errors.Is(err, ErrTooLarge):
 		return http.StatusRequestEntityTooLarge
@@ -177,9 +177,13 @@ func digest(data []byte) string {
 // Handler returns a handler for "GET /thumb/{provider}/{path...}?size=300". The query may hold
 //
 //	size    longest edge in pixels; 0 means the original's size; the default is the smallest of Config.Sizes, or 300
-//	dpr     device pixels per pixel of size, from 1 to 4, such as 1.5; the default is 1
-//	fit     contain (default) or cover
-//	format  jpeg (default) or png
+//	width   a box instead of size, as Request.Width and Height
+//	height
+//	dpr     device pixels per pixel of size, width and height, from 1 to 4, such as 1.5; the default is 1
+//	fit     contain (default), cover or pad
+//	focus   the point that cover keeps in the middle, from the left and the top, such as 0.3,0.7; the default is 0.5,0.5
+//	background  what pad puts around the picture: ffffff (default) or another color, blur, or transparent
+//	format  jpeg (default), png, or auto: png for pictures with transparency
 //	v       the version of the source, as in Request.Version; the answer is then immutable
 //
 // # Mounting
@@ -206,14 +210,27 @@ func digest(data []byte) string {
 func (c *Cache) Handler() http.Handler { return http.HandlerFunc(c.serve) }
 
 func (c *Cache) serve(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		refuse(w, r, http.StatusMethodNotAllowed, "")
+	if !allowsMethod(w, r) {
 		return
 	}
 	req, bad := c.parseRequest(r)
 	if bad != "" {
 		refuse(w, r, http.StatusBadRequest, "bad "+bad)
+		return
+	}
+	if p := c.providers[req.Provider]; p != nil && p.settings.Internal {
+		c.serveError(w, r, &req, fail("stat", source{req.Provider, req.Path}, errNoProvider))
+		return
+	}
+	c.Serve(w, r, req)
+}
+
+// Serve answers r with the thumbnail that req asks for. It is for a server that parses and authorizes requests itself. Everything else
+// is as with [Cache.Handler]: the answer to a client that has the thumbnail, caching, errors and [Config.Placeholder]. If w has a
+// Cache-Control, a thumbnail keeps it. Of r, Serve uses the method, the context, and the headers Accept, Range and those of
+// conditional requests.
+func (c *Cache) Serve(w http.ResponseWriter, r *http.Request, req Request) {
+	if !allowsMethod(w, r) {
 		return
 	}
 	if req.Version != "" && c.serveNotModified(w, r, &req) {
@@ -228,7 +245,21 @@ func (c *Cache) serve(w http.ResponseWriter, r *http.Request) {
 	t.ServeHTTP(w, r)
 }
 
+// allowsMethod reports whether r is a GET or HEAD request. Otherwise it answers r.
+func allowsMethod(w http.ResponseWriter, r *http.Request) bool {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return true
+	}
+	w.Header().Set("Allow", "GET, HEAD")
+	refuse(w, r, http.StatusMethodNotAllowed, "")
+	return false
+}
+
+// setCacheControl sets Cache-Control, unless the server has.
 func setCacheControl(h http.Header, req *Request) {
+	if h["Cache-Control"] != nil {
+		return
+	}
 	if req.Version != "" {
 		h["Cache-Control"] = []string{"public, max-age=31536000, immutable"}
 	} else {
@@ -242,7 +273,7 @@ func (c *Cache) serveNotModified(w http.ResponseWriter, r *http.Request, req *Re
 	match := r.Header.Get("If-None-Match")
 	var k key
 	if match == "" || strings.Contains(match, "*") || !isSimple(r) ||
-		c.keyOf(req, &k) != nil || c.providers[req.Provider] == nil {
+		c.keyOf(req, &k) != nil || c.providers[req.Provider] == nil || !c.knownTarget(&k.source, req.Version) {
 		return false
 	}
 	var tag string
@@ -278,6 +309,8 @@ func (c *Cache) serveError(w http.ResponseWriter, r *http.Request, req *Request,
 		why = "too much work is waiting"
 	case errors.Is(err, ErrNoPicture):
 		why = "there is no picture in this media"
+	case errors.Is(err, ErrNoMedia):
+		why = "there is no media for this"
 	case errors.Is(err, ErrCorrupt):
 		why = "this media is broken"
 	case errors.Is(err, ErrUnsupported):
@@ -352,7 +385,7 @@ func wantsJSON(accept string) bool {
 }
 
 // params are the query parameters with a meaning.
-var params = [...]string{"provider", "path", "size", "dpr", "fit", "format", "v"}
+var params = [...]string{"provider", "path", "size", "width", "height", "dpr", "fit", "focus", "background", "format", "v"}
 
 // A query holds the first value of each of params.
 type query struct {
@@ -388,42 +421,100 @@ func (c *Cache) parseRequest(r *http.Request) (req Request, bad string) {
 	}
 	req.Version = q.get("v")
 	req.Provider, req.Path = parseSource(r, &q)
-	if req.Size, ok = c.parseSize(q.get("size")); !ok {
-		return req, "size"
-	}
-	if dpr := q.get("dpr"); dpr != "" {
-		f, err := strconv.ParseFloat(dpr, 64)
-		if err != nil || !(f >= 1 && f <= 4) || strings.Trim(dpr, "0123456789.") != "" {
-			return req, "dpr"
-		}
-		req.Size = int(math.Round(min(float64(req.Size)*f, math.MaxInt32)))
+	if bad = c.parseBox(&q, &req); bad != "" {
+		return req, bad
 	}
 	switch q.get("fit") {
 	case "", "contain":
 	case "cover":
 		req.Fit = Cover
+	case "pad":
+		req.Fit = Pad
 	default:
 		return req, "fit"
 	}
+	if req.FocusX, req.FocusY, ok = parseFocus(q.get("focus")); !ok {
+		return req, "focus"
+	}
+	req.Background = q.get("background")
 	switch q.get("format") {
 	case "", "jpeg", "jpg":
 	case "png":
 		req.Format = PNG
+	case "auto":
+		req.Format = Auto
 	default:
 		return req, "format"
 	}
 	return req, ""
 }
 
+// parseBox sets the size or box of req. If a parameter is malformed, bad names it.
+func (c *Cache) parseBox(q *query, req *Request) (bad string) {
+	var ok bool
+	if req.Width, ok = parsePixels(q.get("width")); !ok {
+		return "width"
+	}
+	if req.Height, ok = parsePixels(q.get("height")); !ok {
+		return "height"
+	}
+	if size := q.get("size"); size != "" || req.Width == 0 && req.Height == 0 {
+		if req.Size, ok = c.parseSize(size); !ok {
+			return "size"
+		}
+	}
+	dpr := q.get("dpr")
+	if dpr == "" {
+		return ""
+	}
+	f, err := strconv.ParseFloat(dpr, 64)
+	if err != nil || !(f >= 1 && f <= 4) || strings.Trim(dpr, "0123456789.") != "" {
+		return "dpr"
+	}
+	for _, edge := range []*int{&req.Size, &req.Width, &req.Height} {
+		*edge = int(math.Round(min(float64(*edge)*f, math.MaxInt32)))
+	}
+	return ""
+}
+
+// parseFocus returns the value of the parameter focus, of which each part may be empty. The left and upper edge are not 0, which is
+// the center in a Request.
+func parseFocus(s string) (x, y float64, ok bool) {
+	if s == "" {
+		return 0, 0, true
+	}
+	var at [2]float64
+	left, top, ok := strings.Cut(s, ",")
+	for i, part := range []string{left, top} {
+		if part == "" {
+			continue
+		}
+		f, err := strconv.ParseFloat(part, 64)
+		if err != nil || f > 1 || strings.Trim(part, "0123456789.") != "" {
+			return 0, 0, false
+		}
+		at[i] = cmp.Or(f, 0.01)
+	}
+	return at[0], at[1], ok
+}
+
+// parsePixels returns the value of a parameter, or 0 if it is empty.
+func parsePixels(s string) (n int, ok bool) {
+	if s == "" {
+		return 0, true
+	}
+	n, err := strconv.Atoi(s)
+	tooLarge := errors.Is(err, strconv.ErrRange) && n > 0 // Atoi returns the largest int then
+	return n, n >= 0 && (err == nil || tooLarge)
+}
+
 // parseSize returns the value of the parameter size, or its default.
 func (c *Cache) parseSize(size string) (n int, ok bool) {
 	switch {
 	case size != "":
-		n, err := strconv.Atoi(size)
-		tooLarge := errors.Is(err, strconv.ErrRange) && n > 0 // Atoi returns the largest int then
-		return n, n >= 0 && (err == nil || tooLarge)
-	case len(c.sizes) > 0:
-		return c.sizes[0], true
+		return parsePixels(size)
+	case len(c.recipe.sizes) > 0:
+		return c.recipe.sizes[0], true
 	}
 	return 300, true
 }
@@ -473,17 +564,30 @@ func (r Request) URL() string {
 		b.WriteString((&url.URL{Path: r.Provider + "/" + r.Path}).EscapedPath() + "?size=")
 	}
 	b.WriteString(strconv.Itoa(r.Size))
+	if r.Width != 0 || r.Height != 0 {
+		fmt.Fprintf(&b, "&width=%d&height=%d", r.Width, r.Height)
+	}
 	switch r.Fit {
 	case Contain:
 	case Cover:
 		b.WriteString("&fit=cover")
+	case Pad:
+		b.WriteString("&fit=pad")
 	default:
 		b.WriteString("&fit=" + strconv.Itoa(int(r.Fit))) // refused by the Handler, as it is by Do
+	}
+	if r.FocusX != 0 || r.FocusY != 0 {
+		b.WriteString("&focus=" + formatFocus(r.FocusX) + "," + formatFocus(r.FocusY))
+	}
+	if r.Background != "" {
+		b.WriteString("&background=" + url.QueryEscape(r.Background))
 	}
 	switch r.Format {
 	case JPEG:
 	case PNG:
 		b.WriteString("&format=png")
+	case Auto:
+		b.WriteString("&format=auto")
 	default:
 		b.WriteString("&format=" + strconv.Itoa(int(r.Format)))
 	}
@@ -491,6 +595,13 @@ func (r Request) URL() string {
 		b.WriteString("&v=" + url.QueryEscape(r.Version))
 	}
 	return b.String()
+}
+
+func formatFocus(at float64) string {
+	if at == 0 {
+		return ""
+	}
+	return strconv.FormatFloat(at, 'f', -1, 64)
 }
 
 // tileColors are the backgrounds of letter tiles. Each is dark enough for white letters.

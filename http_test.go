@@ -52,6 +52,71 @@ func TestHTTPStatus(t *testing.T) {
 }
 
 // TestHandler is an overview of the Handler: parameters, headers, conditional requests and versions.
+// Serve answers a request that the server has parsed as Handler answers its own: conditions, caching, errors, placeholders.
+func TestServe(t *testing.T) {
+	p := newTestProvider()
+	p.set("a", Stamp{ModTime: time.Unix(1e9, 0), Tag: "1"}, plain(600, 300, red))
+	p.set("words", tag("1"), []byte("words"))
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Extractor: Images(), Placeholder: func(_ Request, err error) *Thumbnail {
+		if errors.Is(err, ErrUnsupported) {
+			return LetterTile("words", 0)
+		}
+		return nil
+	}})
+	get := func(method, path string, req Request, header ...string) *http.Response {
+		r := httptest.NewRequest(method, "/art?id=7", nil)
+		for i := 0; i+1 < len(header); i += 2 {
+			r.Header.Set(header[i], header[i+1])
+		}
+		req.Provider, req.Path = "p", path
+		w := httptest.NewRecorder()
+		c.Serve(w, r, req)
+		return w.Result()
+	}
+	first := get("GET", "a", Request{Size: 100})
+	etag := first.Header.Get("ETag")
+	for name, test := range map[string]struct {
+		got          *http.Response
+		status       int
+		cacheControl string
+	}{
+		"picture":        {first, 200, "no-cache"},
+		"unchanged":      {get("GET", "a", Request{Size: 100}, "If-None-Match", etag), 304, "no-cache"},
+		"immutable":      {get("GET", "a", Request{Size: 100, Version: "5"}), 200, "public, max-age=31536000, immutable"},
+		"range":          {get("GET", "a", Request{Size: 100}, "Range", "bytes=0-9"), 206, "no-cache"},
+		"placeholder":    {get("GET", "words", Request{Size: 100}), 200, "no-cache"},
+		"missing":        {get("GET", "b", Request{Size: 100}), 404, "no-store"},
+		"invalid":        {get("GET", "a", Request{Size: -1}), 400, "no-store"},
+		"invalid format": {get("GET", "a", Request{Format: 77}), 400, "no-store"},
+		"post":           {get("POST", "a", Request{Size: 100}), 405, "no-store"},
+		"head":           {get("HEAD", "a", Request{Size: 100}), 200, "no-cache"},
+	} {
+		if cacheControl := test.got.Header.Get("Cache-Control"); test.got.StatusCode != test.status || cacheControl != test.cacheControl {
+			t.Errorf("%s: %d with Cache-Control %q, want %d with %q", name, test.got.StatusCode, cacheControl, test.status, test.cacheControl)
+		}
+	}
+
+	// A Cache-Control of the server's own is kept, except for an error.
+	for path, want := range map[string]string{"a": "private, no-cache", "b": "no-store"} {
+		w := httptest.NewRecorder()
+		w.Header().Set("Cache-Control", "private, no-cache")
+		c.Serve(w, httptest.NewRequest("GET", "/", nil), Request{Provider: "p", Path: path, Size: 100})
+		if got := w.Header().Get("Cache-Control"); got != want {
+			t.Errorf("%s: Cache-Control %q, want %q", path, got, want)
+		}
+	}
+
+	// A client that has the thumbnail of a version gets the 304 before any work.
+	versioned := get("GET", "a", Request{Size: 100, Version: "6"}).Header.Get("ETag")
+	_, before := p.calls()
+	if r := get("GET", "a", Request{Size: 100, Version: "6"}, "If-None-Match", versioned); r.StatusCode != 304 {
+		t.Errorf("version: %d", r.StatusCode)
+	}
+	if _, opens := p.calls(); opens != before {
+		t.Error("the source was opened for a 304")
+	}
+}
+
 func TestHandler(t *testing.T) {
 	p := newTestProvider()
 	p.set("Artist/Ä b?#%.png", Stamp{ModTime: time.Unix(1e9, 0), Tag: "1"}, plain(600, 300, red))
@@ -704,7 +769,7 @@ func TestHandlerConditions(t *testing.T) {
 
 	// A 304 with a version needs no thumbnail. For If-None-Match: * it must be known that there is one.
 	c.Invalidate("p", "a")
-	etag := c.recipe.etag(hashOf(source{"p", "a"}), &key{size: 20}, &made{version: "1"})
+	etag := c.recipe.etag(hashOf(source{"p", "a"}), &key{shape: shape{size: 20}}, &made{version: "1"})
 	_, opens := p.calls()
 	if w := serve(h, "GET", "/thumb/p/a?size=20&v=1", "If-None-Match", etag); w.Code != 304 {
 		t.Errorf("%d", w.Code)
@@ -827,8 +892,9 @@ func FuzzRequestURL(f *testing.F) {
 	for _, provider := range []string{"", ".", "..", "a/b", "thumb", "%2F", "a:b", "?", "provider=x"} {
 		f.Add(provider, "a/b", 20, uint8(1), uint8(0), "1")
 	}
-	f.Add("p", "a", 20, uint8(2), uint8(0), "") // invalid
-	f.Add("p", "a", 20, uint8(0), uint8(2), "")
+	f.Add("p", "a", 20, uint8(3), uint8(0), "") // invalid
+	f.Add("p", "a", 20, uint8(0), uint8(3), "")
+	f.Add("p", "a", 20, uint8(2), uint8(2), "")
 	c := mustNew(f, Config{Providers: map[string]Provider{"p": newTestProvider()}})
 	f.Fuzz(func(t *testing.T, provider, path string, size int, fit, format uint8, version string) {
 		want := Request{Provider: provider, Path: path, Size: size, Fit: Fit(fit), Format: Format(format), Version: version}
@@ -848,7 +914,7 @@ func FuzzRequestURL(f *testing.F) {
 		}
 		w := httptest.NewRecorder()
 		mux.ServeHTTP(w, &http.Request{Method: "GET", URL: u})
-		if size < 0 || fit > 1 || format > 1 {
+		if size < 0 || fit > 2 || format > 2 {
 			if bad == "" || bad == "not found" {
 				t.Errorf("%s: %+v", want.URL(), got)
 			}
@@ -1055,5 +1121,42 @@ func TestLetterTile(t *testing.T) {
 	}
 	if got := serve(&Thumbnail{Data: []byte("\xff\xd8\xff")}, "GET", "/").Header(); got.Get("Content-Security-Policy") != "" || got.Get("Content-Type") != "image/jpeg" {
 		t.Errorf("%q", got)
+	}
+}
+
+// The parameters of boxes become the fields of a request, and Request.URL writes them.
+func TestBoxParameters(t *testing.T) {
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": newTestProvider()}})
+	for query, want := range map[string]Request{
+		"width=300&height=200":                    {Width: 300, Height: 200},
+		"width=300":                               {Width: 300},
+		"size=0&height=200":                       {Height: 200},
+		"width=10&height=20&dpr=1.5":              {Width: 15, Height: 30},
+		"width=99999999999999999999&height=1":     {Width: math.MaxInt, Height: 1},
+		"size=9&fit=cover&focus=0.3,0.7":          {Size: 9, Fit: Cover, FocusX: 0.3, FocusY: 0.7},
+		"size=9&fit=cover&focus=0,1":              {Size: 9, Fit: Cover, FocusX: 0.01, FocusY: 1},
+		"size=9&fit=cover&focus=,0.7":             {Size: 9, Fit: Cover, FocusY: 0.7},
+		"size=9&fit=cover&focus=0.3,":             {Size: 9, Fit: Cover, FocusX: 0.3},
+		"size=9&fit=pad&background=blur":          {Size: 9, Fit: Pad, Background: "blur"},
+		"width=9&height=8&fit=pad&format=auto":    {Width: 9, Height: 8, Fit: Pad, Format: Auto},
+		"size=9&fit=pad&background=%23ff00ff":     {Size: 9, Fit: Pad, Background: "#ff00ff"}, // which Do refuses
+		"width=1&height=1&background=transparent": {Width: 1, Height: 1, Background: "transparent"},
+	} {
+		want.Provider, want.Path = "p", "a"
+		got, bad := c.parseRequest(httptest.NewRequest("GET", "/thumb/p/a?"+query, nil))
+		if bad != "" || got != want {
+			t.Errorf("%s: bad %q, %+v", query, bad, got)
+		}
+		if again, bad := c.parseRequest(httptest.NewRequest("GET", want.URL(), nil)); bad != "" || again != want {
+			t.Errorf("%s: bad %q, %+v", want.URL(), bad, again)
+		}
+	}
+	for query, want := range map[string]string{
+		"width=-1": "width", "height=x": "height", "width=1&size=x": "size", "fit=fill": "fit", "focus=0.5": "focus", "focus=1.1,0": "focus",
+		"focus=-0.1,0": "focus", "focus=1e-1,0": "focus", "focus=0,0,0": "focus", "focus=NaN,0": "focus", "format=webp": "format",
+	} {
+		if _, bad := c.parseRequest(httptest.NewRequest("GET", "/thumb/p/a?"+query, nil)); bad != want {
+			t.Errorf("%s: bad %q, want %q", query, bad, want)
+		}
 	}
 }

@@ -46,11 +46,21 @@ type lookFlight struct {
 // A job is one thumbnail to load or to make.
 type job struct {
 	thumbFlight
-	hash string  // of the source, for the names of files
-	from *origin // where the answer came from
+	hash  string     // of the source, for the names of files
+	from  *origin    // where the answer came from
+	lease *heldLease // of the shared tier; nil: none
+}
+
+// takeLease returns the lease of j, which its caller must end.
+func (j *job) takeLease() *heldLease {
+	l := j.lease
+	j.lease = nil
+	return l
 }
 
 func (j *job) source() source { return j.key.source }
+
+func (c *Cache) providerOf(j *job) *provider { return c.providers[j.key.provider] }
 
 func (j *job) sourceFlight() sourceFlight { return sourceFlight{j.key.source, j.version, j.gen} }
 
@@ -70,23 +80,35 @@ func (c *Cache) load(w *flight.Work, j *job) (*Thumbnail, error) {
 		return e.thumb, nil
 	}
 	k := known{old: c.stored(w, j), last: c.memory.lastLook(j.source())}
-	if k.old != nil && k.last == nil && c.revalidate >= 0 && flight.Idle(w) != nil {
-		// No request waits, so the source is checked now and not in the background. If it cannot be reached, the thumbnail stays.
-		now, err := c.stat(w, j.sourceFlight(), k.old.stamp)
-		switch {
-		case err == nil:
-			k.last = &now
-		case errors.Is(err, fs.ErrNotExist):
-			c.failures.Add(1)
-			c.forget(j.source())
+	if k.old != nil && flight.Idle(w) != nil { // no request waits, so the source is checked now and not in the background
+		if err := c.checkNow(w, j, &k, k.old.stamp); err != nil {
 			return nil, err
 		}
 	}
 	if t := c.serveStored(w, j, &k); t != nil {
 		return t, nil
 	}
-	// A tier that several machines share belongs here.
+	if t, err := c.serveShared(w, j, &k); t != nil || err != nil {
+		return t, err
+	}
 	return c.makeThumbnail(w, j, &k)
+}
+
+// checkNow checks a source that was not checked lately. It fails only if the source does not exist.
+func (c *Cache) checkNow(ctx context.Context, j *job, k *known, before Stamp) error {
+	if k.last != nil || j.version != "" || c.providerOf(j).settings.Revalidate < 0 {
+		return nil
+	}
+	now, err := c.stat(ctx, j.sourceFlight(), before)
+	switch {
+	case err == nil:
+		k.last = &now
+	case errors.Is(err, fs.ErrNotExist):
+		c.failures.Add(1)
+		c.forget(j.source())
+		return err
+	}
+	return nil
 }
 
 // stored returns the thumbnail on disk, or else the one in memory, whatever the state of its source; nil if there is none.
@@ -102,15 +124,12 @@ func (c *Cache) serveStored(ctx context.Context, j *job, k *known) *Thumbnail {
 	if k.old == nil {
 		return nil
 	}
-	standing := c.standing(&k.old.made, j.version, k.last)
+	standing := c.providerOf(j).standing(&k.old.made, j.version, k.last)
 	if standing == outdated {
 		return nil
 	}
 	j.from.count(&c.diskHits, "disk")
-	if !c.bypassesMemory(ctx) {
-		c.memory.put(j.gen, *k.old)
-	}
-	c.memory.putTwin(k.old)
+	c.keep(ctx, j, k.old)
 	if standing == unchecked {
 		c.staleServed.Add(1)
 		c.revalidateSoon(j, k.old.stamp)
@@ -118,22 +137,21 @@ func (c *Cache) serveStored(ctx context.Context, j *job, k *known) *Thumbnail {
 	return k.old.thumb
 }
 
-// standing is compare for a thumbnail: with a negative Revalidate, a source that was never checked is trusted.
-func (c *Cache) standing(m *made, version string, last *Stamp) standing {
-	s := compare(m, version, last)
-	if s == unchecked && c.revalidate < 0 {
-		return current
+// keep keeps a stored thumbnail in memory.
+func (c *Cache) keep(ctx context.Context, j *job, e *entry) {
+	if !c.bypassesMemory(ctx) {
+		c.memory.put(j.gen, *e)
 	}
-	return s
+	c.memory.putTwin(e)
 }
 
-// bypassesMemory reports whether a result is kept on disk only: what Warm makes must not evict what requests have used.
+// bypassesMemory reports whether a result is not kept in memory: what Warm makes must not evict what requests have used.
 func (c *Cache) bypassesMemory(ctx context.Context) bool {
-	return c.disk != nil && flight.Idle(ctx) != nil
+	return (c.disk != nil || c.shared != nil) && flight.Idle(ctx) != nil
 }
 
-// makeThumbnail makes a thumbnail when its turn has come, unless its source is known to have no picture, or another process makes
-// the thumbnail first.
+// makeThumbnail makes a thumbnail when its turn has come, unless its source is known to have no picture, or another process or
+// machine makes the thumbnail first.
 func (c *Cache) makeThumbnail(w *flight.Work, j *job, k *known) (*Thumbnail, error) {
 	if err := c.answerFailure(w, j, k); err != nil {
 		return nil, err
@@ -143,26 +161,12 @@ func (c *Cache) makeThumbnail(w *flight.Work, j *job, k *known) (*Thumbnail, err
 		return c.settleFailure(w, j, k, extracted{}, err)
 	}
 	defer func() { release() }()
-	unlock, free := c.disk.lockMaking(w, &j.key, j.hash, 0)
-	defer func() { unlock() }()
-	if free {
-		// Another process may have made the thumbnail since this one looked.
-		if e := c.disk.load(w, &j.key, j.hash); e != nil {
-			k.old = e
-			if t := c.serveStored(w, j, k); t != nil {
-				return t, nil
-			}
-		}
-	} else {
-		release() // another process is making the thumbnail, which needs no worker here
-		unlock = c.awaitProcess(w, j)
-		k.old = c.stored(w, j)
-		if t := c.serveStored(w, j, k); t != nil {
-			return t, nil
-		}
-		if err := c.answerFailure(w, j, k); err != nil {
-			return nil, err
-		}
+	unclaim, free := c.claim(w, j, release)
+	defer unclaim()
+	if t, err := c.answerAgain(w, j, k, free); t != nil || err != nil {
+		return t, err
+	}
+	if !free {
 		if release, err = c.acquireTurn(w, j.source()); err != nil {
 			release = func() {}
 			return c.settleFailure(w, j, k, extracted{}, err)
@@ -183,6 +187,50 @@ func (c *Cache) makeThumbnail(w *flight.Work, j *job, k *known) (*Thumbnail, err
 	return c.settleFailure(w, j, k, x, err)
 }
 
+// claim takes the right to make a thumbnail: a lock against other processes with the same Dir, and a lease against other
+// machines. If one of them is making the thumbnail, claim calls release, because waiting needs no worker, and waits for at most
+// lockPatience and leaseWait. After that both make it. It reports whether both were free.
+func (c *Cache) claim(w *flight.Work, j *job, release func()) (unclaim func(), free bool) {
+	defer w.Waiting()()
+	unlock, free := c.disk.lockMaking(w, &j.key, j.hash, 0)
+	if !free {
+		release()
+		unlock, _ = c.disk.lockMaking(w, &j.key, j.hash, min(c.providerOf(j).settings.Timeout, lockPatience))
+	}
+	var err error
+	if j.lease, err = c.shared.lease(w, &j.key, j.hash); err != nil {
+		free = false
+		release()
+		done := c.observer.stage("lease", j.source())
+		j.lease = c.shared.awaitLease(w, &j.key, j.hash)
+		done(new(error))
+	}
+	return func() {
+		unlock()
+		c.shared.release(j.takeLease()) // unless a result has taken it
+	}, free
+}
+
+// answerAgain answers from what another process or machine has stored since the tiers were read. With a free claim, which is the
+// usual case, it reads as little as possible.
+func (c *Cache) answerAgain(w *flight.Work, j *job, k *known, free bool) (*Thumbnail, error) {
+	if e := c.disk.load(w, &j.key, j.hash); e != nil {
+		k.old = e
+	} else if !free {
+		k.old = c.memory.get(&j.key)
+	}
+	if t := c.serveStored(w, j, k); t != nil {
+		return t, nil
+	}
+	if free && j.lease == nil {
+		return nil, nil
+	}
+	if t, err := c.serveShared(w, j, k); t != nil || err != nil {
+		return t, err
+	}
+	return nil, c.answerFailure(w, j, k)
+}
+
 // answerFailure returns the error that is remembered for the present state of the source, or nil. A failure of another or an
 // unknown state is left in k.failed.
 func (c *Cache) answerFailure(ctx context.Context, j *job, k *known) error {
@@ -191,7 +239,7 @@ func (c *Cache) answerFailure(ctx context.Context, j *job, k *known) error {
 		return nil
 	}
 	if k.old != nil { // which is from another state, so the failure replaces it
-		c.rememberFailure(j, k, k.failed)
+		c.rememberFailure(ctx, j, k, k.failed)
 	}
 	j.from.count(&c.negativeHits, "failure")
 	return k.failed.err
@@ -200,12 +248,22 @@ func (c *Cache) answerFailure(ctx context.Context, j *job, k *known) error {
 // failureOf returns the remembered failure of a source, whatever its state, or nil.
 func (c *Cache) failureOf(ctx context.Context, j *job) *failure {
 	failed := c.memory.failure(j.source())
-	if failed == nil && c.failureTTL >= 0 {
+	p := c.providerOf(j)
+	if failed == nil && p.settings.FailureTTL >= 0 {
 		failed = c.disk.loadFailure(ctx, j.source(), j.hash)
 	}
-	if failed == nil || !c.failureValid(failed) {
+	if failed != nil && c.failureValid(p, failed) {
+		return failed
+	}
+	if p.settings.FailureTTL < 0 {
 		return nil
 	}
+	failed = c.shared.loadFailure(ctx, j.source(), j.hash)
+	if failed == nil || !c.failureValid(p, failed) {
+		return nil
+	}
+	c.memory.putFailure(j.sourceFlight(), failed)
+	c.disk.saveFailure(j.sourceFlight(), failed)
 	return failed
 }
 
@@ -235,13 +293,6 @@ func (c *Cache) recheckFailure(w *flight.Work, j *job, k *known, release func())
 	return c.answerFailure(w, j, k)
 }
 
-// awaitProcess waits for the process that is making the same thumbnail, for at most lockPatience. After that both make it.
-func (c *Cache) awaitProcess(w *flight.Work, j *job) (unlock func()) {
-	defer w.Waiting()()
-	unlock, _ = c.disk.lockMaking(w, &j.key, j.hash, min(c.timeout, lockPatience))
-	return unlock
-}
-
 // acquireTurn waits for a worker, in order of arrival.
 func (c *Cache) acquireTurn(w *flight.Work, s source) (release func(), err error) {
 	defer c.observer.stage("queue", s)(&err)
@@ -256,7 +307,7 @@ func (c *Cache) acquireTurn(w *flight.Work, s source) (release func(), err error
 // groups returns the groups that the work for a provider belongs to. Of several providers, none takes all workers or all
 // ffmpeg processes from the others.
 func (c *Cache) groups(provider string) []string {
-	if len(c.providers) == 1 {
+	if !c.groupWork {
 		return nil
 	}
 	return []string{provider}
@@ -389,11 +440,12 @@ func (c *Cache) callerOf(w *flight.Work, provider string) ffmpegCaller {
 	return ffmpegCaller{Groups: c.groups(provider), Idle: flight.Idle(w), Started: c.processes.start, Waits: w.Waiting}
 }
 
-// extract is the flight of one extraction. The source counts as unchanged if its stamp is the same before and after.
+// extract is the flight of one extraction. The source counts as unchanged if it is in the same state before and after.
 func (c *Cache) extract(ctx context.Context, f sourceFlight) (x extracted, err error) {
 	p := c.providers[f.provider]
 	recent := c.memory.picture(f.source)
-	if f.version == "" {
+	stated := f.version == "" && (recent != nil || !p.opensFirst())
+	if stated {
 		var before Stamp
 		if recent != nil {
 			before = recent.stamp
@@ -404,29 +456,31 @@ func (c *Cache) extract(ctx context.Context, f sourceFlight) (x extracted, err e
 		if recent != nil && recent.stamp.equal(x.stamp) && searchOf(ctx).accepts(recent.pic) {
 			return extracted{recent.pic, recent.stamp, true}, nil
 		}
+		if err := x.stamp.verdict(); err != nil {
+			x.unchanged = true
+			return x, fail("stat", f.source, err)
+		}
 	}
-	if !p.calls.TryAcquire(1) {
-		return x, fail("open", f.source, ErrBusy)
-	}
-	defer p.calls.Release(1)
-	opened := c.observer.stage("open", f.source)
-	src, err := p.open(ctx, f.path)
-	if opened(&err); err != nil {
+	src, release, err := c.open(ctx, f, &x, stated)
+	if err != nil {
 		return x, fail("open", f.source, err)
 	}
-	defer src.Content.Close()
-	if f.version != "" {
-		x.stamp = src.Stamp
+	defer release()
+	if src.Partial {
+		if f.version != "" {
+			return x, fail("open", f.source, errPartial)
+		}
+		x.stamp = src.Stamp // so that the ETag is not that of the whole
 	}
 	c.extractions.Add(1)
 	done := c.observer.stage("extract", f.source)
 	x.pic, x.stamp, err = p.extract(ctx, src, f.path, x.stamp)
 	done(&err)
-	x.unchanged = true
-	if f.version == "" {
-		after, err := p.stat(ctx, f.path, x.stamp.hasArt())
+	x.unchanged = !src.Partial && (f.version != "" || src.isSteady(x.stamp))
+	if !x.unchanged && !src.Partial {
+		after, err := p.stat(ctx, f.path, x.stamp)
 		if x.unchanged = err == nil && after.equal(x.stamp); x.unchanged {
-			c.memory.recordLook(f, after, c.revalidate)
+			c.memory.recordLook(f, after, p.settings.Revalidate)
 		}
 	}
 	if err != nil {
@@ -437,6 +491,43 @@ func (c *Cache) extract(ctx context.Context, f sourceFlight) (x extracted, err e
 		c.memory.putPicture(f, x.stamp, x.pic)
 	}
 	return x, nil
+}
+
+var errPartial = errors.New("a part of the media cannot be reached")
+
+// open opens a source, which the caller must release. If the source was not stated before, its state is what Open says. A lasting
+// verdict of Open is about that state, so it may be remembered.
+func (c *Cache) open(ctx context.Context, f sourceFlight, x *extracted, stated bool) (src *Source, release func(), err error) {
+	p := c.providers[f.provider]
+	if !p.calls.TryAcquire(1) {
+		return nil, nil, ErrBusy
+	}
+	defer func() {
+		if release == nil {
+			p.calls.Release(1)
+		}
+	}()
+	done := c.observer.stage("open", f.source)
+	src, err = p.open(ctx, f.path)
+	done(&err)
+	x.unchanged = isVerdict(err)
+	switch {
+	case stated:
+	case err == nil:
+		x.stamp = src.Stamp
+	case x.unchanged:
+		x.stamp = verdictStamp(err)
+	}
+	if err != nil && !x.unchanged {
+		return nil, nil, err
+	}
+	if !stated && f.version == "" {
+		c.memory.recordLook(f, x.stamp, p.settings.Revalidate)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return src, func() { src.Content.Close(); p.calls.Release(1) }, nil
 }
 
 // identify returns pic with its digest. If an equal picture was extracted a moment ago, pic shares its bytes.
@@ -486,6 +577,7 @@ func (c *Cache) publish(ctx context.Context, j *job, t *Thumbnail, x extracted, 
 		c.memory.put(j.gen, e)
 	}
 	c.disk.save(j.gen, &e, hadFailed)
+	c.shared.save(ctx, j, &e)
 	c.memory.putTwin(&e)
 }
 
@@ -512,45 +604,44 @@ func (c *Cache) settleFailure(w *flight.Work, j *job, k *known, x extracted, err
 			c.forget(j.source())
 		}
 	case isVerdict(err) && x.unchanged:
-		c.rememberFailure(j, k, &failure{made: made{x.stamp, j.version}, err: err, at: time.Now(), ffmpeg: c.ffmpegID(err)})
+		c.rememberFailure(w, j, k, &failure{made: made{x.stamp, j.version}, err: err, at: time.Now(), ffmpeg: c.ffmpegID(err)})
 	}
 	return nil, err
 }
 
 // rememberFailure stores the failure of a source. It replaces all sizes of the source if there is an old thumbnail.
-func (c *Cache) rememberFailure(j *job, k *known, failed *failure) {
+func (c *Cache) rememberFailure(ctx context.Context, j *job, k *known, failed *failure) {
 	f := j.sourceFlight()
 	if k.old != nil {
 		f.gen = c.forget(f.source)
 	}
-	if c.failureTTL >= 0 {
+	if c.providerOf(j).settings.FailureTTL >= 0 {
 		c.memory.putFailure(f, failed)
 		c.disk.saveFailure(f, failed)
+		c.shared.saveFailure(ctx, j, f, failed)
 	}
 }
 
 // failureValid reports whether a failure is recent enough, and of the ffmpeg that is installed now. A failure from the future
 // was recorded by a clock that was wrong.
-func (c *Cache) failureValid(f *failure) bool {
+func (c *Cache) failureValid(p *provider, f *failure) bool {
 	age := time.Since(f.at)
-	return age >= 0 && age < c.failureTTL && f.ffmpeg == c.ffmpegID(f.err)
+	return age >= 0 && age < p.settings.FailureTTL && f.ffmpeg == c.ffmpegID(f.err)
 }
 
 // ffmpegID identifies the ffmpeg that err depends on.
 func (c *Cache) ffmpegID(err error) string {
-	if c.ffmpeg == nil || errors.Is(err, ErrNoPicture) {
+	if c.ffmpeg == nil || errors.Is(err, ErrNoPicture) || errors.Is(err, ErrNoMedia) {
 		return ""
 	}
 	return c.ffmpeg.build()
 }
 
-// forget removes everything about a source that is gone or can no longer be used, and begins its next generation. Removing
-// files goes on in the background if it takes long.
+// forget removes everything about a source that is gone or can no longer be used, and returns its new generation. Removing files
+// goes on in the background if it takes long.
 func (c *Cache) forget(s source) (gen uint64) {
-	gen = c.generations.next(s)
-	c.memory.remove(s)
-	c.disk.removeSoon(s, gen)
-	return gen
+	c.disk.removeSoon(s, c.memory.remove(s))
+	return c.memory.remove(s) // again, because a Get may have read a file meanwhile
 }
 
 // endError counts and returns the reason why work ended before it was done.
@@ -579,6 +670,8 @@ func causeOf(err error) store.Cause {
 	switch {
 	case errors.Is(err, ErrNoPicture):
 		return store.NoPicture
+	case errors.Is(err, ErrNoMedia):
+		return store.NoMedia
 	case errors.Is(err, ErrUnsupported):
 		return store.Unsupported
 	case errors.Is(err, ErrCorrupt):
@@ -594,25 +687,32 @@ const retryLook = 5 * time.Second
 // revalidateSoon checks in the background whether a source is still in the state of stamp. If it has changed, its thumbnail is
 // made again.
 func (c *Cache) revalidateSoon(j *job, stamp Stamp) {
-	if c.revalidate < 0 || c.memory.isPostponed(j.source()) {
+	if !c.memory.isPostponed(j.source()) {
+		c.lookSoon(j.sourceFlight(), stamp, func(now Stamp) { c.replace(j, now) })
+	}
+}
+
+// lookSoon looks at a source in the background, and calls changed if it is not in the state of stamp any more.
+func (c *Cache) lookSoon(f sourceFlight, stamp Stamp, changed func(now Stamp)) {
+	p := c.providers[f.provider]
+	trust := p.settings.Revalidate
+	if trust < 0 {
 		return
 	}
-	f, p := j.sourceFlight(), c.providers[j.key.provider]
-	art := p.watchesArt(stamp)
-	c.checks.Start(lookFlight{f, art}, func(w *flight.Work) (now Stamp, err error) {
+	c.checks.Start(lookFlight{f, p.watchesArt(stamp)}, func(w *flight.Work) (now Stamp, err error) {
 		reached := false
 		defer func() {
 			if !reached { // or the provider panicked
-				c.memory.postponeLook(f, min(c.revalidate, retryLook))
+				c.memory.postponeLook(f, min(trust, retryLook))
 			}
 		}()
-		now, err = c.statNow(w, f.source, art, p.background)
+		now, err = c.statNow(w, f.source, stamp, p.background)
 		switch {
 		case err == nil:
 			reached = true
-			c.memory.recordLook(f, now, c.revalidate)
+			c.memory.recordLook(f, now, trust)
 			if !now.equal(stamp) {
-				c.replace(j, now)
+				changed(now)
 			}
 		case errors.Is(err, fs.ErrNotExist):
 			reached = true
@@ -637,7 +737,11 @@ func (c *Cache) replace(j *job, now Stamp) {
 		defer c.logPanic(j.source())
 		again := &job{thumbFlight: j.thumbFlight, hash: hashOf(j.source())}
 		// The state is handed on: the look in memory may be due again by now, if Revalidate is very short.
-		t, err := c.makeThumbnail(w, again, &known{old: c.stored(w, again), last: &now})
+		k := &known{old: c.stored(w, again), last: &now}
+		t, err := c.serveShared(w, again, k)
+		if t == nil && err == nil {
+			t, err = c.makeThumbnail(w, again, k)
+		}
 		if err != nil && c.closed.Load() {
 			c.forget(j.source())
 		}
@@ -658,26 +762,25 @@ func (c *Cache) replace(j *job, now Stamp) {
 // source, so does the new one. Concurrent callers share one call.
 func (c *Cache) stat(ctx context.Context, f sourceFlight, before Stamp) (Stamp, error) {
 	p := c.providers[f.provider]
-	art := p.watchesArt(before)
-	stamp, _, err := c.looks.Do(ctx, lookFlight{f, art}, func(w *flight.Work) (Stamp, error) {
-		return c.statNow(w, f.source, art, p.calls)
+	stamp, _, err := c.looks.Do(ctx, lookFlight{f, p.watchesArt(before)}, func(w *flight.Work) (Stamp, error) {
+		return c.statNow(w, f.source, before, p.calls)
 	})
 	if err != nil {
 		return stamp, fail("stat", f.source, err)
 	}
-	c.memory.recordLook(f, stamp, c.revalidate)
+	c.memory.recordLook(f, stamp, p.settings.Revalidate)
 	return stamp, nil
 }
 
 // statNow is the flight of one look at a source. limit bounds the calls of the provider.
-func (c *Cache) statNow(ctx context.Context, s source, art bool, limit *semaphore.Weighted) (stamp Stamp, err error) {
+func (c *Cache) statNow(ctx context.Context, s source, before Stamp, limit *semaphore.Weighted) (stamp Stamp, err error) {
 	defer c.logPanic(s)
 	defer c.observer.stage("stat", s)(&err)
 	if !limit.TryAcquire(1) {
 		return Stamp{}, fail("stat", s, ErrBusy)
 	}
 	defer limit.Release(1)
-	if stamp, err = c.providers[s.provider].stat(ctx, s.path, art); err != nil {
+	if stamp, err = c.providers[s.provider].stat(ctx, s.path, before); err != nil {
 		err = fail("stat", s, err)
 	}
 	return stamp, err

@@ -6,14 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -448,7 +451,7 @@ func TestFlightFindsThumbnailInMemory(t *testing.T) {
 	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}})
 	want := mustGet(t, c, "p", "0", 10)
 	s := source{"p", "0"}
-	j := &job{thumbFlight: thumbFlight{key: key{source: s, size: 10}, gen: c.generations.of(s)}, hash: hashOf(s)}
+	j := &job{thumbFlight: thumbFlight{key: key{source: s, shape: shape{size: 10}}, gen: c.generations.of(s)}, hash: hashOf(s)}
 	if got, err := c.await(t.Context(), j); got != want || err != nil {
 		t.Errorf("%p, want %p: %v", got, want, err)
 	}
@@ -465,7 +468,7 @@ func TestReplaceDuringFlight(t *testing.T) {
 		p.set("a", tag("2"), plain(30, 30, blue))
 		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}})
 		s := source{"p", "a"}
-		j := &job{thumbFlight: thumbFlight{key: key{source: s, size: 10}, gen: c.generations.of(s)}, hash: hashOf(s)}
+		j := &job{thumbFlight: thumbFlight{key: key{source: s, shape: shape{size: 10}}, gen: c.generations.of(s)}, hash: hashOf(s)}
 		served := make(chan struct{})
 		c.thumbs.Start(j.thumbFlight, func(*flight.Work) (*Thumbnail, error) {
 			<-served
@@ -566,25 +569,138 @@ func TestPictureComesAndGoes(t *testing.T) {
 	}
 }
 
-// A picture whose source changes during the extraction is served, but not stored.
+// A picture whose content changes during the extraction is served, but not stored.
 func TestChangedWhileExtracting(t *testing.T) {
-	p := newTestProvider()
-	p.set("a", tag("1"), plain(30, 30, red))
-	dir := t.TempDir()
-	change := true
-	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Dir: dir, Extractor: ExtractorFunc(func(ctx context.Context, src *Source) (*Picture, error) {
-		pic, err := extractImage(ctx, src)
-		if change {
-			p.set("a", tag("2"), plain(30, 30, blue))
-		}
-		return pic, err
-	})})
-	checkColor(t, mustGet(t, c, "p", "a", 10), red)
-	if names := filesIn(t, dir); len(names) != 0 {
-		t.Errorf("stored: %v", names)
+	changing := func(change func()) Extractor {
+		return ExtractorFunc(func(ctx context.Context, src *Source) (*Picture, error) {
+			pic, err := extractImage(ctx, src)
+			change()
+			return pic, err
+		})
 	}
-	change = false
-	checkColor(t, mustGet(t, c, "p", "a", 10), blue)
+	check := func(t *testing.T, cfg Config, path string) {
+		t.Helper()
+		cfg.Dir = t.TempDir()
+		c := mustNew(t, cfg)
+		checkColor(t, mustGet(t, c, "p", path, 10), red)
+		if names := filesIn(t, cfg.Dir); len(names) != 0 {
+			t.Errorf("stored: %v", names)
+		}
+		checkColor(t, mustGet(t, c, "p", path, 10), blue)
+		if names := filesIn(t, cfg.Dir); len(names) != 1 {
+			t.Errorf("stored: %v", names)
+		}
+	}
+	t.Run("content of a kind of its own", func(t *testing.T) {
+		p := newTestProvider()
+		p.wrap = func(src *Source) { src.Content = plainContent{src.Content} }
+		p.set("a", tag("1"), plain(30, 30, red))
+		change := sync.OnceFunc(func() { p.set("a", tag("2"), plain(30, 30, blue)) })
+		check(t, Config{Providers: map[string]Provider{"p": p}, Extractor: changing(change)}, "a")
+	})
+	t.Run("a file", func(t *testing.T) {
+		name := filepath.Join(t.TempDir(), "a.png")
+		write := func(data []byte) {
+			if err := os.WriteFile(name, data, 0o644); err != nil { // in place
+				t.Error(err)
+			}
+		}
+		write(plain(30, 30, red))
+		past := time.Now().Add(-time.Hour)
+		if err := os.Chtimes(name, past, past); err != nil {
+			t.Fatal(err)
+		}
+		change := sync.OnceFunc(func() { write(plain(30, 30, blue)) })
+		check(t, Config{Providers: map[string]Provider{"p": Files(filepath.Dir(name))}, Extractor: changing(change)}, "a.png")
+	})
+}
+
+// plainContent has no methods but those of a Content.
+type plainContent struct {
+	content interface {
+		io.ReaderAt
+		io.Closer
+	}
+}
+
+func (c plainContent) ReadAt(p []byte, off int64) (int, error) { return c.content.ReadAt(p, off) }
+func (c plainContent) Close() error                            { return c.content.Close() }
+
+// Content in memory cannot change. A source that changes during the extraction has a thumbnail of its state before, until it is
+// looked at again.
+func TestReplacedWhileExtracting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newTestProvider()
+		p.set("a", tag("1"), plain(30, 30, red))
+		change := sync.OnceFunc(func() { p.set("a", tag("2"), plain(30, 30, blue)) })
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Extractor: ExtractorFunc(func(ctx context.Context, src *Source) (*Picture, error) {
+			time.Sleep(20 * time.Second)
+			change()
+			return extractImage(ctx, src)
+		})})
+		checkColor(t, mustGet(t, c, "p", "a", 10), red)
+		time.Sleep(39 * time.Second)
+		mustGet(t, c, "p", "a", 10)
+		time.Sleep(2 * time.Second) // a minute after the look, which was before the extraction
+		mustGet(t, c, "p", "a", 10)
+		time.Sleep(21 * time.Second)
+		checkColor(t, mustGet(t, c, "p", "a", 10), blue)
+	})
+}
+
+// A cold thumbnail costs one Stat and one Open. If Open does not return the stamp of Stat, or the content cannot tell whether it
+// has changed, it costs another Stat.
+func TestLookups(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		wrap  func(src *Source)
+		stats int
+	}{
+		{"in memory", nil, 1},
+		{"no stamp", func(src *Source) { src.Stamp = Stamp{} }, 2},
+		{"another stamp", func(src *Source) { src.Stamp = tag("other") }, 2},
+		{"content of a kind of its own", func(src *Source) { src.Content = plainContent{src.Content} }, 2},
+	} {
+		p := newTestProvider()
+		p.set("a", tag("1"), plain(30, 30, red))
+		p.wrap = test.wrap
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir()})
+		for range 5 {
+			for _, size := range []int{10, 20} {
+				mustGet(t, c, "p", "a", size)
+			}
+		}
+		if stats, opens := p.calls(); stats != test.stats || opens != 1 {
+			t.Errorf("%s: %d Stats and %d Opens, want %d and 1", test.name, stats, opens, test.stats)
+		}
+	}
+
+	folder := t.TempDir()
+	if err := os.WriteFile(filepath.Join(folder, "a.png"), plain(30, 30, red), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p := &countingProvider{Provider: Files(folder)}
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}})
+	mustGet(t, c, "p", "a.png", 10)
+	if p.stats.Load() != 1 || p.opens.Load() != 1 {
+		t.Errorf("a file: %d Stats and %d Opens, want 1 and 1", p.stats.Load(), p.opens.Load())
+	}
+}
+
+// A countingProvider counts the calls of a Provider.
+type countingProvider struct {
+	Provider
+	stats, opens atomic.Int32
+}
+
+func (p *countingProvider) Stat(ctx context.Context, path string) (Stamp, error) {
+	p.stats.Add(1)
+	return p.Provider.Stat(ctx, path)
+}
+
+func (p *countingProvider) Open(ctx context.Context, path string) (*Source, error) {
+	p.opens.Add(1)
+	return p.Provider.Open(ctx, path)
 }
 
 // A provider that hangs and ignores cancellation delays its requests by Timeout at most, and does not occupy the workers.
@@ -786,7 +902,7 @@ type otherProcess struct {
 
 func newOtherProcess(t *testing.T, cfg Config) *otherProcess {
 	t.Helper()
-	o := &otherProcess{mustNew(t, cfg), key{source: source{"p", "a"}, size: 10}, nil}
+	o := &otherProcess{mustNew(t, cfg), key{source: source{"p", "a"}, shape: shape{size: 10}}, nil}
 	lock := func(c *Cache) (unlock func(), free bool) {
 		return c.disk.lockMaking(t.Context(), &o.key, hashOf(o.key.source), 0)
 	}

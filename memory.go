@@ -29,22 +29,45 @@ const (
 // A source is one piece of media.
 type source struct{ provider, path string }
 
+// A shape is what is made of a picture. It is small, because every hit in memory compares one.
+type shape struct {
+	detail uint32 // of Pad, a background; of Cover, the focus: hundredths from the left and, in the next byte, from the top
+	size   uint16 // the longest edge, or the width of a box; 0: the original's size
+	height uint16 // of a box; 0: size is the longest edge
+	fit    Fit
+	format Format
+}
+
+// focus returns the focus of Cover in hundredths; 0 is the center.
+func (s *shape) focus() (x, y uint8) {
+	if s.fit != Cover {
+		return 0, 0
+	}
+	return uint8(s.detail), uint8(s.detail >> 8)
+}
+
+// background returns the background of Pad.
+func (s *shape) background() background {
+	if s.fit != Pad {
+		return 0
+	}
+	return background(s.detail)
+}
+
+// edge returns how many pixels the longest edge of the picture needs, or 0 if it needs as many as there are. Cover needs an
+// unknown number: it cuts off a part of the longer edge.
+func (s *shape) edge() int {
+	if s.fit == Cover {
+		return 0
+	}
+	return int(max(s.size, s.height))
+}
+
 // A key identifies one thumbnail, or with none set the remembered failure of a source.
 type key struct {
 	source
-	size   int
-	fit    Fit
-	format Format
-	none   bool
-}
-
-// edge returns how many pixels the longest edge of the picture needs, or 0 if it needs as many as there are. A square needs an
-// unknown number: it is cut from the shorter edge.
-func (k *key) edge() int {
-	if k.fit == Cover {
-		return 0
-	}
-	return k.size
+	shape
+	none bool
 }
 
 // A sourceFlight identifies work on one state of a source. The generation keeps a Get that starts after Invalidate from
@@ -55,14 +78,28 @@ type sourceFlight struct {
 	gen     uint64
 }
 
-// generations order publishing against Invalidate. Invalidate begins the next generation of a source, and then removes the
-// source from each tier under that tier's lock. Work publishes to a tier under the same lock, and only if the generation is
-// still the one in which it began. Sources share 256 generations by hash, so Invalidate of one source sometimes makes the
-// work of another go unpublished; it is then made again.
+// A lookID identifies what was seen of a source. A version is part of it only for ids whose target was found for that version; it
+// holds for one generation.
+type lookID sourceFlight
+
+func (f sourceFlight) look() lookID {
+	if f.version == "" {
+		return lookID{source: f.source}
+	}
+	return lookID(f)
+}
+
+// generations order publishing against Invalidate. Invalidate begins the next generation of a source before it removes the
+// source from a tier under that tier's lock. Work publishes to a tier under the same lock, and only if the generation is still the
+// one in which it began. Invalidate goes from the last tier to the first, because work reads a tier and publishes to those before
+// it. Sources share the generations by hash, so Invalidate of one source sometimes makes the work of another go unpublished; it
+// is then made again.
 type generations struct {
 	seed    maphash.Seed
-	stripes [256]stripe
+	stripes [numStripes]stripe
 }
+
+const numStripes = 256
 
 type stripe struct {
 	gen atomic.Uint64
@@ -71,7 +108,11 @@ type stripe struct {
 }
 
 func (g *generations) stripe(s source) *stripe {
-	return &g.stripes[maphash.Comparable(g.seed, s)%uint64(len(g.stripes))]
+	return &g.stripes[g.index(s)]
+}
+
+func (g *generations) index(s source) uint64 {
+	return maphash.Comparable(g.seed, s) % uint64(len(g.stripes))
 }
 
 func (g *generations) of(s source) uint64 { return g.stripe(s).gen.Load() }
@@ -187,8 +228,8 @@ type memory struct {
 	sharers     map[*byte]int // entries that share the same bytes
 	twins       *simplelru.LRU[twinID, key]
 	prepared    *simplelru.LRU[twinID, rendered]
-	trusted     *look // of sources that were never checked; nil: they are not trusted
-	looks       *simplelru.LRU[source, *look]
+	trusted     map[string]*look // by provider: of sources that are never checked
+	looks       *simplelru.LRU[lookID, *look]
 	failures    *simplelru.LRU[source, *failure]
 	rejects     *simplelru.LRU[source, rejection]
 	pictures    *simplelru.LRU[source, *recentPicture]
@@ -196,12 +237,9 @@ type memory struct {
 	samples     map[sample]*Picture // the pictures by a part of their bytes
 }
 
-// newMemory returns an empty memory tier. With trustAll, thumbnails of sources that were never checked are fresh.
-func newMemory(maxEntries int, maxBytes int64, maxFailures int, trustAll bool, g *generations) *memory {
-	m := &memory{maxEntries: maxEntries, maxBytes: maxBytes, generations: g, seed: maphash.MakeSeed()}
-	if trustAll {
-		m.trusted = &look{} // never due
-	}
+// newMemory returns an empty memory tier.
+func newMemory(maxEntries int, maxBytes int64, maxFailures int, g *generations) *memory {
+	m := &memory{maxEntries: maxEntries, maxBytes: maxBytes, generations: g, seed: maphash.MakeSeed(), trusted: make(map[string]*look)}
 	if maxEntries > 0 {
 		m.slots = make([]atomic.Pointer[entry], 1<<bits.Len(uint(2*min(maxEntries, maxSlots/4))))
 	}
@@ -213,7 +251,7 @@ func newMemory(maxEntries int, maxBytes int64, maxFailures int, trustAll bool, g
 	m.sharers = make(map[*byte]int)
 	m.twins, _ = simplelru.NewLRU[twinID, key](maxTwins, nil)
 	m.prepared, _ = simplelru.NewLRU[twinID, rendered](maxPrepared, nil)
-	m.looks, _ = simplelru.NewLRU(maxLooks, func(_ source, l *look) { l.stop() })
+	m.looks, _ = simplelru.NewLRU(maxLooks, func(_ lookID, l *look) { l.stop() })
 	m.failures, _ = simplelru.NewLRU[source, *failure](maxFailures, nil)
 	m.rejects, _ = simplelru.NewLRU[source, rejection](maxRejected, nil)
 	m.pictures, _ = simplelru.NewLRU(maxRecentPictures, func(_ source, p *recentPicture) {
@@ -261,7 +299,7 @@ func (m *memory) useLocked(k *key) *entry {
 
 // slot returns the slot for k. Sizes of one source are neighbours: hashing more than the path would cost more than it saves.
 func (m *memory) slot(k *key) *atomic.Pointer[entry] {
-	h := maphash.String(m.seed, k.path) + uint64(k.size)
+	h := maphash.String(m.seed, k.path) + uint64(k.size) + uint64(k.height)
 	return &m.slots[h&uint64(len(m.slots)-1)]
 }
 
@@ -281,8 +319,8 @@ func (m *memory) put(gen uint64, e entry) {
 	for m.thumbs.Len() > 0 && (m.thumbs.Len() >= m.maxEntries || m.maxBytes >= 0 && m.bytes > m.maxBytes) {
 		m.thumbs.RemoveOldest()
 	}
-	e.look = m.trusted
-	if l, ok := m.looks.Get(e.key.source); ok && !l.unknown {
+	e.look = m.trusted[e.key.provider]
+	if l, ok := m.looks.Get(lookID{source: e.key.source}); ok && !l.unknown {
 		e.look = nil
 		if l.stamp.equal(e.stamp) {
 			e.look = l
@@ -358,19 +396,21 @@ func (m *memory) twinOf(id twinID) (key, bool) {
 	return m.twins.Get(id)
 }
 
-// remove removes everything about s.
-func (m *memory) remove(s source) {
+// remove begins the next generation of s and removes everything about s, in one step: what was read before is not put back after.
+func (m *memory) remove(s source) (gen uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	gen = m.generations.next(s)
 	for _, k := range m.thumbs.Keys() {
 		if k.source == s {
 			m.thumbs.Remove(k)
 		}
 	}
-	m.looks.Remove(s)
+	m.looks.Remove(lookID{source: s})
 	m.failures.Remove(s)
 	m.rejects.Remove(s)
 	m.pictures.Remove(s)
+	return gen
 }
 
 // recordLook records that the provider has just said stamp about the source of f. The look becomes due after trust, or never if
@@ -387,7 +427,7 @@ func (m *memory) postponeLook(f sourceFlight, wait time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	next := look{unknown: true}
-	if l, ok := m.looks.Peek(f.source); ok {
+	if l, ok := m.looks.Peek(f.look()); ok {
 		next.stamp, next.unknown = l.stamp, l.unknown
 	}
 	m.recordLookLocked(f, next.stamp, next.unknown, wait)
@@ -397,7 +437,7 @@ func (m *memory) recordLookLocked(f sourceFlight, stamp Stamp, unknown bool, tru
 	if !m.generations.isCurrent(f) {
 		return
 	}
-	l, ok := m.looks.Get(f.source)
+	l, ok := m.looks.Get(f.look())
 	if ok && l.unknown == unknown && l.stamp.equal(stamp) {
 		if l.timer != nil {
 			l.timer.Reset(trust)
@@ -405,29 +445,57 @@ func (m *memory) recordLookLocked(f sourceFlight, stamp Stamp, unknown bool, tru
 		l.due.Store(false)
 		return
 	}
-	m.looks.Remove(f.source) // which stops it
+	m.looks.Remove(f.look()) // which stops it
 	l = &look{stamp: stamp, unknown: unknown}
 	if trust >= 0 {
 		l.timer = time.AfterFunc(trust, func() { l.due.Store(true) })
 	}
-	m.looks.Add(f.source, l)
+	m.looks.Add(f.look(), l)
+}
+
+// expireLook makes the source s due for a check, unless the last look saw it in the state that version names, or is never due.
+func (m *memory) expireLook(s source, version string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if l, ok := m.looks.Peek(lookID{source: s}); ok && l.timer != nil && (l.unknown || l.stamp.Version() != version) {
+		l.due.Store(true)
+	}
+}
+
+// expireLooks makes all sources due for a check, except those whose looks are never due.
+func (m *memory) expireLooks() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, l := range m.looks.Values() {
+		if l.timer != nil {
+			l.due.Store(true)
+		}
+	}
 }
 
 // lastLook returns the state of s if the last look at it is not due, or nil.
 func (m *memory) lastLook(s source) *Stamp {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if l, ok := m.looks.Get(s); ok && !l.unknown && !l.due.Load() {
-		return &l.stamp
+	if stamp, due := m.seen(sourceFlight{source: s}); !due {
+		return stamp
 	}
 	return nil
+}
+
+// seen returns what the last look of f saw, or nil, and whether the next look is due.
+func (m *memory) seen(f sourceFlight) (stamp *Stamp, due bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if l, ok := m.looks.Get(f.look()); ok && !l.unknown {
+		return &l.stamp, l.due.Load()
+	}
+	return nil, false
 }
 
 // isPostponed reports whether s is not due for a check, although its state is not known.
 func (m *memory) isPostponed(s source) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	l, ok := m.looks.Get(s)
+	l, ok := m.looks.Get(lookID{source: s})
 	return ok && l.unknown && !l.due.Load()
 }
 

@@ -105,11 +105,11 @@ func TestVersionAndLook(t *testing.T) {
 func TestGenerations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var g generations
-		m := newMemory(5, -1, 10, false, &g)
+		m := newMemory(5, -1, 10, &g)
 		defer m.close()
 		s := source{"p", "a"}
 		f := sourceFlight{source: s, gen: g.of(s)}
-		e := entry{made: made{stamp: tag("1")}, key: key{source: s, size: 10}, thumb: &Thumbnail{Data: []byte("picture")}}
+		e := entry{made: made{stamp: tag("1")}, key: key{source: s, shape: shape{size: 10}}, thumb: &Thumbnail{Data: []byte("picture")}}
 		publish := func(f sourceFlight) {
 			m.recordLook(f, e.stamp, time.Minute)
 			m.put(f.gen, e)
@@ -156,7 +156,7 @@ func TestGenerations(t *testing.T) {
 // Recent pictures are limited by their number and by the sum of their lengths.
 func TestRecentPictures(t *testing.T) {
 	var g generations
-	m := newMemory(5, -1, 10, false, &g)
+	m := newMemory(5, -1, 10, &g)
 	defer m.close()
 	put := func(path string, size int) source {
 		s := source{"p", path}
@@ -179,5 +179,21 @@ func TestRecentPictures(t *testing.T) {
 	}
 	if n := m.pictures.Len(); n != maxRecentPictures || m.recentBytes != maxRecentPictures {
 		t.Errorf("%d pictures of %d bytes, want %d of 1 byte each", n, m.recentBytes, maxRecentPictures)
+	}
+}
+
+// With a negative Revalidate, messages of other machines leave hits in memory as fast as they were.
+func TestNeverDue(t *testing.T) {
+	p := newTestProvider()
+	p.set("a", tag("1"), plain(40, 40, color.NRGBA{100, 100, 100, 255}))
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Revalidate: -1})
+	mustGet(t, c, "p", "a", 10)
+	k := key{source: source{"p", "a"}, shape: shape{size: 10}}
+	c.memory.recordLook(sourceFlight{source: k.source}, tag("1"), -1)
+	mustGet(t, c, "p", "a", 10)
+	c.memory.expireLook(k.source, "another state")
+	c.memory.expireLooks()
+	if e := c.memory.get(&k); e == nil || !e.fresh("") {
+		t.Error("the thumbnail is not fresh any more")
 	}
 }

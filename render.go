@@ -12,35 +12,110 @@ import (
 	"github.com/thumbcache/thumbcache/internal/render"
 )
 
+// Limits of Render, which are the defaults of a Cache.
+const (
+	renderQuality = 85
+	renderMaxSize = 2048
+	renderBytes   = 256 << 20
+)
+
+// Render makes a thumbnail of one picture, such as an upload or an avatar, without a Cache. Data is a JPEG, PNG, GIF, WebP, BMP, ICO
+// or TIFF, recognized by content. Of req, it uses what describes the thumbnail; the largest size is 2048, and the JPEG quality is 85.
+//
+// The errors are those of [Cache.Do]. A picture whose decoding takes more than 256 MiB is [ErrTooLarge]. Several goroutines may call
+// Render at once; only the caller can limit how many. It starts no process, so formats that need ffmpeg are [ErrUnsupported].
+func Render(ctx context.Context, data []byte, req Request) (*Thumbnail, error) {
+	s := source{req.Provider, req.Path}
+	r := recipe{quality: renderQuality, maxSize: renderMaxSize}
+	shape, err := r.shapeOf(&req)
+	if err != nil {
+		return nil, fail("decode", s, err)
+	}
+	o := r.options(&shape)
+	cost, err := render.Cost(data, o)
+	if err == nil && cost > renderBytes {
+		err = errTooCostly(cost)
+	}
+	var img rendered
+	if err == nil {
+		img, err = render.Make(ctx, data, o)
+	}
+	if err != nil {
+		return nil, fail("decode", s, renderError(err))
+	}
+	return &Thumbnail{
+		Data:        img.Data,
+		ContentType: img.ContentType,
+		ETag:        "W/" + tagOf(img.Data),
+		Width:       img.Width,
+		Height:      img.Height,
+		ThumbHash:   img.ThumbHash,
+	}, nil
+}
+
+func errTooCostly(cost int64) error {
+	return fmt.Errorf("%w: decoding takes %d MiB", ErrTooLarge, cost>>20)
+}
+
 // twin returns the identity of e among thumbnails of equal pictures.
-func (e *entry) twin() twinID { return twinID{e.picture, e.key.size, e.key.fit, e.key.format} }
+func (e *entry) twin() twinID { return twinID{e.picture, e.key.shape} }
 
 // A twinID identifies a thumbnail by its content: the picture and what is made of it, whatever the source.
 type twinID struct {
 	picture string // a digest
-	size    int
-	fit     Fit
-	format  Format
+	shape
+}
+
+// isBox reports whether a thumbnail is decoded alone. Others of the same picture can be made from a larger one of them.
+func (s *shape) isBox() bool { return s.fit != Contain || s.height != 0 }
+
+// options returns how to make a thumbnail.
+func (r recipe) options(s *shape) render.Options {
+	focusX, focusY := s.focus()
+	return render.Options{
+		Size:       int(s.size),
+		Height:     int(s.height),
+		MaxEdge:    r.maxSize,
+		Fit:        render.Fit(s.fit),
+		PNG:        s.format == PNG,
+		Auto:       s.format == Auto,
+		Quality:    r.quality,
+		FocusX:     float64(focusX) / 100,
+		FocusY:     float64(focusY) / 100,
+		Background: render.Background(s.background()), // the same numbers
+	}
 }
 
 // rendered is a thumbnail without what depends on its source.
 type rendered = render.Image
+
+// resized returns the identity of the thumbnail in another size.
+func (id twinID) resized(size int) twinID {
+	id.size = uint16(size)
+	return id
+}
+
+// anySize returns a shape that stands for all sizes, and is none of them.
+func (s shape) anySize() shape {
+	s.size, s.height = 0, 1
+	return s
+}
 
 // render makes the thumbnail of a picture. Sources with equal pictures share it, and sizes that are wanted at the same time come
 // from one decoding.
 func (c *Cache) render(w *flight.Work, j *job, x *extracted) (t *Thumbnail, err error) {
 	defer c.observer.stage("render", j.source())(&err)
 	defer w.Waiting()() // the flight has a limit of its own
-	own := twinID{x.pic.digest(), j.key.size, j.key.fit, j.key.format}
+	own := twinID{x.pic.digest(), j.key.shape}
 	id := own
-	if id.fit == Contain {
-		id.size = -1 // any
+	if !id.isBox() {
+		id.shape = id.anySize()
 	}
 	for {
 		images, joined, err := c.renders.Do(w, id, func(w *flight.Work) (map[int]rendered, error) {
 			return c.renderSizes(w, own, c.wanted.of(&j.key), x.pic)
 		})
-		img, ok := images[own.size]
+		img, ok := images[int(own.size)]
 		switch {
 		case ok:
 			return &Thumbnail{
@@ -61,22 +136,16 @@ func (c *Cache) render(w *flight.Work, j *job, x *extracted) (t *Thumbnail, err 
 // renderSizes makes the thumbnails id of a picture in its own size and others, within DecodeBytes.
 func (c *Cache) renderSizes(w *flight.Work, id twinID, sizes []int, pic *Picture) (map[int]rendered, error) {
 	if img, ok := c.twin(w, id); ok {
-		return map[int]rendered{id.size: img}, nil
+		return map[int]rendered{int(id.size): img}, nil
 	}
 	var missing []int // the largest first
 	for _, size := range sizes {
-		other := key{size: size, fit: id.fit}
-		if size == id.size || pic.isEnough(other.edge()) && !c.memory.hasTwin(twinID{id.picture, size, id.fit, id.format}) {
+		if size == int(id.size) || pic.isEnough(size) && !c.memory.hasTwin(id.resized(size)) {
 			missing = append(missing, size)
 		}
 	}
-	o := render.Options{
-		MaxEdge:     c.recipe.maxSize,
-		Cover:       id.fit == Cover,
-		PNG:         id.format == PNG,
-		Quality:     c.recipe.quality,
-		Orientation: pic.orientation,
-	}
+	o := c.recipe.options(&id.shape)
+	o.Orientation = pic.orientation
 	var cost int64
 	for {
 		var err error
@@ -87,8 +156,8 @@ func (c *Cache) renderSizes(w *flight.Work, id twinID, sizes []int, pic *Picture
 		if cost <= c.decodeBytes {
 			break
 		}
-		if missing[0] == id.size {
-			return nil, fmt.Errorf("%w: decoding takes %d MiB", ErrTooLarge, cost>>20)
+		if missing[0] == int(id.size) {
+			return nil, errTooCostly(cost)
 		}
 		missing = missing[1:]
 	}
@@ -102,8 +171,8 @@ func (c *Cache) renderSizes(w *flight.Work, id twinID, sizes []int, pic *Picture
 	images := make(map[int]rendered, len(all))
 	for i, img := range all {
 		images[missing[i]] = img
-		if missing[i] != id.size {
-			c.memory.putPrepared(twinID{id.picture, missing[i], id.fit, id.format}, img)
+		if missing[i] != int(id.size) {
+			c.memory.putPrepared(id.resized(missing[i]), img)
 		}
 	}
 	return images, err
@@ -145,14 +214,14 @@ func renderError(err error) error {
 // use.
 type wantedSizes struct {
 	mu   sync.Mutex    // protects keys
-	keys map[key][]int // sizes, by a key whose size is 0; a size may be there more than once
+	keys map[key][]int // sizes, by a key for any size; a size may be there more than once
 }
 
 // add adds k, and more sizes of it, until done is called.
 func (s *wantedSizes) add(k *key, more []int) (done func()) {
 	any := *k
-	any.size = 0
-	added := append([]int{k.size}, more...)
+	any.shape = k.anySize()
+	added := append([]int{int(k.size)}, more...)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.keys == nil {
@@ -173,14 +242,14 @@ func (s *wantedSizes) add(k *key, more []int) (done func()) {
 	}
 }
 
-// of returns the sizes that are wanted of the source of k, the largest first. Squares have only their own, because each is cut
-// from another part of the picture.
+// of returns the sizes that are wanted of the source of k, the largest first. A box has only its own, because each shows
+// another part of the picture.
 func (s *wantedSizes) of(k *key) []int {
-	if k.fit == Cover {
-		return []int{k.size}
+	if k.isBox() {
+		return []int{int(k.size)}
 	}
 	any := *k
-	any.size = 0
+	any.shape = k.anySize()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Compact(slices.SortedFunc(slices.Values(s.keys[any]), largestFirst))

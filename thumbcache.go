@@ -28,11 +28,13 @@
 //
 // # Failures
 //
-// The cache remembers that a file has no picture, is broken or is of an unsupported kind. It does so for [Config.FailureTTL],
-// or until the file changes. It does not remember errors that may pass, such as a timeout, a full queue or a missing ffmpeg.
+// The cache remembers that a source has no media or no picture, is broken or is of an unsupported kind. It does so for
+// [Config.FailureTTL], or until the source changes. It does not remember errors that may pass, such as a timeout, a full queue or a
+// missing ffmpeg.
 package thumbcache
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -44,7 +46,6 @@ import (
 	"math"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,7 +53,6 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/thumbcache/thumbcache/internal/flight"
-	"github.com/thumbcache/thumbcache/internal/folderart"
 	"github.com/thumbcache/thumbcache/internal/turns"
 )
 
@@ -61,6 +61,7 @@ import (
 // the error of the caller's context.
 var (
 	ErrNoPicture   = errors.New("thumbcache: no picture in this media")
+	ErrNoMedia     = errors.New("thumbcache: no media for this source") // such as an album without a cover in a database
 	ErrUnsupported = errors.New("thumbcache: unsupported kind of media or picture")
 	ErrCorrupt     = errors.New("thumbcache: corrupt media or picture")
 	ErrTooLarge    = errors.New("thumbcache: picture too large")
@@ -93,12 +94,20 @@ var errNoProvider = fmt.Errorf("no such provider: %w", fs.ErrNotExist)
 // Config says where media comes from, and sets the limits. The zero value of a field selects its documented default. A
 // negative number disables the limit or feature, unless the field says otherwise. Only Providers is required.
 type Config struct {
-	// Providers says where media comes from, by name. A name is not empty and has no slash.
+	// Providers says where media comes from, by name. A name is not empty and has no slash. With gives a Provider settings of its own.
 	Providers map[string]Provider
 
 	// Dir is the folder for thumbnails on disk. It must hold nothing else; New creates it. If Dir is empty, thumbnails are
 	// cached in memory only.
 	Dir string
+
+	// Shared is where several machines keep their thumbnails together, such as Redis or an object store. If it is nil, this
+	// machine keeps its thumbnails for itself. New does not need it to work yet.
+	Shared Shared
+
+	// SharedTimeout limits how long a request waits for an answer of Shared. The default is 100 milliseconds. After a failure
+	// Shared is not asked for up to 4 seconds.
+	SharedTimeout time.Duration
 
 	// Extractor finds the picture in media. The default is DefaultExtractor().
 	Extractor Extractor
@@ -117,14 +126,15 @@ type Config struct {
 	DecodeBytes int64
 
 	// Workers is the number of thumbnails made at the same time. The default is GOMAXPROCS, but at least 2 if there are several
-	// Providers. One of several Providers never takes all workers. A negative number is an error.
+	// Providers. Of several Providers, not counting those of Resolve, none takes all workers. A negative number is an error.
 	Workers int
 
 	// MaxSize is the largest edge of a thumbnail, in pixels, including one in the original's size. Larger requests get this
-	// size. The default is 2048; a negative number means 65535, the limit of JPEG.
+	// size; so does each edge of a box. The default is 2048; a negative number means 65535, the limit of JPEG.
 	MaxSize int
 
-	// Sizes, if not empty, lists the only sizes that are made. A request gets the next larger one, or the largest.
+	// Sizes, if not empty, lists the only sizes that are made. A request gets the next larger one, or the largest. So does each edge
+	// of a box, which may change its shape; its free edge gets the largest.
 	Sizes []int
 
 	// Quality is the JPEG quality, from 1 to 100. The default is 85.
@@ -138,7 +148,8 @@ type Config struct {
 	// not count. The default is 30 seconds.
 	Timeout time.Duration
 
-	// Revalidate is how long a source is trusted to be unchanged. The default is 1 minute; a negative duration means always.
+	// Revalidate is how long a source is trusted to be unchanged. The default is 1 minute, and 1 day for HTTP; a negative duration
+	// means always.
 	Revalidate time.Duration
 
 	// FolderArt lists the names of pictures that represent their folder or the media beside them, the best first. A name is a
@@ -156,8 +167,8 @@ type Config struct {
 	// FolderFirst prefers the folder's picture to the one in the media.
 	FolderFirst bool
 
-	// FailureTTL is how long the cache remembers that a file has no picture, is broken or unsupported. The default is 10 minutes;
-	// a negative duration disables it.
+	// FailureTTL is how long the cache remembers that a source has no media or no picture, is broken or unsupported. The default is
+	// 10 minutes, and 1 hour for HTTP; a negative duration disables it.
 	FailureTTL time.Duration
 
 	// Logger receives changes of state, such as a full disk, and damaged files. The default is no logging.
@@ -180,6 +191,7 @@ type Observer struct {
 	// Request is called at the end of every Get and Do. From says where the thumbnail or the error came from:
 	//
 	//	memory, disk   the cache
+	//	shared         Config.Shared
 	//	made           the media: the thumbnail was made, or that was tried and failed
 	//	joined         a flight that another request had started
 	//	failure        a remembered failure
@@ -189,8 +201,8 @@ type Observer struct {
 	Request func(ctx context.Context, req Request, from string, took time.Duration, err error)
 
 	// Stage is called at the end of each step of making a thumbnail: queue (waiting for a worker), stat, open, extract, rescue
-	// (ffmpeg decodes a picture that Go cannot), render, store. There are two queue steps if another process was making the
-	// thumbnail. The store step never has an error, because no request fails when its thumbnail cannot be stored.
+	// (ffmpeg decodes a picture that Go cannot), render, store, lease (waiting for another machine). There are two queue steps if
+	// another process or machine was making the thumbnail. The store step never has an error, because no request fails when its thumbnail cannot be stored.
 	Stage func(provider, path, stage string, took time.Duration, err error)
 
 	// Warmed is called for each path that Warm has finished, one at a time. Err is the reason why there is no thumbnail.
@@ -206,12 +218,13 @@ func (o *Observer) stage(name string, s source) (done func(err *error)) {
 	return func(err *error) { o.Stage(s.provider, s.path, name, time.Since(start), *err) }
 }
 
-// Fit says how a picture is fitted to the requested size.
+// Fit says how a picture is fitted to the requested size. It is never enlarged.
 type Fit uint8
 
 const (
-	Contain Fit = iota // the whole picture; its longest edge is at most the size
-	Cover              // the center, cropped to a square
+	Contain Fit = iota // the whole picture, within the size or box
+	Cover              // a part of the picture, cropped to the shape of a square or a box
+	Pad                // the whole picture, in the middle of a square or a box
 )
 
 // Format is the encoding of a thumbnail.
@@ -220,10 +233,12 @@ type Format uint8
 const (
 	JPEG Format = iota // baseline; transparent pixels become white
 	PNG                // keeps transparency
+	Auto               // PNG if the thumbnail is transparent somewhere, otherwise JPEG
 )
 
-func (f Format) contentType() string {
-	if f == PNG {
+// contentType returns the content type of a thumbnail with the given data.
+func (f Format) contentType(data []byte) string {
+	if f == PNG || f == Auto && bytes.HasPrefix(data, []byte("\x89PNG")) {
 		return "image/png"
 	}
 	return "image/jpeg"
@@ -237,8 +252,20 @@ type Request struct {
 	// [fs.ErrInvalid].
 	Size int
 
-	Fit    Fit    // Contain, or Cover: a square from the center, at most as large as the source allows
-	Format Format // JPEG or PNG
+	// Width and Height are a box in pixels instead of Size, which must be 0 then. With Contain, one of them may be 0, which leaves
+	// that edge free.
+	Width, Height int
+
+	Fit    Fit    // of a Size, Cover and Pad make a square
+	Format Format // JPEG, PNG or Auto
+
+	// FocusX and FocusY are the point of the picture that Cover keeps as close to the middle as possible: from 0.01 (left, top) to 1
+	// (right, bottom), in steps of 0.01. 0 means the center, as 0.5 does.
+	FocusX, FocusY float64
+
+	// Background is what Pad puts around the picture, and behind its transparent parts: a color such as "ffffff", which is the
+	// default, "blur" for a blurred copy of the picture, or "transparent", which is white in a JPEG.
+	Background string
 
 	// Version is the caller's own version of the source, such as a time of change, a content hash or a Stamp.Version. With a
 	// Version, the provider's Stat is not called, and a thumbnail of another version is never returned.
@@ -274,6 +301,11 @@ type Stats struct {
 	DiskErrors   uint64 `json:"disk_errors"`   // failed reads and writes of Dir; no request fails because of them
 	Corrupt      uint64 `json:"corrupt"`       // stored files that failed their check
 
+	SharedHits    uint64 `json:"shared_hits"`    // thumbnails read from Config.Shared
+	SharedErrors  uint64 `json:"shared_errors"`  // calls of Config.Shared that failed or took too long; no request fails because of them
+	SharedDropped uint64 `json:"shared_dropped"` // thumbnails and failures that could not be stored there
+	LeasesWaited  uint64 `json:"leases_waited"`  // thumbnails that another machine was making
+
 	InFlight         int64 `json:"in_flight"`         // thumbnails being loaded or made
 	ProcessesRunning int64 `json:"processes_running"` // child processes
 	MemoryEntries    int64 `json:"memory_entries"`
@@ -286,11 +318,8 @@ type Stats struct {
 type Cache struct {
 	providers   map[string]*provider
 	ffmpeg      *FFmpeg // the one in Config.Extractor; nil if there is none or it cannot be seen
+	groupWork   bool    // there are several providers of media, of which none takes all workers
 	recipe      recipe
-	sizes       []int // ascending
-	timeout     time.Duration
-	revalidate  time.Duration
-	failureTTL  time.Duration
 	decodeBytes int64
 	log         *slog.Logger
 	observer    Observer
@@ -299,7 +328,8 @@ type Cache struct {
 
 	generations generations
 	memory      *memory
-	disk        *disk // nil without Dir
+	disk        *disk       // nil without Dir
+	shared      *sharedTier // nil without Config.Shared
 
 	thumbs   flight.Group[thumbFlight, *Thumbnail]
 	pictures flight.Group[pictureFlight, extracted]
@@ -308,9 +338,10 @@ type Cache struct {
 	looks    flight.Group[lookFlight, Stamp]
 	checks   flight.Group[lookFlight, Stamp] // looks that no flight waits for
 
-	workers  *turns.Queue
-	warming  *semaphore.Weighted // paths that all calls of Warm together work on
-	decoding *semaphore.Weighted // DecodeBytes
+	workers   *turns.Queue
+	warming   *semaphore.Weighted // paths that all calls of Warm together work on
+	decoding  *semaphore.Weighted // DecodeBytes
+	originals *semaphore.Weighted // maxOriginals
 
 	memoryHits, diskHits, misses, coalesced, negativeHits atomic.Uint64
 	staleServed, extractions, failures, abandoned         atomic.Uint64
@@ -322,11 +353,7 @@ type Cache struct {
 func New(cfg Config) (*Cache, error) {
 	c := &Cache{
 		providers:   make(map[string]*provider, len(cfg.Providers)),
-		recipe:      recipe{quality: cmp.Or(cfg.Quality, 85), maxSize: cmp.Or(cfg.MaxSize, 2048)},
-		sizes:       slices.Compact(slices.Sorted(slices.Values(cfg.Sizes))),
-		timeout:     withoutLimit(cmp.Or(cfg.Timeout, 30*time.Second)),
-		revalidate:  cmp.Or(cfg.Revalidate, time.Minute),
-		failureTTL:  cmp.Or(cfg.FailureTTL, 10*time.Minute),
+		recipe:      recipe{cmp.Or(cfg.Quality, 85), cmp.Or(cfg.MaxSize, 2048), slices.Compact(slices.Sorted(slices.Values(cfg.Sizes)))},
 		decodeBytes: withoutLimit(cmp.Or(cfg.DecodeBytes, 256<<20)),
 		log:         cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)),
 		placeholder: cfg.Placeholder,
@@ -351,24 +378,30 @@ func New(cfg Config) (*Cache, error) {
 		return nil, badConfig("Workers", "%d is negative", workers)
 	case c.recipe.quality < 1 || c.recipe.quality > 100:
 		return nil, badConfig("Quality", "%d is not between 1 and 100", c.recipe.quality)
-	case len(c.sizes) > 0 && c.sizes[0] <= 0:
-		return nil, badConfig("Sizes", "%d is not positive", c.sizes[0])
+	case len(c.recipe.sizes) > 0 && c.recipe.sizes[0] <= 0:
+		return nil, badConfig("Sizes", "%d is not positive", c.recipe.sizes[0])
 	}
-	if err := c.addProviders(&cfg, workers); err != nil {
+	queue := max(cmp.Or(cfg.Queue, 1024), 0)
+	if err := c.addProviders(&cfg, workers, queue); err != nil {
 		return nil, err
 	}
 	c.warming = semaphore.NewWeighted(int64(max(1, workers-1)))
-	c.workers = turns.New(workers, max(cmp.Or(cfg.Queue, 1024), 0))
+	c.workers = turns.New(workers, queue)
 	c.decoding = semaphore.NewWeighted(c.decodeBytes)
-	c.thumbs.Limit, c.pictures.Limit, c.renders.Limit = c.timeout, c.timeout, c.timeout
-	c.looks.Limit, c.checks.Limit = c.timeout, c.timeout
+	c.originals = semaphore.NewWeighted(maxOriginals)
+	c.setLimits(withoutLimit(cmp.Or(cfg.Timeout, 30*time.Second)))
 
 	failures := maxFailures
 	if cfg.Dir == "" {
 		failures = maxFailuresNoDisk
 	}
 	entries, bytes := cmp.Or(cfg.MemoryEntries, defaultMemoryEntries), cmp.Or(cfg.MemoryBytes, 32<<20)
-	c.memory = newMemory(entries, bytes, failures, c.revalidate < 0, &c.generations)
+	c.memory = newMemory(entries, bytes, failures, &c.generations)
+	for name, p := range c.providers {
+		if p.settings.Revalidate < 0 {
+			c.memory.trusted[name] = &look{} // never due
+		}
+	}
 	if cfg.Dir != "" {
 		if c.ffmpeg != nil {
 			c.ffmpeg.addTempDir(cfg.Dir)
@@ -378,48 +411,10 @@ func New(cfg Config) (*Cache, error) {
 			return nil, badConfig("Dir", "%w", err)
 		}
 	}
+	if cfg.Shared != nil {
+		c.shared = c.openShared(cfg.Shared, withoutLimit(cmp.Or(cfg.SharedTimeout, 100*time.Millisecond)))
+	}
 	return c, nil
-}
-
-// addProviders adds the providers of cfg, with their folder art.
-func (c *Cache) addProviders(cfg *Config, workers int) error {
-	art := cfg.FolderArt
-	if art == nil {
-		art = folderart.Default
-	}
-	list, err := folderart.Parse(art)
-	if err != nil {
-		return badConfig("FolderArt", "%w", err)
-	}
-	if len(cfg.Providers) == 0 {
-		return badConfig("Providers", "it is empty")
-	}
-	for name, p := range cfg.Providers {
-		list, folderFirst := list, cfg.FolderFirst
-		if with, ok := p.(*providerWith); ok {
-			p, folderFirst = with.Provider, folderFirst || with.settings.FolderFirst
-			if with.settings.FolderArt != nil {
-				if list, err = folderart.Parse(with.settings.FolderArt); err != nil {
-					return badConfig("Providers", "%q: FolderArt: %w", name, err)
-				}
-			}
-		}
-		if name == "" || strings.ContainsAny(name, "/\x00") {
-			return badConfig("Providers", "%q is not a name: it must not be empty or contain a slash", name)
-		}
-		if p == nil {
-			return badConfig("Providers", "%q is nil", name)
-		}
-		c.providers[name] = &provider{
-			Provider:    p,
-			extractor:   cfg.Extractor,
-			art:         newFolderArt(p, list),
-			folderFirst: folderFirst,
-			calls:       semaphore.NewWeighted(2*int64(workers) + hungCalls), // each worker and each path of Warm may need one
-			background:  semaphore.NewWeighted(hungCalls),
-		}
-	}
-	return nil
 }
 
 func badConfig(field, format string, args ...any) error {
@@ -439,8 +434,8 @@ func withoutLimit[T ~int64](n T) T {
 const closeGrace = time.Second
 
 // Close cancels all work in progress and waits until it has ended. Background checks of sources get one second to finish. From
-// then on, every Get returns [ErrClosed]. Close may be called more than once. It waits for providers and extractors that ignore
-// cancellation.
+// then on, every Get returns [ErrClosed]. Close may be called more than once. It waits for providers, extractors and engines of
+// Shared that ignore cancellation.
 func (c *Cache) Close() error {
 	c.closed.Store(true)
 	c.thumbs.Close(ErrClosed, 0)
@@ -448,6 +443,7 @@ func (c *Cache) Close() error {
 	c.renders.Close(ErrClosed, 0)
 	c.looks.Close(ErrClosed, 0)
 	c.checks.Close(ErrClosed, closeGrace)
+	c.shared.close()
 	c.disk.close()
 	c.memory.close()
 	return nil
@@ -472,6 +468,7 @@ func (c *Cache) Stats() Stats {
 	}
 	s.MemoryEntries, s.MemoryBytes = c.memory.size()
 	c.disk.addStats(&s)
+	c.shared.addStats(&s)
 	return s
 }
 
@@ -540,23 +537,15 @@ func (c *Cache) get(ctx context.Context, req *Request, from *origin) (*Thumbnail
 
 // keyOf sets k to the key for req, with a size that is made here. It checks what can be checked without a lookup.
 func (c *Cache) keyOf(req *Request, k *key) error {
-	k.source, k.size, k.fit, k.format = source{req.Provider, req.Path}, req.Size, req.Fit, req.Format
-	switch {
-	case req.Size < 0:
-		return fail("stat", k.source, fmt.Errorf("size %d: %w", req.Size, fs.ErrInvalid))
-	case req.Fit > Cover:
-		return fail("stat", k.source, fmt.Errorf("fit %d: %w", req.Fit, fs.ErrInvalid))
-	case req.Format > PNG:
-		return fail("stat", k.source, fmt.Errorf("format %d: %w", req.Format, fs.ErrInvalid))
+	k.source = source{req.Provider, req.Path}
+	if req.Size >= 0 && req.Width|req.Height == 0 && req.Fit == Contain && req.Format <= Auto { // shapeOf for the hot path
+		k.size, k.format = c.recipe.edge(req.Size), req.Format
+		return nil
 	}
-	if n := len(c.sizes); n > 0 {
-		i, _ := slices.BinarySearch(c.sizes, k.size)
-		if i == n || k.size == 0 { // the original may be larger than all of them
-			i = n - 1
-		}
-		k.size = c.sizes[i]
+	var err error
+	if k.shape, err = c.recipe.shapeOf(req); err != nil {
+		return fail("stat", k.source, err)
 	}
-	k.size = min(k.size, c.recipe.maxSize)
 	return nil
 }
 
@@ -569,18 +558,17 @@ const (
 // lookup answers without waiting: from memory although the source is due for a check, from a remembered failure, or from the
 // page cache. Otherwise it waits for a flight.
 func (c *Cache) lookup(ctx context.Context, k key, version string, from *origin) (*Thumbnail, error) {
+	p, err := c.providers[k.provider], c.checkRequest(k.source, version)
 	switch {
-	case c.closed.Load():
-		return nil, ErrClosed
-	case c.providers[k.provider] == nil:
-		return nil, fail("stat", k.source, errNoProvider)
-	case strings.Contains(k.path, "\x00") || len(k.path) > maxPath || len(version) > maxVersion:
-		return nil, fail("stat", k.source, fmt.Errorf("path or version: %w", fs.ErrInvalid))
+	case err != nil:
+		return nil, err
+	case p.resolves():
+		return c.lookupTarget(ctx, k, version, from)
 	}
 	j := &job{thumbFlight: thumbFlight{key: k, version: version, gen: c.generations.of(k.source)}, from: from}
 	last := c.memory.lastLook(k.source)
 	if e := c.memory.get(&k); e != nil {
-		switch c.standing(&e.made, version, last) {
+		switch p.standing(&e.made, version, last) {
 		case unchecked:
 			from.count(&c.memoryHits, "memory")
 			c.staleServed.Add(1)
@@ -592,7 +580,7 @@ func (c *Cache) lookup(ctx context.Context, k key, version string, from *origin)
 			return e.thumb, nil
 		}
 	}
-	if f := c.memory.failure(k.source); f != nil && c.failureValid(f) && compare(&f.made, version, last) == current {
+	if f := c.memory.failure(k.source); f != nil && c.failureValid(p, f) && compare(&f.made, version, last) == current {
 		from.count(&c.negativeHits, "failure")
 		return nil, fail("extract", k.source, f.err)
 	}
@@ -629,7 +617,7 @@ func (c *Cache) await(ctx context.Context, j *job) (*Thumbnail, error) {
 // nothing, asks no provider, and is not counted as a hit. Use it to show something before the picture arrives.
 func (c *Cache) Peek(ctx context.Context, req Request) (t *Thumbnail, ok bool) {
 	var k key
-	if c.keyOf(&req, &k) != nil || c.closed.Load() || len(k.path) > maxPath {
+	if c.keyOf(&req, &k) != nil || c.closed.Load() || len(k.path) > maxPath || !c.knownTarget(&k.source, req.Version) {
 		return nil, false
 	}
 	e := c.memory.get(&k)
@@ -642,12 +630,13 @@ func (c *Cache) Peek(ctx context.Context, req Request) (t *Thumbnail, ok bool) {
 	return e.thumb, true
 }
 
-// Invalidate removes every size of one source from memory and from disk, and the remembered failure of the source. A Get that
-// starts after Invalidate has returned never sees a picture that was extracted before. Invalidate returns an error if the
-// files could not be removed.
+// Invalidate removes every size of one source from memory, from disk and from [Config.Shared], and the remembered failure of the
+// source. A Get that starts after Invalidate has returned never sees a picture that was extracted before. Invalidate returns an
+// error if the files or the shared copies could not be removed.
 //
-// Other processes that use the same Dir are not told. They may serve their copy, and store one that they are making, until they
-// check the source again.
+// Other machines are told if Shared is a [Notifier]; until then they may serve their copy. One that may have missed a message checks
+// its sources again, unless Revalidate is negative. Other processes that use the same Dir without Shared are not told.
+// They may serve their copy, and store one that they are making, until they check the source again.
 func (c *Cache) Invalidate(provider, path string) error {
 	s := source{provider, path}
 	switch {
@@ -655,10 +644,21 @@ func (c *Cache) Invalidate(provider, path string) error {
 		return ErrClosed
 	case c.providers[provider] == nil:
 		return fail("stat", s, errNoProvider)
+	case c.providers[provider].resolves():
+		return c.invalidateTarget(s)
 	}
-	c.generations.next(s)
+	return c.invalidate(s)
+}
+
+func (c *Cache) invalidate(s source) error {
 	c.memory.remove(s)
-	if err := c.disk.remove(s); err != nil {
+	err := c.shared.remove(s)
+	c.memory.remove(s) // again, because a Get may have read a tier before it was emptied
+	if diskErr := c.disk.remove(s); diskErr != nil {
+		err = diskErr
+	}
+	c.memory.remove(s)
+	if err != nil {
 		return fail("stat", s, err)
 	}
 	return nil
@@ -668,7 +668,7 @@ func (c *Cache) Invalidate(provider, path string) error {
 type Warmed struct {
 	Extracted int `json:"extracted"`  // at least one size was made
 	Reused    int `json:"reused"`     // all sizes were there, and up to date as far as is known
-	NoPicture int `json:"no_picture"` // it has no picture, or is broken, too large or of an unsupported kind
+	NoPicture int `json:"no_picture"` // it has no media or no picture, or is broken, too large or of an unsupported kind
 	Failed    int `json:"failed"`     // it does not exist, or could not be read now
 }
 
@@ -677,8 +677,8 @@ type Warmed struct {
 //
 // Warm yields to other requests: it starts nothing while a request waits for a thumbnail, and leaves requests a worker and an
 // ffmpeg process if there are at least two. With several Providers it takes at least three until a request for the provider that
-// is being warmed never waits for Warm. If Dir is set, thumbnails that only Warm has asked for are not kept in memory. Warm can
-// be canceled and started again; it reuses what is up to date.
+// is being warmed never waits for Warm. If Dir or Shared is set, thumbnails that only Warm has asked for are not kept in
+// memory. Warm can be canceled and started again; it reuses what is up to date.
 //
 // Warm returns when all paths are finished, or with an error when ctx ends or the Cache is closed.
 func (c *Cache) Warm(ctx context.Context, provider string, paths iter.Seq[string], sizes ...int) (Warmed, error) {
@@ -687,8 +687,8 @@ func (c *Cache) Warm(ctx context.Context, provider string, paths iter.Seq[string
 	}
 	if len(sizes) == 0 {
 		sizes = []int{300}
-		if len(c.sizes) > 0 {
-			sizes = c.sizes[:1]
+		if len(c.recipe.sizes) > 0 {
+			sizes = c.recipe.sizes[:1]
 		}
 	}
 	sizes = c.warmSizes(sizes)
@@ -746,7 +746,7 @@ func (c *Cache) warmSizes(sizes []int) []int {
 	for i, size := range sizes {
 		var k key
 		if c.keyOf(&Request{Size: size}, &k) == nil {
-			sizes[i] = k.size
+			sizes[i] = int(k.size)
 		}
 	}
 	slices.SortFunc(sizes, largestFirst)

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -379,6 +380,47 @@ func TestInvalidateDuringExtraction(t *testing.T) {
 }
 
 // A request with a Version gets a thumbnail of that version, without a call of Stat.
+// TestPartial checks that a thumbnail of a part of the media is served and not kept, neither with a stamp nor with a version.
+func TestPartial(t *testing.T) {
+	p := newTestProvider()
+	p.set("a", tag("1"), plain(30, 30, red))
+	var partial atomic.Bool
+	p.wrap = func(src *Source) {
+		if src.Partial = partial.Load(); src.Partial {
+			src.Stamp = tag("part")
+		}
+	}
+	dir := t.TempDir()
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Dir: dir})
+	partial.Store(true)
+	var part *Thumbnail
+	for n := range 2 {
+		part = mustGet(t, c, "p", "a", 10)
+		checkColor(t, part, red)
+		if stats, opens := p.calls(); stats != n+1 || opens != n+1 {
+			t.Errorf("%d requests: %d stats, %d opens", n+1, stats, opens)
+		}
+	}
+	versioned := Request{Provider: "p", Path: "a", Size: 10, Version: "v1"}
+	_, err := c.Do(t.Context(), versioned)
+	if err == nil || isPermanent(err) {
+		t.Errorf("got %v, want an error that may pass", err)
+	}
+	if files := filesIn(t, dir); len(files) > 0 {
+		t.Errorf("stored: %v", files)
+	}
+	partial.Store(false)
+	p.set("a", tag("1"), plain(30, 30, blue))
+	whole := mustGet(t, c, "p", "a", 10)
+	checkColor(t, whole, blue)
+	if whole.ETag == part.ETag {
+		t.Error("the whole has the ETag of the part")
+	}
+	if _, err := c.Do(t.Context(), versioned); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestVersion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newTestProvider()
@@ -750,7 +792,7 @@ func TestMadeWithoutVersion(t *testing.T) {
 			}
 		}
 		synctest.Wait()
-		tags[c.recipe.etag(hashOf(source{"p", "a"}), &key{size: 10}, &made{version: stamp.Version()})] = true // as the handler computes it, before the thumbnail is looked up
+		tags[c.recipe.etag(hashOf(source{"p", "a"}), &key{shape: shape{size: 10}}, &made{version: stamp.Version()})] = true // as the handler computes it, before the thumbnail is looked up
 		if len(tags) != 2 {
 			t.Errorf("two pictures have %d ETags", len(tags))
 		}

@@ -75,7 +75,7 @@ func TestUnequalPictures(t *testing.T) {
 		checkColor(t, mustGet(t, c, "p", "red", 20), red)
 		digest := (&Picture{Data: plain(60, 60, blue)}).digest()
 		c.memory.mu.Lock()
-		c.memory.twins.Add(twinID{picture: digest, size: 20}, key{source: source{"p", "red"}, size: 20})
+		c.memory.twins.Add(twinID{digest, shape{size: 20}}, key{source: source{"p", "red"}, shape: shape{size: 20}})
 		c.memory.mu.Unlock()
 		checkColor(t, mustGet(t, c, "p", "blue", 20), blue)
 		c.Close()
@@ -188,7 +188,7 @@ func TestWarmSizesTogether(t *testing.T) {
 // picture has.
 func TestWantedSizes(t *testing.T) {
 	c := mustNew(t, Config{Providers: map[string]Provider{"p": newTestProvider()}})
-	k := func(size int) *key { return &key{source: source{"p", "a"}, size: size} }
+	k := func(size int) *key { return &key{source: source{"p", "a"}, shape: shape{size: uint16(size)}} }
 	done := c.wanted.add(k(20), []int{0, 40, 20})
 	small := c.wanted.add(k(10), nil)
 	if got := c.wanted.of(k(10)); !slices.Equal(got, []int{0, 40, 20, 10}) {
@@ -199,7 +199,7 @@ func TestWantedSizes(t *testing.T) {
 		t.Helper()
 		var images map[int]rendered
 		_, _, err := c.renders.Do(t.Context(), twinID{}, func(w *flight.Work) (_ map[int]rendered, err error) {
-			images, err = c.renderSizes(w, twinID{picture: fmt.Sprint(own), size: own}, c.wanted.of(k(own)), pic)
+			images, err = c.renderSizes(w, twinID{fmt.Sprint(own), shape{size: uint16(own)}}, c.wanted.of(k(own)), pic)
 			return images, err
 		})
 		if err != nil {

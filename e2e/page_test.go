@@ -106,6 +106,8 @@ func TestFoldersAndKeys(t *testing.T) {
 	b.press(kb.ArrowRight, kb.ArrowRight, kb.ArrowLeft)
 	checkFocus("Blue Hours")
 	b.press(kb.End)
+	checkFocus("Foxglove") // an accent does not move a name to the end
+	b.press(kb.ArrowLeft)
 	checkFocus("Ève 100%")
 	b.press(kb.Enter)
 	b.waitFor(`document.querySelector("#grid .name")?.textContent === "First Light"`)
@@ -180,6 +182,20 @@ func TestEmptyFolder(t *testing.T) {
 	b.waitFor(`document.getElementById("versus").textContent === "There are no pictures here to request."`)
 	b.press("/", "x")
 	b.waitFor(endText + ` === "Nothing matches."`)
+	b.checkComplaints()
+}
+
+// The panel has a line for the shared tier if there is one, even if it does not work.
+func TestSharedTier(t *testing.T) {
+	folder := copySampleLibrary(t)
+	const line = `document.querySelector("#tiers .fleet")`
+	b := openTab(t, desktop)
+	b.visit(serve(t, folder))
+	b.waitFor(line + `.hidden && ` + line + `.textContent === "from the shared tier0"`)
+	const absent = "redis://127.0.0.1:1"
+	b.visit(startServer(t, folder, "localhost:0", "sh", "-c", `exec "$@" --shared `+absent, "sh").url)
+	b.waitFor(`!` + line + `.hidden && ` + line + `.textContent === "from the shared tier0" && !` + line + `.title.startsWith("0 calls failed")`)
+	b.takeScreenshot("shared-" + desktop.String())
 	b.checkComplaints()
 }
 
@@ -310,6 +326,22 @@ func TestSearch(t *testing.T) {
 	b.checkComplaints()
 }
 
+// The search finds songs by their tags, and shows what it has found.
+func TestSearchTags(t *testing.T) {
+	b := openTab(t, desktop)
+	b.visit(serve(t, copySampleLibrary(t)))
+	b.press("/", "i", "s", "i", "n", " ", "u", "n", "a", "l") // Işın by Çelik Ünal
+	b.waitFor(tileCount + ` === 1 && document.querySelector("#grid .name").textContent === "03 Pencere.aiff"`)
+	if s := evaluate[string](b, `document.querySelector("#grid .tags").textContent`); s != "Işın · Çelik Ünal · Şarkılar" {
+		t.Errorf("the tile shows %q", s)
+	}
+	b.waitUntilSettled()
+	b.takeScreenshot("search-tags-" + desktop.String())
+	b.run(chromedp.Click(chromedp.CSS(`#grid a`)))
+	b.waitFor(`document.getElementById("tags").textContent === "IşınÇelik ÜnalŞarkılar"`)
+	b.checkComplaints()
+}
+
 // No name is taken for markup, a script, a URL or a part of the state in the URL.
 func TestHostileNames(t *testing.T) {
 	root := t.TempDir()
@@ -372,7 +404,12 @@ func TestLinkFarDown(t *testing.T) {
 // The viewer shows the original, plays songs and films, and explains where a thumbnail came from, also a missing one.
 func TestViewer(t *testing.T) {
 	b := openTab(t, desktop)
-	page := serve(t, copySampleLibrary(t))
+	folder := copySampleLibrary(t)
+	cut, err := os.ReadFile(filepath.Join(folder, "Pictures", "Held Sideways.jpg"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := serve(t, folder)
 	b.visit(page)
 	b.waitFor(`document.querySelectorAll(".picture.failed").length === 2`)
 	about := func() string { return evaluate[string](b, `document.getElementById("about").textContent`) }
@@ -397,6 +434,14 @@ func TestViewer(t *testing.T) {
 	b.press(kb.Escape)
 	b.waitFor(`!document.getElementById("box").open`)
 
+	open("02 Back Before Front.flac")
+	b.waitFor(`document.getElementById("tags").textContent === "BasketAda RingsLossless"`)
+	b.press("i")
+	b.waitFor(`document.getElementById("explanation").textContent.includes("number 1 of 2 pictures in the file")`)
+	b.takeScreenshot("tags-" + desktop.String())
+	b.press(kb.Escape)
+	b.waitFor(`!document.getElementById("box").open`)
+
 	open("03 Vorbis.ogg")
 	b.run(chromedp.Click(chromedp.CSS(`#original`)))
 	b.waitFor(`document.querySelector("audio")?.duration > 0`)
@@ -417,6 +462,13 @@ func TestViewer(t *testing.T) {
 	b.takeScreenshot("broken-" + desktop.String())
 	b.run(chromedp.Navigate("about:blank"), chromedp.Navigate(page+"#?open=Nobody%2FNo+Cover.mp3"))
 	b.waitFor(`document.querySelector("#stage .reason")?.textContent.includes("no picture in this file")`)
+
+	if err := os.WriteFile(filepath.Join(folder, "Pictures", "Cut.jpg"), cut[:len(cut)/2], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	b.run(chromedp.Navigate("about:blank"), chromedp.Navigate(page+"#?open=Pictures%2FCut.jpg"))
+	b.waitFor(`document.getElementById("about").textContent.includes("a part of the picture is missing")`)
+	b.takeScreenshot("damaged-" + desktop.String())
 	b.checkComplaints()
 }
 
@@ -516,6 +568,15 @@ func TestAccessibility(t *testing.T) {
 		b.press("i")
 		b.waitFor(`document.getElementById("explanation").textContent.includes("scale and encode")`)
 		check("viewer")
+		b.run(chromedp.Navigate("about:blank"), chromedp.Navigate(page+"#?open=Ada+Rings%2FLossless%2F02+Back+Before+Front.flac"))
+		b.waitFor(`document.getElementById("large")?.naturalWidth && document.querySelector("#tags span")`)
+		b.run(chromedp.Evaluate[chromedp.Void](`document.getElementById("original").click()`))
+		b.press("i")
+		b.waitFor(`document.querySelector("audio")?.duration > 0 && document.getElementById("explanation").textContent.includes("pictures in the file")`)
+		check("song")
+		b.visit(page + "#?filter=ada+rings")
+		b.waitFor(`document.querySelector("#grid .tags")`)
+		check("search")
 		b.run(chromedp.Navigate("about:blank"), chromedp.Navigate(page+"#?open=Nobody%2FBroken.flac"))
 		b.waitFor(`document.querySelector("#stage .reason")`)
 		check("broken")

@@ -2,11 +2,9 @@ module github.com/thumbcache/thumbcache/prometheus
 
 go 1.26.0
 
-replace github.com/thumbcache/thumbcache => ../
-
 require (
 	github.com/prometheus/client_golang v1.25.0
-	github.com/thumbcache/thumbcache v0.0.0-00010101000000-000000000000
+	github.com/thumbcache/thumbcache v0.1.0
 )
 
 require (

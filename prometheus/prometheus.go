@@ -78,6 +78,10 @@ var metrics = []metric{
 	counter("evictions", "Files removed to stay within the size limit of the thumbnail folder.", func(s *thumbcache.Stats) uint64 { return s.Evictions }),
 	counter("disk_errors", "Failed reads and writes of the thumbnail folder. They do not make requests fail.", func(s *thumbcache.Stats) uint64 { return s.DiskErrors }),
 	counter("corrupt", "Stored files that failed verification.", func(s *thumbcache.Stats) uint64 { return s.Corrupt }),
+	counter("shared_hits", "Thumbnails served from the tier that several machines share.", func(s *thumbcache.Stats) uint64 { return s.SharedHits }),
+	counter("shared_errors", "Calls of the shared tier that failed or took too long. They do not make requests fail.", func(s *thumbcache.Stats) uint64 { return s.SharedErrors }),
+	counter("shared_dropped", "Thumbnails and failures that could not be stored in the shared tier.", func(s *thumbcache.Stats) uint64 { return s.SharedDropped }),
+	counter("leases_waited", "Thumbnails that another machine was making.", func(s *thumbcache.Stats) uint64 { return s.LeasesWaited }),
 
 	gauge("in_flight", "Thumbnails being looked up or made.", func(s *thumbcache.Stats) int64 { return s.InFlight }),
 	gauge("processes_running", "Child processes running.", func(s *thumbcache.Stats) int64 { return s.ProcessesRunning }),

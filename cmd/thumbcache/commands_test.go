@@ -342,7 +342,7 @@ func TestCommandsWhileServing(t *testing.T) {
 func TestRm(t *testing.T) {
 	t.Parallel()
 	dir := fillFolder(t)
-	if r := runJSON[rmResult](t, exitOK, "rm", dir, providerName, song); r != (rmResult{providerName, song, 2}) {
+	if r := runJSON[rmResult](t, exitOK, "rm", dir, providerName, song); r != (rmResult{Provider: providerName, Path: song, Removed: 2}) {
 		t.Errorf("got %+v", r)
 	}
 	c := openCache(t, sampleFolder(t), dir)
@@ -433,7 +433,8 @@ func TestGetErrors(t *testing.T) {
 		{exitFailed, "", []string{in("a.jpg"), "-o", filepath.Join(folder, "none", "x.jpg")}},
 		{exitUsage, "-o is required", []string{bad}},
 		{exitUsage, "--format is required", []string{bad, "-o", in("x.txt")}},
-		{exitUsage, "must not be negative", []string{bad, "-o", in("x.jpg"), "--size", "-1"}},
+		{exitUsage, "SIZE must be a number", []string{bad, "-o", in("x.jpg"), "--size", "-1"}},
+		{exitUsage, "SIZE must be a number", []string{bad, "-o", in("x.jpg"), "--size", "300x"}},
 		{exitUsage, "contain or cover", []string{bad, "-o", in("x.jpg"), "--fit", "fill"}},
 		{exitUsage, "cannot be combined", []string{bad, "-o", "-", "--json"}},
 	} {
@@ -617,7 +618,7 @@ func TestExplain(t *testing.T) {
 	x := explainJSON(t, dir, providerName, "a.png", "20")
 	checkWhyNot(t, x.Thumbnail, "")
 	content := x.Thumbnail.Content
-	if content.Width != 20 || content.Quality != 85 || content.Version != "v1" || *content.Kind != (kind{20, "contain", "jpeg"}) || len(x.Others) != 2 || x.NoPicture != nil {
+	if content.Width != 20 || content.Quality != 85 || content.Version != "v1" || *content.Kind != (kind{Size: 20, Fit: "contain", Format: "jpeg"}) || len(x.Others) != 2 || x.NoPicture != nil {
 		t.Errorf("got %+v, content %+v", x, content)
 	}
 	x = explainJSON(t, dir, providerName, "a.png", "20", "--media", folder)
@@ -783,7 +784,7 @@ func TestUsageErrors(t *testing.T) {
 	dir := t.TempDir()
 	for _, args := range [][]string{
 		{"none"}, {"stat"}, {"stat", dir, dir}, {"stat", dir, "--none"}, {"verify"}, {"gc", dir}, {"gc", dir, "--max-bytes", "-1"}, {"gc", dir, "--max-bytes", "1XB"},
-		{"rm", dir, providerName}, {"rm", dir, "a/b", "c"}, {"get"}, {"warm"}, {"warm", dir, "--jobs", "0"}, {"warm", dir, "--sizes", "-1"}, {"warm", dir, "--max-bytes", "0"},
+		{"rm", dir, providerName}, {"rm", dir, "a/b", "c"}, {"get"}, {"sheet"}, {"warm"}, {"warm", dir, "--jobs", "0"}, {"warm", dir, "--sizes", "-1"}, {"warm", dir, "--max-bytes", "0"},
 		{"warm", dir, "--provider", ""}, {"explain"}, {"explain", dir, providerName}, {"explain", dir, providerName, "a", "x"}, {"explain", dir, providerName, "a", "-1"}, {"explain", dir}, {"explain", providerName, "a", "20"},
 		{"serve", "--max-bytes", "0"}, {"doctor", dir, dir},
 	} {
@@ -799,10 +800,10 @@ func TestUsageErrors(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"serve", "warm", "get", "stat", "verify", "gc", "rm", "explain", "doctor"} {
+	for _, name := range []string{"serve", "warm", "get", "sheet", "stat", "verify", "gc", "rm", "explain", "doctor"} {
 		r := runCommand(t, name, "--help")
 		checkContains(t, r.out, "Examples:\n  thumbcache "+name+" ")
-		if name != "serve" {
+		if name != "serve" && name != "sheet" {
 			checkContains(t, r.out, "--json")
 		}
 		if r.code != exitOK || r.err != "" {
@@ -816,8 +817,8 @@ func TestHelp(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"get", "--fit", ""}, "contain\ncover\n:4\n"},
-		{[]string{"explain", "--format", ""}, "jpeg\npng\n:4\n"},
+		{[]string{"get", "--fit", ""}, "contain\ncover\npad\n:4\n"},
+		{[]string{"explain", "--format", ""}, "jpeg\npng\nauto\n:4\n"},
 		{[]string{"stat", ""}, ":16\n"},
 		{[]string{"stat", "a", ""}, ":4\n"},
 		{[]string{"rm", "a", ""}, "library\n:4\n"},
@@ -941,5 +942,41 @@ func TestFormatting(t *testing.T) {
 	}
 	if r := describeError(&thumbcache.Error{Op: "open", Provider: "p", Path: "x", Err: errors.Join(fs.ErrInvalid, errors.New("a\x1b"))}); r != `invalid argument\na\x1b` {
 		t.Error(r)
+	}
+}
+
+// The name of a stored file, its key and the request for it say the same.
+func TestKinds(t *testing.T) {
+	for want, req := range map[string]thumbcache.Request{
+		"original":                            {},
+		"300 px":                              {Size: 300},
+		"300 x 200 px, PNG":                   {Width: 300, Height: 200, Format: thumbcache.PNG},
+		"300 px, JPEG or PNG":                 {Size: 300, Format: thumbcache.Auto},
+		"300 px, square":                      {Size: 300, Fit: thumbcache.Cover},
+		"300 px, square, focus 0.3,0.5":       {Size: 300, Fit: thumbcache.Cover, FocusX: 0.3},
+		"300 x 200 px, cropped, focus 0.5,1":  {Width: 300, Height: 200, Fit: thumbcache.Cover, FocusY: 1},
+		"300 px, padded with ffffff":          {Size: 300, Fit: thumbcache.Pad},
+		"30 x 20 px, padded with blur":        {Width: 30, Height: 20, Fit: thumbcache.Pad, Background: "blur"},
+		"30 px, padded with transparent, PNG": {Size: 30, Fit: thumbcache.Pad, Background: "transparent", Format: thumbcache.PNG},
+	} {
+		req.Provider, req.Path = providerName, "a.png"
+		trial, err := makeTrial(t.Context(), pixelProvider{}, req, explainOptions{quality: 85, maxSize: 2048})
+		if err != nil || trial.entry == nil {
+			t.Fatal(err)
+		}
+		key := trial.entry.Key
+		if k, ok := parseKind(store.FileOf(&key).Name); !ok || k.String() != want {
+			t.Errorf("%+v: kind %s, want %s", req, k, want)
+		}
+		if req.Fit == thumbcache.Pad && req.Background == "" {
+			req.Background = "ffffff"
+		}
+		got := requestFor(&key)
+		if got != req {
+			t.Errorf("request %+v, want %+v", got, req)
+		}
+		if own := storedKey(got); own != key && req.FocusX == 0 && req.FocusY == 0 && (req.Background == "" || req.Background == "ffffff") {
+			t.Errorf("key %+v, want %+v", own, key)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -49,6 +50,7 @@ var statuses = []string{statusOK, statusLimited, statusFailed}
 
 func doctorCommand(c *console) *cobra.Command {
 	var asJSON bool
+	var shared sharedFlags
 	cmd := &cobra.Command{
 		Use:   "doctor [DIR]",
 		Short: "Check what this system offers, and what anything missing costs",
@@ -58,6 +60,7 @@ func doctorCommand(c *console) *cobra.Command {
 			"Without DIR it checks the place where 'thumbcache serve' keeps its thumbnails. It\n" +
 			"creates a folder inside DIR for the test, and removes it again. If DIR does not\n" +
 			"exist, it tests the folder in which DIR would be created.\n\n" +
+			"With --shared, it also checks the settings of the shared tier, and how fast it answers.\n\n" +
 			"The exit code is 1 if thumbnails cannot be stored. Anything else that is missing\n" +
 			"has the status \"limited\", and the exit code is 0.",
 		Example: `  thumbcache doctor /var/cache/thumbs
@@ -72,7 +75,12 @@ func doctorCommand(c *console) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			d := examine(cmd.Context(), dir)
+			tier, err := shared.open()
+			if err != nil {
+				return err
+			}
+			defer tier.close()
+			d := examine(cmd.Context(), dir, tier)
 			if err := cmd.Context().Err(); err != nil {
 				return err
 			}
@@ -87,6 +95,7 @@ func doctorCommand(c *console) *cobra.Command {
 			return err
 		},
 	}
+	shared.add(cmd)
 	addJSONFlag(cmd, &asJSON)
 	return cmd
 }
@@ -103,13 +112,14 @@ func doctorDir(args []string) (string, error) {
 	return filepath.Dir(dir), nil
 }
 
-// examine runs all checks.
-func examine(ctx context.Context, dir string) *doctorResult {
+// examine runs all checks. The tier may be nil.
+func examine(ctx context.Context, dir string, tier *sharedTier) *doctorResult {
 	d := &doctorResult{Version: buildVersion(), System: runtime.GOOS + "/" + runtime.GOARCH, Dir: dir, Status: statusOK, Checks: []check{}}
 	d.checkFFmpeg(ctx)
 	d.checkTemp()
 	d.checkDir(ctx)
 	d.checkSystem(ctx)
+	d.checkShared(ctx, tier)
 	for _, c := range d.Checks {
 		if slices.Index(statuses, c.Status) > slices.Index(statuses, d.Status) {
 			d.Status = c.Status
@@ -378,6 +388,35 @@ func (d *doctorResult) checkLocks(ctx context.Context, first *store.Store, dir s
 // isNetwork reports whether a file system, as named by describeFileSystem, is on another computer.
 func isNetwork(kind string) bool {
 	return slices.Contains([]string{"nfs", "smb", "cifs", "9p", "ceph", "afs", "fuse"}, kind)
+}
+
+// ---- The shared tier
+
+func (d *doctorResult) checkShared(ctx context.Context, tier *sharedTier) {
+	if tier == nil {
+		return
+	}
+	for _, e := range tier.engines {
+		err := e.check(ctx)
+		if isWrongSetting(err) {
+			d.add("shared tier", statusFailed, e.name+": "+err.Error(), "'serve' and 'warm' end with an error")
+			continue
+		}
+		start := time.Now()
+		if err == nil {
+			_, err = e.store.Get(ctx, store.Hash(providerName, "doctor"), "doctor")
+		}
+		took := time.Since(start)
+		const cost = "each machine makes its own thumbnails, and is not told what the others remove"
+		switch {
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
+			d.add("shared tier", statusLimited, e.name+" does not work now: "+err.Error(), cost)
+		case took > e.defaultTimeout():
+			d.add("shared tier", statusLimited, fmt.Sprintf("%s answers in %v", e.name, took.Round(time.Millisecond)), "that is longer than the default of --shared-timeout, so set it")
+		default:
+			d.add("shared tier", statusOK, fmt.Sprintf("%s answers in %v", e.name, took.Round(10*time.Microsecond)), "")
+		}
+	}
 }
 
 // ---- Output

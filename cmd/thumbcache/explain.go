@@ -33,16 +33,22 @@ type explainOptions struct {
 	maxSize  int
 	failures time.Duration
 	asJSON   bool
+	shared   sharedFlags
 }
 
 // An explainResult describes one thumbnail: what is stored for it, and whether a cache would use that.
 type explainResult struct {
-	Provider  string      `json:"provider,omitempty"`
-	Path      string      `json:"path,omitempty"`
-	Thumbnail *fileFacts  `json:"thumbnail,omitempty"`  // the file of the thumbnail
-	NoPicture *fileFacts  `json:"no_picture,omitempty"` // the record that there is no picture, if there is one
-	Others    []string    `json:"others,omitempty"`     // other thumbnails of the same source
-	Media     *mediaFacts `json:"media,omitempty"`      // the result of --media
+	Provider  string     `json:"provider,omitempty"`
+	Path      string     `json:"path,omitempty"`
+	Thumbnail *fileFacts `json:"thumbnail,omitempty"`  // the file of the thumbnail
+	NoPicture *fileFacts `json:"no_picture,omitempty"` // the record that there is no picture, if there is one
+	Others    []string   `json:"others,omitempty"`     // other thumbnails of the same source
+
+	// The same in the shared tier. File is the hash of the source, and the variant.
+	SharedThumbnail *fileFacts `json:"shared_thumbnail,omitempty"`
+	SharedNoPicture *fileFacts `json:"shared_no_picture,omitempty"`
+
+	Media *mediaFacts `json:"media,omitempty"` // the result of --media
 }
 
 // fileFacts describes one stored file.
@@ -56,7 +62,8 @@ type fileFacts struct {
 	Usable  bool        `json:"good"`              // a cache would serve it
 	WhyNot  []string    `json:"why_not,omitempty"` // reasons if Usable is false
 
-	entry *store.Entry
+	entry    *store.Entry
+	isShared bool // it is a value of the shared tier
 }
 
 // entryFacts is the metadata in a stored file.
@@ -115,12 +122,15 @@ func explainCommand(c *console) *cobra.Command {
 			"shows the result and the duration of each step. DIR may be omitted if it is the\n" +
 			"default thumbnail folder of 'thumbcache serve' for that media folder.\n\n" +
 			"With a single FILE, explain shows the metadata in that file.\n\n" +
+			"With --shared, explain also shows what the shared tier has for a server with the same\n" +
+			"settings. DIR may then be omitted. With --media too, that is the default folder.\n\n" +
 			"If the server sets Quality, MaxSize or FailureTTL, pass the same values with\n" +
 			"--quality, --max-size and --failure-ttl. If it sets Sizes, SIZE must be one of them.",
 		Example: `  thumbcache explain /var/cache/thumbs library "Artist/01.flac" 320
   thumbcache explain /var/cache/thumbs library "Artist/01.flac" 320 --fit cover --media ~/Music
   thumbcache explain library "Artist/01.flac" 320 --media ~/Music
   thumbcache explain /var/cache/thumbs/0a/0a1b..._320.jpg
+  thumbcache explain library "Artist/01.flac" 320 --shared redis://cache.example.org:6379/0
   thumbcache explain /var/cache/thumbs library "Artist/01.flac" 320 --json
     {"provider": "library", "path": "Artist/01.flac",
      "thumbnail": {"file": "0a/0a1b..._320.jpg", "stored": true, "bytes": 12345, "used": "2026-11-23T12:00:00Z",
@@ -151,6 +161,7 @@ func explainCommand(c *console) *cobra.Command {
 	cmd.Flags().IntVar(&o.maxSize, "max-size", 2048, "the server's Config.MaxSize")
 	cmd.Flags().DurationVar(&o.failures, "failure-ttl", 10*time.Minute, "the server's Config.FailureTTL")
 	_ = cmd.MarkFlagDirname("media")
+	o.shared.add(cmd)
 	addJSONFlag(cmd, &o.asJSON)
 	return cmd
 }
@@ -159,8 +170,10 @@ func (o *explainOptions) checkArgs(_ *cobra.Command, args []string) error {
 	switch n := len(args); {
 	case n != 1 && n != 3 && n != 4:
 		return fmt.Errorf("expected DIR PROVIDER PATH SIZE, or FILE, but got %d arguments", n)
-	case n == 3 && o.media == "":
-		return errors.New("without DIR, --media is required")
+	case n == 3 && o.media == "" && !o.shared.given():
+		return errors.New("without DIR, --media or --shared is required")
+	case n == 1 && o.shared.given():
+		return errors.New("FILE and --shared cannot be combined")
 	}
 	return nil
 }
@@ -174,19 +187,17 @@ func completeExplainArgs(cmd *cobra.Command, args []string, prefix string) ([]st
 
 // explain returns what is stored for the thumbnail that args name, and whether a cache would use it.
 func explain(ctx context.Context, args []string, o explainOptions) (*explainResult, error) {
+	var err error
 	if o.media != "" {
-		folder, err := absFolder([]string{o.media})
-		if err != nil {
+		if o.media, err = absFolder([]string{o.media}); err != nil {
 			return nil, err
 		}
-		if len(args) == 3 {
-			dir, err := defaultThumbnailDir(folder)
-			if err != nil {
-				return nil, fmt.Errorf("%w; name DIR", err)
-			}
-			args = slices.Insert(args, 0, dir)
-		}
 	}
+	tier, err := o.shared.open()
+	if err != nil {
+		return nil, err
+	}
+	defer tier.close()
 	x, req, err := readStored(args, o)
 	if err != nil || req.Provider == "" {
 		return x, err
@@ -204,7 +215,12 @@ func explain(ctx context.Context, args []string, o explainOptions) (*explainResu
 			return nil, err
 		}
 	}
-	for _, f := range []*fileFacts{x.Thumbnail, x.NoPicture} {
+	if tier != nil {
+		if err := x.addShared(ctx, tier, req, recipe.entry); err != nil {
+			return nil, err
+		}
+	}
+	for _, f := range []*fileFacts{x.Thumbnail, x.NoPicture, x.SharedThumbnail, x.SharedNoPicture} {
 		if f != nil && f.entry != nil && f.Damage == "" {
 			f.WhyNot = append(f.WhyNot, checkRecipe(f.entry, recipe.entry, o)...)
 			f.WhyNot = append(f.WhyNot, checkSource(f.entry, x.Media)...)
@@ -219,26 +235,105 @@ func readStored(args []string, o explainOptions) (*explainResult, thumbcache.Req
 	if len(args) == 1 {
 		return readStoredFile(args[0])
 	}
-	req := thumbcache.Request{Provider: args[1], Path: args[2], Fit: o.fit, Format: o.format}
+	dir, hasDir, rest := cutDir(args, 3)
+	req := thumbcache.Request{Provider: rest[0], Path: rest[1], Fit: o.fit, Format: o.format}
 	if err := checkProvider(req.Provider); err != nil {
 		return nil, req, err
 	}
 	var err error
-	if req.Size, err = strconv.Atoi(args[3]); err != nil || req.Size < 0 {
-		return nil, req, usageError{fmt.Errorf("SIZE must be a number of pixels, not %q", args[3])}
-	}
-	s, err := openStore(args[0])
-	if err != nil {
+	if err := parseSize(rest[2], &req); err != nil {
 		return nil, req, err
+	}
+	if !hasDir && o.media != "" {
+		if dir, err = defaultThumbnailDir(o.media); err != nil {
+			return nil, req, fmt.Errorf("%w; name DIR", err)
+		}
+		hasDir = !o.shared.given() || exists(dir)
+	}
+	x := &explainResult{Provider: req.Provider, Path: req.Path}
+	if hasDir {
+		err = x.addFolder(dir, req)
+	}
+	return x, req, err
+}
+
+// parseSize sets the size or box of a request to s, such as 300 or 300x200.
+func parseSize(s string, req *thumbcache.Request) error {
+	width, height, isBox := strings.Cut(s, "x")
+	w, err := strconv.Atoi(width)
+	h, err2 := w, error(nil)
+	if isBox {
+		h, err2 = strconv.Atoi(height)
+	}
+	switch {
+	case err != nil || err2 != nil || w < 0 || h < 0 || isBox && min(w, h) == 0:
+		return usageError{fmt.Errorf("SIZE must be a number of pixels, or a box such as 300x200, not %q", s)}
+	case w == h:
+		req.Size = w
+	default:
+		req.Width, req.Height = w, h
+	}
+	return nil
+}
+
+// storedKey returns the key of the thumbnail that answers a request with the focus in the center and the default background.
+func storedKey(req thumbcache.Request) store.Key {
+	k := store.Key{
+		Provider: req.Provider,
+		Path:     req.Path,
+		Size:     cmp.Or(req.Width, req.Size),
+		Height:   req.Height,
+		Cover:    req.Fit == thumbcache.Cover,
+		Pad:      req.Fit == thumbcache.Pad,
+		PNG:      req.Format == thumbcache.PNG,
+		Auto:     req.Format == thumbcache.Auto,
+	}
+	if k.Pad {
+		k.Background = 0xffffff
+	}
+	return k
+}
+
+// requestFor returns the request that the thumbnail with a key answers.
+func requestFor(k *store.Key) thumbcache.Request {
+	req := thumbcache.Request{Provider: k.Provider, Path: k.Path, Size: k.Size}
+	if k.Height != 0 {
+		req.Size, req.Width, req.Height = 0, k.Size, k.Height
+	}
+	switch {
+	case k.Cover:
+		req.Fit, req.FocusX, req.FocusY = thumbcache.Cover, float64(k.FocusX)/100, float64(k.FocusY)/100
+	case k.Pad && k.Background == store.Blur:
+		req.Fit, req.Background = thumbcache.Pad, "blur"
+	case k.Pad && k.Background == store.Transparent:
+		req.Fit, req.Background = thumbcache.Pad, "transparent"
+	case k.Pad:
+		req.Fit, req.Background = thumbcache.Pad, fmt.Sprintf("%06x", k.Background)
+	}
+	switch {
+	case k.PNG:
+		req.Format = thumbcache.PNG
+	case k.Auto:
+		req.Format = thumbcache.Auto
+	}
+	return req
+}
+
+// addFolder adds what is stored in the thumbnail folder dir.
+func (x *explainResult) addFolder(dir string, req thumbcache.Request) error {
+	s, err := openStore(dir)
+	if err != nil {
+		return err
 	}
 	defer s.Close()
 	stored, err := s.Source(req.Provider, req.Path)
 	if err != nil {
-		return nil, req, err
+		return err
 	}
-	picture := store.FileOf(&store.Key{Provider: req.Provider, Path: req.Path, Size: req.Size, Cover: req.Fit == thumbcache.Cover, PNG: req.Format == thumbcache.PNG})
+	key := storedKey(req)
+	picture := store.FileOf(&key)
 	none := store.FileOf(&store.Key{Provider: req.Provider, Path: req.Path, None: true})
-	x := &explainResult{Provider: req.Provider, Path: req.Path, Thumbnail: &fileFacts{File: picture.Folder + "/" + picture.Name}}
+	x.Thumbnail = &fileFacts{File: picture.Folder + "/" + picture.Name}
 	for _, f := range stored {
 		switch {
 		case f.Name == picture.Name:
@@ -252,9 +347,44 @@ func readStored(args []string, o explainOptions) (*explainResult, thumbcache.Req
 	slices.SortFunc(x.Others, func(a, b string) int {
 		ka, _ := parseKind(a)
 		kb, _ := parseKind(b)
-		return cmp.Or(cmp.Compare(ka.Size, kb.Size), strings.Compare(a, b))
+		return cmp.Or(cmp.Compare(ka.Size, kb.Size), cmp.Compare(ka.Height, kb.Height), strings.Compare(a, b))
 	})
-	return x, req, nil
+	return nil
+}
+
+// addShared adds what the shared tier has for a cache with this recipe.
+func (x *explainResult) addShared(ctx context.Context, t *sharedTier, req thumbcache.Request, recipe *store.Entry) (err error) {
+	picture := store.Entry{Key: storedKey(req), Pipeline: recipe.Pipeline, Quality: recipe.Quality, Limit: recipe.Limit}
+	if x.SharedThumbnail, err = t.readFacts(ctx, &picture); err != nil {
+		return err
+	}
+	none := store.Entry{Key: store.Key{Provider: req.Provider, Path: req.Path, None: true}, Pipeline: recipe.Pipeline}
+	f, err := t.readFacts(ctx, &none)
+	if err == nil && f.Stored {
+		x.SharedNoPicture = f
+	}
+	return err
+}
+
+// readFacts reads and describes the value of the shared tier that has the key and recipe of e.
+func (t *sharedTier) readFacts(ctx context.Context, e *store.Entry) (*fileFacts, error) {
+	source, variant := store.Hash(e.Key.Provider, e.Key.Path), e.Variant()
+	f := &fileFacts{File: source + "/" + variant, isShared: true}
+	data, err := t.Get(ctx, source, variant)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return f, nil
+	case err != nil:
+		return nil, t.engines[0].wrap(err)
+	}
+	f.Stored, f.Bytes = true, int64(len(data))
+	f.setContent(store.Unseal(data, &e.Key))
+	if f.Damage == "" {
+		if err := checkValue(source, variant, data); err != nil {
+			f.Damage = err.Error()
+		}
+	}
+	return f, nil
 }
 
 // maxFileSize bounds the memory that reading a FILE takes, in bytes. No thumbnail is as large.
@@ -290,13 +420,7 @@ func readStoredFile(name string) (*explainResult, thumbcache.Request, error) {
 		f.WhyNot = append(f.WhyNot, "a cache would look for it in "+at.Folder+"/"+at.Name)
 	}
 	x.Provider, x.Path = e.Key.Provider, e.Key.Path
-	req = thumbcache.Request{Provider: e.Key.Provider, Path: e.Key.Path, Size: e.Key.Size}
-	if e.Key.Cover {
-		req.Fit = thumbcache.Cover
-	}
-	if e.Key.PNG {
-		req.Format = thumbcache.PNG
-	}
+	req = requestFor(&e.Key)
 	if e.Key.None {
 		x.NoPicture, req.Size = f, 300
 	} else {
@@ -341,16 +465,9 @@ func (f *fileFacts) setContent(e *store.Entry, err error) {
 	if e.Key.None {
 		f.Content.Holds = jsonCause(e.Cause)
 	} else {
-		f.Content.Kind = &kind{Size: e.Key.Size, Fit: fits[boolIndex(e.Key.Cover)], Format: formats[boolIndex(e.Key.PNG)]}
+		k, _ := parseKind(store.FileOf(&e.Key).Name)
+		f.Content.Kind = &k
 	}
-}
-
-// boolIndex returns 1 for true and 0 for false, to index fits and formats.
-func boolIndex(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 func sourceOf(e *store.Entry) *stampFacts { return &stampFacts{e.Size, e.ModTime, e.Tag} }

@@ -7,14 +7,13 @@ import (
 )
 
 func (x *explainResult) print(c *console, now time.Time) {
-	if f := x.Thumbnail; f != nil {
-		f.print(c, now, x)
-	}
-	if f := x.NoPicture; f != nil {
-		if x.Thumbnail != nil {
-			fmt.Fprintln(c.out)
+	between := ""
+	for _, f := range []*fileFacts{x.Thumbnail, x.NoPicture, x.SharedThumbnail, x.SharedNoPicture} {
+		if f != nil {
+			fmt.Fprint(c.out, between)
+			f.print(c, now, x)
+			between = "\n"
 		}
-		f.print(c, now, x)
 	}
 	if len(x.Others) > 0 {
 		fmt.Fprintln(c.out, "\nOther thumbnails of the same source:")
@@ -35,12 +34,20 @@ func printRow(c *console, label, format string, args ...any) {
 }
 
 func (f *fileFacts) print(c *console, now time.Time, x *explainResult) {
-	printRow(c, "File", "%s", quoteName(f.File))
-	if !f.Stored {
+	label := "File"
+	if f.isShared {
+		label = "Shared"
+	}
+	printRow(c, label, "%s", quoteName(f.File))
+	switch {
+	case !f.Stored:
 		printRow(c, "", "not stored")
 		return
+	case f.Used == nil: // an engine does not say
+		printRow(c, "", "%s", formatBytes(f.Bytes))
+	default:
+		printRow(c, "", "%s, last used %s", formatBytes(f.Bytes), formatTime(*f.Used, now))
 	}
-	printRow(c, "", "%s, last used %s", formatBytes(f.Bytes), formatTime(*f.Used, now))
 	if f.Content != nil {
 		f.Content.print(c, now)
 	}

@@ -28,6 +28,7 @@ type getResult struct {
 // getOptions are the flags of get.
 type getOptions struct {
 	out    string
+	size   string
 	req    thumbcache.Request // without the source
 	asJSON bool
 }
@@ -61,8 +62,9 @@ func getCommand(c *console) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVarP(&o.out, "output", "o", "", "file to write; - is standard output")
-	cmd.Flags().IntVar(&o.req.Size, "size", 300, "longest edge in pixels; 0 keeps the original size")
-	addChoiceFlag(cmd, &o.req.Fit, "fit", fits, "contain: the whole picture; cover: a square cropped from its center")
+	cmd.Flags().StringVar(&o.size, "size", "300", "longest edge in pixels, or a box such as 300x200; 0 keeps the original size")
+	addChoiceFlag(cmd, &o.req.Fit, "fit", fits, "contain: the whole picture; cover: cropped to a square or the box; pad: the whole picture on a background")
+	cmd.Flags().StringVar(&o.req.Background, "background", "", "of pad: a color such as ffffff, blur, or transparent")
 	addChoiceFlag(cmd, &o.req.Format, "format", formats, "output format (default: by the extension of OUTPUT, or jpeg)")
 	cmd.Flags().Lookup("format").DefValue = "" // the usage describes the default
 	addJSONFlag(cmd, &o.asJSON)
@@ -77,10 +79,8 @@ func (o *getOptions) check(c *console) error {
 		return usageError{errors.New("-o - and --json cannot be combined, because both write to standard output")}
 	case o.out == "-" && c.outIsTerminal:
 		return usageError{errors.New("refusing to write a picture to a terminal; use '-o FILE' or a pipe")}
-	case o.req.Size < 0:
-		return usageError{errors.New("--size must not be negative")}
 	}
-	return nil
+	return parseSize(o.size, &o.req)
 }
 
 func (o *getOptions) setFormatByExtension() error {

@@ -13,8 +13,11 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/thumbcache/thumbcache"
+	"github.com/thumbcache/thumbcache/internal/canonical"
 	"github.com/thumbcache/thumbcache/internal/folderart"
 )
 
@@ -24,6 +27,7 @@ type listing struct {
 	Total   int     `json:"total"`             // entries on all pages; for a search, those that match
 	Version string  `json:"version"`           // changes with what the page shows, see serveVersion
 	Partial bool    `json:"partial,omitempty"` // the search has ended before it had seen the whole library
+	Reading bool    `json:"reading,omitempty"` // tags are being read, so the same search may find more later
 	Next    string  `json:"next,omitempty"`    // the parameter "after" of the next page, escaped for a query
 }
 
@@ -39,6 +43,7 @@ type entry struct {
 	Original string     `json:"original,omitempty"` // for a media file: its URL
 	Size     int64      `json:"size,omitempty"`     // for a file: in bytes
 	Modified *time.Time `json:"modified,omitempty"` // for a file
+	Tags     *tagFacts  `json:"tags,omitempty"`     // in the results of a search: title, artist and album, if they are known
 
 	path, version string
 }
@@ -100,9 +105,6 @@ func listFolder(ctx context.Context, root string, q query) (listing, error) {
 	defer r.Close()
 	if q.folder == "" {
 		q.folder = "."
-	}
-	if strings.TrimSpace(q.search) != "" {
-		return search(ctx, r, q)
 	}
 	if q.folder == "." && q.after == "" {
 		if l, ok, err := listAll(r, q); ok || err != nil {
@@ -289,11 +291,11 @@ func readFolder(r *os.Root, folder string) ([]item, error) {
 // An item is a directory entry with what is needed to sort it.
 type item struct {
 	fs.DirEntry
-	value int64  // items with larger values come first
-	lower string // the name in lower case
+	value  int64  // items with larger values come first
+	folded string // the name, see foldText
 }
 
-func newItem(e fs.DirEntry) item { return item{DirEntry: e, lower: strings.ToLower(e.Name())} }
+func newItem(e fs.DirEntry) item { return item{DirEntry: e, folded: foldText(e.Name())} }
 
 // compareItems sorts folders first, then by value, then by name.
 func compareItems(a, b item) int {
@@ -303,7 +305,7 @@ func compareItems(a, b item) int {
 		}
 		return 1
 	}
-	return cmp.Or(cmp.Compare(b.value, a.value), compareNatural(a.lower, b.lower), cmp.Compare(a.Name(), b.Name()))
+	return cmp.Or(cmp.Compare(b.value, a.value), compareNatural(a.folded, b.folded), cmp.Compare(a.Name(), b.Name()))
 }
 
 // position returns the place of an item in a sorted folder as text. It remains valid if the item is removed.
@@ -340,9 +342,27 @@ type placeholder struct {
 func (p placeholder) Name() string { return p.name }
 func (p placeholder) IsDir() bool  { return p.isDir }
 
-// compareNames compares two names as a person would sort them, ignoring case if that is enough to tell them apart.
+// compareNames compares two names as a person would sort them, ignoring case and accents if the rest tells them apart.
 func compareNames(a, b string) int {
-	return cmp.Or(compareNatural(strings.ToLower(a), strings.ToLower(b)), cmp.Compare(a, b))
+	return cmp.Or(compareNatural(foldText(a), foldText(b)), cmp.Compare(a, b))
+}
+
+// foldText returns text without differences that sorting and searching ignore: in lower case and without accents. The Turkish
+// dotless i becomes an i, as its capital letter does.
+func foldText(text string) string {
+	text = strings.ToLower(text)
+	if !strings.ContainsFunc(text, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		return text
+	}
+	return strings.Map(func(r rune) rune {
+		switch {
+		case unicode.Is(unicode.Mn, r):
+			return -1
+		case r == 'ı':
+			return 'i'
+		}
+		return r
+	}, canonical.Decompose(text))
 }
 
 // compareNatural compares two texts, and the numbers in them by their value: "2" is before "10".
@@ -385,9 +405,9 @@ func isRegularFile(r *os.Root, full string, kind fs.FileMode) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// matchesFilter reports whether a name contains filter, ignoring case.
+// matchesFilter reports whether a name contains filter, ignoring case and accents.
 func matchesFilter(name, filter string) bool {
-	return filter == "" || strings.Contains(strings.ToLower(name), strings.ToLower(filter))
+	return filter == "" || strings.Contains(foldText(name), foldText(filter))
 }
 
 // newEntry returns the listing entry of a file or folder. The version of a file depends on art.

@@ -13,10 +13,12 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/spf13/cobra"
 )
 
 func main() {
+	logging.Disable() // go-redis prints every failed attempt to connect; a cache warns once
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // the first Ctrl-C shuts down cleanly; a second one kills the process
 	os.Exit(run(ctx, os.Args[1:], newConsole()))
@@ -65,7 +67,7 @@ func run(ctx context.Context, args []string, streams *console) int {
 			root.AddCommand(cmd)
 		}
 	}
-	add("make", serveCommand(&c), warmCommand(&c), getCommand(&c))
+	add("make", serveCommand(&c), warmCommand(&c), getCommand(&c), sheetCommand(&c))
 	add("keep", statCommand(&c), verifyCommand(&c), gcCommand(&c), rmCommand(&c), explainCommand(&c), doctorCommand(&c))
 	root.SetArgs(append([]string{}, args...)) // cobra reads os.Args if this is nil
 	root.SetOut(c.out)

@@ -35,6 +35,9 @@ func mediaKind(name string) string {
 	return kind
 }
 
+// isHidden reports whether a path has a hidden element. The listing shows no hidden files.
+func isHidden(name string) bool { return strings.HasPrefix(name, ".") || strings.Contains(name, "/.") }
+
 // serveOriginal serves a media file as it is.
 func (s *site) serveOriginal(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("path")
@@ -43,7 +46,7 @@ func (s *site) serveOriginal(w http.ResponseWriter, r *http.Request) {
 	case isRebound(r):
 		writeError(w, http.StatusForbidden, "only available under the server's own name")
 		return
-	case kind == "" || strings.HasPrefix(name, ".") || strings.Contains(name, "/."): // the listing shows no hidden files
+	case kind == "" || isHidden(name):
 		writeError(w, http.StatusNotFound, "no such media file")
 		return
 	}

@@ -39,16 +39,20 @@ type site struct {
 	media            thumbcache.Provider // of folder
 	dir              string              // the thumbnail folder; "" if there is none
 	traces           *traces             // of cache
+	tags             *tagIndex           // of media
+	pictures         *pictureFinder      // in media
 	watcher          *watcher            // of the folders that are open in a page
 	cache            *thumbcache.Cache
 	uncached         *thumbcache.Cache // keeps nothing, for comparison: see newUncached
 	uncachedMethod   string            // how uncached extracts pictures: "ffmpeg" or "library"
 	uncachedRequests atomic.Uint64     // number of requests to uncached
+	hasShared        bool              // cache has a tier that several machines share
 }
 
 // newSite returns the site of a folder. config is what newConfig has returned for the folder, with more fields set.
 func newSite(folder string, config thumbcache.Config) (*site, error) {
 	s := &site{folder: folder, media: config.Providers[providerName], dir: config.Dir, traces: newTraces()}
+	s.tags, s.pictures = newTagIndex(folder, s.media), newPictureFinder(s.media)
 	config.Observer = s.traces.observer()
 	s.watcher = newWatcher(func(ctx context.Context, q query) (listing, error) { return listFolder(ctx, folder, q) })
 	var err error
@@ -59,13 +63,16 @@ func newSite(folder string, config thumbcache.Config) (*site, error) {
 		s.cache.Close()
 		return nil, err
 	}
+	s.hasShared = config.Shared != nil
 	return s, nil
 }
 
 // close closes the caches, so that requests in progress end with an error.
 func (s *site) close() {
+	s.tags.cancel()
 	s.cache.Close()
 	s.uncached.Close()
+	s.tags.work.Wait() // last, because a share may hang
 }
 
 // handler returns the handler for the page, its data, the thumbnails and the metrics.
@@ -86,6 +93,7 @@ func (s *site) handler() http.Handler {
 	mux.HandleFunc("GET /list.json", s.serveList)
 	mux.HandleFunc("GET /version.json", s.serveVersion)
 	mux.HandleFunc("GET /explain.json", s.serveExplanation)
+	mux.HandleFunc("GET /tags.json", s.serveTags)
 	mux.HandleFunc("GET /about.json", s.serveAbout)
 	mux.HandleFunc("GET /stats.json", s.serveStats)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
@@ -204,7 +212,11 @@ func textThumbnail(text string) *thumbcache.Thumbnail {
 
 func (s *site) serveList(w http.ResponseWriter, r *http.Request) {
 	q := query{folder: r.FormValue("folder"), after: r.FormValue("after"), filter: r.FormValue("filter"), search: r.FormValue("search"), sort: parseSorting(r.FormValue("sort"))}
-	l, err := listFolder(r.Context(), s.folder, q)
+	list := listFolder
+	if strings.TrimSpace(q.search) != "" {
+		list = s.search
+	}
+	l, err := list(r.Context(), s.folder, q)
 	if err != nil {
 		writeFolderError(w, err)
 		return
@@ -229,9 +241,10 @@ func (s *site) serveAbout(w http.ResponseWriter, r *http.Request) {
 func (s *site) serveStats(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, struct {
 		thumbcache.Stats
+		Shared      bool             `json:"shared"`       // there is a shared tier
 		WorkSeconds float64          `json:"work_seconds"` // that it took to make the thumbnails
 		Uncached    thumbcache.Stats `json:"uncached"`
-	}{s.cache.Stats(), s.traces.workSeconds(), s.uncached.Stats()})
+	}{s.cache.Stats(), s.hasShared, s.traces.workSeconds(), s.uncached.Stats()})
 }
 
 // serveVars returns variables in the format of package expvar, whose own variables are global to the process. Only local
@@ -245,7 +258,7 @@ func (s *site) serveVars(w http.ResponseWriter, r *http.Request) {
 		Cmdline  []string         `json:"cmdline"`
 		Memstats runtime.MemStats `json:"memstats"`
 		Cache    thumbcache.Stats `json:"thumbcache"`
-	}{Cmdline: os.Args, Cache: s.cache.Stats()}
+	}{Cmdline: hideSecrets(os.Args), Cache: s.cache.Stats()}
 	runtime.ReadMemStats(&vars.Memstats)
 	writeJSON(w, vars)
 }

@@ -93,9 +93,18 @@ func BenchmarkSearch(b *testing.B) {
 		}
 	}
 	for b.Loop() {
-		l, err := listFolder(b.Context(), root, query{search: "artist 7 track", sort: byFolder})
+		l, err := search(b.Context(), root, query{search: "artist 7 track", sort: byFolder}, func(string) taggedFile { return taggedFile{} })
 		if err != nil || l.Total == 0 {
 			b.Fatalf("%v, %d entries", err, l.Total)
+		}
+	}
+}
+
+func TestFoldText(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{"Night BUS": "night bus", "Ève": "eve", "E\u0300ve": "eve", "Işın ÇELİK": "isin celik", "日本 Ω": "日本 ω", "": ""} {
+		if got := foldText(in); got != want {
+			t.Errorf("foldText(%q) = %q, want %q", in, got, want)
 		}
 	}
 }

@@ -20,15 +20,20 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/thumbcache/thumbcache"
 )
 
 // serveOptions are the flags of serve.
 type serveOptions struct {
-	addr  string
-	dir   string
-	sizes []int
-	limit byteCount
-	open  bool // open the page in a browser
+	addr   string
+	dir    string
+	noDir  bool // keep nothing on disk
+	sizes  []int
+	limit  byteCount
+	open   bool // open the page in a browser
+	api    apiFlags
+	shared sharedFlags
 }
 
 // Shared by serve and warm.
@@ -43,18 +48,35 @@ func serveCommand(c *console) *cobra.Command {
 	var o serveOptions
 	cmd := &cobra.Command{
 		Use:   "serve [FOLDER]",
-		Short: "Serve a web page of thumbnails of a folder",
+		Short: "Serve a web page of thumbnails of a folder, or only an API",
 		Long: "Serve a web page with a thumbnail of every song, image and video in FOLDER.\n\n" +
 			"Without FOLDER, inside the source tree of thumbcache, it serves the sample library.\n\n" +
 			"The default address can be reached from this computer only. With one such as\n" +
 			"\":8420\", every computer that can reach this one can see the page\n" +
-			"and download the media files that it shows.",
-		Example:           "  thumbcache serve --open ~/Music\n  thumbcache serve --addr :8420 --dir /var/cache/thumbs /srv/media",
+			"and download the media files that it shows.\n\n" +
+			apiHelp + "\n\n" +
+			sharedHelp,
+		Example: `  thumbcache serve --open ~/Music
+  thumbcache serve --addr :8420 --dir /var/cache/thumbs /srv/media
+  thumbcache serve --no-page --media music=/srv/music --media photos=/srv/photos --dir /var/cache/thumbs --token-file /etc/thumbcache/token
+  thumbcache serve --no-page --addr unix:/run/thumbcache/thumbcache.sock --dir /var/cache/thumbs /srv/media
+  thumbcache serve --addr :8420 --shared redis://cache.example.org:6379/0 /srv/media
+  thumbcache serve --addr :8420 --dir '' --shared 's3://thumbs/media?region=eu-central-1' --shared redis://cache.example.org /srv/media`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: completeFolderArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.limit < 1 {
 				return usageError{errMaxBytes}
+			}
+			if err := o.shared.check(cmd); err != nil {
+				return err
+			}
+			o.noDir = isEmpty(cmd.Flags().Lookup("dir"))
+			if err := o.api.check(&o, args); err != nil {
+				return err
+			}
+			if o.api.noPage {
+				return serveAPI(cmd.Context(), c, args, o)
 			}
 			folder, err := absFolder(args)
 			if err != nil {
@@ -63,13 +85,15 @@ func serveCommand(c *console) *cobra.Command {
 			return serve(cmd.Context(), c, folder, o)
 		},
 	}
-	cmd.Flags().StringVar(&o.addr, "addr", "localhost:8420", "address to listen on")
+	cmd.Flags().StringVar(&o.addr, "addr", "localhost:8420", "address to listen on; with --no-page also a Unix socket, such as unix:/run/thumbcache/thumbcache.sock")
 	o.limit = defaultLimit
 	cmd.Flags().StringVar(&o.dir, "dir", "", dirHelp)
 	cmd.Flags().IntSliceVar(&o.sizes, "sizes", serveSizes, "thumbnail sizes in pixels; a request is rounded up to the next one")
 	cmd.Flags().Var(&o.limit, "max-bytes", "size limit of the thumbnail folder")
 	cmd.Flags().BoolVar(&o.open, "open", false, "open the page in your browser")
 	_ = cmd.MarkFlagDirname("dir") // fails only for an unknown flag
+	o.api.add(cmd)
+	o.shared.addWithTimeout(cmd)
 	return cmd
 }
 
@@ -118,9 +142,12 @@ func defaultThumbnailDir(folder string) (string, error) {
 	return filepath.Join(cache, "thumbcache", hex.EncodeToString(sum[:8])), nil
 }
 
-// chooseDir returns the thumbnail folder for folder: the value of --dir, or the default one.
-func chooseDir(dir, folder string) (string, error) {
-	if dir != "" {
+// chooseDir returns the thumbnail folder for folder: the value of --dir, or the default one, or "" if none is wanted.
+func chooseDir(dir string, none bool, folder string) (string, error) {
+	switch {
+	case none:
+		return "", nil
+	case dir != "":
 		return filepath.Abs(dir)
 	}
 	dir, err := defaultThumbnailDir(folder)
@@ -132,11 +159,17 @@ func chooseDir(dir, folder string) (string, error) {
 
 // serve serves folder until ctx is canceled.
 func serve(ctx context.Context, c *console, folder string, o serveOptions) error {
-	dir, err := chooseDir(o.dir, folder)
+	dir, err := chooseDir(o.dir, o.noDir, folder)
 	if err != nil {
 		return err
 	}
+	tier, err := o.shared.prepare(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer tier.close()
 	config := newConfig(folder)
+	tier.configure(&config, &o.shared)
 	config.Dir, config.DiskBytes, config.Sizes, config.MemoryEntries = dir, int64(o.limit), o.sizes, 500
 	config.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	site, err := newSite(folder, config)
@@ -148,17 +181,16 @@ func serve(ctx context.Context, c *console, folder string, o serveOptions) error
 	if err != nil {
 		return err
 	}
-	server := &http.Server{
-		Handler:           site.handler(),
-		ReadHeaderTimeout: 10 * time.Second,
-		WriteTimeout:      2 * time.Minute, // longer than thumbcache.Config.Timeout allows for making a thumbnail
-		IdleTimeout:       2 * time.Minute,
-		BaseContext:       func(net.Listener) context.Context { return ctx }, // ends the transfer of originals
-	}
+	server := newServer(site.handler())
+	server.BaseContext = func(net.Listener) context.Context { return ctx } // ends the transfer of originals
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 	urls := pageURLs(o.addr, listener.Addr(), net.InterfaceAddrs)
-	printStart(ctx, c, folder, dir, o.limit)
+	if err := checkReadable(folder); err != nil {
+		// Serve it nevertheless: a network share may come later.
+		fmt.Fprintf(c.err, "thumbcache: %s cannot be read: %s; the page shows its files as soon as they can be read\n", quoteName(folder), describeError(err))
+	}
+	printStart(ctx, c, quoteName(folder), config, tier)
 	fmt.Fprintf(c.out, "Open        %s\n", strings.Join(urls, "\n            "))
 	var background sync.WaitGroup
 	defer background.Wait()
@@ -183,12 +215,18 @@ func serve(ctx context.Context, c *console, folder string, o serveOptions) error
 	return server.Shutdown(ending)
 }
 
-// printStart prints what a server does.
-func printStart(ctx context.Context, c *console, folder, dir string, limit byteCount) {
-	if err := checkReadable(folder); err != nil {
-		// Serve it nevertheless: a network share may come later.
-		fmt.Fprintf(c.err, "thumbcache: %s cannot be read: %s; the page shows its files as soon as they can be read\n", quoteName(folder), describeError(err))
+// newServer returns a server with timeouts.
+func newServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		WriteTimeout:      2 * time.Minute, // longer than thumbcache.Config.Timeout allows for making a thumbnail
+		IdleTimeout:       2 * time.Minute,
 	}
+}
+
+// printStart prints what a server does. Serving describes its media.
+func printStart(ctx context.Context, c *console, serving string, config thumbcache.Config, tier *sharedTier) {
 	ffmpeg := "not used, " // with the reason
 	switch _, version, err := findFFmpeg(ctx); {
 	case err == nil:
@@ -198,8 +236,15 @@ func printStart(ctx context.Context, c *console, folder, dir string, limit byteC
 	default:
 		ffmpeg += "because it does not run: " + describeError(err)
 	}
-	fmt.Fprintf(c.out, "thumbcache  %s\nServing     %s\nThumbnails  %s, at most %s\nffmpeg      %s\n",
-		buildVersion(), quoteName(folder), quoteName(dir), formatBytes(int64(limit)), escapeUnprintable(ffmpeg))
+	stored := "not on the disk of this machine"
+	if config.Dir != "" {
+		stored = quoteName(config.Dir) + ", at most " + formatBytes(config.DiskBytes)
+	}
+	if tier != nil {
+		stored += "\nShared      " + escapeUnprintable(tier.String())
+	}
+	fmt.Fprintf(c.out, "thumbcache  %s\nServing     %s\nThumbnails  %s\nffmpeg      %s\n",
+		buildVersion(), serving, stored, escapeUnprintable(ffmpeg))
 }
 
 // maxURLs limits how many addresses serve prints. A computer with containers can have dozens.

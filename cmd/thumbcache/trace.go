@@ -42,7 +42,7 @@ const (
 )
 
 // stageNames are the steps of making a thumbnail in the order in which they run.
-var stageNames = []string{"queue", "stat", "open", "extract", "rescue", "render", "store"}
+var stageNames = []string{"queue", "lease", "stat", "open", "extract", "rescue", "render", "store"}
 
 func newTraces() *traces {
 	lru, err := simplelru.NewLRU[string, *trace](maxTraces, nil)
@@ -69,7 +69,7 @@ func (ts *traces) observer() *thumbcache.Observer {
 			}
 			ts.edit(path, func(t *trace) {
 				t.addStage(f)
-				if stage != "queue" && stage != "store" {
+				if stage != "queue" && stage != "lease" && stage != "store" {
 					ts.work += took
 				}
 			})
@@ -134,9 +134,10 @@ func (t *trace) addStage(f stageFacts) {
 
 // An explanation says where the thumbnails of a source came from.
 type explanation struct {
-	Answers []answerFacts `json:"answers"` // the latest for each size, the most recent first; empty if the browser had all of them
-	Stages  []stageFacts  `json:"stages"`  // how long each step took; empty if this server has not made a thumbnail
-	Stored  []storedFacts `json:"stored"`  // the files in the thumbnail folder
+	Picture *pictureFacts `json:"picture,omitempty"` // nil if it is not known
+	Answers []answerFacts `json:"answers"`           // the latest for each size, the most recent first; empty if the browser had all of them
+	Stages  []stageFacts  `json:"stages"`            // how long each step took; empty if this server has not made a thumbnail
+	Stored  []storedFacts `json:"stored"`            // the files in the thumbnail folder
 }
 
 // storedFacts describes one stored thumbnail, or the record that there is none.
@@ -149,26 +150,30 @@ type storedFacts struct {
 
 func (s *site) serveExplanation(w http.ResponseWriter, r *http.Request) {
 	path := r.FormValue("path")
-	x := explanation{Stored: s.readStored(path)}
+	stored, digest := s.readStored(path)
+	failed := digest == "" && len(stored) > 0
+	x := explanation{Stored: stored, Picture: s.pictures.find(r.Context(), path, digest, failed)}
 	x.Answers, x.Stages = s.traces.get(path)
 	writeJSON(w, x)
 }
 
-// readStored returns what is stored of a source. It returns an empty list if the thumbnail folder cannot be read.
-func (s *site) readStored(path string) []storedFacts {
-	stored := []storedFacts{}
+// readStored returns what is stored of a source, and what identifies the picture of the latest thumbnail. It returns an empty
+// list if the thumbnail folder cannot be read.
+func (s *site) readStored(path string) (stored []storedFacts, digest string) {
+	stored = []storedFacts{}
 	if s.dir == "" {
-		return stored
+		return stored, ""
 	}
 	st, err := store.Existing(s.dir)
 	if err != nil {
-		return stored
+		return stored, ""
 	}
 	defer st.Close()
 	files, err := st.Source(providerName, path)
 	if err != nil {
-		return stored
+		return stored, ""
 	}
+	var latest time.Time
 	for _, f := range files {
 		e, err := st.Read(f)
 		if err != nil {
@@ -179,7 +184,10 @@ func (s *site) readStored(path string) []storedFacts {
 			facts.Holds = jsonCause(e.Cause)
 		}
 		stored = append(stored, facts)
+		if e.Made.After(latest) {
+			latest, digest = e.Made, e.Picture
+		}
 	}
 	slices.SortFunc(stored, func(a, b storedFacts) int { return a.Size - b.Size })
-	return stored
+	return stored, digest
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,12 +28,14 @@ var serveSizes = []int{160, 320, 640, 1280}
 // warmOptions are the flags of warm.
 type warmOptions struct {
 	dir        string
+	noDir      bool // keep nothing on disk
 	provider   string
 	sizes      []int
 	jobs       int
 	limit      byteCount
 	limitGiven bool // the user has set limit
 	asJSON     bool
+	shared     sharedFlags
 }
 
 // A warmResult counts what warm has done.
@@ -48,6 +51,14 @@ type warmResult struct {
 	Seconds     float64         `json:"seconds"`
 	Interrupted bool            `json:"interrupted"`
 	Failures    []failureReport `json:"failures"` // the first maxListedFailures
+	Shared      *sharedWarmed   `json:"shared,omitempty"`
+}
+
+// A sharedWarmed counts the calls of the shared tier.
+type sharedWarmed struct {
+	Hits    uint64 `json:"hits"`    // thumbnails that were there
+	Errors  uint64 `json:"errors"`  // calls that failed or took too long
+	Dropped uint64 `json:"dropped"` // thumbnails and failures that could not be stored there
 }
 
 type failureReport struct {
@@ -65,20 +76,24 @@ func warmCommand(c *console) *cobra.Command {
 			"Without --dir it fills the thumbnail folder of 'thumbcache serve FOLDER'. For your\n" +
 			"own server, set --dir to its thumbnail folder, --provider to the name of its\n" +
 			"provider, and --sizes to the sizes that it requests.\n\n" +
+			"With --shared, it also fills the tier that several machines share, see 'thumbcache\n" +
+			"serve --help'. What --dir has already is not copied there; --dir '' keeps nothing on\n" +
+			"the disk of this machine.\n\n" +
 			"The exit code is 1 if a file could not be read, or if it needs ffmpeg and ffmpeg\n" +
 			"was not found. Files that have no picture or are corrupt do not count as failures.",
 		Example: `  thumbcache warm ~/Music
   thumbcache warm /srv/media --dir /var/cache/thumbs --provider media --sizes 300,600 --jobs 4
-  thumbcache warm ~/Music --json
+  thumbcache warm /srv/media --dir '' --shared redis://cache.example.org:6379/0
+  thumbcache warm ~/Music --json --shared redis://cache.example.org:6379/0
     {"folder": "/home/me/Music", "dir": "/home/me/.cache/thumbcache/0123456789abcdef", "provider": "library",
      "sizes": [160, 320, 640, 1280], "max_bytes": 524288000, "extracted": 1200, "reused": 30, "no_picture": 12, "failed": 1,
      "evicted": 0, "disk_errors": 0, "seconds": 42.5, "interrupted": false,
-     "failures": [{"path": "a/b.flac", "error": "permission denied"}]}`,
+     "failures": [{"path": "a/b.flac", "error": "permission denied"}], "shared": {"hits": 7, "errors": 0, "dropped": 0}}`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeFolderArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o.limitGiven = cmd.Flags().Changed("max-bytes")
-			if err := o.check(); err != nil {
+			o.limitGiven, o.noDir = cmd.Flags().Changed("max-bytes"), isEmpty(cmd.Flags().Lookup("dir"))
+			if err := cmp.Or(o.check(), o.shared.check(cmd)); err != nil {
 				return err
 			}
 			return warm(cmd.Context(), c, args, o)
@@ -92,6 +107,7 @@ func warmCommand(c *console) *cobra.Command {
 	cmd.Flags().Var(&o.limit, "max-bytes", "size limit of the thumbnail folder (default: 500MiB, or its current size if that is larger)")
 	cmd.Flags().Lookup("max-bytes").DefValue = "" // the usage describes the default
 	_ = cmd.MarkFlagDirname("dir")
+	o.shared.addWithTimeout(cmd)
 	addJSONFlag(cmd, &o.asJSON)
 	return cmd
 }
@@ -135,10 +151,15 @@ func warm(ctx context.Context, c *console, args []string, o warmOptions) error {
 	if err != nil {
 		return err
 	}
-	if o.dir, err = chooseDir(o.dir, folder); err != nil {
+	if o.dir, err = chooseDir(o.dir, o.noDir, folder); err != nil {
 		return err
 	}
-	if !o.limitGiven {
+	tier, err := o.shared.prepare(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer tier.close()
+	if !o.limitGiven && o.dir != "" {
 		o.limit = max(o.limit, storedBytes(o.dir))
 	}
 	w := &warmer{
@@ -147,7 +168,7 @@ func warm(ctx context.Context, c *console, args []string, o warmOptions) error {
 		meter:   progressMeter{start: time.Now()},
 	}
 	w.meter.latest.Store(new(thumbcache.Warmed))
-	cache, err := thumbcache.New(thumbcache.Config{
+	config := thumbcache.Config{
 		Providers: map[string]thumbcache.Provider{o.provider: thumbcache.Files(folder)},
 		Dir:       o.dir,
 		DiskBytes: int64(o.limit),
@@ -155,7 +176,9 @@ func warm(ctx context.Context, c *console, args []string, o warmOptions) error {
 		Workers:   o.jobs + 1,
 		Extractor: thumbcache.FirstOf(thumbcache.Images(), thumbcache.CoverArt(), &thumbcache.FFmpeg{Processes: o.jobs + 1}),
 		Observer:  &thumbcache.Observer{Warmed: w.addFile},
-	})
+	}
+	tier.configure(&config, &o.shared)
+	cache, err := thumbcache.New(config)
 	if err != nil {
 		return err
 	}
@@ -169,6 +192,9 @@ func warm(ctx context.Context, c *console, args []string, o warmOptions) error {
 	cache.Close() // completes the writes in the background, so that Stats includes their errors
 	stats := cache.Stats()
 	w.result.Evicted, w.result.DiskErrors, w.result.Interrupted = stats.Evictions, stats.DiskErrors, ctx.Err() != nil
+	if tier != nil {
+		w.result.Shared = &sharedWarmed{stats.SharedHits, stats.SharedErrors, stats.SharedDropped}
+	}
 	return w.report(err, o.asJSON)
 }
 
@@ -215,6 +241,8 @@ func (w *warmer) report(err error, asJSON bool) error {
 		return err
 	case w.result.DiskErrors > 0:
 		return fmt.Errorf("%s in %s failed; some thumbnails may not be stored", pluralize(int64(w.result.DiskErrors), "read or write", "reads or writes"), quoteName(w.result.Dir))
+	case w.result.Shared != nil && w.result.Shared.Dropped > 0:
+		return fmt.Errorf("%s could not be stored in the shared tier", pluralize(int64(w.result.Shared.Dropped), "value", "values"))
 	case w.unreadableFolders > 0 || w.result.Failed > 0:
 		return errReported
 	}
@@ -242,6 +270,13 @@ func (w *warmResult) print(c *console, took time.Duration) {
 		status, countFiles(all), formatDuration(took), formatCount(w.Extracted), formatCount(w.Reused), formatCount(w.NoPicture), formatCount(w.Failed))
 	if w.Evicted > 0 {
 		fmt.Fprintf(c.out, "%s had to be removed to stay within --max-bytes\n", pluralize(int64(w.Evicted), "thumbnail", "thumbnails"))
+	}
+	if s := w.Shared; s != nil {
+		fmt.Fprintf(c.out, "Shared: %s found there", pluralize(int64(s.Hits), "thumbnail", "thumbnails"))
+		if s.Errors > 0 {
+			fmt.Fprintf(c.out, ", %s failed", pluralize(int64(s.Errors), "call", "calls"))
+		}
+		fmt.Fprintln(c.out)
 	}
 }
 

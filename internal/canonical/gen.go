@@ -30,96 +30,125 @@ type classRange struct {
 	class     uint64
 }
 
+// A database is the part of the Unicode Character Database that the tables need.
+type database struct {
+	version  string
+	mappings []mapping // in order of char
+	classes  []classRange
+	classOf  map[rune]uint64
+	excluded map[rune]bool // listed in CompositionExclusions.txt
+}
+
 func main() {
 	log.SetFlags(0)
 	ucd := flag.String("ucd", "/usr/share/unicode", "folder with UnicodeData.txt and CompositionExclusions.txt")
 	flag.Parse()
 
-	var mappings []mapping
-	var classes []classRange
-	classOf := map[rune]uint64{}
-	for _, line := range readLines(filepath.Join(*ucd, "UnicodeData.txt")) {
+	db := database{classOf: map[rune]uint64{}, excluded: map[rune]bool{}}
+	db.readCharacters(filepath.Join(*ucd, "UnicodeData.txt"))
+	db.readExclusions(filepath.Join(*ucd, "CompositionExclusions.txt"))
+	source, err := format.Source(db.tables())
+	check(err)
+	check(os.WriteFile("tables.go", source, 0o644))
+}
+
+// readCharacters reads the classes and canonical mappings of all characters.
+func (db *database) readCharacters(name string) {
+	for _, line := range readLines(name) {
 		fields := strings.Split(line, ";")
 		char := parseRune(fields[0])
 		class, err := strconv.ParseUint(fields[3], 10, 8)
 		check(err)
 		if class != 0 {
-			classOf[char] = class
-			if n := len(classes); n > 0 && classes[n-1].high == char-1 && classes[n-1].class == class {
-				classes[n-1].high = char
-			} else {
-				classes = append(classes, classRange{char, char, class})
-			}
+			db.addClass(char, class)
 		}
 		// A tag such as <compat> marks a compatibility mapping.
-		if fields[5] == "" || strings.HasPrefix(fields[5], "<") {
-			continue
+		if to := fields[5]; to != "" && !strings.HasPrefix(to, "<") {
+			db.addMapping(char, strings.Fields(to))
 		}
-		m := mapping{char: char}
-		switch to := strings.Fields(fields[5]); len(to) {
-		case 2:
-			m.second = parseRune(to[1])
-			fallthrough
-		case 1:
-			m.first = parseRune(to[0])
-		default:
-			log.Fatalf("%04X maps to %d characters", char, len(to))
-		}
-		mappings = append(mappings, m)
 	}
-
 	// canonical.go relies on what the standard promises: only the first character of a mapping has a mapping of its own.
-	for _, m := range mappings {
-		if _, found := slices.BinarySearchFunc(mappings, m.second, func(m mapping, r rune) int { return cmp.Compare(m.char, r) }); found {
+	for _, m := range db.mappings {
+		if _, found := slices.BinarySearchFunc(db.mappings, m.second, func(m mapping, r rune) int { return cmp.Compare(m.char, r) }); found {
 			log.Fatalf("%04X: its second character has a mapping", m.char)
 		}
 	}
+}
 
-	exclusions := readLines(filepath.Join(*ucd, "CompositionExclusions.txt"))
-	version, ok := strings.CutPrefix(exclusions[0], "# CompositionExclusions-")
+func (db *database) addClass(char rune, class uint64) {
+	db.classOf[char] = class
+	if n := len(db.classes); n > 0 && db.classes[n-1].high == char-1 && db.classes[n-1].class == class {
+		db.classes[n-1].high = char
+	} else {
+		db.classes = append(db.classes, classRange{char, char, class})
+	}
+}
+
+func (db *database) addMapping(char rune, to []string) {
+	m := mapping{char: char}
+	switch len(to) {
+	case 2:
+		m.second = parseRune(to[1])
+		fallthrough
+	case 1:
+		m.first = parseRune(to[0])
+	default:
+		log.Fatalf("%04X maps to %d characters", char, len(to))
+	}
+	db.mappings = append(db.mappings, m)
+}
+
+// readExclusions reads the version of the database and the list of characters that composition does not produce.
+func (db *database) readExclusions(name string) {
+	lines := readLines(name)
+	version, ok := strings.CutPrefix(lines[0], "# CompositionExclusions-")
 	version, ok2 := strings.CutSuffix(version, ".txt")
 	if !ok || !ok2 {
-		log.Fatalf("no version in %q", exclusions[0])
+		log.Fatalf("no version in %q", lines[0])
 	}
-	excluded := map[rune]bool{}
-	for _, line := range exclusions {
+	db.version = version
+	for _, line := range lines {
 		line, _, _ = strings.Cut(line, "#")
 		if line = strings.TrimSpace(line); line != "" {
-			excluded[parseRune(line)] = true
+			db.excluded[parseRune(line)] = true
 		}
 	}
+}
+
+// compositions returns the indexes of the mappings that composition reverses, ordered by first and second.
+func (db *database) compositions() (indexes []int) {
 	// Full_Composition_Exclusion of UAX #44: the list, mappings to one character, and mappings that involve a non-starter first.
-	var compositions []int
-	for i, m := range mappings {
-		if m.second != 0 && !excluded[m.char] && classOf[m.char] == 0 && classOf[m.first] == 0 {
-			compositions = append(compositions, i)
+	for i, m := range db.mappings {
+		if m.second != 0 && !db.excluded[m.char] && db.classOf[m.char] == 0 && db.classOf[m.first] == 0 {
+			indexes = append(indexes, i)
 		}
 	}
-	slices.SortFunc(compositions, func(i, j int) int {
-		a, b := mappings[i], mappings[j]
+	slices.SortFunc(indexes, func(i, j int) int {
+		a, b := db.mappings[i], db.mappings[j]
 		return cmp.Or(cmp.Compare(a.first, b.first), cmp.Compare(a.second, b.second))
 	})
+	return indexes
+}
 
+// tables returns the source of tables.go, not yet formatted.
+func (db *database) tables() []byte {
 	var out bytes.Buffer
-	fmt.Fprintf(&out, "// Code generated by gen.go from the Unicode Character Database, version %s. DO NOT EDIT.\n", version)
+	fmt.Fprintf(&out, "// Code generated by gen.go from the Unicode Character Database, version %s. DO NOT EDIT.\n", db.version)
 	fmt.Fprintf(&out, "// The data is copyright Unicode, Inc., see https://www.unicode.org/terms_of_use.html\n\n")
 	fmt.Fprintf(&out, "package canonical\n\n")
 	fmt.Fprintf(&out, "// mappings has the Decomposition_Mapping of each character that has a canonical one, except Hangul syllables.\n")
 	fmt.Fprintf(&out, "var mappings = [...]mapping{\n")
-	write(&out, 6, mappings, func(m mapping) string { return fmt.Sprintf("{%#x, %#x, %#x}", m.char, m.first, m.second) })
+	write(&out, 6, db.mappings, func(m mapping) string { return fmt.Sprintf("{%#x, %#x, %#x}", m.char, m.first, m.second) })
 	fmt.Fprintf(&out, "}\n\n")
 	fmt.Fprintf(&out, "// compositions has the indexes of the mappings that composition reverses, ordered by first and second.\n")
 	fmt.Fprintf(&out, "var compositions = [...]uint16{\n")
-	write(&out, 20, compositions, strconv.Itoa)
+	write(&out, 20, db.compositions(), strconv.Itoa)
 	fmt.Fprintf(&out, "}\n\n")
 	fmt.Fprintf(&out, "// classes has each Canonical_Combining_Class except 0.\n")
 	fmt.Fprintf(&out, "var classes = [...]classRange{\n")
-	write(&out, 6, classes, func(c classRange) string { return fmt.Sprintf("{%#x, %#x, %d}", c.low, c.high, c.class) })
+	write(&out, 6, db.classes, func(c classRange) string { return fmt.Sprintf("{%#x, %#x, %d}", c.low, c.high, c.class) })
 	fmt.Fprintf(&out, "}\n")
-
-	source, err := format.Source(out.Bytes())
-	check(err)
-	check(os.WriteFile("tables.go", source, 0o644))
+	return out.Bytes()
 }
 
 // write writes the elements of a composite literal, some on each line.

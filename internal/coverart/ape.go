@@ -40,6 +40,9 @@ func (f *finder) tagsAtEnd() (found bool) {
 func (f *finder) tagBefore(end int64) int64 {
 	s := f.file
 	if s.str(end-id3v1Len, 3) == "TAG" {
+		if f.texts != nil {
+			f.id3v1Text(end - id3v1Len)
+		}
 		return end - id3v1Len
 	}
 	if h, ok := parseAPEHeader(s.peek(end-apeHeaderLen, apeHeaderLen)); ok {
@@ -121,7 +124,9 @@ func (f *finder) apeItems(pos, end int64, count uint32) {
 		}
 		key := strings.ToLower(string(b[8 : 8+keyLen]))
 		pos += 8 + int64(keyLen) + 1
-		if strings.HasPrefix(key, apeCoverKey) {
+		if f.texts != nil {
+			f.addText(key, string(f.file.readText(pos, min(pos+size, end))))
+		} else if strings.HasPrefix(key, apeCoverKey) {
 			f.apeCover(key, pos, size, end)
 		}
 		pos += size

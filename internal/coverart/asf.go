@@ -58,6 +58,10 @@ func (f *finder) asf(off int64) mediaKind {
 			if f.file.str(o.pos, len(asfVideo)) == asfVideo {
 				kind = video
 			}
+		case asfDescription:
+			if f.texts != nil {
+				f.asfDescription(o.pos, o.end)
+			}
 		case asfContent:
 			f.asfAttributes(o.pos, o.end, false)
 		case asfExtension: // 22 bytes, and objects
@@ -85,12 +89,14 @@ func (f *finder) asfAttributes(pos, end int64, long bool) {
 		}
 		var name string
 		var size int64
+		var kind uint16
 		if long {
 			h := f.file.peek(pos, 12)
 			if len(h) < 12 {
 				return
 			}
 			nameLen := int(binary.LittleEndian.Uint16(h[4:]))
+			kind = binary.LittleEndian.Uint16(h[6:])
 			size = int64(binary.LittleEndian.Uint32(h[8:]))
 			name = f.file.str(pos+12, nameLen)
 			pos += 12 + int64(nameLen)
@@ -105,10 +111,13 @@ func (f *finder) asfAttributes(pos, end int64, long bool) {
 			if h = f.file.peek(pos, 4); len(h) < 4 {
 				return
 			}
+			kind = binary.LittleEndian.Uint16(h)
 			size = int64(binary.LittleEndian.Uint16(h[2:]))
 			pos += 4
 		}
-		if strings.HasPrefix(name, asfPictureName) {
+		if f.texts != nil {
+			f.asfText(name, kind, pos, min(pos+size, end))
+		} else if strings.HasPrefix(name, asfPictureName) {
 			f.asfPicture(pos, size, end)
 		}
 		if pos += size; pos >= end {

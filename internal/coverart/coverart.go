@@ -4,7 +4,7 @@
 // [Find] recognizes the container by its first bytes, never by a file name, and calls the walker for that container. Each
 // container has a file of its own: id3.go, flac.go, ogg.go and so on. A walker goes from header to header and offers each
 // declared picture to the [finder], which checks the first bytes of the picture. The first front cover ends the search. If
-// there is none, rank.go decides which picture is the best.
+// there is none, rank.go decides which picture is the best. [ReadTags] makes the same walk for the texts in the tags.
 //
 // No length, count or nesting declared in a file is trusted. All reads, loops and allocations of one search are counted
 // against one [budget], so they are bounded whatever the file contains.
@@ -94,6 +94,7 @@ type finder struct {
 	leadingEnd int64    // end of the tag at the start of the file that is being walked, or 0
 	ownTags    bool     // the container has tags of its own
 	pic        []byte   // the result, once found
+	texts      *texts   // if not nil, the search is for texts instead of pictures
 	damaged    bool     // a picture is declared, and its bytes cannot be read
 }
 
@@ -103,6 +104,9 @@ func (f *finder) done() bool { return f.pic != nil || f.err != nil }
 // offer adds the n bytes at off of s as a picture, if they begin like one. The picture is truncated at limit, which is the
 // end of the tag or chunk that contains it, and at the end of s.
 func (f *finder) offer(s *source, r rank, off, n, limit int64) {
+	if f.texts != nil {
+		return
+	}
 	left := max(min(limit, s.size)-off, 0)
 	cut := n > left
 	if n > maxPicture || cut && left < minPicture {
@@ -120,6 +124,9 @@ func (f *finder) offer(s *source, r rank, off, n, limit int64) {
 // addCandidate remembers a picture whose first bytes have been checked. It takes a front cover at once, since no other
 // picture is better, except one in the own tags of a container after this tag.
 func (f *finder) addCandidate(r rank, load func() []byte) {
+	if f.texts != nil {
+		return
+	}
 	if r == rankFront && f.leadingEnd != 0 {
 		pic := load() // first, since that also reads the bytes that hasOwnTags needs
 		load = func() []byte { return pic }

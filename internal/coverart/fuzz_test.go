@@ -14,7 +14,7 @@ import (
 )
 
 // Each container has a fuzz target with its own seeds. All targets check the same invariants: no panic, bounded memory and
-// reads, and a picture that is part of the file.
+// reads, a picture that is part of the file, and texts that are safe to show.
 
 func FuzzID3(f *testing.F)      { fuzz(f, "id3", "mp3", "aac") }
 func FuzzAPE(f *testing.F)      { fuzz(f, "ape", "ape", "mpc", "wv", "tak", "ofr") }
@@ -55,6 +55,7 @@ func fuzz(f *testing.F, container string, folders ...string) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		checkInvariants(t, data)
+		checkTags(t, data)
 	})
 }
 
@@ -146,6 +147,7 @@ func TestInvariants(t *testing.T) {
 	for _, s := range songs() {
 		t.Run(s.container+"/"+s.name, func(t *testing.T) {
 			checkInvariants(t, s.data)
+			checkTags(t, s.data)
 			if !s.isBomb() {
 				checkOrder(t, s.data)
 			}

@@ -91,6 +91,8 @@ func (f *finder) id3Frames(s *source, h id3Header, pos, end int64) {
 		switch {
 		case !ok:
 			return // padding, or damaged
+		case f.texts != nil:
+			f.id3Text(s, h, fr, end)
 		case fr.isPicture():
 			f.id3Picture(s, h, fr, end)
 		case fr.isChapter() && len(f.chapters) < maxCandidates:

@@ -111,36 +111,44 @@ func (f *finder) matroska(off int64) mediaKind {
 
 func (f *finder) mkvSegment(segment element) mediaKind {
 	kind := unknown
-	var indexed, attached bool
-	var seek []int64 // positions of attachments, from the index
+	wanted, visit := uint32(mkvAttached), (*finder).mkvAttachments
+	if f.texts != nil {
+		wanted, visit = mkvTags, (*finder).mkvTags
+	}
+	var indexed, visited bool
+	var seek []int64 // positions of wanted elements, from the index
 	for e := range f.children(segment) {
 		switch e.id {
 		case mkvSeekHead:
 			indexed = true
-			seek = append(seek, f.mkvSeekHead(e)...)
+			seek = append(seek, f.mkvSeekHead(e, wanted)...)
 		case mkvTracks:
 			kind = max(kind, f.mkvTracks(e))
-		case mkvAttached:
-			attached = true
-			f.mkvAttachments(e)
+		case mkvInfo:
+			if f.texts != nil {
+				f.mkvInfo(e)
+			}
+		case wanted:
+			visited = true
+			visit(f, e)
 		}
 		if e.id == mkvCluster && indexed {
 			break // the index lists the elements after the clusters
 		}
 	}
 	for _, at := range seek {
-		if f.done() || attached {
+		if f.done() || visited {
 			break
 		}
-		if e, ok := f.element(segment.start+at, segment.end); ok && e.id == mkvAttached {
-			f.mkvAttachments(e)
+		if e, ok := f.element(segment.start+at, segment.end); ok && e.id == wanted {
+			visit(f, e)
 		}
 	}
 	return kind
 }
 
-// mkvSeekHead returns the positions of attachments in an index, relative to the segment.
-func (f *finder) mkvSeekHead(head element) (found []int64) {
+// mkvSeekHead returns the positions of the elements with an id in an index, relative to the segment.
+func (f *finder) mkvSeekHead(head element, wanted uint32) (found []int64) {
 	for seek := range f.children(head) {
 		var id, at uint64
 		for e := range f.children(seek) {
@@ -151,7 +159,7 @@ func (f *finder) mkvSeekHead(head element) (found []int64) {
 				at = f.uint(e)
 			}
 		}
-		if id == mkvAttached && at < uint64(f.file.size) {
+		if id == uint64(wanted) && at < uint64(f.file.size) {
 			found = append(found, int64(at))
 		}
 	}

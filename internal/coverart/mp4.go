@@ -249,10 +249,12 @@ func (f *finder) meta(meta box) {
 			f.id3(b.start+6, b.end)
 		case "ilst":
 			for item := range f.boxes(b.start, b.end) {
-				switch item.name {
-				case "covr", artwork:
+				switch {
+				case f.texts != nil:
+					f.mp4Text(item)
+				case item.name == "covr" || item.name == artwork:
 					f.covr(item)
-				case "----":
+				case item.name == "----":
 					f.freeform(item)
 				}
 			}

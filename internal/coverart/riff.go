@@ -90,6 +90,8 @@ func (f *finder) riff(off int64) mediaKind {
 			}
 		case isID3Chunk(c.name):
 			f.id3(c.start, c.end)
+		case f.texts != nil && c.name == "LIST":
+			f.riffInfo(c)
 		}
 	}
 	if !f.done() {
@@ -107,6 +109,8 @@ func (f *finder) aiff(off int64) mediaKind {
 	for c := range f.chunks(aiffFormat, off+12, f.file.size, nil) {
 		if isID3Chunk(c.name) {
 			f.id3(c.start, c.end)
+		} else if f.texts != nil {
+			f.infoText(c)
 		}
 	}
 	if !f.done() {

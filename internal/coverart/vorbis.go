@@ -81,6 +81,13 @@ func (f *finder) vorbisComment(x cursor) {
 			return
 		}
 		value := x.clone()
+		if f.texts != nil {
+			f.commentText(value, size)
+			if !x.skip(size) {
+				return
+			}
+			continue
+		}
 		n := x.read(b[:min(size, int64(len(b)))])
 		key := strings.ToLower(string(b[:n]))
 		switch {

@@ -108,7 +108,7 @@ func TestSharedCorpus(t *testing.T) {
 		t.Skip("the folder of the shared corpus does not exist")
 	}
 	for i, path := range paths {
-		if !isFull() && i%4 != 0 {
+		if !isFull() && i%8 != 0 {
 			continue
 		}
 		if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() || info.Size() == 0 {

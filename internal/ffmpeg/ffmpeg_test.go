@@ -68,10 +68,12 @@ func TestVerdicts(t *testing.T) {
 	dir := t.TempDir()
 	plain := readFile(t, plainVideo(t))
 	sine := []string{"-f", "lavfi", "-i", "sine=d=1"}
-	for name, args := range map[string][]string{
-		"audio.mp4": sine, "audio.mka": sine, "audio.wav": sine, "audio.mp3": sine, "audio.ogg": sine,
-	} {
-		if _, err := extract(t, system, makeFile(t, dir, name, args...)); !errors.Is(err, ErrNoPicture) {
+	sounds := []string{"audio.mp4", "audio.wav", "audio.mka", "audio.mp3", "audio.ogg"}
+	if !isFull() {
+		sounds = sounds[:2]
+	}
+	for _, name := range sounds {
+		if _, err := extract(t, system, makeFile(t, dir, name, sine...)); !errors.Is(err, ErrNoPicture) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
@@ -202,10 +204,13 @@ func TestNames(t *testing.T) {
 	}
 	dir := t.TempDir()
 	plain := plainVideo(t)
-	for _, name := range []string{
+	for i, name := range []string{
 		"-y", "-i", "-", "concat:a|b", "subfile,,start,0,end,9,,:f", "data:text", "tcp:", "pipe:0", "Artist: Title.mp3", "img%03d.png",
 		"two\nlines.mp4", "\xff\xfe.mp4", strings.Repeat("n", 255), "playlist.m3u8", "list.ffconcat",
 	} {
+		if !isFull() && i%3 != 0 {
+			continue
+		}
 		path := filepath.Join(dir, name)
 		if err := os.Link(plain, path); err != nil {
 			t.Fatal(err)
@@ -262,10 +267,10 @@ func TestNoTempDir(t *testing.T) {
 	if runtime.GOOS == "linux" {
 		unwritable = append(unwritable, "/proc", "/sys") // even root cannot write there
 	}
+	tool := &Tool{Path: system.Path, TempDirs: []string{missing, spare}}
 	for _, dir := range unwritable {
 		t.Setenv("TMPDIR", dir)
 		t.Setenv("TMP", dir)
-		tool := &Tool{Path: system.Path, TempDirs: []string{missing, spare}}
 		data, err := tool.Extract(t.Context(), bytes.NewReader(plain), int64(len(plain)), Caller{})
 		if err != nil {
 			t.Errorf("%s: %v", dir, err)

@@ -97,9 +97,9 @@ func Idle(ctx context.Context) <-chan struct{} {
 // A Group runs at most one function at a time for each key. The zero value is ready to use. A Group must not be copied, and
 // may be used from several goroutines at once.
 type Group[K comparable, V any] struct {
-	// Limit is how long the work of one call may take. Then it ends with context.DeadlineExceeded. Zero means no limit. It must
-	// not change after the first call.
-	Limit time.Duration
+	// Limit returns how long the work of a call may take. Then it ends with context.DeadlineExceeded. Zero, or a nil Limit, means no
+	// limit. Limit must not change after the first call.
+	Limit func(K) time.Duration
 
 	mu      sync.Mutex
 	calls   map[K]*call[V] // calls that callers may join; the work of all others has ended
@@ -211,7 +211,11 @@ func (g *Group[K, V]) join(key K, fn func(*Work) (V, error), idle bool) (c *call
 		c.hurry = make(chan struct{})
 		ctx = context.WithValue(ctx, idleKey{}, c.hurry)
 	}
-	c.work = newWork(ctx, g.Limit)
+	var limit time.Duration
+	if g.Limit != nil {
+		limit = g.Limit(key)
+	}
+	c.work = newWork(ctx, limit)
 	g.calls[key] = c
 	g.running++
 	g.wg.Go(func() { g.run(key, c, fn) })

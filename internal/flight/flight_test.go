@@ -1,6 +1,7 @@
 package flight
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"runtime"
@@ -13,6 +14,11 @@ import (
 )
 
 type group = Group[string, int]
+
+// limit returns a Group.Limit that is the same for all keys.
+func limit[K comparable](d time.Duration) func(K) time.Duration {
+	return func(K) time.Duration { return d }
+}
 
 // after returns a function that takes d, or less if its work ends.
 func after(d time.Duration, v int, calls *atomic.Int32) func(*Work) (int, error) {
@@ -129,7 +135,7 @@ func TestEndAndLimit(t *testing.T) {
 		"end first": {time.Second, func(w *Work) { w.End(late) }, late},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			g := group{Limit: tt.limit}
+			g := group{Limit: limit[string](tt.limit)}
 			var calls atomic.Int32
 			free := make(chan struct{})
 			hang := func(w *Work) (int, error) {
@@ -158,10 +164,30 @@ func TestEndAndLimit(t *testing.T) {
 	}
 }
 
+// Each key has its own limit, and a key without one is not limited.
+func TestLimitOfKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := group{Limit: func(key string) time.Duration {
+			return map[string]time.Duration{"short": time.Second, "long": time.Minute}[key]
+		}}
+		for key, want := range map[string]error{"short": context.DeadlineExceeded, "long": context.DeadlineExceeded, "none": nil} {
+			start := time.Now()
+			var calls atomic.Int32
+			_, _, err := g.Do(t.Context(), key, after(time.Hour, 1, &calls))
+			if err != want {
+				t.Errorf("%s: %v", key, err)
+			}
+			if took := time.Since(start); took != cmp.Or(g.Limit(key), time.Hour) {
+				t.Errorf("%s: took %v", key, took)
+			}
+		}
+	})
+}
+
 // While work waits for something shared, its limit does not count. Afterwards it starts over.
 func TestWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := group{Limit: time.Minute}
+		g := group{Limit: limit[string](time.Minute)}
 		var late func()
 		start := time.Now()
 		_, _, err := g.Do(t.Context(), "k", func(w *Work) (int, error) {
@@ -363,7 +389,7 @@ func TestCloseGrace(t *testing.T) {
 
 // Callers join, leave and are canceled at random. Run it with -race.
 func TestChurn(t *testing.T) {
-	g := Group[int, int]{Limit: 100 * time.Microsecond}
+	g := Group[int, int]{Limit: limit[int](100 * time.Microsecond)}
 	var wg sync.WaitGroup
 	for w := range 8 {
 		wg.Go(func() {

@@ -142,7 +142,7 @@ func FuzzConfiguration(f *testing.F) {
 
 // TestBytesChanged changes bytes of small files in several ways. With a step of 1, all of them, it takes 20 seconds.
 func TestBytesChanged(t *testing.T) {
-	const step = 13
+	step := series(41, 13)
 	pieces := gridFile(t, ".avif", "av01", 120, 100)
 	pieces.items[1].pieces, pieces.items[2].inIdat, pieces.long = 3, true, true
 	files := [][]byte{pieces.bytes(), transformed(t, clap(40, 20, -32, -16), irot(1), imir(1), nclx(9, 18, 9, false))}

@@ -126,3 +126,11 @@ func TestAgainstOtherReaders(t *testing.T) {
 		})
 	}
 }
+
+// series returns the size of a series of tests: the full one with THUMBCACHE_FULL=1.
+func series(short, full int) int {
+	if os.Getenv("THUMBCACHE_FULL") != "" {
+		return full
+	}
+	return short
+}

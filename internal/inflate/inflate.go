@@ -247,114 +247,126 @@ func (z *Reader) copyStored() error {
 	return nil
 }
 
+// A bitBuffer holds the next bits of the input in the same way as a Reader. Its methods return a new value rather than
+// change it, so that the compiler keeps it in registers.
+type bitBuffer struct {
+	bits uint64
+	n    uint
+	at   int // of the next byte in the input
+}
+
+// fill loads as many whole bytes as fit: n becomes 56 to 63. There must be 8 bytes.
+func (b bitBuffer) fill(in []byte) bitBuffer {
+	b.bits |= binary.LittleEndian.Uint64(in[b.at:]) << (b.n & 63)
+	b.at += int((63 - b.n) >> 3)
+	b.n |= 56
+	return b
+}
+
+func (b bitBuffer) skip(n uint) bitBuffer { return bitBuffer{b.bits >> n, b.n - n, b.at} }
+
+// peek returns the next n bits.
+func (b bitBuffer) peek(n uint) int { return int(b.bits & (1<<n - 1)) }
+
 // decodeFast decodes symbols of a block as long as there is much input in the piece and much room in the window.
 func (z *Reader) decodeFast() error {
 	window, literals, distances := &z.window, &z.literals, &z.distances
-	in, at, buf, n, end := z.in, z.at, z.bits, z.n, z.end
+	in, b, end := z.in, bitBuffer{z.bits, z.n, z.at}, z.end
 	var err error
-	for end < windowEnd && at <= len(in)-16 {
-		// Load as many whole bytes as fit: n becomes 56 to 63.
-		buf |= binary.LittleEndian.Uint64(in[at:]) << (n & 63)
-		at += int((63 - n) >> 3)
-		n |= 56
-
-		e := literals[buf&(1<<literalBits-1)]
-		if count := e.count(); count != 0 {
-			binary.LittleEndian.PutUint32(window[end:], uint32(e>>8))
-			end += count
-			buf >>= e.bits()
-			n -= e.bits()
-			e = literals[buf&(1<<literalBits-1)]
-			if count := e.count(); count != 0 {
-				binary.LittleEndian.PutUint32(window[end:], uint32(e>>8))
-				end += count
-				buf >>= e.bits()
-				n -= e.bits()
-				e = literals[buf&(1<<literalBits-1)]
-				if count := e.count(); count != 0 {
-					binary.LittleEndian.PutUint32(window[end:], uint32(e>>8))
-					end += count
-					buf >>= e.bits()
-					n -= e.bits()
+	for end < windowEnd && b.at <= len(in)-16 {
+		b = b.fill(in)
+		e := literals[b.peek(literalBits)]
+		if e.count() != 0 {
+			end += writeLiterals(window, end, e)
+			b = b.skip(e.bits())
+			e = literals[b.peek(literalBits)]
+			if e.count() != 0 {
+				end += writeLiterals(window, end, e)
+				b = b.skip(e.bits())
+				e = literals[b.peek(literalBits)]
+				if e.count() != 0 {
+					end += writeLiterals(window, end, e)
+					b = b.skip(e.bits())
 					continue
 				}
 			}
-			// A length and a distance take up to 48 bits.
-			buf |= binary.LittleEndian.Uint64(in[at:]) << (n & 63)
-			at += int((63 - n) >> 3)
-			n |= 56
+			b = b.fill(in) // a length and a distance take up to 48 bits
 		}
 		if e.kind() == isLink {
-			buf >>= literalBits
-			n -= literalBits
-			e = literals[(e.base()+int(buf&(1<<(maxBits-literalBits)-1)))&(literalSize-1)]
+			b = b.skip(literalBits)
+			e = literals[(e.base()+b.peek(maxBits-literalBits))&(literalSize-1)]
 			if e.count() != 0 {
 				window[end] = byte(e >> 8)
 				end++
-				buf >>= e.bits()
-				n -= e.bits()
+				b = b.skip(e.bits())
 				continue
 			}
 		}
-		buf >>= e.bits()
-		n -= e.bits()
+		b = b.skip(e.bits())
 		if e.kind() != isBase {
-			if e.kind() == isEnd {
-				z.block = betweenBlocks
-			} else {
-				err = ErrInvalid
-			}
+			err = z.endBlock(e)
 			break
 		}
-		length := e.base() + int(buf&(1<<e.extra()-1))
-		buf >>= e.extra()
-		n -= e.extra()
+		length := e.base() + b.peek(e.extra())
+		b = b.skip(e.extra())
 
-		d := distances[buf&(1<<distanceBits-1)]
+		d := distances[b.peek(distanceBits)]
 		if d.kind() == isLink {
-			buf >>= distanceBits
-			n -= distanceBits
-			d = distances[(d.base()+int(buf&(1<<(maxBits-distanceBits)-1)))&(distanceSize-1)]
+			b = b.skip(distanceBits)
+			d = distances[(d.base()+b.peek(maxBits-distanceBits))&(distanceSize-1)]
 		}
-		buf >>= d.bits()
-		n -= d.bits()
-		distance := d.base() + int(buf&(1<<d.extra()-1))
-		buf >>= d.extra()
-		n -= d.extra()
+		b = b.skip(d.bits())
+		distance := d.base() + b.peek(d.extra())
+		b = b.skip(d.extra())
 		if distance > end || d.kind() != isBase {
 			err = ErrInvalid
 			break
 		}
 
-		copyMatch(window, end, distance, length)
+		// Copy words of 8 bytes. The last one may exceed the match.
+		to, from := end, end-distance
 		end += length
+		if distance < 8 {
+			repeat(window, to, distance)
+			to += 8
+			from = to - int(wideDistance[distance&7])
+		}
+		for ; to < end; to, from = to+8, from+8 {
+			binary.LittleEndian.PutUint64(window[to:], binary.LittleEndian.Uint64(window[from:]))
+		}
 	}
-	z.at, z.bits, z.n, z.end = at, buf, n, end
+	z.bits, z.n, z.at, z.end = b.bits, b.n, b.at, end
 	return err
 }
 
-// copyMatch copies length bytes from distance before to. It copies words of 8 bytes, of which the last may exceed the match.
-func copyMatch(window *[windowSize]byte, to, distance, length int) {
-	end, from := to+length, to-distance
-	if distance < 8 {
-		v := uint64(window[from])
-		if distance == 1 {
-			v *= 0x0101010101010101
-		} else {
-			for i := 1; i < 8; i++ {
-				v |= uint64(window[from+i%distance]) << (8 * i)
-			}
+// endBlock ends the block, unless e is no code.
+func (z *Reader) endBlock(e entry) error {
+	if e.kind() != isEnd {
+		return ErrInvalid
+	}
+	z.block = betweenBlocks
+	return nil
+}
+
+// writeLiterals writes the literals of e and returns their number. It may overwrite up to three bytes after them.
+func writeLiterals(window *[windowSize]byte, at int, e entry) int {
+	binary.LittleEndian.PutUint32(window[at:], uint32(e>>8))
+	return e.count()
+}
+
+// repeat writes 8 bytes that repeat the last ones, for a distance below 8. They repeat after each multiple of the distance too,
+// such as wideDistance.
+func repeat(window *[windowSize]byte, at, distance int) {
+	from := at - distance
+	v := uint64(window[from])
+	if distance == 1 {
+		v *= 0x0101010101010101
+	} else {
+		for i := 1; i < 8; i++ {
+			v |= uint64(window[from+i%distance]) << (8 * i)
 		}
-		binary.LittleEndian.PutUint64(window[to:], v)
-		to += 8
-		// What has been written repeats after each multiple of the distance.
-		from = to - int(wideDistance[distance&7])
 	}
-	for to < end {
-		binary.LittleEndian.PutUint64(window[to:], binary.LittleEndian.Uint64(window[from:]))
-		to += 8
-		from += 8
-	}
+	binary.LittleEndian.PutUint64(window[at:], v)
 }
 
 // wideDistance holds the smallest multiple of each distance that is at least 8.

@@ -90,28 +90,33 @@ func idct8(b *block, last int, dst []byte, stride int) {
 		pairs = 2
 	}
 	for i := range pairs {
-		x0, x1, x2, x3 := b[i], b[4+i], b[8+i], b[12+i]
-		x4, x5, x6, x7 := b[16+i], b[20+i], b[24+i], b[28+i]
+		var e0, e1, e2, e3, o0, o1, o2, o3 int64
 		if low {
-			x0, x1, x2, x3, x4, x5, x6, x7 = transform8low(x0, x1, x2, x3, round1)
+			e0, e1, e2, e3 = evenLow(b[i], b[8+i], round1)
+			o0, o1, o2, o3 = oddLow(b[4+i], b[12+i])
 		} else {
-			x0, x1, x2, x3, x4, x5, x6, x7 = transform8(x0, x1, x2, x3, x4, x5, x6, x7, round1)
+			e0, e1, e2, e3 = even(b[i], b[8+i], b[16+i], b[24+i], round1)
+			o0, o1, o2, o3 = odd(b[4+i], b[12+i], b[20+i], b[28+i])
 		}
-		even, odd := rows[2*i:], rows[2*i+1:]
-		even[0], odd[0] = transpose(x0, x1)
-		even[8], odd[8] = transpose(x2, x3)
-		even[16], odd[16] = transpose(x4, x5)
-		even[24], odd[24] = transpose(x6, x7)
+		upper, lower := rows[2*i:], rows[2*i+1:]
+		upper[0], lower[0] = transpose(e0+o0, e1+o1)
+		upper[8], lower[8] = transpose(e2+o2, e3+o3)
+		upper[16], lower[16] = transpose(e3-o3, e2-o2)
+		upper[24], lower[24] = transpose(e1-o1, e0-o0)
 	}
 	*b = block{}
 	for i := range 4 {
 		w := rows[8*i : 8*i+8 : 8*i+8]
-		var x0, x1, x2, x3, x4, x5, x6, x7 int64
+		var e0, e1, e2, e3, o0, o1, o2, o3 int64
 		if low {
-			x0, x1, x2, x3, x4, x5, x6, x7 = transform8low(w[0], w[1], w[2], w[3], round2)
+			e0, e1, e2, e3 = evenLow(w[0], w[2], round2)
+			o0, o1, o2, o3 = oddLow(w[1], w[3])
 		} else {
-			x0, x1, x2, x3, x4, x5, x6, x7 = transform8(w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7], round2)
+			e0, e1, e2, e3 = even(w[0], w[2], w[4], w[6], round2)
+			o0, o1, o2, o3 = odd(w[1], w[3], w[5], w[7])
 		}
+		x0, x1, x2, x3 := e0+o0, e1+o1, e2+o2, e3+o3
+		x4, x5, x6, x7 := e3-o3, e2-o2, e1-o1, e0-o0
 		d0 := (*[8]byte)(dst)
 		d1 := (*[8]byte)(dst[stride:])
 		if (x0|x1|x2|x3|x4|x5|x6|x7)&overflow == 0 {
@@ -154,42 +159,45 @@ const (
 	f3072 = 25172 // c1 + c3 + c5 - c7
 )
 
-// transform8 returns the 8-point inverse DCT, times √8·2^constBits, plus round. Its many parameters and results are
-// passed in registers. An array would be passed in memory.
-func transform8(x0, x1, x2, x3, x4, x5, x6, x7, round int64) (_, _, _, _, _, _, _, _ int64) {
+// The 8-point inverse DCT, times √8·2^constBits, is computed in two halves. Its results are e0 + o0, e1 + o1, e2 + o2,
+// e3 + o3, e3 - o3, e2 - o2, e1 - o1, e0 - o0. Parameters and results are passed in registers; arrays would be passed in
+// memory.
+
+// even returns the half of the even frequencies, plus round.
+func even(x0, x2, x4, x6, round int64) (e0, e1, e2, e3 int64) {
 	z := (x2 + x6) * f0541
-	e2 := z - x6*f1847
-	e3 := z + x2*f0765
-	e0 := (x0+x4)<<constBits + round
-	e1 := (x0-x4)<<constBits + round
-	e0, e3 = e0+e3, e0-e3
-	e1, e2 = e1+e2, e1-e2
-
-	z1 := (x7 + x1) * -f0899
-	z2 := (x5 + x3) * -f2562
-	z3 := x7 + x3
-	z4 := x5 + x1
-	z5 := (z3 + z4) * f1175
-	z3 = z5 - z3*f1961
-	z4 = z5 - z4*f0390
-	o0 := x7*f0298 + z1 + z3
-	o1 := x5*f2053 + z2 + z4
-	o2 := x3*f3072 + z2 + z3
-	o3 := x1*f1501 + z1 + z4
-
-	return e0 + o3, e1 + o2, e2 + o1, e3 + o0, e3 - o0, e2 - o1, e1 - o2, e0 - o3
+	s := z - x6*f1847
+	t := z + x2*f0765
+	u := (x0+x4)<<constBits + round
+	v := (x0-x4)<<constBits + round
+	return u + t, v + s, v - s, u - t
 }
 
-// transform8low is transform8 with the upper four frequencies zero.
-func transform8low(x0, x1, x2, x3, round int64) (_, _, _, _, _, _, _, _ int64) {
+// odd returns the half of the odd frequencies.
+func odd(x1, x3, x5, x7 int64) (o0, o1, o2, o3 int64) {
+	z17 := (x1 + x7) * -f0899
+	z35 := (x3 + x5) * -f2562
+	z := (x1 + x5 + (x3 + x7)) * f1175
+	z15 := z - (x1+x5)*f0390
+	z37 := z - (x3+x7)*f1961
+	o0 = x1*f1501 + z17 + z15
+	o1 = x3*f3072 + z35 + z37
+	o2 = x5*f2053 + z35 + z15
+	o3 = x7*f0298 + z17 + z37
+	return o0, o1, o2, o3
+}
+
+// evenLow is even with the upper four frequencies zero.
+func evenLow(x0, x2, round int64) (e0, e1, e2, e3 int64) {
 	e := x0<<constBits + round
-	e2 := x2 * f0541
-	e3 := x2 * f1306
-	o0 := x1*f0275 - x3*f0785
-	o1 := x1*f0785 - x3*f1387
-	o2 := x1*f1175 - x3*f0275
-	o3 := x1*f1387 + x3*f1175
-	return e + e3 + o3, e + e2 + o2, e - e2 + o1, e - e3 + o0, e - e3 - o0, e - e2 - o1, e + e2 - o2, e + e3 - o3
+	s := x2 * f0541
+	t := x2 * f1306
+	return e + t, e + s, e - s, e - t
+}
+
+// oddLow is odd with the upper four frequencies zero.
+func oddLow(x1, x3 int64) (o0, o1, o2, o3 int64) {
+	return x1*f1387 + x3*f1175, x1*f1175 - x3*f0275, x1*f0785 - x3*f1387, x1*f0275 - x3*f0785
 }
 
 // transpose turns two pairs of columns, (a, b) and (c, d), into two pairs of rows, (a, c) and (b, d). It drops shift1
@@ -245,7 +253,7 @@ func idct4(b *block, dst []byte, stride int) {
 	}
 }
 
-// transform4 returns the 4-point inverse DCT, scaled as in transform8. Its parameters are passed in registers.
+// transform4 returns the 4-point inverse DCT, scaled as that of 8 points.
 func transform4(x0, x1, x2, x3, round int64) (_, _, _, _ int64) {
 	e0 := (x0+x2)<<constBits + round
 	e1 := (x0-x2)<<constBits + round

@@ -583,7 +583,10 @@ func TestFlippedBits(t *testing.T) {
 	var m Image
 	for _, data := range smallFiles(t) {
 		for i := range data {
-			for _, x := range []byte{0xff, 0x01, 0x80} {
+			for j, x := range []byte{0xff, 0x01, 0x80} {
+				if j != i%3 && series(0, 1) == 0 {
+					continue // one of the three in turn
+				}
 				bad := bytes.Clone(data)
 				bad[i] ^= x
 				h, err := ReadHeader(bad)
@@ -843,10 +846,7 @@ func repeatScan(size, scans int, arithmetic bool, s *testScan, change func(b *[6
 
 // TestScanBomb decodes small files with thousands of scans. The one with Huffman coding takes image/jpeg half a minute.
 func TestScanBomb(t *testing.T) {
-	size := 7000
-	if testing.Short() {
-		size = 2000
-	}
+	size := series(3500, 7000)
 	for name, data := range map[string][]byte{
 		"Huffman":    scanBomb(size, 2000),
 		"arithmetic": arithmeticBomb(size/4, 2000),

@@ -11,6 +11,7 @@ import (
 	"image/png"
 	"io"
 	"math/rand/v2"
+	"os"
 	"testing"
 
 	"github.com/thumbcache/thumbcache/internal/reduce"
@@ -204,4 +205,12 @@ func (m testPNG) rows(r *rand.Rand, next func() byte) (raw []byte) {
 		}
 	}
 	return raw
+}
+
+// series returns the size of a series of tests: the full one with THUMBCACHE_FULL=1.
+func series(short, full int) int {
+	if os.Getenv("THUMBCACHE_FULL") != "" {
+		return full
+	}
+	return short
 }

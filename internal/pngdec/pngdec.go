@@ -307,7 +307,7 @@ func (p *picture) eachRow(width, height int, f func(y int, row []byte)) (rows in
 			}
 			return y, err
 		}
-		if !unfilter(p.raw[0], row, p.raw[1:], previous, length, pixel) {
+		if !unfilter(row, p.raw, previous, length, pixel) {
 			return y, FormatError(fmt.Sprintf("filter %d", p.raw[0]))
 		}
 		f(y, row[:length])

@@ -2,10 +2,11 @@ package pngdec
 
 import "encoding/binary"
 
-// unfilter reverses the filter of a row (W3C PNG, 9.2): it reads raw and writes row. previous is the row above. pixel is the
-// number of bytes of a pixel, at least 1. All slices have wideStore more bytes than length, since whole words are stored. It
-// reports whether there is such a filter.
-func unfilter(filter byte, row, raw, previous []byte, length, pixel int) bool {
+// unfilter reverses the filter of a row (W3C PNG, 9.2), whose number is the first byte of raw. It writes length bytes to row.
+// previous is the row above. pixel is the number of bytes of a pixel, at least 1. All slices have wideStore more bytes, since
+// whole words are stored. It reports whether there is such a filter.
+func unfilter(row, raw, previous []byte, length, pixel int) bool {
+	filter, raw := raw[0], raw[1:]
 	switch filter {
 	case 0:
 		copy(row[:length], raw)

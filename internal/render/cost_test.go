@@ -43,6 +43,11 @@ func TestCostBoundsAllocation(t *testing.T) {
 	if err := tiff.Encode(&stripped, opaque, nil); err != nil {
 		t.Fatal(err)
 	}
+	options := []Options{
+		{Size: 256, Quality: 85}, {Size: 256, PNG: true}, {Quality: 100}, {Size: 256, Quality: 85, Fit: Cover}, {PNG: true}, {WebP: true, Quality: 100},
+	}[:series(3, 6)]
+	options = append(options, Options{Size: 400, Height: 300, Quality: 85, Fit: Pad, Background: Blur}, Options{Size: 256, Fit: Pad, PNG: true}, Options{Size: 256, Quality: 85, Auto: true},
+		Options{Size: 256, Quality: 85, WebP: true}, Options{Size: 400, Height: 300, Quality: 85, Fit: Pad, Background: Transparent, WebP: true})
 	for name, data := range map[string][]byte{
 		"jpeg":           encode("jpeg", opaque),
 		"jpeg grey":      encode("jpeg", grey),
@@ -78,7 +83,7 @@ func TestCostBoundsAllocation(t *testing.T) {
 		"animated.webp":  animatedWebP(w, h, webpFrame{w: w, h: h}, webpFrame{w: w, h: 9, c: color.NRGBA{9, 9, 9, 255}}),
 		"lossless.webp":  readTestdata(t, "lossless-alpha.webp"),
 	} {
-		for _, o := range []Options{{Size: 256, Quality: 85}, {Size: 256, Quality: 85, Cover: true}, {Size: 256, PNG: true}, {Size: 256, WebP: true, Quality: 85}, {Quality: 100}, {PNG: true}, {WebP: true, Quality: 100}} {
+		for _, o := range options {
 			cost, err := Cost(data, o)
 			if err != nil {
 				t.Fatal(err)

@@ -38,7 +38,8 @@ func FuzzMake(f *testing.F) {
 		f.Add(data, uint16(30), byte(i))
 	}
 	f.Fuzz(func(t *testing.T, data []byte, size uint16, flags byte) {
-		o := Options{Size: int(size % 600), MaxEdge: 500, PNG: flags&1 != 0, Cover: flags&2 != 0, WebP: flags&5 == 4, Quality: 85}
+		o := Options{Size: int(size % 600), MaxEdge: 500, PNG: flags&1 != 0, Auto: flags&65 == 64, WebP: flags&73 == 8, Quality: 85,
+			Fit: Fit(flags / 2 % 3), Height: int(size / 600), Background: Background(flags) << 20}
 		cost, err := Cost(data, o)
 		if err != nil || cost > 64<<20 {
 			return
@@ -46,6 +47,9 @@ func FuzzMake(f *testing.F) {
 		img, err := Make(context.Background(), data, o)
 		if err != nil {
 			return
+		}
+		if o.Height > 0 {
+			o.Size = max(o.Size, o.Height)
 		}
 		if img.Width > 500 || img.Height > 500 || o.Size > 0 && max(img.Width, img.Height) > o.Size {
 			t.Errorf("got %d x %d for %+v", img.Width, img.Height, o)

@@ -65,7 +65,7 @@ func TestThumbHash(t *testing.T) {
 		"webp":       readTestdata(t, "lossy.webp"),
 		"webp alpha": readTestdata(t, "lossy-alpha.webp"),
 	} {
-		for _, o := range []Options{{Size: 100}, {Size: 67, Cover: true}, {Size: 33}, {Size: 9}, {}, {Size: 100, PNG: true}, {PNG: true, Cover: true}} {
+		for _, o := range []Options{{Size: 100}, {Size: 67, Fit: Cover}, {Size: 33}, {Size: 9}, {}, {Size: 100, PNG: true}, {PNG: true, Fit: Cover}} {
 			o.Quality = 95
 			t.Run(fmt.Sprintf("%s %+v", name, o), func(t *testing.T) {
 				img, err := Make(context.Background(), data, o)
@@ -124,7 +124,7 @@ func TestOrientationOverride(t *testing.T) {
 				t.Errorf("%s: orientation %d, want %d", name, got, orientation)
 			}
 		}
-		for _, o := range []Options{{Size: 100, PNG: true}, {Size: 64, Cover: true, PNG: true}, {PNG: true}} {
+		for _, o := range []Options{{Size: 100, PNG: true}, {Size: 64, Fit: Cover, PNG: true}, {PNG: true}} {
 			want, err := Make(context.Background(), withEXIF(t, "png", upright, orientation), o)
 			if err != nil {
 				t.Fatal(err)

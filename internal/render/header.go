@@ -175,14 +175,18 @@ func (h *header) cost(g layout, o Options) int64 {
 			cost += 4 * (int64(h.width)/scale + 64) * (int64(h.height)/scale + 64)
 		}
 	}
-	cost += h.resultCost(g, o) * int64(g.width) * int64(g.height) / 12
-	if o.PNG {
+	cost += h.resultCost(g, o) * int64(g.boxWidth) * int64(g.boxHeight) / 12
+	if o.Fit == Pad {
+		// The canvas, its chroma in full, and the blurred rows.
+		cost += 8*int64(g.boxWidth)*int64(g.boxHeight) + 3*4*maxBlurred*int64(g.boxWidth) + 24*int64(g.boxWidth+g.boxHeight)
+	}
+	if o.PNG || o.Auto {
 		cost += 1 << 20 // deflate state
 	}
 	if o.WebP {
-		cost += webpenc.Cost(g.width, g.height, !h.grey)
+		cost += webpenc.Cost(g.boxWidth, g.boxHeight, !h.grey || o.Fit == Pad)
 	}
-	cost += 16 * int64(g.width) // column sums of the hash: four channels, 2 bytes each, kept twice
+	cost += 16 * int64(g.boxWidth) // column sums of the hash: four channels, 2 bytes each, kept twice
 	if h.icc != nil {
 		cost += 2*maxCarried + 32<<10
 	}
@@ -194,9 +198,9 @@ func (h *header) cost(g layout, o Options) int64 {
 func (h *header) resultCost(g layout, o Options) int64 {
 	var scaled, converted, encoded int64
 	switch {
-	case h.grey:
+	case h.grey && o.Fit != Pad:
 		scaled = 12
-	case h.contentType == typeJPEG && h.jpeg.Model == jpegdec.YCbCr && !o.PNG && h.icc == nil && !h.adobeRGB:
+	case h.contentType == typeJPEG && h.jpeg.Model == jpegdec.YCbCr && !o.PNG && o.Fit != Pad && h.icc == nil && !h.adobeRGB:
 		scaled = 18 // luma, and two chroma planes of a quarter each
 	default:
 		scaled, converted = 48, 48+18
@@ -205,9 +209,9 @@ func (h *header) resultCost(g layout, o Options) int64 {
 		scaled *= 2
 	}
 	switch {
-	case o.PNG && h.grey:
+	case o.PNG && h.grey && o.Fit != Pad:
 		encoded = 12
-	case o.PNG:
+	case o.PNG, o.Auto && (h.contentType != typeJPEG || o.Fit == Pad):
 		encoded = 48
 	case o.WebP:
 		encoded = 36

@@ -57,3 +57,11 @@ func readTestdata(t testing.TB, name string) []byte {
 	}
 	return data
 }
+
+// series returns the size of a series of tests: the full one with THUMBCACHE_FULL=1.
+func series(short, full int) int {
+	if os.Getenv("THUMBCACHE_FULL") != "" {
+		return full
+	}
+	return short
+}

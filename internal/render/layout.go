@@ -10,7 +10,9 @@ import (
 //
 // Orientation costs only a transposition of the small result. Mirroring is free, since a span can run backwards.
 type layout struct {
-	width, height int  // of the result, after orientation
+	width, height int // of the scaled picture, after orientation
+	boxWidth      int // of the result, which is larger only for Pad
+	boxHeight     int
 	transpose     bool // rows and columns are exchanged after scaling
 	x, y          span // in the stored picture, before transposing
 	fullChroma    bool // JPEG output has chroma of full resolution
@@ -44,27 +46,25 @@ func layOut(h header, o Options) layout {
 	if transpose {
 		w, ht = ht, w
 	}
-	limit := o.Size
-	if limit <= 0 || o.MaxEdge > 0 && limit > o.MaxEdge {
-		limit = o.MaxEdge
-	}
-	longest := maxJPEG
-	if o.WebP {
-		longest = maxWebP
-	}
-	if !o.PNG && (limit <= 0 || limit > longest) {
-		limit = longest
-	}
+	boxW, boxH := o.box(max(w, ht))
 	left, top := 0, 0
 	cropW, cropH := w, ht
-	if o.Cover {
-		side := min(w, ht)
-		left, top = (w-side)/2, (ht-side)/2
-		cropW, cropH = side, side
+	if o.Fit == Cover {
+		cropW, cropH = crop(w, ht, boxW, boxH)
+		left, top = focus(o.FocusX, cropW, w), focus(o.FocusY, cropH, ht)
 	}
 	g := layout{width: cropW, height: cropH, transpose: transpose, fullChroma: max(w, ht) <= maxPixelArt && !o.WebP}
-	if long := max(cropW, cropH); limit > 0 && long > limit {
-		g.width, g.height = shrink(cropW, limit, long), shrink(cropH, limit, long)
+	switch {
+	case o.Fit == Cover:
+		g.width, g.height = min(cropW, boxW), min(cropH, boxH)
+	case int64(w)*int64(boxH) >= int64(ht)*int64(boxW) && w > boxW:
+		g.width, g.height = boxW, shrink(ht, boxW, w)
+	case ht > boxH:
+		g.width, g.height = shrink(w, boxH, ht), boxH
+	}
+	g.boxWidth, g.boxHeight = g.width, g.height
+	if o.Fit == Pad {
+		g.boxWidth, g.boxHeight = boxW, boxH
 	}
 
 	var mirrorX, mirrorY bool
@@ -88,6 +88,44 @@ func layOut(h header, o Options) layout {
 		g.y = g.y.mirror(h.height)
 	}
 	return g
+}
+
+// box returns the edges of the box for a picture with the given longest edge.
+func (o *Options) box(longest int) (width, height int) {
+	limit := math.MaxInt32
+	if o.MaxEdge > 0 {
+		limit = o.MaxEdge
+	}
+	switch {
+	case o.WebP:
+		limit = min(limit, maxWebP)
+	case !o.PNG:
+		limit = min(limit, maxJPEG)
+	}
+	width = min(longest, limit)
+	if o.Size > 0 {
+		width = min(o.Size, limit)
+	}
+	if o.Height > 0 {
+		return width, min(o.Height, limit)
+	}
+	return width, width
+}
+
+// crop returns the edges of the largest part of a picture that has the shape of a box.
+func crop(w, h, boxW, boxH int) (width, height int) {
+	if int64(w)*int64(boxH) > int64(h)*int64(boxW) {
+		return shrink(h, boxW, boxH), h
+	}
+	return w, shrink(w, boxH, boxW)
+}
+
+// focus returns where a part of the given length begins, so that its middle is as close as possible to at, a fraction of whole.
+func focus(at float64, length, whole int) int {
+	if !(at > 0 && at <= 1) {
+		return (whole - length) / 2
+	}
+	return max(0, min(int(math.Round(at*float64(whole)-float64(length)/2)), whole-length))
 }
 
 // shrink returns edge*limit/long, rounded to nearest, and at least 1.
@@ -163,5 +201,5 @@ func (g layout) reduction() int {
 	return 1
 }
 
-// edge returns the longest edge of the result.
+// edge returns the longest edge of the scaled picture.
 func (g layout) edge() int { return max(g.width, g.height) }

@@ -342,8 +342,8 @@ func TestReducedPNG(t *testing.T) {
 		{plain, 10, 15}, {plain, 64, 2}, {plain, 150, 2}, {plain, 299, 2}, {plain, 301, 2}, {plain, 700, 2},
 		{interlaced, 10, 15}, {interlaced, 64, 2}, {interlaced, 150, 2}, {interlaced, 299, 2}, {interlaced, 301, 2},
 	} {
-		for _, cover := range []bool{false, true} {
-			img, err := Make(context.Background(), test.data, Options{Size: test.size, Cover: cover, PNG: true})
+		for _, cover := range []Fit{Contain, Cover} {
+			img, err := Make(context.Background(), test.data, Options{Size: test.size, Fit: cover, PNG: true})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -15,15 +15,37 @@ import (
 
 // Options describes the thumbnail to make.
 type Options struct {
-	Size    int  // longest edge of the result in pixels (Cover: edge of the square); 0 means the picture's size; never enlarged
-	MaxEdge int  // limit of the longest edge in pixels, whatever Size is; 0 means no limit
-	Cover   bool // crop to a centred square, at most the largest that fits the picture
+	Size    int // edge in pixels of the square that the result fits, or of which it has the shape; 0 means the picture's size
+	Height  int // makes the square a box that is Size wide; 0 means a square
+	MaxEdge int // limit of each edge in pixels, whatever Size is; 0 means no limit
+	Fit     Fit
 	PNG     bool // encode as PNG and keep alpha; otherwise encode as JPEG on a white background
-	WebP    bool // encode as lossy WebP and keep alpha; PNG must not be set
+	WebP    bool // encode as lossy WebP and keep alpha; PNG and Auto are not set then
+	Auto    bool // encode as PNG if the result is transparent somewhere, otherwise as JPEG; PNG is not set then
 	Quality int  // of the JPEG or WebP, 1 to 100
+
+	FocusX, FocusY float64    // Cover: the point of the picture, from 0 to 1, that should be in the middle; 0 means 0.5
+	Background     Background // Pad
 
 	Orientation int // EXIF orientation, 1 to 8, that replaces the picture's own; 0 means the picture's own
 }
+
+// A Fit says how a picture is fitted to a box. It is never enlarged.
+type Fit uint8
+
+const (
+	Contain Fit = iota // the whole picture, within the box
+	Cover              // cropped to the shape of the box
+	Pad                // the whole picture in the middle of the box, which is filled with a background
+)
+
+// A Background is a colour 0xRRGGBB, or one of the constants.
+type Background uint32
+
+const (
+	Blur        Background = 1 << 24 // a blurred copy of the picture
+	Transparent Background = 2 << 24 // white in a JPEG
+)
 
 // An Image is an encoded picture.
 type Image struct {
@@ -69,7 +91,7 @@ func Make(ctx context.Context, data []byte, o Options) (Image, error) {
 }
 
 // MakeSizes is like [Make] for several sizes, of which o.Size is the largest and the first. It decodes the picture once, for the
-// largest size. Each size costs little more memory than [Cost] says for the largest. o.Cover must not be set if there are several.
+// largest size. Each size costs little more memory than [Cost] says for the largest. If there are several, they are squares to fit.
 func MakeSizes(ctx context.Context, data []byte, o Options, sizes []int) (images []Image, err error) {
 	// Decoders of the standard library have panicked on crafted files before. They run on this goroutine, so one recover
 	// covers them.
@@ -118,16 +140,18 @@ func MakeSizes(ctx context.Context, data []byte, o Options, sizes []int) (images
 
 // encode scales and encodes a decoded picture. The next size must not be larger.
 func (ws *workspace) encode(src *raster, g layout, o Options, p profile) (img Image, err error) {
-	img = Image{ContentType: "image/jpeg", Width: g.width, Height: g.height}
+	img = Image{ContentType: "image/jpeg", Width: g.boxWidth, Height: g.boxHeight}
 	switch {
 	case o.PNG:
-		img.ContentType = "image/png"
-		pix := ws.nrgba(src, g, p)
-		img.ThumbHash = ws.hashPNG(pix)
-		img.Data, err = ws.encodePNG(pix, p.carried)
+		return ws.asPNG(ws.padded(ws.nrgba(src, g, p), g, o), p)
 	case o.WebP:
-		img.ContentType = "image/webp"
-		img.Data, img.ThumbHash, err = ws.encodeWebP(src, g, o, p)
+		return ws.asWebP(src, g, o, p)
+	case o.Fit == Pad, o.Auto && src.kind == rgba:
+		pix := ws.padded(ws.nrgba(src, g, p), g, o)
+		if o.Auto && !pix.opaque {
+			return ws.asPNG(pix, p)
+		}
+		img.Data, img.ThumbHash = ws.encodeJPEG(ws.flatten(pix, g.fullChroma), o.Quality, p.carried)
 	case src.kind == grey:
 		img.Data, img.ThumbHash = ws.encodeJPEG([3]plane{ws.grey(src, g, p)}, o.Quality, nil)
 	case src.kind == ycc && !p.converts():
@@ -135,5 +159,12 @@ func (ws *workspace) encode(src *raster, g layout, o Options, p profile) (img Im
 	default:
 		img.Data, img.ThumbHash = ws.encodeJPEG(ws.flatten(ws.nrgba(src, g, p), g.fullChroma), o.Quality, p.carried)
 	}
+	return img, err
+}
+
+// asPNG encodes a small picture as PNG.
+func (ws *workspace) asPNG(pix pixels, p profile) (img Image, err error) {
+	img = Image{ContentType: typePNG, Width: pix.width, Height: pix.height, ThumbHash: ws.hashPNG(pix)}
+	img.Data, err = ws.encodePNG(pix, p.carried)
 	return img, err
 }

@@ -197,23 +197,26 @@ func webpRaster(m webpdec.Picture) raster {
 	return src
 }
 
-// encodeWebP scales a picture and returns it as WebP, and its ThumbHash.
-func (ws *workspace) encodeWebP(src *raster, g layout, o Options, p profile) (data, hash []byte, err error) {
+// asWebP scales a picture and encodes it as WebP.
+func (ws *workspace) asWebP(src *raster, g layout, o Options, p profile) (img Image, err error) {
+	img = Image{ContentType: typeWebP, Width: g.boxWidth, Height: g.boxHeight}
 	var planes [3]plane
-	m := webpenc.Image{Width: g.width, Height: g.height}
+	m := webpenc.Image{Width: g.boxWidth, Height: g.boxHeight}
+	if src.kind == grey {
+		p.carried = nil // a WebP has colours
+	}
 	switch {
-	case src.kind == grey:
+	case src.kind == grey && o.Fit != Pad:
 		planes[0] = ws.grey(src, g, p)
-		hash = ws.hashJPEG(planes)
-		p.carried = nil
-	case src.kind == ycc && !p.converts():
+		img.ThumbHash = ws.hashJPEG(planes)
+	case src.kind == ycc && o.Fit != Pad && !p.converts():
 		planes = ws.ycbcr(src, g)
-		hash = ws.hashJPEG(planes)
+		img.ThumbHash = ws.hashJPEG(planes)
 	default:
-		pix := ws.nrgba(src, g, p)
-		hash = ws.hashPNG(pix)
+		pix := ws.padded(ws.nrgba(src, g, p), g, o)
+		img.ThumbHash = ws.hashPNG(pix)
 		if !pix.opaque {
-			m.Alpha = ws.alpha(pix)
+			m.Alpha = ws.alpha(pix, o.Fit == Pad)
 			fillHidden(pix.plane)
 			pix.opaque = true // nothing is below
 		}
@@ -224,9 +227,10 @@ func (ws *workspace) encodeWebP(src *raster, g layout, o Options, p profile) (da
 	if ws.webp == nil {
 		ws.webp = new(webpenc.Encoder)
 	}
-	ws.out, err = ws.webp.Append(grow(ws.out, g.width*g.height/4)[:0], &m, o.Quality, p.carried)
+	ws.out, err = ws.webp.Append(grow(ws.out, g.boxWidth*g.boxHeight/4)[:0], &m, o.Quality, p.carried)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", ErrTooLarge, err)
+		return Image{}, fmt.Errorf("%w: %w", ErrTooLarge, err)
 	}
-	return bytes.Clone(ws.out), hash, nil
+	img.Data = bytes.Clone(ws.out)
+	return img, nil
 }

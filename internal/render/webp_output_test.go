@@ -84,6 +84,51 @@ func TestWebPOutputAlpha(t *testing.T) {
 	}
 }
 
+// The background of a box is exact where it is transparent, and the picture in the middle keeps its alpha.
+func TestWebPOutputPad(t *testing.T) {
+	grey := image.NewGray(image.Rect(0, 0, 40, 20))
+	for i := range grey.Pix {
+		grey.Pix[i] = 90
+	}
+	red := color.NRGBA{200, 0, 0, 255}
+	for _, test := range []struct {
+		name       string
+		data       []byte
+		background Background
+		bar        color.NRGBA // above and below the picture
+		left       color.NRGBA // half of the picture
+		right      color.NRGBA
+	}{
+		{"alpha on transparent", encodeAs(t, "png", half(red, color.NRGBA{})), Transparent, color.NRGBA{}, red, color.NRGBA{}},
+		{"alpha on teal", encodeAs(t, "png", half(red, color.NRGBA{})), 0x108070, color.NRGBA{16, 128, 112, 255}, red, color.NRGBA{16, 128, 112, 255}},
+		{"jpeg on transparent", encodeAs(t, "jpeg", uniform(40, 20, red)), Transparent, color.NRGBA{}, red, red},
+		{"turned jpeg on transparent", withEXIF(t, "jpeg", encodeAs(t, "jpeg", uniform(20, 40, red)), 6), Transparent, color.NRGBA{}, red, red},
+		{"grey on transparent", encodeAs(t, "png", grey), Transparent, color.NRGBA{}, color.NRGBA{90, 90, 90, 255}, color.NRGBA{90, 90, 90, 255}},
+		{"grey on blur", encodeAs(t, "png", grey), Blur, color.NRGBA{90, 90, 90, 255}, color.NRGBA{90, 90, 90, 255}, color.NRGBA{90, 90, 90, 255}},
+	} {
+		img, err := Make(context.Background(), test.data, Options{Size: 40, Fit: Pad, Background: test.background, WebP: true, Quality: 95})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if img.Width != 40 || img.Height != 40 {
+			t.Errorf("%s: got %d x %d", test.name, img.Width, img.Height)
+		}
+		m := decodeOwn(t, img)
+		for _, at := range []struct {
+			x, y int
+			want color.NRGBA
+		}{{20, 3, test.bar}, {20, 37, test.bar}, {8, 20, test.left}, {31, 20, test.right}} {
+			got := color.NRGBAModel.Convert(m.At(at.x, at.y)).(color.NRGBA)
+			if got.A != at.want.A {
+				t.Errorf("%s: alpha at %d, %d is %d, want %d", test.name, at.x, at.y, got.A, at.want.A)
+			}
+			if at.want.A > 0 {
+				near(t, test.name, got, at.want, 12)
+			}
+		}
+	}
+}
+
 // A profile that this package cannot convert is carried.
 func TestWebPOutputProfile(t *testing.T) {
 	icc := buildICC("RGB ", "Lab ", map[string][]byte{"A2B0": []byte("mft2 and so on")})

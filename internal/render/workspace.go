@@ -161,7 +161,7 @@ func (ws *workspace) flatten(src pixels, fullChroma bool) (dst [3]plane) {
 	if fullChroma {
 		cw, ch = w, h
 	}
-	// src occupies plane 0 or 3.
+	// src occupies plane 0, 3 or 5.
 	dst[0] = ws.plane(1, w, h, 1)
 	dst[1] = ws.plane(2, cw, ch, 1)
 	dst[2] = ws.plane(4, cw, ch, 1)
@@ -173,9 +173,13 @@ func (ws *workspace) flatten(src pixels, fullChroma bool) (dst [3]plane) {
 	return dst
 }
 
-// alpha returns the alpha of a picture.
-func (ws *workspace) alpha(src pixels) []byte {
-	dst := ws.plane(5, src.width, src.height, 1) // the only one that flatten leaves
+// alpha returns the alpha of a small picture. flatten leaves it as it is.
+func (ws *workspace) alpha(src pixels, padded bool) []byte {
+	i := 5
+	if padded {
+		i = 0 // src occupies plane 5
+	}
+	dst := ws.plane(i, src.width, src.height, 1)
 	for i := range dst.pix {
 		dst.pix[i] = src.pix[4*i+3]
 	}

@@ -33,12 +33,16 @@ import (
 // ErrUnreachable says that the folder itself cannot be opened. That says nothing about the files in it: a share may be offline.
 var ErrUnreachable = errors.New("the folder of the provider cannot be reached")
 
+// ErrOutside says that an absolute path is not inside the folder. It matches fs.ErrInvalid.
+var ErrOutside = fmt.Errorf("path outside the root: %w", fs.ErrInvalid)
+
 // An FS is one folder. Its methods may be called from several goroutines at once. Their paths are relative to the folder, or
 // absolute and inside it. Errors match fs.ErrNotExist if there is no such file, fs.ErrInvalid if there can never be one, and
 // neither if another attempt may succeed. They do not contain the host's path.
 type FS struct {
 	root      string
 	maxListed int
+	exact     bool // no equivalent names
 }
 
 // maxListed limits how many names one call reads in search of an equivalent one, in all folders together. It bounds the work of
@@ -51,7 +55,13 @@ func New(root string) FS {
 	if abs, err := filepath.Abs(root); err == nil {
 		root = abs
 	}
-	return FS{root, maxListed}
+	return FS{root: root, maxListed: maxListed}
+}
+
+// Exact returns an FS of the same folder that finds a file by its exact name only.
+func (f FS) Exact() FS {
+	f.exact = true
+	return f
 }
 
 // Stat describes a regular file.
@@ -125,7 +135,7 @@ func (f FS) in(ctx context.Context, path string, use func(root *os.Root, name st
 	if filepath.IsAbs(path) {
 		var err error
 		if name, err = filepath.Rel(f.root, path); err != nil || !filepath.IsLocal(name) {
-			return fmt.Errorf("path outside the root: %w", fs.ErrInvalid)
+			return ErrOutside
 		}
 	}
 	if name == "" {
@@ -136,8 +146,8 @@ func (f FS) in(ctx context.Context, path string, use func(root *os.Root, name st
 		return ErrUnreachable
 	}
 	defer root.Close()
-	err = classify(use(root, name))
-	if isASCII(name) || !isMissing(err) {
+	err = Classify(use(root, name))
+	if f.exact || IsASCII(name) || !isMissing(err) {
 		return err
 	}
 	if other := f.useEquivalent(ctx, root, name, use); !isMissing(other) {
@@ -154,15 +164,15 @@ func (f FS) useEquivalent(ctx context.Context, root *os.Root, name string, use f
 		if other == name {
 			continue
 		}
-		if err := classify(use(root, other)); !isMissing(err) {
+		if err := Classify(use(root, other)); !isMissing(err) {
 			return err
 		}
 	}
 	other, err := f.findEquivalent(ctx, root, name)
 	if err != nil {
-		return classify(err)
+		return Classify(err)
 	}
-	return classify(use(root, other))
+	return Classify(use(root, other))
 }
 
 // findEquivalent returns name with each missing element replaced by an equivalent one that its parent folder has.
@@ -170,7 +180,7 @@ func (f FS) findEquivalent(ctx context.Context, root *os.Root, name string) (fou
 	left := f.maxListed
 	for part := range strings.SplitAfterSeq(filepath.ToSlash(name), "/") {
 		element, isFolder := strings.CutSuffix(part, "/")
-		if !isASCII(element) {
+		if !IsASCII(element) {
 			if element, err = findEntry(ctx, root, found, element, &left); err != nil {
 				return "", err
 			}
@@ -189,7 +199,7 @@ func findEntry(ctx context.Context, root *os.Root, folder, name string, left *in
 	for _, entry := range []string{name, canonical.Compose(name), canonical.Decompose(name)} {
 		if _, err := root.Lstat(folder + entry); err == nil {
 			return entry, nil
-		} else if !isMissing(classify(err)) {
+		} else if !isMissing(Classify(err)) {
 			return "", err
 		}
 	}
@@ -211,7 +221,8 @@ func findEntry(ctx context.Context, root *os.Root, folder, name string, left *in
 	return found, nil
 }
 
-func isASCII(s string) bool {
+// IsASCII reports whether s is ASCII. Such a name is not searched for in other forms.
+func IsASCII(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r > unicode.MaxASCII })
 }
 
@@ -228,8 +239,8 @@ func regular(info fs.FileInfo) error {
 	return nil
 }
 
-// classify makes err match fs.ErrNotExist, fs.ErrInvalid or neither, as FS promises, and removes the host's path from it.
-func classify(err error) error {
+// Classify makes err match fs.ErrNotExist, fs.ErrInvalid or neither, as FS promises, and removes the host's path from it.
+func Classify(err error) error {
 	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pe.Err
 	}

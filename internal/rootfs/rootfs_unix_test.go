@@ -60,7 +60,7 @@ func TestClassify(t *testing.T) {
 		syscall.EIO: "another error", syscall.EACCES: "another error", syscall.EMFILE: "another error", syscall.ENFILE: "another error",
 		syscall.ESTALE: "another error", syscall.ETIMEDOUT: "another error", syscall.EHOSTDOWN: "another error", syscall.ENOMEM: "another error",
 	} {
-		err := classify(&os.PathError{Op: "open", Path: "/srv/music", Err: errno})
+		err := Classify(&os.PathError{Op: "open", Path: "/srv/music", Err: errno})
 		if class(err) != want {
 			t.Errorf("%v: %v, want %s", errno, err, want)
 		}

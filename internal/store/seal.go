@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -14,10 +15,22 @@ import (
 // A Key names one file: a thumbnail of a source or, with None set, the record that the source has no picture.
 type Key struct {
 	Provider, Path string
+	None           bool // then all below is zero
+
 	Size           int // as requested, in pixels; 0 is the original's size
-	Cover, PNG     bool
-	None           bool // then Size, Cover and PNG are zero
+	Height         int // of a box that is Size wide; 0: Size is the longest edge
+	Cover, Pad     bool
+	PNG            bool
+	Auto           bool   // JPEG or PNG, as the picture needs; PNG is not set then
+	FocusX, FocusY uint8  // of Cover, in hundredths; 0 is the center
+	Background     uint32 // of Pad: a color 0xRRGGBB, or one of the constants
 }
+
+// Backgrounds that are no colors.
+const (
+	Blur        = 1 << 24 // a blurred copy of the picture
+	Transparent = 2 << 24
+)
 
 // Hash returns the lower-case hex SHA-256 with which the names of all files of a source begin.
 func Hash(provider, path string) string {
@@ -29,16 +42,64 @@ func Hash(provider, path string) string {
 // name returns the name of the file for k. hash is that of k's source.
 func (k *Key) name(hash string) string {
 	if k.None {
-		return hash + ".none"
+		return hash + k.extension()
 	}
-	name := hash + "_" + strconv.Itoa(k.Size)
-	if k.Cover {
-		name += "c"
+	return hash + "_" + k.shape() + k.extension()
+}
+
+// shape returns the size and fit as they are part of names, such as 300, 300x200c30x70 or 300pblur.
+func (k *Key) shape() string {
+	b := strconv.AppendInt(nil, int64(k.Size), 10)
+	if k.Height != 0 {
+		b = fmt.Appendf(b, "x%d", k.Height)
 	}
-	if k.PNG {
-		return name + ".png"
+	switch {
+	case k.Cover && (k.FocusX != 0 || k.FocusY != 0):
+		b = fmt.Appendf(b, "c%dx%d", cmp.Or(k.FocusX, 50), cmp.Or(k.FocusY, 50))
+	case k.Cover:
+		b = append(b, 'c')
+	case k.Pad && k.Background == Blur:
+		b = append(b, "pblur"...)
+	case k.Pad && k.Background == Transparent:
+		b = append(b, "ptransparent"...)
+	case k.Pad:
+		b = fmt.Appendf(b, "p%06x", k.Background)
 	}
-	return name + ".jpg"
+	return string(b)
+}
+
+// fit returns the number of the fit in a sealed file.
+func (k *Key) fit() byte {
+	switch {
+	case k.Cover:
+		return 1
+	case k.Pad:
+		return 2
+	}
+	return 0
+}
+
+func (k *Key) extension() string {
+	switch {
+	case k.None:
+		return ".none"
+	case k.PNG:
+		return ".png"
+	case k.Auto:
+		return ".auto"
+	}
+	return ".jpg"
+}
+
+// format returns the number of the format in a sealed file.
+func (k *Key) format() byte {
+	switch {
+	case k.PNG:
+		return 1
+	case k.Auto:
+		return 2
+	}
+	return 0
 }
 
 // An Entry is the content of a file.
@@ -61,6 +122,22 @@ type Entry struct {
 	Data      []byte // the picture, encoded
 }
 
+// Variant returns the name of e among the values of its source in a place that several machines share. It includes the format
+// version and the settings, so that machines with others do not replace each other's values.
+func (e *Entry) Variant() string {
+	b := fmt.Appendf(nil, "f%dp%d", sealVersion, e.Pipeline)
+	if !e.Key.None {
+		b = fmt.Appendf(nil, "%s_%s", e.Key.shape(), b)
+	}
+	if e.Quality != 0 {
+		b = fmt.Appendf(b, "q%d", e.Quality)
+	}
+	if e.Limit != 0 {
+		b = fmt.Appendf(b, "l%d", e.Limit)
+	}
+	return string(b) + e.Key.extension()
+}
+
 // A Cause is the reason why there is no picture.
 type Cause uint8
 
@@ -69,6 +146,7 @@ const (
 	NoPicture
 	Unsupported
 	Corrupt
+	NoMedia
 )
 
 func (c Cause) String() string {
@@ -81,6 +159,8 @@ func (c Cause) String() string {
 		return "unsupported"
 	case Corrupt:
 		return "corrupt"
+	case NoMedia:
+		return "no media"
 	}
 	return fmt.Sprintf("cause %d", uint8(c))
 }
@@ -91,26 +171,28 @@ func (c Cause) String() string {
 //	     payload         the JPEG or PNG, or nothing
 //	 0   magic           "TCSEAL"
 //	 6   format version  uint16, sealVersion
-//	 8   fit             uint8, 0 contain, 1 cover
-//	 9   format          uint8, 0 JPEG, 1 PNG
+//	 8   fit             uint8, 0 contain, 1 cover, 2 pad
+//	 9   format          uint8, 0 JPEG, 1 PNG, 2 auto: either, see the payload
 //	10   quality         uint8
 //	11   cause           uint8, a Cause
 //	12   pipeline        uint32, the version of the code that made the picture
-//	16   size            uint32, as requested
+//	16   size, height    2 x uint16, of the box as requested; height is 0 if size is the longest edge
 //	20   width, height   2 x uint32, in pixels
 //	28   payload length  uint64
 //	36   stamp           int64 size, int64 seconds, uint32 nanoseconds of the source's modification time
 //	56   made            int64, Unix time in nanoseconds
 //	64   limit           uint32, the largest edge allowed if size is 0, else 0
-//	68   provider, path, tag, version, ThumbHash, FFmpeg, picture: each a uint32 length and its bytes
+//	68   background      uint32, a color 0xRRGGBB, 1<<24 blurred, 2<<24 transparent
+//	72   focus           2 x uint8, from the left and from the top, in hundredths; 0 is the center
+//	74   provider, path, tag, version, ThumbHash, FFmpeg, picture: each a uint32 length and its bytes
 //	     checksum        uint32, CRC-32C of everything before it, including the payload
 //	     trailer length  uint32, from magic to the end of the file
 //
 // A file with another format version is not damaged, but it is not read.
 const (
 	sealMagic   = "TCSEAL"
-	sealVersion = 3
-	sealFixed   = 68      // bytes before the texts
+	sealVersion = 4
+	sealFixed   = 74      // bytes before the texts
 	sealEnd     = 8       // bytes after them
 	maxTrailer  = 1 << 20 // bytes: a longer length is not believed
 )
@@ -135,9 +217,10 @@ func (e *Entry) trailer() ([]byte, error) {
 	le := binary.LittleEndian
 	b := append(make([]byte, 0, n), sealMagic...)
 	b = le.AppendUint16(b, sealVersion)
-	b = append(b, boolByte(e.Key.Cover), boolByte(e.Key.PNG), byte(e.Quality), byte(e.Cause))
+	b = append(b, e.Key.fit(), e.Key.format(), byte(e.Quality), byte(e.Cause))
 	b = le.AppendUint32(b, e.Pipeline)
-	b = le.AppendUint32(b, uint32(e.Key.Size))
+	b = le.AppendUint16(b, uint16(e.Key.Size))
+	b = le.AppendUint16(b, uint16(e.Key.Height))
 	b = le.AppendUint32(b, uint32(e.Width))
 	b = le.AppendUint32(b, uint32(e.Height))
 	b = le.AppendUint64(b, uint64(len(e.Data)))
@@ -146,6 +229,8 @@ func (e *Entry) trailer() ([]byte, error) {
 	b = le.AppendUint32(b, uint32(e.ModTime.Nanosecond()))
 	b = le.AppendUint64(b, uint64(e.Made.UnixNano()))
 	b = le.AppendUint32(b, uint32(e.Limit))
+	b = le.AppendUint32(b, e.Key.Background)
+	b = append(b, e.Key.FocusX, e.Key.FocusY)
 	for _, t := range texts {
 		b = le.AppendUint32(b, uint32(len(t)))
 		b = append(b, t...)
@@ -158,13 +243,6 @@ func (e *Entry) trailer() ([]byte, error) {
 func (e *Entry) Seal() ([]byte, error) {
 	t, err := e.trailer()
 	return append(e.Data[:len(e.Data):len(e.Data)], t...), err
-}
-
-func boolByte(b bool) byte {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // Unseal checks and parses a file. The entry's Data is a part of file. Its Provider and Path are those of want if they are
@@ -188,11 +266,22 @@ func Unseal(file []byte, want *Key) (*Entry, error) {
 	if le.Uint32(t[n-8:]) != crc32.Checksum(file[:len(file)-8], castagnoli) {
 		return nil, errors.New("wrong checksum")
 	}
-	if le.Uint64(t[28:]) != uint64(len(payload)) || t[8] > 1 || t[9] > 1 {
+	if le.Uint64(t[28:]) != uint64(len(payload)) || t[8] > 2 || t[9] > 2 {
 		return nil, errors.New("broken trailer")
 	}
 	e := &Entry{
-		Key:      Key{Size: int(le.Uint32(t[16:])), Cover: t[8] != 0, PNG: t[9] != 0, None: t[11] != 0},
+		Key: Key{
+			None:       t[11] != 0,
+			Size:       int(le.Uint16(t[16:])),
+			Height:     int(le.Uint16(t[18:])),
+			Cover:      t[8] == 1,
+			Pad:        t[8] == 2,
+			PNG:        t[9] == 1,
+			Auto:       t[9] == 2,
+			FocusX:     t[72],
+			FocusY:     t[73],
+			Background: le.Uint32(t[68:]),
+		},
 		Quality:  int(t[10]),
 		Cause:    Cause(t[11]),
 		Pipeline: le.Uint32(t[12:]),

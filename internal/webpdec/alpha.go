@@ -1,28 +1,22 @@
 package webpdec
 
-import "github.com/thumbcache/thumbcache/internal/vp8"
-
 // An alphaReader reads the rows of an alpha chunk: RFC 9649, section 2.7.1.2.
 type alphaReader struct {
-	filter   byte
-	raw      []byte    // rows that are not compressed
-	lossless *vp8l     // or a picture in which green is alpha
-	rows     [2][]byte // the last row, and the next one
+	mode     uint8        // of the predictor that does what the filter does, or 0
+	raw      []byte       // rows that are not compressed
+	lossless *greenReader // or a picture in which green is alpha
+	rows     [2][]byte    // the last row, and the next one; one byte longer than the picture is wide
 	y        int
 }
 
-// Filters of alpha.
-const (
-	filterLeft     = 1
-	filterAbove    = 2
-	filterGradient = 3
-)
+// filterModes holds the modes of the predictor for the filters: none, left, above and gradient.
+var filterModes = [4]uint8{0, 1, 2, 12}
 
 func newAlphaReader(chunk []byte, w, h int) (*alphaReader, error) {
 	if len(chunk) == 0 {
 		return nil, errTruncated
 	}
-	a := &alphaReader{filter: chunk[0] >> 2 & 3, rows: [2][]byte{make([]byte, w), make([]byte, w)}}
+	a := &alphaReader{mode: filterModes[chunk[0]>>2&3], rows: [2][]byte{make([]byte, w+1), make([]byte, w+1)}}
 	data := chunk[1:]
 	var err error
 	switch chunk[0] & 3 {
@@ -32,7 +26,7 @@ func newAlphaReader(chunk []byte, w, h int) (*alphaReader, error) {
 		}
 		a.raw = data
 	case 1:
-		a.lossless, err = readVP8L(data, w, h)
+		a.lossless, err = newGreenReader(data, w, h)
 	default:
 		err = FormatError("unknown compression of alpha")
 	}
@@ -41,41 +35,24 @@ func newAlphaReader(chunk []byte, w, h int) (*alphaReader, error) {
 
 // nextRow returns the next row. It is valid until the next call.
 func (a *alphaReader) nextRow() ([]byte, error) {
-	above, row := a.rows[0], a.rows[1]
+	above, row := a.rows[0], a.rows[1][:len(a.rows[1])-1]
 	if a.lossless != nil {
-		pixels, err := a.lossless.nextRow()
-		if err != nil {
+		if err := a.lossless.nextRow(row); err != nil {
 			return nil, err
-		}
-		for x, v := range pixels {
-			row[x] = byte(v >> 8)
 		}
 	} else {
 		copy(row, a.raw)
 		a.raw = a.raw[len(row):]
 	}
-	filter := a.filter
-	if a.y == 0 && filter != 0 {
-		filter = filterLeft // there is nothing above
+	if a.mode != 0 {
+		mode := a.mode
+		if a.y == 0 {
+			mode = 1 // there is nothing above
+		}
+		row[0] += above[0] // 0 in the first row
+		predictBytes(mode, row, above)
 	}
-	row[0] += above[0] // 0 in the first row
-	switch filter {
-	case 0:
-		row[0] -= above[0]
-	case filterLeft:
-		for x := 1; x < len(row); x++ {
-			row[x] += row[x-1]
-		}
-	case filterAbove:
-		for x := 1; x < len(row); x++ {
-			row[x] += above[x]
-		}
-	case filterGradient:
-		for x := 1; x < len(row); x++ {
-			row[x] += vp8.Clamp(int32(row[x-1]) + int32(above[x]) - int32(above[x-1]))
-		}
-	}
-	a.rows[0], a.rows[1] = row, above
+	a.rows[0], a.rows[1] = a.rows[1], above
 	a.y++
 	return row, nil
 }

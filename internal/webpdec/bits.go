@@ -4,10 +4,32 @@ import "encoding/binary"
 
 // A bitReader reads numbers of a lossless bitstream, from the lowest bit up.
 type bitReader struct {
+	bitState
+	pos  int // of the next byte; after the end of data, zeros are read
+	data []byte
+}
+
+// A bitState holds the next bits of a bitReader. Its methods return a new value rather than change it, so that the compiler
+// keeps it in registers.
+type bitState struct {
 	value uint64
 	n     uint // number of bits in value
-	pos   int  // of the next byte; after the end of data, zeros are read
-	data  []byte
+}
+
+// symbol returns the next symbol of a prefix code.
+func (s bitState) symbol(c *prefixCode) (uint16, bitState) {
+	symbol, n := c.next(s.value)
+	return symbol, bitState{s.value >> (n & 63), s.n - n}
+}
+
+// ready returns s with at least n bits.
+func (b *bitReader) ready(s bitState, n uint) bitState {
+	if s.n < n {
+		b.bitState = s
+		b.fill()
+		s = b.bitState
+	}
+	return s
 }
 
 // fill makes value hold at least 56 bits.
@@ -46,11 +68,7 @@ func (b *bitReader) read(n uint) uint32 {
 
 // symbol returns the next symbol of a prefix code.
 func (b *bitReader) symbol(c *prefixCode) uint16 {
-	if b.n < maxCodeLength {
-		b.fill()
-	}
-	s, n := c.next(b.value)
-	b.value >>= n
-	b.n -= n
+	s, rest := b.ready(b.bitState, maxCodeLength).symbol(c)
+	b.bitState = rest
 	return s
 }

@@ -9,11 +9,32 @@ import (
 
 // A boolReader is the boolean entropy decoder of RFC 6386, section 7.
 type boolReader struct {
+	boolState
+	data []byte // not yet in value
+	past int    // number of zero bits in value that have been added after the end of data
+}
+
+// A boolState is the state of a boolReader between decisions. Its methods return a new value rather than change it, so that
+// the compiler keeps it in registers.
+type boolState struct {
 	value uint64 // the next bits, from the highest bit down
 	rng   uint64 // range of the arithmetic coder, 128 to 255
 	count int    // number of bits in value, less the 8 that every decision needs
-	data  []byte // not yet in value
-	past  int    // number of zero bits in value that have been added after the end of data
+}
+
+// split returns the part of the range that means false.
+func (s boolState) split(prob uint8) uint64 { return 1 + ((s.rng-1)*uint64(prob))>>8 }
+
+// no returns the state after the decision was false.
+func (s boolState) no(split uint64) boolState {
+	n := normShift[uint8(split)]
+	return boolState{s.value << (n & 63), split << (n & 63), s.count - int(n)}
+}
+
+// yes returns the state after the decision was true.
+func (s boolState) yes(split uint64) boolState {
+	s.value -= split << 56
+	return s.no(s.rng - split)
 }
 
 // normShift holds the shift that makes a range at least 128.
@@ -25,7 +46,7 @@ var normShift = func() (t [256]uint8) {
 }()
 
 func newBoolReader(data []byte) boolReader {
-	return boolReader{rng: 255, count: -8, data: data}
+	return boolReader{boolState: boolState{rng: 255, count: -8}, data: data}
 }
 
 // overrun reports whether bits after the end of the data have been consumed.
@@ -55,21 +76,14 @@ func (b *boolReader) fill() {
 
 // bit returns the next decision: true with a probability of 1 - prob/256.
 func (b *boolReader) bit(prob uint8) bool {
-	if b.count < 0 {
-		b.fill()
-	}
-	split := 1 + ((b.rng-1)*uint64(prob))>>8
-	set := b.value >= split<<56
+	s := b.ready(b.boolState)
+	split := s.split(prob)
+	set := s.value >= split<<56
 	if set {
-		b.value -= split << 56
-		b.rng -= split
+		b.boolState = s.yes(split)
 	} else {
-		b.rng = split
+		b.boolState = s.no(split)
 	}
-	s := normShift[uint8(b.rng)]
-	b.value <<= s & 63
-	b.rng <<= s & 63
-	b.count -= int(s)
 	return set
 }
 
@@ -96,107 +110,89 @@ func (b *boolReader) optional(n int) int {
 	return v
 }
 
-// coefficients reads the coefficients of a block, from the one at position n on, and stores them multiplied by the
-// quantization steps dc and ac: section 13. It returns the position after the last one. probs are those of each
-// position.
-//
-// Decisions are made on local variables, which the compiler keeps in registers.
-func (b *boolReader) coefficients(probs *[17][3][11]uint8, context uint8, n int, dc, ac int32, out *[16]int16) int {
-	value, rng, count := b.value, b.rng, b.count
-	p := &probs[n][context]
-	step := ac
-	if n == 0 {
-		step = dc
+// ready returns s with at least the bits that a decision needs.
+func (b *boolReader) ready(s boolState) boolState {
+	if s.count < 0 {
+		b.boolState = s
+		b.fill()
+		s = b.boolState
 	}
+	return s
+}
+
+// A blockKind tells how the coefficients of a block are coded.
+type blockKind struct {
+	probs *[17][3][11]uint8 // by position and context
+	first int               // position of the first coefficient
+	steps [2]int32          // quantization steps of the coefficient at position 0, and of others
+}
+
+// coefficients reads the coefficients of a block and stores them multiplied by their quantization step: section 13. It
+// returns the position after the last one.
+func (b *boolReader) coefficients(k *blockKind, context uint8, out *[16]int16) int {
+	s := b.boolState
+	n := k.first
+	p := &k.probs[n][context]
+	step := k.steps[min(n, 1)]
 	for n < 16 {
 		// Is there another coefficient?
-		if count < 0 {
-			b.value, b.count = value, count
-			b.fill()
-			value, count = b.value, b.count
+		s = b.ready(s)
+		split := s.split(p[0])
+		if s.value < split<<56 {
+			s = s.no(split)
+			break
 		}
-		split := 1 + ((rng-1)*uint64(p[0]))>>8
-		if value < split<<56 {
-			s := normShift[uint8(split)]
-			b.value, b.rng, b.count = value<<(s&63), split<<(s&63), count-int(s)
-			return n
-		}
-		value -= split << 56
-		rng -= split
-		s := normShift[uint8(rng)]
-		value, rng, count = value<<(s&63), rng<<(s&63), count-int(s)
+		s = s.yes(split)
 
 		// Is it zero?
 		for {
-			if count < 0 {
-				b.value, b.count = value, count
-				b.fill()
-				value, count = b.value, b.count
-			}
-			split := 1 + ((rng-1)*uint64(p[1]))>>8
-			if value >= split<<56 {
-				value -= split << 56
-				rng -= split
-				s := normShift[uint8(rng)]
-				value, rng, count = value<<(s&63), rng<<(s&63), count-int(s)
+			s = b.ready(s)
+			split = s.split(p[1])
+			if s.value >= split<<56 {
 				break
 			}
-			s := normShift[uint8(split)]
-			value, rng, count = value<<(s&63), split<<(s&63), count-int(s)
+			s = s.no(split)
 			n++
-			step = ac
+			step = k.steps[1]
 			if n == 16 {
-				b.value, b.rng, b.count = value, rng, count
+				b.boolState = s
 				return n
 			}
-			p = &probs[n&15][0]
+			p = &k.probs[n&15][0]
 		}
+		s = s.yes(split)
 
 		// Is it one?
-		if count < 0 {
-			b.value, b.count = value, count
-			b.fill()
-			value, count = b.value, b.count
-		}
-		split = 1 + ((rng-1)*uint64(p[2]))>>8
+		s = b.ready(s)
 		v := int32(1)
-		next := &probs[(n&15)+1]
-		if value < split<<56 {
-			s := normShift[uint8(split)]
-			value, rng, count = value<<(s&63), split<<(s&63), count-int(s)
+		next := &k.probs[(n&15)+1]
+		split = s.split(p[2])
+		if s.value < split<<56 {
+			s = s.no(split)
 			p = &next[1]
 		} else {
-			value -= split << 56
-			rng -= split
-			s := normShift[uint8(rng)]
-			b.value, b.rng, b.count = value<<(s&63), rng<<(s&63), count-int(s)
+			s = s.yes(split)
+			b.boolState = s
 			v = b.large(p)
-			value, rng, count = b.value, b.rng, b.count
+			s = b.boolState
 			p = &next[2]
 		}
 
-		// Its sign has a probability of 128, and so the shift is 1, or 0 once the range is exactly 255.
-		if count < 0 {
-			b.value, b.count = value, count
-			b.fill()
-			value, count = b.value, b.count
-		}
-		split = 1 + (rng-1)>>1
+		// Its sign has a probability of 128.
+		s = b.ready(s)
 		v *= step
-		if value < split<<56 {
-			rng = split
+		split = s.split(128)
+		if s.value < split<<56 {
+			s = s.no(split)
 		} else {
-			value -= split << 56
-			rng -= split
+			s = s.yes(split)
 			v = -v
 		}
-		s = normShift[uint8(rng)]
-		value, rng, count = value<<(s&63), rng<<(s&63), count-int(s)
 		out[vp8.Zigzag[n&15]] = int16(v)
 		n++
-		step = ac
+		step = k.steps[1]
 	}
-	b.value, b.rng, b.count = value, rng, count
+	b.boolState = s
 	return n
 }
 

@@ -101,8 +101,12 @@ func laneSigned(s uint64) uint64 {
 	return s & laneBytes
 }
 
+// samples are those across an edge: p3, p2, p1, p0 before it, and q0, q1, q2, q3 after it.
+type samples [8]uint64
+
 // apply returns the mask of the places where the filter applies, and of those with a high variance.
-func apply(p3, p2, p1, p0, q0, q1, q2, q3, edge uint64, l *limits) (mask, variance uint64) {
+func (s *samples) apply(edge uint64, l *limits) (mask, variance uint64) {
+	p3, p2, p1, p0, q0, q1, q2, q3 := s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7]
 	ok := within(p3, p2, l.interior) & within(p2, p1, l.interior) & within(p1, p0, l.interior)
 	ok &= within(q3, q2, l.interior) & within(q2, q1, l.interior) & within(q1, q0, l.interior)
 	ok &= edge - 2*laneDiffs(p0, q0) - laneDiffs(p1, q1)>>1&(0x7f*lanes)
@@ -111,32 +115,31 @@ func apply(p3, p2, p1, p0, q0, q1, q2, q3, edge uint64, l *limits) (mask, varian
 }
 
 // filterInner filters across an edge inside a macroblock: RFC 6386, section 15.3.
-func filterInner(p3, p2, p1, p0, q0, q1, q2, q3 uint64, l *limits) (_, _, _, _ uint64) {
-	mask, variance := apply(p3, p2, p1, p0, q0, q1, q2, q3, l.edge, l)
+func (s *samples) filterInner(l *limits) {
+	mask, variance := s.apply(l.edge, l)
 	if mask == 0 {
-		return p1, p0, q0, q1
+		return
 	}
+	p1, p0, q0, q1 := s[2], s[3], s[4], s[5]
 	outer := laneSigned(p1+4096*lanes-q1) & variance // 128 too large with a high variance
 	a := 3*(q0+0x100*lanes-p0) + outer + (4096-3*256-128)*lanes + 128*lanes&^variance
 	f1 := laneSigned(a+4*lanes) >> 3 & (0x1f * lanes) // 16 too large
 	f2 := laneSigned(a+3*lanes) >> 3 & (0x1f * lanes)
 	f3 := (f1 + lanes) >> 1 & (0x1f * lanes) // 8 too large
-	r0 := laneSamples(p0 + f2 + (256-16)*lanes)
-	s0 := laneSamples(q0 + (256+16)*lanes - f1)
-	p0 = p0&^mask | r0&mask
-	q0 = q0&^mask | s0&mask
+	s.set(3, mask, laneSamples(p0+f2+(256-16)*lanes))
+	s.set(4, mask, laneSamples(q0+(256+16)*lanes-f1))
 	mask &^= variance
-	r1 := laneSamples(p1 + f3 + (256-8)*lanes)
-	s1 := laneSamples(q1 + (256+8)*lanes - f3)
-	return p1&^mask | r1&mask, p0, q0, q1&^mask | s1&mask
+	s.set(2, mask, laneSamples(p1+f3+(256-8)*lanes))
+	s.set(5, mask, laneSamples(q1+(256+8)*lanes-f3))
 }
 
 // filterBorder filters across an edge between macroblocks: section 15.3.
-func filterBorder(p3, p2, p1, p0, q0, q1, q2, q3 uint64, l *limits) (_, _, _, _, _, _ uint64) {
-	mask, variance := apply(p3, p2, p1, p0, q0, q1, q2, q3, l.border, l)
+func (s *samples) filterBorder(l *limits) {
+	mask, variance := s.apply(l.border, l)
 	if mask == 0 {
-		return p2, p1, p0, q0, q1, q2
+		return
 	}
+	p2, p1, p0, q0, q1, q2 := s[1], s[2], s[3], s[4], s[5], s[6]
 	a := 3*(q0+0x100*lanes-p0) + laneSigned(p1+4096*lanes-q1) + (4096-3*256-128)*lanes
 	w := laneSigned(a) // 128 too large
 	w0 := (27*w + 63*lanes) >> 7 & laneBytes
@@ -150,54 +153,44 @@ func filterBorder(p3, p2, p1, p0, q0, q1, q2, q3 uint64, l *limits) (_, _, _, _,
 		up = up&^variance | f2&variance
 		down = down&^variance | f1&variance
 	}
-	r0 := laneSamples(p0 + up + (256-32)*lanes)
-	s0 := laneSamples(q0 + (256+32)*lanes - down)
-	p0 = p0&^mask | r0&mask
-	q0 = q0&^mask | s0&mask
+	s.set(3, mask, laneSamples(p0+up+(256-32)*lanes))
+	s.set(4, mask, laneSamples(q0+(256+32)*lanes-down))
 	mask &^= variance
-	r1 := laneSamples(p1 + w1 + (256-18)*lanes)
-	s1 := laneSamples(q1 + (256+18)*lanes - w1)
-	r2 := laneSamples(p2 + w2 + (256-9)*lanes)
-	s2 := laneSamples(q2 + (256+9)*lanes - w2)
-	return p2&^mask | r2&mask, p1&^mask | r1&mask, p0, q0, q1&^mask | s1&mask, q2&^mask | s2&mask
+	s.set(2, mask, laneSamples(p1+w1+(256-18)*lanes))
+	s.set(5, mask, laneSamples(q1+(256+18)*lanes-w1))
+	s.set(1, mask, laneSamples(p2+w2+(256-9)*lanes))
+	s.set(6, mask, laneSamples(q2+(256+9)*lanes-w2))
 }
 
-// normalDown filters n columns across a horizontal edge at position at.
-func normalDown(pix []byte, at, stride, n int, l *limits, border bool) {
-	for ; n > 0; n, at = n-8, at+8 {
+// flat reports whether p1, p0, q0 and q1 are equal.
+func (s *samples) flat() bool { return s[2] == s[3] && s[3] == s[4] && s[4] == s[5] }
+
+// set replaces sample i in the lanes of a mask.
+func (s *samples) set(i int, mask, v uint64) { s[i] = s[i]&^mask | v&mask }
+
+// normalDown filters n columns across a horizontal edge. pix begins four rows above it.
+func normalDown(pix []byte, stride, n int, l *limits, border bool) {
+	for at := 0; at < n; at += 8 {
 		var rows [8][]byte
-		var v [8]uint64
+		var even, odd samples
 		for i := range rows {
-			rows[i] = pix[at+(i-4)*stride:][:8]
-			v[i] = binary.LittleEndian.Uint64(rows[i])
+			rows[i] = pix[at+i*stride:][:8]
+			v := binary.LittleEndian.Uint64(rows[i])
+			even[i], odd[i] = v&laneBytes, v>>8&laneBytes
 		}
-		if v[2] == v[3] && v[3] == v[4] && v[4] == v[5] {
+		if even.flat() && odd.flat() {
 			continue // nothing to smooth
 		}
-		const b = laneBytes
 		if border {
-			e2, e1, e0, f0, f1, f2 := filterBorder(v[0]&b, v[1]&b, v[2]&b, v[3]&b, v[4]&b, v[5]&b, v[6]&b, v[7]&b, l)
-			for i := range v {
-				v[i] >>= 8
-			}
-			o2, o1, o0, g0, g1, g2 := filterBorder(v[0]&b, v[1]&b, v[2]&b, v[3]&b, v[4]&b, v[5]&b, v[6]&b, v[7]&b, l)
-			binary.LittleEndian.PutUint64(rows[1], e2|o2<<8)
-			binary.LittleEndian.PutUint64(rows[2], e1|o1<<8)
-			binary.LittleEndian.PutUint64(rows[3], e0|o0<<8)
-			binary.LittleEndian.PutUint64(rows[4], f0|g0<<8)
-			binary.LittleEndian.PutUint64(rows[5], f1|g1<<8)
-			binary.LittleEndian.PutUint64(rows[6], f2|g2<<8)
-			continue
+			even.filterBorder(l)
+			odd.filterBorder(l)
+		} else {
+			even.filterInner(l)
+			odd.filterInner(l)
 		}
-		e1, e0, f0, f1 := filterInner(v[0]&b, v[1]&b, v[2]&b, v[3]&b, v[4]&b, v[5]&b, v[6]&b, v[7]&b, l)
-		for i := range v {
-			v[i] >>= 8
+		for i := 1; i < 7; i++ {
+			binary.LittleEndian.PutUint64(rows[i], even[i]|odd[i]<<8)
 		}
-		o1, o0, g0, g1 := filterInner(v[0]&b, v[1]&b, v[2]&b, v[3]&b, v[4]&b, v[5]&b, v[6]&b, v[7]&b, l)
-		binary.LittleEndian.PutUint64(rows[2], e1|o1<<8)
-		binary.LittleEndian.PutUint64(rows[3], e0|o0<<8)
-		binary.LittleEndian.PutUint64(rows[4], f0|g0<<8)
-		binary.LittleEndian.PutUint64(rows[5], f1|g1<<8)
 	}
 }
 
@@ -209,10 +202,9 @@ func turn(a, b, c, d uint64) (_, _, _, _ uint64) {
 	return ab&low | cd<<32, ba&low | dc<<32, ab>>32 | cd&^low, ba>>32 | dc&^low
 }
 
-// normalAcross filters n rows across a vertical edge at position at.
-func normalAcross(pix []byte, at, stride, n int, l *limits, border bool) {
-	at -= 4
-	for ; n > 0; n, at = n-4, at+4*stride {
+// normalAcross filters n rows across a vertical edge. pix begins four columns to the left of it.
+func normalAcross(pix []byte, stride, n int, l *limits, border bool) {
+	for at := 0; n > 0; n, at = n-4, at+4*stride {
 		r0, r1, r2, r3 := pix[at:][:8], pix[at+stride:][:8], pix[at+2*stride:][:8], pix[at+3*stride:][:8]
 		v0, v1 := binary.LittleEndian.Uint64(r0), binary.LittleEndian.Uint64(r1)
 		v2, v3 := binary.LittleEndian.Uint64(r2), binary.LittleEndian.Uint64(r3)
@@ -222,15 +214,16 @@ func normalAcross(pix []byte, at, stride, n int, l *limits, border bool) {
 			continue
 		}
 		const b = laneBytes
-		p3, p1, q0, q2 := turn(v0&b, v1&b, v2&b, v3&b)
-		p2, p0, q1, q3 := turn(v0>>8&b, v1>>8&b, v2>>8&b, v3>>8&b)
+		var s samples
+		s[0], s[2], s[4], s[6] = turn(v0&b, v1&b, v2&b, v3&b)
+		s[1], s[3], s[5], s[7] = turn(v0>>8&b, v1>>8&b, v2>>8&b, v3>>8&b)
 		if border {
-			p2, p1, p0, q0, q1, q2 = filterBorder(p3, p2, p1, p0, q0, q1, q2, q3, l)
+			s.filterBorder(l)
 		} else {
-			p1, p0, q0, q1 = filterInner(p3, p2, p1, p0, q0, q1, q2, q3, l)
+			s.filterInner(l)
 		}
-		e0, e1, e2, e3 := turn(p3, p1, q0, q2)
-		o0, o1, o2, o3 := turn(p2, p0, q1, q3)
+		e0, e1, e2, e3 := turn(s[0], s[2], s[4], s[6])
+		o0, o1, o2, o3 := turn(s[1], s[3], s[5], s[7])
 		binary.LittleEndian.PutUint64(r0, e0|o0<<8)
 		binary.LittleEndian.PutUint64(r1, e1|o1<<8)
 		binary.LittleEndian.PutUint64(r2, e2|o2<<8)

@@ -67,30 +67,30 @@ func (t *tables) single(symbol uint16) (prefixCode, error) {
 	return prefixCode{table: table}, err
 }
 
-// code returns the canonical code with the given lengths.
-func (t *tables) code(lengths []uint8) (c prefixCode, err error) {
-	var counts, start [maxCodeLength + 2]int
+// lengthCounts holds the number of codes of each length.
+type lengthCounts [maxCodeLength + 1]int
+
+// sort puts the symbols with a code into t.sorted, in order of the codes. It returns the number of codes of each length and
+// of all. They are a complete code, or the one of a single symbol.
+func (t *tables) sort(lengths []uint8) (counts lengthCounts, used int, err error) {
 	for _, n := range lengths {
 		counts[n]++
 	}
-	longest, sum := 0, 0
-	used := len(lengths) - counts[0]
+	used = len(lengths) - counts[0]
 	counts[0] = 0
+	var start [maxCodeLength + 2]int
+	sum := 0
 	for n := 1; n <= maxCodeLength; n++ {
 		start[n+1] = start[n] + counts[n]
-		if counts[n] > 0 {
-			longest = n
-		}
 		sum += counts[n] << (maxCodeLength - n)
 	}
-	if used == 0 {
-		return c, FormatError("empty prefix code")
-	}
-	if used > 1 && sum != 1<<maxCodeLength {
-		if sum < 1<<maxCodeLength {
-			return c, errIncomplete
-		}
-		return c, FormatError("oversubscribed prefix code")
+	switch {
+	case used == 0:
+		return counts, 0, FormatError("empty prefix code")
+	case used > 1 && sum < 1<<maxCodeLength:
+		return counts, 0, errIncomplete
+	case used > 1 && sum > 1<<maxCodeLength:
+		return counts, 0, FormatError("oversubscribed prefix code")
 	}
 	for symbol, n := range lengths {
 		if n > 0 {
@@ -98,10 +98,22 @@ func (t *tables) code(lengths []uint8) (c prefixCode, err error) {
 			start[n]++
 		}
 	}
+	return counts, used, nil
+}
+
+// code returns the canonical code with the given lengths.
+func (t *tables) code(lengths []uint8) (c prefixCode, err error) {
+	counts, used, err := t.sort(lengths)
+	if err != nil {
+		return c, err
+	}
 	if used == 1 {
 		return t.single(t.sorted[0])
 	}
-
+	longest := maxCodeLength
+	for counts[longest] == 0 {
+		longest--
+	}
 	root := min(longest, rootBits)
 	size := 1 << root
 	reversed, prefix := 0, -1 // the code with its first bit lowest, and the part of it that is in the root table
@@ -135,20 +147,24 @@ func (t *tables) code(lengths []uint8) (c prefixCode, err error) {
 					t.build[sub+k] = entry
 				}
 			}
-			// Add one to the code, whose last bit is the highest.
-			bit := 1 << (n - 1)
-			for reversed&bit != 0 {
-				bit >>= 1
-			}
-			reversed = reversed&(bit-1) | bit
-			if bit == 0 {
-				reversed = 0
-			}
+			reversed = nextReversed(reversed, n)
 		}
 	}
 	c.mask = 1<<root - 1
 	c.table, err = t.keep(size)
 	return c, err
+}
+
+// nextReversed adds one to a code of n bits, whose last bit is the highest.
+func nextReversed(code, n int) int {
+	bit := 1 << (n - 1)
+	for code&bit != 0 {
+		bit >>= 1
+	}
+	if bit == 0 {
+		return 0
+	}
+	return code&(bit-1) | bit
 }
 
 // codeLengthOrder is the order in which the lengths of the code for code lengths are stored.

@@ -1,6 +1,11 @@
 package webpdec
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math/bits"
+
+	"github.com/thumbcache/thumbcache/internal/vp8"
+)
 
 // A Plane holds the samples of one component, or interleaved R, G, B and A.
 type Plane struct {
@@ -114,12 +119,12 @@ func (r *reducer) flush() {
 	r.y++
 }
 
-// A rgbaReducer makes a plane of premultiplied RGBA from rows of ARGB that are not premultiplied.
+// A rgbaReducer makes a plane of premultiplied RGBA from rows that are not premultiplied.
 type rgbaReducer struct {
 	Plane
 	scale int
 	w     int
-	sums  []uint64 // of a square: red, blue, green and alpha from the low end
+	sums  []uint64 // of a square, in lanes
 	rows  int
 	y     int
 }
@@ -127,84 +132,112 @@ type rgbaReducer struct {
 func newRGBAReducer(w, h, scale int) rgbaReducer {
 	r := rgbaReducer{Plane: reducedPlane(w, h, scale, 4), scale: scale, w: w}
 	r.Pix = make([]byte, r.bytes())
-	if scale > 1 {
-		r.sums = make([]uint64, r.W)
-	}
+	r.sums = make([]uint64, r.W)
 	return r
 }
 
-// premultiply multiplies the color of ARGB by its alpha.
-func premultiply(v uint32) uint32 {
-	a := v >> 24
-	if a == 255 {
-		return v
+// premultiply multiplies the color of ARGB by its alpha. The channels of the result are in lanes as those of [spread]: blue,
+// red, green, alpha.
+func premultiply(v uint32) uint64 {
+	s := spread(v)
+	if a := v >> 24; a != 255 {
+		s = multiplyLanes(s|0xff<<48, a)
 	}
-	return a<<24 | (v>>16&255*a+127)/255<<16 | (v>>8&255*a+127)/255<<8 | (v&255*a+127)/255
+	return s
 }
 
+// multiplyLanes multiplies each channel by a/255.
+func multiplyLanes(s uint64, a uint32) uint64 {
+	s = s*uint64(a) + 127*lanes
+	return (s + lanes + s>>8&(0xff*lanes)) >> 8 & (0xff * lanes) // the same as division by 255
+}
+
+// rgba returns the pixel in lanes as R, G, B and A from the lowest byte up.
+func rgba(s uint64) uint32 { return bits.RotateLeft32(uint32(s), 16) | uint32(s>>24) }
+
+// add adds a row of ARGB.
 func (r *rgbaReducer) add(row []uint32) {
 	row = row[:r.w]
 	if r.scale == 1 {
 		to := r.Pix[r.y*r.Stride:][:r.Stride]
 		for _, v := range row {
-			v = premultiply(v)
-			binary.LittleEndian.PutUint32(to, v&0xff00ff00|v>>16&255|v&255<<16)
+			binary.LittleEndian.PutUint32(to, rgba(premultiply(v)))
 			to = to[4:]
 		}
 		r.y++
 		return
 	}
-	const pair = 0x00ff00ff
 	sums := r.sums
 	if r.scale == 2 {
 		for len(row) >= 2 && len(sums) > 0 {
-			v, w := premultiply(row[0]), premultiply(row[1])
-			sums[0] += uint64(v&pair+w&pair) | uint64(v>>8&pair+w>>8&pair)<<32
+			sums[0] += premultiply(row[0]) + premultiply(row[1])
 			row, sums = row[2:], sums[1:]
 		}
 	}
 	for len(row) > 0 && len(sums) > 0 {
 		n := min(r.scale, len(row))
-		var low, high uint32
 		for _, v := range row[:n] {
-			v = premultiply(v)
-			low += v & pair
-			high += v >> 8 & pair
+			sums[0] += premultiply(v)
 		}
-		sums[0] += uint64(low) | uint64(high)<<32
 		row, sums = row[n:], sums[1:]
 	}
+	r.endRow()
+}
+
+// addYCbCr adds a row that it converts from BT.601 with video levels. Chroma has half the width.
+func (r *rgbaReducer) addYCbCr(luma, cb, cr, alpha []byte) {
+	n := r.w
+	luma, alpha, cb, cr = luma[:n], alpha[:n], cb[:ceilDiv(n, 2)], cr[:ceilDiv(n, 2)]
+	shift := uint(bits.TrailingZeros(uint(r.scale))) & 63
+	var addRed, addGreen, addBlue int32 // with 16 fraction bits
+	for x, l := range luma {
+		if x&1 == 0 {
+			const black = 1<<15 - 16*76309
+			u, v := int32(cb[x/2])-128, int32(cr[x/2])-128
+			addRed, addGreen, addBlue = black+104597*v, black-25675*u-53279*v, black+132201*u
+		}
+		l := 76309 * int32(l)
+		red, green, blue := (l+addRed)>>16, (l+addGreen)>>16, (l+addBlue)>>16
+		if uint32(red|green|blue) > 255 {
+			red, green, blue = int32(vp8.Clamp(red)), int32(vp8.Clamp(green)), int32(vp8.Clamp(blue))
+		}
+		s := uint64(red)<<16 | uint64(green)<<32 | uint64(blue) | 0xff<<48
+		if a := alpha[x]; a != 255 {
+			s = multiplyLanes(s, uint32(a))
+		}
+		r.sums[x>>shift] += s
+	}
+	r.endRow()
+}
+
+func (r *rgbaReducer) endRow() {
 	if r.rows++; r.rows == r.scale {
 		r.flush()
 	}
 }
 
+// flush stores the means of the rows that have been added.
 func (r *rgbaReducer) flush() {
 	if r.rows == 0 {
 		return
 	}
 	to := r.Pix[r.y*r.Stride:][:r.Stride]
-	const lane = 0xffff
-	for x, s := range r.sums {
+	whole := 0 // squares that are not cut off
+	if r.rows == r.scale {
+		whole = r.w / r.scale
+		shift := 2 * uint(bits.TrailingZeros(uint(r.scale))) & 63
+		half := uint64(r.scale*r.scale) / 2 * lanes
+		for x, s := range r.sums[:whole] {
+			binary.LittleEndian.PutUint32(to[4*x:], rgba((s+half)>>shift&(0xff*lanes)))
+		}
+	}
+	for x, s := range r.sums[whole:] {
+		x += whole
 		n := uint64(r.rows * min(r.scale, r.w-x*r.scale))
 		half := n / 2
-		b := to[4*x:][:4]
-		if n == uint64(r.scale*r.scale) {
-			// A power of two.
-			shift := uint(2)
-			if n > 4 {
-				shift = 4
-			}
-			if n > 16 {
-				shift = 6
-			}
-			s += half * lanes
-			b[2], b[0] = byte(s>>shift), byte(s>>16>>shift)
-			b[1], b[3] = byte(s>>32>>shift), byte(s>>48>>shift)
-			continue
-		}
-		b[2], b[0] = byte((s&lane+half)/n), byte((s>>16&lane+half)/n)
-		b[1], b[3] = byte((s>>32&lane+half)/n), byte((s>>48+half)/n)
+		const lane = 0xffff
+		mean := (s&lane+half)/n | (s>>16&lane+half)/n<<16 | (s>>32&lane+half)/n<<32 | (s>>48+half)/n<<48
+		binary.LittleEndian.PutUint32(to[4*x:], rgba(mean))
 	}
 	clear(r.sums)
 	r.rows = 0

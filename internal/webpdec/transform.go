@@ -60,18 +60,34 @@ func (t *transform) predict(src []uint32, y int) {
 	t.above, t.row = t.row, t.above
 }
 
+// A neighborhood holds the pixels above those of a tile: to the left, straight and to the right.
+type neighborhood struct{ corners, tops, rights []uint32 }
+
 // predictTile predicts len(src) pixels. dst and above begin one pixel to the left, and above ends one to the right.
 func predictTile(mode uint8, dst, src, above []uint32) {
 	n := len(src)
 	left := dst[0]
 	dst = dst[1:][:n]
-	corners, tops, rights := above[:n], above[1:][:n], above[2:][:n]
+	near := neighborhood{above[:n], above[1:][:n], above[2:][:n]}
 	switch mode {
-	case 1:
+	case 0:
 		for x, v := range src {
-			left = addPixels(v, left)
-			dst[x] = left
+			dst[x] = addPixels(v, 0xff000000)
 		}
+	case 2, 3, 4, 8, 9:
+		near.predictDown(mode, dst, src)
+	case 1, 5, 6, 7, 10, 11, 12, 13:
+		near.predictAcross(mode, dst, src, left)
+	default: // not defined; the differences are the pixels
+		copy(dst, src)
+	}
+}
+
+// predictDown predicts pixels from those above.
+func (near neighborhood) predictDown(mode uint8, dst, src []uint32) {
+	corners, tops, rights := near.corners[:len(src)], near.tops[:len(src)], near.rights[:len(src)]
+	dst = dst[:len(src)]
+	switch mode {
 	case 2:
 		for x, v := range src {
 			dst[x] = addPixels(v, tops[x])
@@ -83,6 +99,27 @@ func predictTile(mode uint8, dst, src, above []uint32) {
 	case 4:
 		for x, v := range src {
 			dst[x] = addPixels(v, corners[x])
+		}
+	case 8:
+		for x, v := range src {
+			dst[x] = addPixels(v, averagePixels(corners[x], tops[x]))
+		}
+	case 9:
+		for x, v := range src {
+			dst[x] = addPixels(v, averagePixels(tops[x], rights[x]))
+		}
+	}
+}
+
+// predictAcross predicts pixels from the one to the left, too.
+func (near neighborhood) predictAcross(mode uint8, dst, src []uint32, left uint32) {
+	corners, tops, rights := near.corners[:len(src)], near.tops[:len(src)], near.rights[:len(src)]
+	dst = dst[:len(src)]
+	switch mode {
+	case 1:
+		for x, v := range src {
+			left = addPixels(v, left)
+			dst[x] = left
 		}
 	case 5:
 		for x, v := range src {
@@ -98,14 +135,6 @@ func predictTile(mode uint8, dst, src, above []uint32) {
 		for x, v := range src {
 			left = addPixels(v, averagePixels(left, tops[x]))
 			dst[x] = left
-		}
-	case 8:
-		for x, v := range src {
-			dst[x] = addPixels(v, averagePixels(corners[x], tops[x]))
-		}
-	case 9:
-		for x, v := range src {
-			dst[x] = addPixels(v, averagePixels(tops[x], rights[x]))
 		}
 	case 10:
 		for x, v := range src {
@@ -136,12 +165,6 @@ func predictTile(mode uint8, dst, src, above []uint32) {
 			left = addPixels(v, clampLanes(a+half+0x80*lanes))
 			dst[x] = left
 		}
-	case 0:
-		for x, v := range src {
-			dst[x] = addPixels(v, 0xff000000)
-		}
-	default: // not defined; the differences are the pixels
-		copy(dst, src)
 	}
 }
 

@@ -323,11 +323,7 @@ type rowSink interface {
 func (d *keyFrame) macroblock(part *boolReader, mbx, mby int) {
 	b := &d.header
 	if d.updateMap {
-		if b.bit(d.segmentProbs[0]) {
-			d.segment = 2 + uint8(b.extra(d.segmentProbs[2]))
-		} else {
-			d.segment = uint8(b.extra(d.segmentProbs[1]))
-		}
+		d.readSegment()
 	}
 	skip := d.useSkip && b.bit(d.skipProb)
 	above := &d.above[mbx]
@@ -340,15 +336,7 @@ func (d *keyFrame) macroblock(part *boolReader, mbx, mby int) {
 	} else {
 		d.readModes(above)
 	}
-	uvMode := uint8(vp8.TM)
-	switch {
-	case !b.bit(142):
-		uvMode = vp8.DC
-	case !b.bit(114):
-		uvMode = vp8.VE
-	case !b.bit(183):
-		uvMode = vp8.HE
-	}
+	uvMode := d.readChromaMode()
 
 	s := &d.segments[d.segment]
 	coded := false
@@ -403,6 +391,16 @@ func (d *keyFrame) macroblock(part *boolReader, mbx, mby int) {
 	d.storeArea(above, mbx)
 }
 
+// readSegment reads the segment of a macroblock: section 10.
+func (d *keyFrame) readSegment() {
+	b := &d.header
+	if b.bit(d.segmentProbs[0]) {
+		d.segment = 2 + uint8(b.extra(d.segmentProbs[2]))
+	} else {
+		d.segment = uint8(b.extra(d.segmentProbs[1]))
+	}
+}
+
 // readWholeMode returns the mode of the 16x16 luma block: section 11.2.
 func (d *keyFrame) readWholeMode() uint8 {
 	b := &d.header
@@ -416,6 +414,20 @@ func (d *keyFrame) readWholeMode() uint8 {
 		return vp8.VE
 	}
 	return vp8.DC
+}
+
+// readChromaMode returns the mode of both chroma blocks: section 11.2.
+func (d *keyFrame) readChromaMode() uint8 {
+	b := &d.header
+	switch {
+	case !b.bit(142):
+		return vp8.DC
+	case !b.bit(114):
+		return vp8.VE
+	case !b.bit(183):
+		return vp8.HE
+	}
+	return vp8.TM
 }
 
 // readModes reads the modes of the 4x4 luma blocks: section 11.3.
@@ -459,36 +471,39 @@ func (d *keyFrame) readModes(above *aboveMB) {
 
 // readCoefficients reads the coefficients of a macroblock and reports whether it has any: section 13.
 func (d *keyFrame) readCoefficients(part *boolReader, above *aboveMB, s *segment, whole bool) (coded bool) {
-	first, plane := 0, vp8.PlaneY
+	luma := blockKind{probs: &d.probs[vp8.PlaneY], steps: s.y}
+	left := &d.left
 	if whole {
-		n := d.readBlock(part, vp8.PlaneY2, &d.left.nonzero[8], &above.nonzero[8], 0, s.y2, 24)
-		if n > 0 {
+		y2 := blockKind{probs: &d.probs[vp8.PlaneY2], steps: s.y2}
+		if d.readBlock(part, &y2, 24, &left.nonzero[8], &above.nonzero[8]) {
 			vp8.InverseWHT(&d.coeffs[24], &d.coeffs)
 			d.coeffs[24] = [16]int16{}
 		}
-		first, plane = 1, vp8.PlaneYAfterY2
+		luma.probs, luma.first = &d.probs[vp8.PlaneYAfterY2], 1
 	}
 	for i := range 16 {
-		n := d.readBlock(part, plane, &d.left.nonzero[i/4], &above.nonzero[i%4], first, s.y, i)
-		coded = coded || n > first || d.coeffs[i][0] != 0
+		more := d.readBlock(part, &luma, i, &left.nonzero[i/4], &above.nonzero[i%4])
+		coded = coded || more || d.coeffs[i][0] != 0
 	}
+	chroma := blockKind{probs: &d.probs[vp8.PlaneC], steps: s.uv}
 	for i := range 8 {
-		n := d.readBlock(part, vp8.PlaneC, &d.left.nonzero[4+i/2], &above.nonzero[4+i/4*2+i%2], 0, s.uv, 16+i)
-		coded = coded || n > 0
+		more := d.readBlock(part, &chroma, 16+i, &left.nonzero[4+i/2], &above.nonzero[4+i/4*2+i%2])
+		coded = coded || more
 	}
 	return coded
 }
 
-// readBlock reads the coefficients of block i from position first on, and returns the position after the last one.
-func (d *keyFrame) readBlock(part *boolReader, plane int, left, above *uint8, first int, steps [2]int32, i int) int {
-	n := part.coefficients(&d.probs[plane], *left+*above, first, steps[0], steps[1], &d.coeffs[i])
+// readBlock reads the coefficients of block i and reports whether it has any. left and above say the same of the blocks
+// beside it, and then of this block.
+func (d *keyFrame) readBlock(part *boolReader, k *blockKind, i int, left, above *uint8) bool {
+	n := part.coefficients(k, *left+*above, &d.coeffs[i])
 	*left = 0
-	if n > first {
+	if n > k.first {
 		*left = 1
 	}
 	*above = *left
 	d.last[i] = uint8(n)
-	return n
+	return n > k.first
 }
 
 // addResidual adds block i to its prediction, and clears it.
@@ -539,19 +554,19 @@ func (d *keyFrame) filterRow(mby int) {
 				at = borderC*stride + 8*mbx
 			}
 			if mbx > 0 {
-				normalAcross(pix, at, stride, n, &l, true)
+				normalAcross(pix[at-4:], stride, n, &l, true)
 			}
 			if f.inner {
 				for x := 4; x < n; x += 4 {
-					normalAcross(pix, at+x, stride, n, &l, false)
+					normalAcross(pix[at+x-4:], stride, n, &l, false)
 				}
 			}
 			if mby > 0 {
-				normalDown(pix, at, stride, n, &l, true)
+				normalDown(pix[at-4*stride:], stride, n, &l, true)
 			}
 			if f.inner {
 				for y := 4; y < n; y += 4 {
-					normalDown(pix, at+y*stride, stride, n, &l, false)
+					normalDown(pix[at+(y-4)*stride:], stride, n, &l, false)
 				}
 			}
 		}

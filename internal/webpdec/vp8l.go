@@ -143,6 +143,11 @@ func (d *vp8l) nextRow() ([]uint32, error) {
 	if err != nil {
 		return nil, err
 	}
+	return d.undo(row), nil
+}
+
+// undo undoes the transforms of the next row.
+func (d *vp8l) undo(row []uint32) []uint32 {
 	for i := len(d.transforms) - 1; i >= 0; i-- {
 		t := &d.transforms[i]
 		switch t.kind {
@@ -161,7 +166,7 @@ func (d *vp8l) nextRow() ([]uint32, error) {
 		}
 	}
 	d.y++
-	return row, nil
+	return row
 }
 
 // A codeGroup holds the prefix codes of a tile.
@@ -358,10 +363,8 @@ func (m *entropyImage) fillCache() {
 }
 
 // decode decodes pixels until at least end of them are in the buffer.
-//
-// The state of the bit reader is in local variables, which the compiler keeps in registers.
 func (m *entropyImage) decode(b *bitReader, end int) error {
-	value, n := b.value, b.n
+	bits := b.bitState
 	buf, pos := m.buf, m.pos
 	g := &m.groups[0]
 	var tiles []uint16
@@ -378,14 +381,9 @@ func (m *entropyImage) decode(b *bitReader, end int) error {
 			stop = min(end, pos+tileMask+1-x&tileMask)
 		}
 		for pos < stop {
-			if n < 32 {
-				b.value, b.n = value, n
-				b.fill()
-				value, n = b.value, b.n
-			}
-			s, k := g.green.next(value)
-			value >>= k & 63
-			n -= k
+			var s uint16
+			bits = b.ready(bits, 32)
+			s, bits = bits.symbol(&g.green)
 			if s < 256 {
 				v := uint32(s) << 8
 				if g.plain {
@@ -393,22 +391,12 @@ func (m *entropyImage) decode(b *bitReader, end int) error {
 					pos++
 					continue
 				}
-				s, k = g.red.next(value)
-				value >>= k & 63
-				n -= k
+				s, bits = bits.symbol(&g.red)
 				v |= uint32(s) << 16
-				if n < 32 {
-					b.value, b.n = value, n
-					b.fill()
-					value, n = b.value, b.n
-				}
-				s, k = g.blue.next(value)
-				value >>= k & 63
-				n -= k
+				bits = b.ready(bits, 32)
+				s, bits = bits.symbol(&g.blue)
 				v |= uint32(s)
-				s, k = g.alpha.next(value)
-				value >>= k & 63
-				n -= k
+				s, bits = bits.symbol(&g.alpha)
 				buf[pos] = v | uint32(s)<<24
 				pos++
 				continue
@@ -424,10 +412,10 @@ func (m *entropyImage) decode(b *bitReader, end int) error {
 				pos++
 				continue
 			}
-			b.value, b.n = value, n
+			b.bitState = bits
 			length := b.number(uint32(s) - 256)
 			distance := m.distance(b.number(uint32(b.symbol(&g.distance))))
-			value, n = b.value, b.n
+			bits = b.bitState
 			from := pos - distance
 			if from < 0 || length > len(buf)-pos+m.left {
 				return FormatError("copy outside the picture")
@@ -437,7 +425,7 @@ func (m *entropyImage) decode(b *bitReader, end int) error {
 		}
 	}
 	m.pos = pos
-	b.value, b.n = value, n
+	b.bitState = bits
 	if b.overrun() {
 		return errTruncated
 	}

@@ -13,11 +13,10 @@
 package webpdec
 
 import (
+	"bytes"
 	"context"
 	"math"
 	"unsafe"
-
-	"github.com/thumbcache/thumbcache/internal/vp8"
 )
 
 // A FormatError says why the data is not a WebP picture.
@@ -133,11 +132,13 @@ func (f Frame) Decode(ctx context.Context, o Options) (Picture, error) {
 		}
 		return p, nil
 	}
-	out := rgbaSink{rgba: newRGBAReducer(width, height, scale), row: make([]uint32, width)}
+	out := rgbaSink{rgba: newRGBAReducer(width, height, scale)}
 	if f.ALPH != nil {
 		if out.alpha, err = newAlphaReader(f.ALPH, width, height); err != nil {
 			return Picture{}, err
 		}
+	} else {
+		out.opaque = bytes.Repeat([]byte{255}, width)
 	}
 	if err := d.decode(ctx, &out); err != nil {
 		return Picture{}, err
@@ -160,31 +161,19 @@ func (s *planeSink) addYCbCr(y int, luma, cb, cr []byte) error {
 
 // A rgbaSink makes a plane of premultiplied RGBA.
 type rgbaSink struct {
-	rgba  rgbaReducer
-	alpha *alphaReader // or nil
-	row   []uint32
+	rgba   rgbaReducer
+	alpha  *alphaReader // or nil
+	opaque []byte       // then, a row of alpha
 }
 
-func (s *rgbaSink) addYCbCr(y int, luma, cb, cr []byte) error {
-	row := s.row[:len(luma)]
-	// The factors of BT.601 from video levels, with 16 fraction bits.
-	const half = 1 << 15
-	for x, v := range luma {
-		l := (int32(v)-16)*76309 + half
-		u, v := int32(cb[x/2])-128, int32(cr[x/2])-128
-		r, g, b := vp8.Clamp((l+104597*v)>>16), vp8.Clamp((l-25675*u-53279*v)>>16), vp8.Clamp((l+132201*u)>>16)
-		row[x] = 0xff000000 | uint32(r)<<16 | uint32(g)<<8 | uint32(b)
-	}
+func (s *rgbaSink) addYCbCr(y int, luma, cb, cr []byte) (err error) {
+	alpha := s.opaque
 	if s.alpha != nil {
-		alpha, err := s.alpha.nextRow()
-		if err != nil {
+		if alpha, err = s.alpha.nextRow(); err != nil {
 			return err
 		}
-		for x, a := range alpha {
-			row[x] = row[x]&0xffffff | uint32(a)<<24
-		}
 	}
-	s.rgba.add(row)
+	s.rgba.addYCbCr(luma, cb, cr, alpha)
 	return nil
 }
 
@@ -211,9 +200,9 @@ func (f Frame) Cost(o Options) int64 {
 		chroma := reducedPlane((width+1)/2, (height+1)/2, chromaScale, 1)
 		return n + luma.bytes() + 2*chroma.bytes() + 2*w + 4*page
 	}
-	n += rgba + 4*w
+	n += rgba + w
 	if f.ALPH != nil {
-		n += 2 * w
+		n += 4*(w+1) + 256*8
 		if len(f.ALPH) > 0 && f.ALPH[0]&3 == 1 {
 			n += vp8lCost(width, height, len(f.ALPH))
 		}

@@ -393,6 +393,12 @@ func FuzzDecode(f *testing.F) {
 		f.Add(frame.file(w, h), byte(1))
 	}
 	f.Add(Frame{VP8L: farCopies(20, 20)}.file(20, 20), byte(2))
+	alpha := testdata(f)["lossy-alpha.webp"]
+	w, h, _ := alpha.Size()
+	for filter := range byte(4) {
+		alpha.ALPH = append([]byte{1 | filter<<2}, predicted{w, h, w * h / 2, modesOfNeighbors, false}.bytes()[5:]...)
+		f.Add(alpha.file(w, h), filter)
+	}
 	f.Fuzz(func(t *testing.T, data []byte, scale byte) {
 		frame := parseFile(data)
 		w, h, err := frame.Size()

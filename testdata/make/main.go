@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"unicode/utf16"
 )
 
 var be = binary.BigEndian
@@ -108,6 +109,14 @@ func ffmpeg(format string, args ...string) []byte {
 	return data
 }
 
+// tags are the texts in the tags of a song. Its title is what its cover shows.
+type tags struct{ title, artist, album string }
+
+// args returns the arguments that make ffmpeg write the tags.
+func (t tags) args() []string {
+	return []string{"-metadata", "title=" + t.title, "-metadata", "artist=" + t.artist, "-metadata", "album=" + t.album}
+}
+
 // tone returns a short sine tone in an audio format.
 func tone(format string, codec ...string) []byte {
 	return ffmpeg(format, append([]string{"-f", "lavfi", "-i", "sine=440:d=0.6:r=22050"}, codec...)...)
@@ -126,32 +135,62 @@ func syncsafe(n int) []byte {
 	return []byte{byte(n >> 21 & 127), byte(n >> 14 & 127), byte(n >> 7 & 127), byte(n & 127)}
 }
 
-// id3 returns an ID3 tag of version 2.2, 2.3 or 2.4 with a front cover. The one of version 2.4 is unsynchronised.
-func id3(version byte, mime string, cover []byte) []byte {
-	var frame []byte
+// id3Frame returns a frame of an ID3 tag of version 2.2, 2.3 or 2.4.
+func id3Frame(version byte, id string, body []byte) []byte {
+	n := uint32(len(body))
+	switch version {
+	case 2:
+		return append([]byte{id[0], id[1], id[2], byte(n >> 16), byte(n >> 8), byte(n)}, body...)
+	case 3:
+		return append(append(be.AppendUint32([]byte(id), n), 0, 0), body...)
+	}
+	return append(append(append([]byte(id), syncsafe(len(body))...), 0, 0), body...)
+}
+
+// id3Text returns a text in UTF-16, or in UTF-8 for version 2.4.
+func id3Text(version byte, text string) []byte {
+	if version == 4 {
+		return append([]byte{3}, text...)
+	}
+	b := []byte{1, 0xff, 0xfe}
+	for _, u := range utf16.Encode([]rune(text)) {
+		b = binary.LittleEndian.AppendUint16(b, u)
+	}
+	return b
+}
+
+// id3 returns an ID3 tag of version 2.2, 2.3 or 2.4 with texts and a front cover. The cover of version 2.4 is unsynchronised.
+func id3(version byte, t tags, cover []byte) []byte {
+	names, mime := []string{"TIT2", "TPE1", "TALB"}, "image/jpeg\x00"
+	if version == 2 {
+		names, mime = []string{"TT2", "TP1", "TAL"}, "JPG"
+	}
+	var frames []byte
+	for i, text := range []string{t.title, t.artist, t.album} {
+		frames = append(frames, id3Frame(version, names[i], id3Text(version, text))...)
+	}
+	plain := append([]byte("\x00"+mime+"\x03\x00"), cover...)
 	var flags byte
 	switch version {
 	case 2:
-		body := append([]byte("\x00"+mime+"\x03\x00"), cover...)
-		frame = append([]byte{'P', 'I', 'C', byte(len(body) >> 16), byte(len(body) >> 8), byte(len(body))}, body...)
+		frames = append(frames, id3Frame(2, "PIC", plain)...)
 	case 3:
-		body := append([]byte("\x00"+mime+"\x00\x03\x00"), cover...)
-		frame = append(append(be.AppendUint32([]byte("APIC"), uint32(len(body))), 0, 0), body...)
+		frames = append(frames, id3Frame(3, "APIC", plain)...)
 	case 4:
 		flags = 0x80
-		plain := append([]byte("\x00"+mime+"\x00\x03\x00"), cover...)
-		var body []byte
+		body := syncsafe(len(plain))
 		for i, c := range plain {
 			body = append(body, c)
 			if c == 0xff && (i+1 == len(plain) || plain[i+1] >= 0xe0 || plain[i+1] == 0) {
 				body = append(body, 0)
 			}
 		}
-		frame = append(append([]byte("APIC"), syncsafe(len(body)+4)...), 0, 3)
-		frame = append(append(frame, syncsafe(len(plain))...), body...)
+		frame := id3Frame(4, "APIC", body)
+		frame[9] = 3 // unsynchronised, and the length before that is in front
+		frames = append(frames, frame...)
 	}
-	tag := append([]byte{'I', 'D', '3', version, 0, flags}, syncsafe(len(frame)+64)...)
-	return append(append(tag, frame...), make([]byte, 64)...)
+	tag := append([]byte{'I', 'D', '3', version, 0, flags}, syncsafe(len(frames)+64)...)
+	return append(append(tag, frames...), make([]byte, 64)...)
 }
 
 // flacPicture returns the body of a FLAC PICTURE block. Ogg uses the same bytes in METADATA_BLOCK_PICTURE.
@@ -173,26 +212,32 @@ func flac(song []byte, pictures ...[]byte) []byte {
 }
 
 // vorbis returns a tone in Ogg, with a cover in a Vorbis comment.
-func vorbis(format string, cover []byte, args ...string) []byte {
+func vorbis(format string, t tags, cover []byte, args ...string) []byte {
 	picture := base64.StdEncoding.EncodeToString(flacPicture(3, "image/jpeg", cover))
 	meta := filepath.Join(os.TempDir(), "thumbcache-meta")
 	check(os.WriteFile(meta, []byte(";FFMETADATA1\nMETADATA_BLOCK_PICTURE="+picture+"\n"), 0o644))
 	defer os.Remove(meta)
-	return tone(format, append([]string{"-i", meta, "-map_metadata", "1"}, args...)...)
+	return tone(format, append(append([]string{"-i", meta, "-map_metadata", "1"}, t.args()...), args...)...)
 }
 
-// apeTag returns an APEv2 tag with a front cover.
-func apeTag(cover []byte) []byte {
+// apeTag returns an APEv2 tag with texts and a front cover.
+func apeTag(t tags, cover []byte) []byte {
 	le := binary.LittleEndian
-	value := append([]byte("cover.jpg\x00"), cover...)
-	item := le.AppendUint32(le.AppendUint32(nil, uint32(len(value))), 2)
-	item = append(append(item, "Cover Art (Front)\x00"...), value...)
+	var items []byte
+	add := func(flags uint32, key string, value []byte) {
+		items = le.AppendUint32(le.AppendUint32(items, uint32(len(value))), flags)
+		items = append(append(items, key+"\x00"...), value...)
+	}
+	add(0, "Title", []byte(t.title))
+	add(0, "Artist", []byte(t.artist))
+	add(0, "Album", []byte(t.album))
+	add(2, "Cover Art (Front)", append([]byte("cover.jpg\x00"), cover...))
 	end := func(flags uint32) []byte {
 		b := le.AppendUint32([]byte("APETAGEX"), 2000)
-		b = le.AppendUint32(le.AppendUint32(b, uint32(len(item)+32)), 1)
+		b = le.AppendUint32(le.AppendUint32(b, uint32(len(items)+32)), 4)
 		return append(le.AppendUint32(b, flags), make([]byte, 8)...)
 	}
-	return append(append(end(0xa0000000), item...), end(0x80000000)...)
+	return append(append(end(0xa0000000), items...), end(0x80000000)...)
 }
 
 // riff returns a WAV file with a chunk appended.
@@ -263,38 +308,128 @@ func glass() image.Image {
 	return img
 }
 
-// film returns a video that fades in from black and pans over a picture.
-func film(img image.Image) []byte {
-	file := filepath.Join(os.TempDir(), "thumbcache-film.png")
-	check(os.WriteFile(file, pngOf(img), 0o644))
-	defer os.Remove(file)
-	return ffmpeg("mp4", "-loop", "1", "-i", file, "-t", "7",
-		"-vf", "scale=640:-1,crop=320:180:'40+t*30':'ih*0.53-t*10',noise=alls=14:allf=t,fps=12,fade=in:st=0:d=0.25",
-		"-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "34", "-g", "6", "-preset", "slow")
+const (
+	filmWidth, filmHeight = 960, 540
+	filmRate, filmSeconds = 24, 8
+)
+
+// A ridge is a row of hills in the film. Those far away are paler and move more slowly.
+type ridge struct {
+	level, height float64 // of its middle line, and above it; as fractions of the height of the film
+	speed, wave   float64 // in pixels per second, and the length of its hills
+	top, foot     color.RGBA
+	trees         float64 // the height of the trees on it in pixels, or 0
+}
+
+var ridges = []ridge{
+	{0.52, 0.10, 5, 260, color.RGBA{214, 142, 138, 255}, color.RGBA{244, 186, 150, 255}, 0},
+	{0.60, 0.09, 11, 210, color.RGBA{168, 104, 124, 255}, color.RGBA{222, 150, 134, 255}, 0},
+	{0.68, 0.09, 20, 230, color.RGBA{112, 76, 108, 255}, color.RGBA{176, 110, 118, 255}, 9},
+	{0.79, 0.10, 38, 300, color.RGBA{62, 52, 84, 255}, color.RGBA{110, 74, 98, 255}, 24},
+	{0.95, 0.12, 74, 420, color.RGBA{22, 24, 46, 255}, color.RGBA{34, 30, 54, 255}, 62},
+}
+
+// ground returns the height of the hills at a place that does not move.
+func (r ridge) ground(x float64) float64 {
+	hills := 0.6*math.Sin(x/r.wave*2) + 0.3*math.Sin(x/r.wave*5.3+r.wave) + 0.1*math.Sin(x/r.wave*11.7)
+	return (r.level - r.height*hills) * filmHeight
+}
+
+// skyline returns the height of the hills with their trees.
+func (r ridge) skyline(x float64) float64 {
+	ground := r.ground(x)
+	top := ground
+	gap := r.trees * 0.8
+	for n := math.Floor(x/gap) - 1; r.trees > 0 && n <= math.Floor(x/gap)+1; n++ { // the trees around x
+		random := math.Mod(math.Abs(math.Sin(n*12.9898+r.wave)*43758.5453), 1)
+		if random < 0.25 {
+			continue // a clearing
+		}
+		size := r.trees * (0.5 + 0.5*random)
+		up := size - math.Abs(x-(n+random)*gap)*2.6
+		rows := size * 0.07 * math.Mod(up*4/size, 1) // the branches of a fir are wider at the bottom of each row
+		top = min(top, ground-up+rows)
+	}
+	return top
+}
+
+// drawSky draws the evening sky with the sun of a moment, from 0 to 1.
+func drawSky(img *image.RGBA, at float64) {
+	sunX, sunY := 0.66*filmWidth, (0.33+0.10*at)*filmHeight
+	for y := range filmHeight {
+		v := float64(y) / (0.62 * filmHeight)
+		sky := mix(color.RGBA{58, 72, 132, 255}, color.RGBA{226, 142, 132, 255}, v)
+		sky = mix(sky, color.RGBA{255, 206, 140, 255}, (v-0.6)*1.1) // near the horizon
+		for x := range filmWidth {
+			d := math.Hypot(float64(x)-sunX, float64(y)-sunY)
+			c := mix(sky, color.RGBA{255, 226, 170, 255}, 0.75*math.Exp(-d/130))
+			u := float64(x)/170 + at*0.7
+			cloud := math.Sin(u+2.2*math.Sin(float64(y)/31)) * math.Sin(float64(y)/23+0.8*math.Sin(u*0.7))
+			c = mix(c, color.RGBA{255, 190, 170, 255}, 0.22*max(0, cloud)*max(0, 1-v))
+			img.SetRGBA(x, y, mix(c, color.RGBA{255, 244, 214, 255}, (43-d)/3))
+		}
+	}
+}
+
+// drawFrame draws the film at a moment, from 0 to 1.
+func drawFrame(img *image.RGBA, at float64) {
+	drawSky(img, at)
+	for _, r := range ridges {
+		for x := range filmWidth {
+			place := float64(x) + at*filmSeconds*r.speed
+			top, ground := r.skyline(place), r.ground(place)
+			for y := max(0, int(top)); y < filmHeight; y++ {
+				c := mix(r.top, r.foot, (float64(y)-ground)/(0.22*filmHeight)) // mist lies between the hills
+				img.SetRGBA(x, y, mix(img.RGBAAt(x, y), c, float64(y)+1-top))
+			}
+		}
+	}
+}
+
+// film returns a video that fades in from black and moves along hills at sunset.
+func film() []byte {
+	frames, err := os.CreateTemp("", "thumbcache-film")
+	check(err)
+	defer os.Remove(frames.Name())
+	img := image.NewRGBA(image.Rect(0, 0, filmWidth, filmHeight))
+	for i := range filmRate * filmSeconds {
+		drawFrame(img, float64(i)/(filmRate*filmSeconds))
+		_, err := frames.Write(img.Pix)
+		check(err)
+	}
+	check(frames.Close())
+	return ffmpeg("mp4", "-f", "rawvideo", "-pix_fmt", "rgba", "-s", "960x540", "-r", "24", "-i", frames.Name(),
+		"-vf", "fade=in:st=0:d=0.3", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "27", "-g", "24", "-preset", "veryslow",
+		"-aq-mode", "3", "-movflags", "+faststart")
 }
 
 func main() {
 	check(os.RemoveAll(filepath.Join("..", "library")))
 	cover := func(seed int) []byte { return jpegOf(paint(seed, 360)) }
 	mp3 := tone("mp3", "-c:a", "libmp3lame", "-b:a", "32k", "-write_xing", "0", "-id3v2_version", "0")
-	plainFLAC := tone("flac", "-c:a", "flac")
+	plainFLAC := func(t tags) []byte { return tone("flac", append(t.args(), "-c:a", "flac")...) }
 	wav := tone("wav", "-c:a", "pcm_u8", "-ar", "8000")
+	ada := func(title string) tags { return tags{title, "Ada Rings", "First Light"} }
+	lossless := func(title string) tags { return tags{title, "Ada Rings", "Lossless"} }
+	bob := func(title string) tags { return tags{title, "Bob Wave", "Streams & Boxes"} }
+	unal := func(title string) tags { return tags{title, "Çelik Ünal", "Şarkılar"} }
 
-	write("Ada Rings/First Light/01 Old Tag.mp3", append(id3(2, "JPG", cover(0)), mp3...))
-	write("Ada Rings/First Light/02 Usual Tag.mp3", append(id3(3, "image/jpeg", cover(1)), mp3...))
-	write("Ada Rings/First Light/03 New Tag.mp3", append(id3(4, "image/jpeg", cover(2)), mp3...))
-	write("Ada Rings/Lossless/01 One Cover.flac", flac(plainFLAC, flacPicture(3, "image/jpeg", cover(3))))
-	write("Ada Rings/Lossless/02 Back Before Front.flac", flac(plainFLAC, flacPicture(4, "image/png", pngOf(paint(40, 64))), flacPicture(3, "image/jpeg", cover(4))))
-	write("Bob Wave/Streams & Boxes/01 Index at the End.m4a", withCover("m4a", cover(5), "-c:a", "aac", "-b:a", "32k"))
-	write("Bob Wave/Streams & Boxes/02 Index in Front.m4a", withCover("m4a", cover(6), "-c:a", "aac", "-b:a", "32k", "-movflags", "+faststart"))
-	write("Bob Wave/Streams & Boxes/03 Vorbis.ogg", vorbis("ogg", cover(7), "-c:a", "libvorbis", "-q:a", "0"))
-	write("Bob Wave/Streams & Boxes/04 Opus.opus", vorbis("opus", cover(8), "-c:a", "libopus", "-b:a", "24k"))
-	write("Çelik Ünal/Şarkılar/01 Dalga.wav", riff(wav, "id3 ", id3(3, "image/jpeg", cover(9))))
-	write("Çelik Ünal/Şarkılar/02 Etiket.wv", append(tone("wv", "-c:a", "wavpack", "-ar", "8000"), apeTag(cover(10))...))
-	write("Çelik Ünal/Şarkılar/03 Pencere.aiff", aiff(tone("aiff", "-c:a", "pcm_s16be", "-ar", "8000"), id3(3, "image/jpeg", cover(11))))
+	write("Ada Rings/First Light/01 Old Tag.mp3", append(id3(2, ada("Ripples"), cover(0)), mp3...))
+	write("Ada Rings/First Light/02 Usual Tag.mp3", append(id3(3, ada("Sunburst"), cover(1)), mp3...))
+	write("Ada Rings/First Light/03 New Tag.mp3", append(id3(4, ada("Tide"), cover(2)), mp3...))
+	write("Ada Rings/Lossless/01 One Cover.flac", flac(plainFLAC(lossless("Snail Shell")), flacPicture(3, "image/jpeg", cover(3))))
+	write("Ada Rings/Lossless/02 Back Before Front.flac", flac(plainFLAC(lossless("Basket")), flacPicture(4, "image/png", pngOf(paint(40, 64))), flacPicture(3, "image/jpeg", cover(4))))
+	aac := func(t tags) []string { return append(t.args(), "-c:a", "aac", "-b:a", "32k") }
+	write("Bob Wave/Streams & Boxes/01 Index at the End.m4a", withCover("m4a", cover(5), aac(bob("Stone in Water"))...))
+	write("Bob Wave/Streams & Boxes/02 Index in Front.m4a", withCover("m4a", cover(6), append(aac(bob("Fireworks")), "-movflags", "+faststart")...))
+	write("Bob Wave/Streams & Boxes/03 Vorbis.ogg", vorbis("ogg", bob("Dunes"), cover(7), "-c:a", "libvorbis", "-q:a", "0"))
+	write("Bob Wave/Streams & Boxes/04 Opus.opus", vorbis("opus", bob("Galaxy"), cover(8), "-c:a", "libopus", "-b:a", "24k"))
+	write("Çelik Ünal/Şarkılar/01 Dalga.wav", riff(wav, "id3 ", id3(3, unal("Örgü"), cover(9))))
+	write("Çelik Ünal/Şarkılar/02 Etiket.wv", append(tone("wv", "-c:a", "wavpack", "-ar", "8000"), apeTag(unal("Halka"), cover(10))...))
+	write("Çelik Ünal/Şarkılar/03 Pencere.aiff", aiff(tone("aiff", "-c:a", "pcm_s16be", "-ar", "8000"), id3(3, unal("Işın"), cover(11))))
 	write("Nobody/No Cover.mp3", mp3)
-	write("Nobody/Broken.flac", append([]byte("fLaC\x00\x00\x00\x22"), append(plainFLAC[8:42], 0x86, 0xff, 0xff, 0xff, 0, 0, 0, 3)...))
+	write("Nobody/Broken.flac", append([]byte("fLaC\x00\x00\x00\x22"), append(plainFLAC(tags{})[8:42], 0x86, 0xff, 0xff, 0xff, 0, 0, 0, 3)...))
 	write("Pictures/Held Sideways.jpg", turned(landscape()))
 	write("Pictures/Glass.png", pngOf(glass()))
-	write("Films/Over the Hills.mp4", film(landscape()))
+	write("Films/Over the Hills.mp4", film())
 }

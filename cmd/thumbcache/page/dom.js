@@ -27,6 +27,9 @@ export async function getJSON(url, options) {
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const short = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
 
+// formatTags returns what a song is, such as "Title · Artist · Album".
+export const formatTags = ({ title, artist, album }) => [title, artist, album].filter(Boolean).join(" · ");
+
 export const formatCount = (n) => whole.format(n);
 
 // formatRough returns a number with three significant digits below 1000, and as an integer above.

@@ -1,5 +1,5 @@
 // The gallery: a grid of one folder with a filter, sorting and keyboard navigation.
-import { $, createElement, formatCount, getJSON } from "./dom.js";
+import { $, createElement, formatCount, formatTags, getJSON } from "./dom.js";
 import { decodeValue, onState, readState, resetState, setState } from "./state.js";
 import { decodeBase64, paintHash } from "./thumbhash.js";
 import { closeViewer, isViewerOpen, pressViewerKey, showInViewer } from "./viewer.js";
@@ -42,6 +42,7 @@ function createTile(entry) {
   t.picture.append(img);
   if (entry.kind === "video") t.picture.append(createElement("i", { className: "film" }));
   t.link = createElement("a", { href: entry.folder ? `#${entry.folder}` : largeURL(entry), tabIndex: -1 }, t.picture, createElement("span", { className: "name", title: entry.name, dir: "auto" }, entry.name));
+  if (entry.tags) t.link.append(createElement("span", { className: "tags", dir: "auto" }, formatTags(entry.tags)));
   t.link.addEventListener("focus", () => setCurrent(t));
   t.link.addEventListener("click", (e) => {
     if (e.ctrlKey || e.metaKey || e.shiftKey) return; // let the browser open a new tab or window
@@ -95,15 +96,18 @@ async function showFailure(t) {
 
 // The server returns a long folder in pages. The next one is fetched when the user scrolls near the end, or to find the
 // picture to open.
+const batch = 60; // tiles added at once while the user scrolls; 300 are laid out in 100 ms, which would be noticed
 let listing = 0; // number of the current listing; responses to older ones are dropped
 let stopListing = new AbortController(); // ends the request of the current listing
 let shown = { folder: "", filter: "", sort: "" }; // the state of that listing
 let library = "All";
 let total = 0; // entries of the current listing
 let partial = false; // the search has not seen the whole library
+let reading = false; // the server is still reading the tags that the search looks at
 let version = ""; // of the first page; "" if it could not be fetched
 let next = ""; // the start of the next page; "" if all have been fetched
 let isFetching = false; // the first page of the listing
+let isFilling = false; // a later page of it is being fetched and added
 let isLost = false; // the listing could not be fetched because the server did not respond
 
 async function showListing(state, focus) {
@@ -111,7 +115,7 @@ async function showListing(state, focus) {
   stopListing.abort();
   const { signal } = stopListing = new AbortController();
   const { filter, sort } = shown = state;
-  isLost = false;
+  isLost = isFilling = false;
   renderCrumbs();
   $("end").textContent = "";
   $("sort").value = sort;
@@ -121,20 +125,26 @@ async function showListing(state, focus) {
   let isFirst = true;
   try {
     do {
+      isFilling = !isFirst;
       const page = await getJSON(listURL(state, next), { signal });
       if (mine !== listing) return;
-      const added = page.entries.map(createTile);
       if (isFirst) {
-        tiles = added;
-        $("grid").replaceChildren(...added.map((t) => t.item));
+        tiles = page.entries.map(createTile);
+        $("grid").replaceChildren(...tiles.map((t) => t.item));
         setCurrent(tiles[0]);
         if (focus !== undefined) (tiles.find((t) => t.entry.folder === focus) ?? tiles[0])?.link.focus();
         setFacts(page);
         isFirst = isFetching = false;
       } else {
-        tiles.push(...added);
-        $("grid").append(...added.map((t) => t.item));
+        for (let i = 0; i < page.entries.length; i += batch) {
+          const added = page.entries.slice(i, i + batch).map(createTile);
+          tiles.push(...added);
+          $("grid").append(...added.map((t) => t.item));
+          await new Promise(requestAnimationFrame);
+          if (mine !== listing) return;
+        }
       }
+      isFilling = false;
       next = page.next ?? "";
       applyOpen();
       if (next) await waitForEnd();
@@ -143,7 +153,7 @@ async function showListing(state, focus) {
     $("end").textContent = describeEnd(filter);
   } catch (err) {
     if (mine !== listing) return;
-    isFetching = false;
+    isFetching = isFilling = false;
     tiles = [];
     $("grid").replaceChildren();
     $("count").textContent = "";
@@ -154,7 +164,7 @@ async function showListing(state, focus) {
 
 // setFacts remembers and shows what the first page says about the whole listing.
 function setFacts(page) {
-  ({ total, partial, version } = page);
+  ({ total, partial, reading, version } = page);
   $("count").textContent = total === 0 ? "" : total === 1 ? "1 entry" : `${formatCount(total)} entries`;
 }
 
@@ -166,7 +176,7 @@ async function updateListing() {
   let first, after = "";
   do {
     const page = await getJSON(listURL(shown, after), { signal });
-    if (mine !== listing) return;
+    if (mine !== listing || isFilling) return; // the next look at the folder finds the same changes
     first ??= page;
     entries.push(...page.entries);
     after = page.next ?? "";
@@ -187,10 +197,12 @@ async function updateListing() {
 
 const watchInterval = 2000; // ms
 
-// watch looks for changes in the open folder. It does not repeat searches, which are more work for the server.
+// watch looks for changes in the open folder. It repeats a search, which is more work for the server, only while tags are read.
 async function watch() {
   try {
-    if (document.visibilityState === "visible" && !shown.filter && !isLost) {
+    const isVisible = document.visibilityState === "visible";
+    if (isVisible && shown.filter && reading && !isFetching) await updateListing();
+    if (isVisible && !shown.filter && !isLost) {
       const mine = listing;
       const now = await getJSON(`version.json?folder=${shown.folder}&sort=${shown.sort}`);
       if (mine === listing && now.version !== version && !isFetching) {
@@ -206,6 +218,7 @@ async function watch() {
 const listURL = ({ folder, filter, sort }, after) => `list.json?folder=${folder}&search=${encodeURIComponent(filter)}&sort=${encodeURIComponent(sort)}&after=${after}`;
 
 function describeEnd(filter) {
+  if (reading && filter) return "The tags of the library are being read. More songs may appear.";
   if (tiles.length === 0) return filter ? (partial ? "Nothing was found in the part of the library that could be searched in time." : "Nothing matches.") : "This folder is empty.";
   if (tiles.length < total) return `These are the first ${formatCount(tiles.length)} of ${formatCount(total)}.`;
   return partial ? "Only a part of the library could be searched in time." : "";

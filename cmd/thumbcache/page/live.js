@@ -8,6 +8,7 @@ const width = 240, height = 48; // of a chart, in its own units; CSS stretches i
 export const tiers = [
   ["memory", "from memory", "memory_hits"],
   ["disk", "from disk", "disk_hits"],
+  ["fleet", "from the shared tier", "shared_hits"],
   ["shared", "joined a running request", "coalesced"],
   ["made", "made", "misses"],
   ["known", "remembered failure", "negative_hits"],
@@ -66,7 +67,7 @@ $("flow").append(flow.svg, peak);
 
 const totals = tiers.map(([c, name]) => {
   const value = createElement("dd", {}, "–");
-  $("tiers").append(createElement("div", { className: c }, createElement("dt", {}, name), value));
+  $("tiers").append(createElement("div", { className: c, hidden: c === "fleet" }, createElement("dt", {}, name), value));
   return value;
 });
 
@@ -92,7 +93,8 @@ export function updatePanel(stats, time = performance.now()) {
   flow.add(time, numbers);
   peak.textContent = flow.top() > 0 ? `peak ${formatRough(flow.top())}/s` : "";
   numbers.forEach((n, i) => { totals[i].textContent = formatCount(n); });
-  const served = stats.memory_hits + stats.disk_hits + stats.coalesced + stats.misses;
+  updateShared(stats);
+  const served = stats.memory_hits + stats.disk_hits + stats.shared_hits + stats.coalesced + stats.misses;
   const { big, small } = formatHeadline(stats, served);
   $("headline").textContent = big;
   $("subline").textContent = small;
@@ -105,6 +107,13 @@ export function updatePanel(stats, time = performance.now()) {
   }
   const running = stats.in_flight + stats.uncached.in_flight;
   $("pulse").className = running ? "busy" : "";
+}
+
+// updateShared shows the line of the tier that several machines share, if there is one.
+function updateShared(stats) {
+  const line = $("tiers").querySelector(".fleet");
+  line.hidden = !stats.shared;
+  line.title = `${formatCount(stats.shared_errors)} calls failed, ${formatCount(stats.shared_dropped)} thumbnails not stored there, ${formatCount(stats.leases_waited)} times waited for another machine`;
 }
 
 // formatHeadline returns the most telling fact: at first how little work it took, later how much of it was saved.

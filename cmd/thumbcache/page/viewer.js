@@ -29,6 +29,7 @@ export function showInViewer(t, all) {
   $("original").textContent = entry.kind === "image" ? "Show original" : "Play";
   setExplanation(null);
   describe(t);
+  showTags(t);
   const isOpening = !$("box").open;
   if (isOpening || t.failure) $("stage").replaceChildren();
   if (t.failure) {
@@ -41,6 +42,7 @@ export function showInViewer(t, all) {
       if (shown !== t) return;
       $("stage").replaceChildren(next);
       describe(t, next);
+      markDamage(t);
     }, async () => {
       const reason = await fetchReason(next.src);
       if (shown !== t) return;
@@ -61,6 +63,26 @@ function updateButtons(t) {
 
 const dateFormat = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" });
 
+// showTags shows what the tags of a song or film say.
+async function showTags(t) {
+  const { entry } = t;
+  $("tags").replaceChildren();
+  $("tags").hidden = entry.kind !== "audio"; // a song without tags is rare, so keep the place for them
+  if (entry.kind !== "audio" && entry.kind !== "video") return;
+  t.tags ??= await getJSON(`tags.json?path=${entry.id}`).catch(() => null);
+  if (shown !== t || !t.tags) return;
+  const { title, artist, album, album_artist: albumArtist, date, track, genre } = t.tags;
+  const rest = [
+    albumArtist && albumArtist !== artist && `album by ${albumArtist}`,
+    track && `track ${track}`,
+    date,
+    genre,
+  ];
+  const texts = [title, artist, album, ...rest].filter(Boolean);
+  $("tags").hidden = texts.length === 0;
+  $("tags").replaceChildren(...texts.map((text) => createElement("span", { dir: "auto" }, text)));
+}
+
 // describe shows the facts about a file, and the size in pixels of the picture that is displayed.
 function describe(t, img) {
   const { entry } = t;
@@ -71,6 +93,12 @@ function describe(t, img) {
     entry.modified && dateFormat.format(new Date(entry.modified)),
     `${tiles.indexOf(t) + 1} of ${tiles.length}`,
   ].filter(Boolean).map((text) => createElement("span", { dir: "auto" }, text)));
+}
+
+// markDamage says so if a part of the picture is missing.
+async function markDamage(t) {
+  const x = await getJSON(`explain.json?path=${t.entry.id}`).catch(() => null);
+  if (shown === t && x?.picture?.damaged) $("about").append(createElement("span", { className: "damage" }, "damaged: a part of the picture is missing"));
 }
 
 // showReason shows why there is no picture.
@@ -122,6 +150,7 @@ $("original").addEventListener("click", showOriginal);
 const origins = {
   memory: "from the server's memory",
   disk: "from the server's disk",
+  shared: "from the shared tier",
   made: "made for this request",
   joined: "joined a request that was already running",
   failure: "remembered failure",
@@ -130,6 +159,7 @@ const origins = {
 
 const stageNames = {
   queue: "wait for a worker",
+  lease: "wait for another machine",
   stat: "check the file",
   open: "open it",
   extract: "find the picture",
@@ -139,6 +169,14 @@ const stageNames = {
 };
 
 const formatSeconds = (s) => s < 0.001 ? `${Math.round(s * 1e6)} µs` : s < 1 ? `${Number((s * 1000).toPrecision(3))} ms` : `${s.toFixed(1)} s`;
+
+// describePicture says which picture of the file a thumbnail was made of.
+function describePicture({ from, name, number, of, damaged }) {
+  const embedded = of === 1 ? "the only picture in the file" : `number ${number} of ${of} pictures in the file`;
+  const text = { file: "the file itself", embedded, beside: `${name}, beside the file`, frame: "a frame of the film" }[from]
+    ?? (of === 1 ? "the only one in the file cannot be decoded" : `none of the ${of} in the file can be decoded`);
+  return damaged ? `${text}; a part of it is missing` : text;
+}
 
 // explain shows where the picture came from, and how long each step took.
 async function explain() {
@@ -159,6 +197,7 @@ async function explain() {
     add(`${a.size} px`, `${origins[a.origin] ?? a.origin}, ${formatSeconds(a.seconds)}${a.error ? `: ${a.error}` : ""}`);
   }
   if (x.answers.length === 0 && rows.length === 0) add("Origin", "the browser's cache; this server has not been asked");
+  if (x.picture) add("Picture", describePicture(x.picture));
   const longest = Math.max(...x.stages.map((s) => s.seconds));
   for (const s of x.stages) {
     add(stageNames[s.stage] ?? s.stage, s.error ? `${formatSeconds(s.seconds)}: ${s.error}` : formatSeconds(s.seconds), "step");

@@ -29,26 +29,28 @@ func (w *bitWriter) reserve(n int) {
 	}
 }
 
-// block writes one block and returns its DC value. The DC value of the next block is coded as the difference from it.
-func (w *bitWriter) block(s source, left, top int, q *quantiser, codes *codeTable, previous int32) int32 {
+// block writes one block of a component.
+func (w *bitWriter) block(c *component, left, top int) {
 	// A block at the edge may be partly or entirely outside the plane.
-	if left+8 <= s.width && top+8 <= s.height {
-		forward(&w.coefs, s.pix[top*s.stride+left:], s.stride)
+	if left+8 <= c.width && top+8 <= c.height {
+		forward(&w.coefs, c.pix[top*c.stride+left:], c.stride)
 	} else {
-		s.copyEdge(&w.edge, left, top)
+		c.copyEdge(&w.edge, left, top)
 		forward(&w.coefs, w.edge[:], 8)
 	}
 
 	var values [64]int32
 	var nonzero uint64 // one bit for each value
+	q := c.quantiser
 	for i, at := range &zigzag {
 		v := (int64(w.coefs[at&63])*q.inverse[i] + 1<<(inverseBits-1)) >> inverseBits
 		values[i] = int32(v)
 		nonzero = nonzero>>1 | uint64(v|-v)&(1<<63) // v or -v is negative, unless v is 0
 	}
 
-	diff := values[0] - previous
-	size, low := magnitude(diff)
+	codes := c.codes
+	size, low := magnitude(values[0] - c.dc)
+	c.dc = values[0]
 	code := codes.dc[size]
 	w.write(code>>8<<(size&15)|low, uint(code&0xff)+size)
 
@@ -69,7 +71,6 @@ func (w *bitWriter) block(s source, left, top int, q *quantiser, codes *codeTabl
 		code := codes.ac[0]
 		w.write(code>>8, uint(code&0xff))
 	}
-	return values[0]
 }
 
 // magnitude returns the size of v in bits, and those bits of v, or of v-1 if v is negative.

@@ -31,55 +31,57 @@ func Append(dst []byte, m *Image, quality int, icc []byte) []byte {
 	dst = appendHeaders(dst, m, &luma, &chroma, icc)
 
 	w := bitWriter{out: dst}
-	y := source{m.Y, m.YStride, m.Width, m.Height}
+	y := component{pix: m.Y, stride: m.YStride, width: m.Width, height: m.Height, quantiser: &luma, codes: &lumaCodes}
+	cb := component{pix: m.Cb, stride: m.CStride, width: m.Width, height: m.Height, quantiser: &chroma, codes: &chromaCodes}
+	if !m.FullChroma {
+		cb.width, cb.height = (m.Width+1)/2, (m.Height+1)/2
+	}
+	cr := cb
+	cr.pix = m.Cr
 	switch {
 	case m.Cb == nil:
-		w.encodeGrey(y, &luma)
+		w.encodeGrey(&y)
 	case m.FullChroma:
-		w.encodeFull(y, source{m.Cb, m.CStride, m.Width, m.Height}, source{m.Cr, m.CStride, m.Width, m.Height}, &luma, &chroma)
+		w.encodeFull(&y, &cb, &cr)
 	default:
-		cw, ch := (m.Width+1)/2, (m.Height+1)/2
-		w.encodeHalf(y, source{m.Cb, m.CStride, cw, ch}, source{m.Cr, m.CStride, cw, ch}, &luma, &chroma)
+		w.encodeHalf(&y, &cb, &cr)
 	}
 	return append(w.finish(), 0xff, 0xd9)
 }
 
 // encodeGrey writes the blocks of a grey picture.
-func (w *bitWriter) encodeGrey(y source, luma *quantiser) {
-	var dc int32
+func (w *bitWriter) encodeGrey(y *component) {
 	for top := 0; top < y.height; top += 8 {
 		for left := 0; left < y.width; left += 8 {
 			w.reserve(1)
-			dc = w.block(y, left, top, luma, &lumaCodes, dc)
+			w.block(y, left, top)
 		}
 	}
 }
 
 // encodeHalf writes the blocks of a picture whose chroma has half the resolution (4:2:0).
-func (w *bitWriter) encodeHalf(y, cb, cr source, luma, chroma *quantiser) {
-	var dcY, dcCb, dcCr int32
+func (w *bitWriter) encodeHalf(y, cb, cr *component) {
 	for top := 0; top < y.height; top += 16 {
 		for left := 0; left < y.width; left += 16 {
 			w.reserve(6)
-			dcY = w.block(y, left, top, luma, &lumaCodes, dcY)
-			dcY = w.block(y, left+8, top, luma, &lumaCodes, dcY)
-			dcY = w.block(y, left, top+8, luma, &lumaCodes, dcY)
-			dcY = w.block(y, left+8, top+8, luma, &lumaCodes, dcY)
-			dcCb = w.block(cb, left/2, top/2, chroma, &chromaCodes, dcCb)
-			dcCr = w.block(cr, left/2, top/2, chroma, &chromaCodes, dcCr)
+			w.block(y, left, top)
+			w.block(y, left+8, top)
+			w.block(y, left, top+8)
+			w.block(y, left+8, top+8)
+			w.block(cb, left/2, top/2)
+			w.block(cr, left/2, top/2)
 		}
 	}
 }
 
 // encodeFull writes the blocks of a picture whose chroma has the full resolution (4:4:4).
-func (w *bitWriter) encodeFull(y, cb, cr source, luma, chroma *quantiser) {
-	var dcY, dcCb, dcCr int32
+func (w *bitWriter) encodeFull(y, cb, cr *component) {
 	for top := 0; top < y.height; top += 8 {
 		for left := 0; left < y.width; left += 8 {
 			w.reserve(3)
-			dcY = w.block(y, left, top, luma, &lumaCodes, dcY)
-			dcCb = w.block(cb, left, top, chroma, &chromaCodes, dcCb)
-			dcCr = w.block(cr, left, top, chroma, &chromaCodes, dcCr)
+			w.block(y, left, top)
+			w.block(cb, left, top)
+			w.block(cr, left, top)
 		}
 	}
 }
@@ -135,19 +137,22 @@ func appendSegment(dst []byte, marker byte, n int) []byte {
 	return append(dst, 0xff, marker, byte((n+2)>>8), byte(n+2))
 }
 
-// A source is a plane to read blocks from.
-type source struct {
+// A component is a plane of samples and how its blocks are coded.
+type component struct {
 	pix           []byte
 	stride        int
 	width, height int
+	quantiser     *quantiser
+	codes         *codeTable
+	dc            int32 // DC value of the last block; that of the next one is coded as the difference from it
 }
 
 // copyEdge copies a block that extends beyond the plane. It repeats the last row and column, which costs the fewest bits.
-func (s source) copyEdge(to *[64]byte, left, top int) {
+func (c *component) copyEdge(to *[64]byte, left, top int) {
 	for y := range 8 {
-		row := s.pix[min(top+y, s.height-1)*s.stride:][:s.width]
+		row := c.pix[min(top+y, c.height-1)*c.stride:][:c.width]
 		for x := range 8 {
-			to[8*y+x] = row[min(left+x, s.width-1)]
+			to[8*y+x] = row[min(left+x, c.width-1)]
 		}
 	}
 }
