@@ -1139,6 +1139,7 @@ func TestBoxParameters(t *testing.T) {
 		"size=9&fit=cover&focus=0.3,":             {Size: 9, Fit: Cover, FocusX: 0.3},
 		"size=9&fit=pad&background=blur":          {Size: 9, Fit: Pad, Background: "blur"},
 		"width=9&height=8&fit=pad&format=auto":    {Width: 9, Height: 8, Fit: Pad, Format: Auto},
+		"size=9&format=webp":                      {Size: 9, Format: WebP},
 		"size=9&fit=pad&background=%23ff00ff":     {Size: 9, Fit: Pad, Background: "#ff00ff"}, // which Do refuses
 		"width=1&height=1&background=transparent": {Width: 1, Height: 1, Background: "transparent"},
 	} {
@@ -1153,7 +1154,7 @@ func TestBoxParameters(t *testing.T) {
 	}
 	for query, want := range map[string]string{
 		"width=-1": "width", "height=x": "height", "width=1&size=x": "size", "fit=fill": "fit", "focus=0.5": "focus", "focus=1.1,0": "focus",
-		"focus=-0.1,0": "focus", "focus=1e-1,0": "focus", "focus=0,0,0": "focus", "focus=NaN,0": "focus", "format=webp": "format",
+		"focus=-0.1,0": "focus", "focus=1e-1,0": "focus", "focus=0,0,0": "focus", "focus=NaN,0": "focus", "format=avif": "format",
 	} {
 		if _, bad := c.parseRequest(httptest.NewRequest("GET", "/thumb/p/a?"+query, nil)); bad != want {
 			t.Errorf("%s: bad %q, want %q", query, bad, want)

@@ -75,7 +75,7 @@ type Store struct {
 }
 
 // ourName matches the names that may be counted and removed.
-var ourName = regexp.MustCompile(`^[0-9a-f]{64}(_[0-9]{1,10}(x[0-9]{1,5})?(c([0-9]{1,3}x[0-9]{1,3})?|p([0-9a-f]{6}|blur|transparent))?\.(jpg|png|auto)|\.none)(\.[0-9a-f]{16}\.tmp)?$`)
+var ourName = regexp.MustCompile(`^[0-9a-f]{64}(_[0-9]{1,10}(x[0-9]{1,5})?(c([0-9]{1,3}x[0-9]{1,3})?|p([0-9a-f]{6}|blur|transparent))?\.(jpg|png|auto|webp)|\.none)(\.[0-9a-f]{16}\.tmp)?$`)
 
 // Open opens dir, which it makes if necessary, and counts its files in the background. The store keeps to maxBytes; a
 // negative number is no limit. Open returns ErrForeign if the folder holds other things than thumbnails.
