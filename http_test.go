@@ -863,7 +863,7 @@ func FuzzRequest(f *testing.F) {
 		if bad != "" {
 			return
 		}
-		if got.Size < 0 || got.Fit > Cover || got.Format > PNG || got.Version != values.Get("v") {
+		if got.Size < 0 || got.Fit > Pad || got.Format > WebP || got.Version != values.Get("v") {
 			t.Errorf("%+v", got)
 		}
 		if values.Get("provider") != "" && (got.Provider != values.Get("provider") || got.Path != values.Get("path")) {
@@ -893,7 +893,8 @@ func FuzzRequestURL(f *testing.F) {
 		f.Add(provider, "a/b", 20, uint8(1), uint8(0), "1")
 	}
 	f.Add("p", "a", 20, uint8(3), uint8(0), "") // invalid
-	f.Add("p", "a", 20, uint8(0), uint8(3), "")
+	f.Add("p", "a", 20, uint8(0), uint8(4), "")
+	f.Add("p", "a", 20, uint8(0), uint8(3), "1")
 	f.Add("p", "a", 20, uint8(2), uint8(2), "")
 	c := mustNew(f, Config{Providers: map[string]Provider{"p": newTestProvider()}})
 	f.Fuzz(func(t *testing.T, provider, path string, size int, fit, format uint8, version string) {
@@ -914,7 +915,7 @@ func FuzzRequestURL(f *testing.F) {
 		}
 		w := httptest.NewRecorder()
 		mux.ServeHTTP(w, &http.Request{Method: "GET", URL: u})
-		if size < 0 || fit > 2 || format > 2 {
+		if size < 0 || Fit(fit) > Pad || Format(format) > WebP {
 			if bad == "" || bad == "not found" {
 				t.Errorf("%s: %+v", want.URL(), got)
 			}
