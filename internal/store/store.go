@@ -4,6 +4,7 @@
 //
 //	<hash>_<size>.jpg   <hash>_<size>.png     the whole picture
 //	<hash>_<size>c.jpg  <hash>_<size>c.png    a square from its center
+//	... .webp, .auto                          the same in these formats
 //	<hash>.none                               a record that there is no picture, and why
 //
 // where hash is the lower-case hex SHA-256 of provider + "/" + path. A file is written under a temporary name and renamed.
