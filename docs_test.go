@@ -172,6 +172,7 @@ func TestDocReader(t *testing.T) {
 		{Path: "Pictures/Held Sideways.jpg", Width: 60, Height: 50, Fit: thumbcache.Pad, Background: "blur"},
 		{Path: "Pictures/Held Sideways.jpg", Size: 40, Fit: thumbcache.Pad, Background: "0000ff"},
 		{Path: "Pictures/Glass.png", Size: 91, Format: thumbcache.Auto},
+		{Path: "Pictures/Glass.png", Size: 92, Format: thumbcache.WebP},
 		{Path: "Nobody/No Cover.mp3"},
 		{Path: "Nobody/Broken.flac"},
 		{Path: "Films/Over the Hills.mp4"}, // unknown to these extractors
