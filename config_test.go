@@ -1,16 +1,21 @@
 package thumbcache
 
 import (
+	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"image"
 	"image/color"
+	"image/png"
 	"io/fs"
 	"math"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -353,6 +358,69 @@ func TestAuto(t *testing.T) {
 	for _, name := range filesIn(t, cfg.Dir) {
 		if !strings.HasSuffix(name, ".auto") {
 			t.Errorf("file %s", name)
+		}
+	}
+}
+
+// A WebP keeps transparency, and says its type wherever it comes from.
+func TestWebP(t *testing.T) {
+	half := image.NewNRGBA(image.Rect(0, 0, 60, 30)) // red on the left, transparent on the right
+	for y := range 30 {
+		for x := range 30 {
+			half.SetNRGBA(x, y, red)
+		}
+	}
+	p := newTestProvider()
+	p.set("half", tag("1"), pngOf(half))
+	var got string // where the last answer came from
+	observer := &Observer{Request: func(_ context.Context, _ Request, from string, _ time.Duration, _ error) { got = from }}
+	cfg := Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir(), Observer: observer}
+	for _, test := range []struct {
+		req  Request
+		w, h int
+		file string
+	}{
+		{Request{Size: 40}, 40, 20, "_40.webp"},
+		{Request{}, 60, 30, "_0.webp"},
+		{Request{Width: 40, Height: 30, Fit: Pad, Background: "transparent"}, 40, 30, "_40x30ptransparent.webp"},
+	} {
+		test.req.Provider, test.req.Path, test.req.Format = "p", "half", WebP
+		var first *httptest.ResponseRecorder
+		for _, from := range [][]string{{"made", "memory"}, {"disk"}} {
+			c := mustNew(t, cfg)
+			for _, from := range from {
+				w := httptest.NewRecorder()
+				c.Handler().ServeHTTP(w, httptest.NewRequest("GET", test.req.URL(), nil))
+				if first == nil {
+					first = w
+				}
+				if w.Code != 200 || w.Header().Get("Content-Type") != "image/webp" || w.Header().Get("ETag") != first.Header().Get("ETag") || !bytes.Equal(w.Body.Bytes(), first.Body.Bytes()) {
+					t.Errorf("%s %+v: status %d, %v", from, test.req, w.Code, w.Header())
+				}
+				if got != from {
+					t.Errorf("%+v: from %s, want %s", test.req, got, from)
+				}
+			}
+			c.Close()
+		}
+		if kind := http.DetectContentType(first.Body.Bytes()); kind != "image/webp" {
+			t.Errorf("%+v: data is %s", test.req, kind)
+		}
+		decoded, err := Render(t.Context(), first.Body.Bytes(), Request{Format: PNG})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := png.Decode(bytes.NewReader(decoded.Data))
+		if err != nil || m.Bounds() != image.Rect(0, 0, test.w, test.h) {
+			t.Fatalf("%+v: %v, %v", test.req, err, m)
+		}
+		left := color.NRGBAModel.Convert(m.At(test.w/4, test.h/2)).(color.NRGBA)
+		_, _, _, right := m.At(test.w*3/4, test.h/2).RGBA()
+		if !isSimilar(left, red) || left.A != 255 || right != 0 {
+			t.Errorf("%+v: left %v, alpha on the right %d", test.req, left, right)
+		}
+		if !slices.ContainsFunc(filesIn(t, cfg.Dir), func(name string) bool { return name[64:] == test.file }) {
+			t.Errorf("no %s in %v", test.file, filesIn(t, cfg.Dir))
 		}
 	}
 }

@@ -174,6 +174,7 @@ func TestDocReader(t *testing.T) {
 		{Path: "Pictures/Held Sideways.jpg", Size: 40, Fit: thumbcache.Pad, Background: "0000ff"},
 		{Path: "Pictures/Glass.png", Size: 91, Format: thumbcache.Auto},
 		{Path: "Pictures/Held Sideways.jpg", Profile: "small"},
+		{Path: "Pictures/Glass.png", Size: 92, Format: thumbcache.WebP},
 		{Path: "Nobody/No Cover.mp3"},
 		{Path: "Nobody/Broken.flac"},
 		{Path: "Films/Over the Hills.mp4"}, // unknown to these extractors

@@ -183,7 +183,7 @@ func digest(data []byte) string {
 //	fit     contain (default), cover or pad
 //	focus   the point that cover keeps in the middle, from the left and the top, such as 0.3,0.7; the default is 0.5,0.5
 //	background  what pad puts around the picture: ffffff (default) or another color, blur, or transparent
-//	format  jpeg (default), png, or auto: png for pictures with transparency
+//	format  jpeg (default), png, webp, or auto: png for pictures with transparency, and jpeg for others
 //	profile  one of Config.Profiles instead of all the above; the answer has its headers
 //	v       the version of the source, as in Request.Version; the answer is then immutable
 //
@@ -446,6 +446,8 @@ func (c *Cache) parseRequest(r *http.Request) (req Request, bad string) {
 		req.Format = PNG
 	case "auto":
 		req.Format = Auto
+	case "webp":
+		req.Format = WebP
 	default:
 		return req, "format"
 	}
@@ -598,6 +600,8 @@ func (r Request) URL() string {
 		b.WriteString("&format=png")
 	case Auto:
 		b.WriteString("&format=auto")
+	case WebP:
+		b.WriteString("&format=webp")
 	default:
 		b.WriteString("&format=" + strconv.Itoa(int(r.Format)))
 	}

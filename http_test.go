@@ -863,7 +863,7 @@ func FuzzRequest(f *testing.F) {
 		if bad != "" {
 			return
 		}
-		if got.Size < 0 || got.Fit > Cover || got.Format > PNG || got.Version != values.Get("v") {
+		if got.Size < 0 || got.Fit > Pad || got.Format > WebP || got.Version != values.Get("v") {
 			t.Errorf("%+v", got)
 		}
 		if values.Get("provider") != "" && (got.Provider != values.Get("provider") || got.Path != values.Get("path")) {
@@ -893,7 +893,8 @@ func FuzzRequestURL(f *testing.F) {
 		f.Add(provider, "a/b", 20, uint8(1), uint8(0), "1")
 	}
 	f.Add("p", "a", 20, uint8(3), uint8(0), "") // invalid
-	f.Add("p", "a", 20, uint8(0), uint8(3), "")
+	f.Add("p", "a", 20, uint8(0), uint8(4), "")
+	f.Add("p", "a", 20, uint8(0), uint8(3), "1")
 	f.Add("p", "a", 20, uint8(2), uint8(2), "")
 	c := mustNew(f, Config{Providers: map[string]Provider{"p": newTestProvider()}})
 	f.Fuzz(func(t *testing.T, provider, path string, size int, fit, format uint8, version string) {
@@ -914,7 +915,7 @@ func FuzzRequestURL(f *testing.F) {
 		}
 		w := httptest.NewRecorder()
 		mux.ServeHTTP(w, &http.Request{Method: "GET", URL: u})
-		if size < 0 || fit > 2 || format > 2 {
+		if size < 0 || Fit(fit) > Pad || Format(format) > WebP {
 			if bad == "" || bad == "not found" {
 				t.Errorf("%s: %+v", want.URL(), got)
 			}
@@ -1139,6 +1140,7 @@ func TestBoxParameters(t *testing.T) {
 		"size=9&fit=cover&focus=0.3,":             {Size: 9, Fit: Cover, FocusX: 0.3},
 		"size=9&fit=pad&background=blur":          {Size: 9, Fit: Pad, Background: "blur"},
 		"width=9&height=8&fit=pad&format=auto":    {Width: 9, Height: 8, Fit: Pad, Format: Auto},
+		"size=9&format=webp":                      {Size: 9, Format: WebP},
 		"size=9&fit=pad&background=%23ff00ff":     {Size: 9, Fit: Pad, Background: "#ff00ff"}, // which Do refuses
 		"profile=dlna-tn":                         {Profile: "dlna-tn"},
 		"profile=%26&size=9":                      {Profile: "&", Size: 9}, // which Do refuses
@@ -1155,7 +1157,7 @@ func TestBoxParameters(t *testing.T) {
 	}
 	for query, want := range map[string]string{
 		"width=-1": "width", "height=x": "height", "width=1&size=x": "size", "fit=fill": "fit", "focus=0.5": "focus", "focus=1.1,0": "focus",
-		"focus=-0.1,0": "focus", "focus=1e-1,0": "focus", "focus=0,0,0": "focus", "focus=NaN,0": "focus", "format=webp": "format",
+		"focus=-0.1,0": "focus", "focus=1e-1,0": "focus", "focus=0,0,0": "focus", "focus=NaN,0": "focus", "format=avif": "format",
 	} {
 		if _, bad := c.parseRequest(httptest.NewRequest("GET", "/thumb/p/a?"+query, nil)); bad != want {
 			t.Errorf("%s: bad %q, want %q", query, bad, want)

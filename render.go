@@ -21,7 +21,7 @@ const (
 )
 
 // Render makes a thumbnail of one picture, such as an upload or an avatar, without a Cache. Data is a JPEG, PNG, GIF, WebP, BMP, ICO
-// or TIFF, recognized by content. Of req, it uses what describes the thumbnail; the largest size is 2048, and the JPEG quality is 85.
+// or TIFF, recognized by content. Of req, it uses what describes the thumbnail; the largest size is 2048, and the quality is 85.
 // There are no profiles.
 //
 // The errors are those of [Cache.Do]. A picture whose decoding takes more than 256 MiB is [ErrTooLarge]. Several goroutines may call
@@ -80,6 +80,7 @@ func (r recipe) options(s *shape) render.Options {
 		Fit:        render.Fit(s.fit),
 		PNG:        s.format == PNG,
 		Auto:       s.format == Auto,
+		WebP:       s.format == WebP,
 		Quality:    r.quality,
 		FocusX:     float64(focusX) / 100,
 		FocusY:     float64(focusY) / 100,

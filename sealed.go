@@ -31,7 +31,7 @@ func (r *recipe) shapeOf(req *Request) (s shape, err error) {
 		return s, fmt.Errorf("size %d, width %d, height %d: %w", req.Size, req.Width, req.Height, fs.ErrInvalid)
 	case req.Fit > Pad:
 		return s, fmt.Errorf("fit %d: %w", req.Fit, fs.ErrInvalid)
-	case req.Format > Auto:
+	case req.Format > WebP:
 		return s, fmt.Errorf("format %d: %w", req.Format, fs.ErrInvalid)
 	}
 	s = shape{size: r.edge(req.Size), fit: req.Fit, format: req.Format}
@@ -170,6 +170,7 @@ func (k *key) stored() store.Key {
 		Pad:        k.fit == Pad,
 		PNG:        k.format == PNG,
 		Auto:       k.format == Auto,
+		WebP:       k.format == WebP,
 		FocusX:     focusX,
 		FocusY:     focusY,
 		Background: uint32(k.background()),

@@ -193,6 +193,31 @@ func TestSharedStorm(t *testing.T) {
 	}
 }
 
+// A WebP has a name of its own in the shared tier, and keeps its type.
+func TestSharedWebP(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine, l := &sharedtest.Memory{}, newFleetMedia()
+		l.set("a", "1", red)
+		req := thumbcache.Request{Provider: "p", Path: "a", Size: 20, Format: thumbcache.WebP}
+		a, b := machine(t, engine.Machine(), l), machine(t, engine.Machine(), l, withDir(t.TempDir()))
+		made, err := a.Do(t.Context(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if values := engine.Values(); len(values) != 1 || !strings.HasSuffix(values[0], ".webp") {
+			t.Errorf("values: %q", values)
+		}
+		shared, err := b.Do(t.Context(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if shared.ContentType != "image/webp" || shared.ETag != made.ETag || !bytes.Equal(shared.Data, made.Data) || extractions(b) != 0 {
+			t.Errorf("%s %s, want %s; %d extractions", shared.ContentType, shared.ETag, made.ETag, extractions(b))
+		}
+	})
+}
+
 // What one machine has made, the others serve with the same ETag, and keep.
 func TestSharedHit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -143,7 +143,7 @@ type Config struct {
 	// them. DLNAProfiles returns some.
 	Profiles map[string]Profile
 
-	// Quality is the JPEG quality, from 1 to 100. The default is 85.
+	// Quality is that of JPEG and WebP, from 1 to 100: the same number looks about the same. The default is 85.
 	Quality int
 
 	// Queue is the number of thumbnails that may wait for a worker. Beyond it, requests fail with ErrBusy. With several
@@ -240,11 +240,15 @@ const (
 	JPEG Format = iota // baseline; transparent pixels become white
 	PNG                // keeps transparency
 	Auto               // PNG if the thumbnail is transparent somewhere, otherwise JPEG
+	WebP               // lossy, with exact transparency; edges are at most 16383 pixels
 )
 
 // contentType returns the content type of a thumbnail with the given data.
 func (f Format) contentType(data []byte) string {
-	if f == PNG || f == Auto && bytes.HasPrefix(data, []byte("\x89PNG")) {
+	switch {
+	case f == WebP:
+		return "image/webp"
+	case f == PNG, f == Auto && bytes.HasPrefix(data, []byte("\x89PNG")):
 		return "image/png"
 	}
 	return "image/jpeg"
@@ -263,7 +267,7 @@ type Request struct {
 	Width, Height int
 
 	Fit    Fit    // of a Size, Cover and Pad make a square
-	Format Format // JPEG, PNG or Auto
+	Format Format // JPEG, PNG, Auto or WebP
 
 	// FocusX and FocusY are the point of the picture that Cover keeps as close to the middle as possible: from 0.01 (left, top) to 1
 	// (right, bottom), in steps of 0.01. 0 means the center, as 0.5 does.
@@ -551,7 +555,7 @@ func (c *Cache) get(ctx context.Context, req *Request, from *origin) (*Thumbnail
 // keyOf sets k to the key for req, with a size that is made here. It checks what can be checked without a lookup.
 func (c *Cache) keyOf(req *Request, k *key) error {
 	k.source = source{req.Provider, req.Path}
-	if req.Size >= 0 && req.Width|req.Height == 0 && req.Fit == Contain && req.Format <= Auto && req.Profile == "" { // shapeOf for the hot path
+	if req.Size >= 0 && req.Width|req.Height == 0 && req.Fit == Contain && req.Format <= WebP && req.Profile == "" { // shapeOf for the hot path
 		k.size, k.format = c.recipe.edge(req.Size), req.Format
 		return nil
 	}

@@ -2,6 +2,7 @@
 // prints a table for the README and draws a chart.
 //
 //	go run . [-rounds 15] [-svg chart.svg]
+//	go run . -webp [-rounds 15] [-svg webp.svg] [picture...]
 package main
 
 import (
@@ -52,6 +53,7 @@ func main() {
 	memory := flag.Int("memory", -1, "make one thumbnail in this way, and print the peak memory (used by the command itself)")
 	dump := flag.String("dump", "", "write the pictures to this folder, and nothing else (used by compare.py)")
 	serve := flag.Bool("serve", false, "make the thumbnails that stdin names, and print their CPU times (used by compare.py)")
+	webp := flag.Bool("webp", false, "compare WebP with JPEG and cwebp instead, for these pictures and those in the arguments")
 	flag.Parse()
 
 	if *memory >= 0 {
@@ -60,6 +62,12 @@ func main() {
 			err = printPeak(ways[*memory], data)
 		}
 		if err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
+	if *webp {
+		if err := compareWebP(*svg, *rounds, flag.Args()); err != nil {
 			log.Fatal(err)
 		}
 		return

@@ -175,7 +175,7 @@ func TestThumbHash(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, o := range []render.Options{{Size: 100}, {Size: 300}, {Size: 160, PNG: true}, {Size: 75, Cover: true}, {Size: 31, PNG: true}} {
+		for _, o := range []render.Options{{Size: 100}, {Size: 300}, {Size: 160, PNG: true}, {Size: 75, Fit: render.Cover}, {Size: 31, PNG: true}} {
 			o.Quality = 95
 			img, err := render.Make(context.Background(), data, o)
 			if err != nil {

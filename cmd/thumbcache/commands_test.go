@@ -20,6 +20,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	_ "golang.org/x/image/webp" // for TestGet
+
 	"github.com/thumbcache/thumbcache"
 	"github.com/thumbcache/thumbcache/internal/store"
 )
@@ -383,6 +385,7 @@ func TestGet(t *testing.T) {
 	}{
 		{link, "a.jpg", "jpeg", "image/jpeg", nil, 300, 300},
 		{filepath.Join(sampleFolder(t), glass), "b.PNG", "png", "image/png", []string{"--size", "50"}, 50, 50},
+		{filepath.Join(sampleFolder(t), glass), "d.webp", "webp", "image/webp", []string{"--size", "50"}, 50, 50},
 		{filepath.Join(sampleFolder(t), photo), "c.png", "jpeg", "image/jpeg", []string{"--format", "jpg", "--fit", "cover", "--size", "40"}, 40, 40},
 		{filepath.Join(sampleFolder(t), photo), "a.jpg", "jpeg", "image/jpeg", []string{"--size", "0"}, 0, 0}, // replaces the first
 	} {
@@ -818,7 +821,7 @@ func TestHelp(t *testing.T) {
 		want string
 	}{
 		{[]string{"get", "--fit", ""}, "contain\ncover\npad\n:4\n"},
-		{[]string{"explain", "--format", ""}, "jpeg\npng\nauto\n:4\n"},
+		{[]string{"explain", "--format", ""}, "jpeg\npng\nauto\nwebp\n:4\n"},
 		{[]string{"stat", ""}, ":16\n"},
 		{[]string{"stat", "a", ""}, ":4\n"},
 		{[]string{"rm", "a", ""}, "library\n:4\n"},
@@ -961,6 +964,7 @@ func TestKinds(t *testing.T) {
 		"300 px":                              {Size: 300},
 		"300 x 200 px, PNG":                   {Width: 300, Height: 200, Format: thumbcache.PNG},
 		"300 px, JPEG or PNG":                 {Size: 300, Format: thumbcache.Auto},
+		"300 px, WebP":                        {Size: 300, Format: thumbcache.WebP},
 		"300 px, square":                      {Size: 300, Fit: thumbcache.Cover},
 		"300 px, square, focus 0.3,0.5":       {Size: 300, Fit: thumbcache.Cover, FocusX: 0.3},
 		"300 x 200 px, cropped, focus 0.5,1":  {Width: 300, Height: 200, Fit: thumbcache.Cover, FocusY: 1},

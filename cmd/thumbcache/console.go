@@ -295,8 +295,8 @@ func (c choice[T]) String() string {
 func (c choice[T]) Type() string { return strings.Join(c.names, "|") }
 
 var (
-	fits    = []string{"contain", "cover", "pad"} // indexed by thumbcache.Fit
-	formats = []string{"jpeg", "png", "auto"}     // indexed by thumbcache.Format
+	fits    = []string{"contain", "cover", "pad"}     // indexed by thumbcache.Fit
+	formats = []string{"jpeg", "png", "auto", "webp"} // indexed by thumbcache.Format
 )
 
 // addChoiceFlag adds a flag that takes one of names, with completion.

@@ -287,6 +287,7 @@ func storedKey(req thumbcache.Request) store.Key {
 		Pad:      req.Fit == thumbcache.Pad,
 		PNG:      req.Format == thumbcache.PNG,
 		Auto:     req.Format == thumbcache.Auto,
+		WebP:     req.Format == thumbcache.WebP,
 	}
 	if k.Pad {
 		k.Background = 0xffffff
@@ -315,6 +316,8 @@ func requestFor(k *store.Key) thumbcache.Request {
 		req.Format = thumbcache.PNG
 	case k.Auto:
 		req.Format = thumbcache.Auto
+	case k.WebP:
+		req.Format = thumbcache.WebP
 	}
 	return req
 }

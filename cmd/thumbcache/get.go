@@ -87,8 +87,10 @@ func (o *getOptions) setFormatByExtension() error {
 	switch ext := strings.ToLower(filepath.Ext(o.out)); {
 	case ext == ".png":
 		o.req.Format = thumbcache.PNG
+	case ext == ".webp":
+		o.req.Format = thumbcache.WebP
 	case ext != ".jpg" && ext != ".jpeg" && o.out != "-":
-		return usageError{fmt.Errorf("--format is required, because %s does not end in .jpg or .png", quoteName(o.out))}
+		return usageError{fmt.Errorf("--format is required, because %s does not end in .jpg, .png or .webp", quoteName(o.out))}
 	}
 	return nil
 }

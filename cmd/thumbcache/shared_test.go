@@ -288,8 +288,21 @@ func TestWrongSettings(t *testing.T) {
 	}
 }
 
+// needFFmpeg skips the test if ffmpeg is not installed, unless it must be.
+func needFFmpeg(t *testing.T) {
+	t.Helper()
+	_, err := exec.LookPath("ffmpeg")
+	if err != nil && os.Getenv("THUMBCACHE_REQUIRE_FFMPEG") != "" {
+		t.Fatal(err)
+	}
+	if err != nil {
+		t.Skip("ffmpeg is not installed")
+	}
+}
+
 // Without its engine, a server works as if there was none, after a warning. Commands that need the engine fail.
 func TestAbsentEngine(t *testing.T) {
+	needFFmpeg(t)     // for the film of the sample library
 	logging.Disable() // as in main
 	setCredentials(t, secret)
 	for _, tc := range []struct{ url, name string }{
@@ -340,6 +353,7 @@ func TestAbsentEngine(t *testing.T) {
 
 // All commands know the tier, whatever engines it has.
 func TestCommandsOnSharedTier(t *testing.T) {
+	needFFmpeg(t)
 	bucket := startS3(t)
 	redis := "redis://:" + secret + "@" + startRedis(t, "--requirepass", secret)
 	file := filepath.Join(t.TempDir(), "url")

@@ -61,11 +61,13 @@ func (k kind) String() string {
 	if k.MaxBytes != 0 {
 		s += fmt.Sprintf(", at most %d bytes", k.MaxBytes)
 	}
-	if k.Format == formats[1] {
+	switch k.Format {
+	case formats[1]:
 		s += ", PNG"
-	}
-	if k.Format == formats[2] {
+	case formats[2]:
 		s += ", JPEG or PNG"
+	case formats[3]:
+		s += ", WebP"
 	}
 	return s
 }
@@ -246,7 +248,7 @@ func getTally[K comparable](m map[K]*tally, k K) *tally {
 	return t
 }
 
-var thumbnailNamePattern = regexp.MustCompile(`_([0-9]+)(?:x([0-9]+))?(?:(c)(?:([0-9]+)x([0-9]+))?|p([0-9a-z]+)|b([0-9]+))?\.(jpg|png|auto)$`)
+var thumbnailNamePattern = regexp.MustCompile(`_([0-9]+)(?:x([0-9]+))?(?:(c)(?:([0-9]+)x([0-9]+))?|p([0-9a-z]+)|b([0-9]+))?\.(jpg|png|auto|webp)$`)
 
 // parseKind returns the kind of the thumbnail in a stored file, parsed from the file's name. It reports false for a
 // failure record, which holds no thumbnail.
@@ -275,6 +277,8 @@ func parseKind(name string) (kind, bool) {
 		k.Format = formats[1]
 	case "auto":
 		k.Format = formats[2]
+	case "webp":
+		k.Format = formats[3]
 	}
 	return k, true
 }

@@ -99,3 +99,26 @@ func onWhite(pix []byte) {
 		p[3] = 255
 	}
 }
+
+// fillHidden replaces the colour of pixels that are transparent by that of visible ones beside them, which they would darken where
+// chroma is shared, and when they are encoded.
+func fillHidden(src plane) {
+	for y := range src.height {
+		row := src.pix[y*src.stride:][:4*src.width]
+		first := 0 // that is visible
+		for first < len(row) && row[first+3] == 0 {
+			first += 4
+		}
+		for at := 0; at < len(row); at += 4 {
+			switch {
+			case row[at+3] != 0:
+			case at > first:
+				copy(row[at:], row[at-4:at-1])
+			case first < len(row):
+				copy(row[at:], row[first:first+3])
+			case y > 0:
+				copy(row[at:], src.pix[(y-1)*src.stride+at:][:3])
+			}
+		}
+	}
+}

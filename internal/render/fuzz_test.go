@@ -38,7 +38,7 @@ func FuzzMake(f *testing.F) {
 		f.Add(data, uint16(30), byte(i))
 	}
 	f.Fuzz(func(t *testing.T, data []byte, size uint16, flags byte) {
-		o := Options{Size: int(size % 600), MaxEdge: 500, PNG: flags&1 != 0, Auto: flags&65 == 64, Quality: 85,
+		o := Options{Size: int(size % 600), MaxEdge: 500, PNG: flags&1 != 0, Auto: flags&65 == 64, WebP: flags&73 == 8, Quality: 85,
 			Fit: Fit(flags / 2 % 3), Height: int(size / 600), Background: Background(flags) << 20}
 		cost, err := Cost(data, o)
 		if err != nil || cost > 64<<20 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/thumbcache/thumbcache/internal/jpegdec"
+	"github.com/thumbcache/thumbcache/internal/render/webpenc"
 	"github.com/thumbcache/thumbcache/internal/tiff"
 )
 
@@ -182,6 +183,9 @@ func (h *header) cost(g layout, o Options) int64 {
 	if o.PNG || o.Auto {
 		cost += 1 << 20 // deflate state
 	}
+	if o.WebP {
+		cost += webpenc.Cost(g.boxWidth, g.boxHeight, !h.grey || o.Fit == Pad)
+	}
 	cost += 16 * int64(g.boxWidth) // column sums of the hash: four channels, 2 bytes each, kept twice
 	if h.icc != nil {
 		cost += 2*maxCarried + 32<<10
@@ -209,6 +213,8 @@ func (h *header) resultCost(g layout, o Options) int64 {
 		encoded = 12
 	case o.PNG, o.Auto && (h.contentType != typeJPEG || o.Fit == Pad):
 		encoded = 48
+	case o.WebP:
+		encoded = 36
 	case o.Quality <= 85:
 		encoded = 15 // measured with noise
 	default:

@@ -1,6 +1,10 @@
 package render
 
-import "math"
+import (
+	"math"
+
+	"github.com/thumbcache/thumbcache/internal/render/webpenc"
+)
 
 // A layout is the geometry of one thumbnail. It maps each pixel of the result to the stored picture.
 //
@@ -25,8 +29,11 @@ type span struct {
 	start, step float64
 }
 
-// maxJPEG is the longest edge of a JPEG in pixels, a limit of the format.
-const maxJPEG = 65535
+// The longest edges of a JPEG and of a WebP in pixels, limits of the formats.
+const (
+	maxJPEG = 65535
+	maxWebP = webpenc.MaxEdge
+)
 
 // layOut returns the layout for a picture with the given header.
 func layOut(h header, o Options) layout {
@@ -46,7 +53,7 @@ func layOut(h header, o Options) layout {
 		cropW, cropH = crop(w, ht, boxW, boxH)
 		left, top = focus(o.FocusX, cropW, w), focus(o.FocusY, cropH, ht)
 	}
-	g := layout{width: cropW, height: cropH, transpose: transpose, fullChroma: max(w, ht) <= maxPixelArt}
+	g := layout{width: cropW, height: cropH, transpose: transpose, fullChroma: max(w, ht) <= maxPixelArt && !o.WebP}
 	switch {
 	case o.Fit == Cover:
 		g.width, g.height = min(cropW, boxW), min(cropH, boxH)
@@ -89,7 +96,10 @@ func (o *Options) box(longest int) (width, height int) {
 	if o.MaxEdge > 0 {
 		limit = o.MaxEdge
 	}
-	if !o.PNG {
+	switch {
+	case o.WebP:
+		limit = min(limit, maxWebP)
+	case !o.PNG:
 		limit = min(limit, maxJPEG)
 	}
 	width = min(longest, limit)

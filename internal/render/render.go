@@ -21,8 +21,9 @@ type Options struct {
 	MaxEdge int // limit of each edge in pixels, whatever Size is; 0 means no limit
 	Fit     Fit
 	PNG     bool // encode as PNG and keep alpha; otherwise encode as JPEG on a white background
+	WebP    bool // encode as lossy WebP and keep alpha; PNG and Auto are not set then
 	Auto    bool // encode as PNG if the result is transparent somewhere, otherwise as JPEG; PNG is not set then
-	Quality int  // of the JPEG, 1 to 100
+	Quality int  // of the JPEG or WebP, 1 to 100
 
 	FocusX, FocusY float64    // Cover: the point of the picture, from 0 to 1, that should be in the middle; 0 means 0.5
 	Background     Background // Pad
@@ -208,6 +209,8 @@ func (ws *workspace) encode(src *raster, g layout, o Options, p profile) (img Im
 	switch {
 	case o.PNG:
 		return ws.asPNG(ws.padded(ws.nrgba(src, g, p), g, o), p)
+	case o.WebP:
+		return ws.asWebP(src, g, o, p)
 	case o.Fit == Pad, o.Auto && src.kind == rgba:
 		pix := ws.padded(ws.nrgba(src, g, p), g, o)
 		if o.Auto && !pix.opaque {

@@ -1,11 +1,14 @@
 package render
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"image"
 
+	"github.com/thumbcache/thumbcache/internal/render/webpenc"
 	"github.com/thumbcache/thumbcache/internal/webpdec"
 )
 
@@ -192,4 +195,42 @@ func webpRaster(m webpdec.Picture) raster {
 		src.planes[i] = to
 	}
 	return src
+}
+
+// asWebP scales a picture and encodes it as WebP.
+func (ws *workspace) asWebP(src *raster, g layout, o Options, p profile) (img Image, err error) {
+	img = Image{ContentType: typeWebP, Width: g.boxWidth, Height: g.boxHeight}
+	var planes [3]plane
+	m := webpenc.Image{Width: g.boxWidth, Height: g.boxHeight}
+	if src.kind == grey {
+		p.carried = nil // a WebP has colours
+	}
+	switch {
+	case src.kind == grey && o.Fit != Pad:
+		planes[0] = ws.grey(src, g, p)
+		img.ThumbHash = ws.hashJPEG(planes)
+	case src.kind == ycc && o.Fit != Pad && !p.converts():
+		planes = ws.ycbcr(src, g)
+		img.ThumbHash = ws.hashJPEG(planes)
+	default:
+		pix := ws.padded(ws.nrgba(src, g, p), g, o)
+		img.ThumbHash = ws.hashPNG(pix)
+		if !pix.opaque {
+			m.Alpha = ws.alpha(pix, o.Fit == Pad)
+			fillHidden(pix.plane)
+			pix.opaque = true // nothing is below
+		}
+		planes = ws.flatten(pix, false)
+	}
+	m.Y, m.Cb, m.Cr = planes[0].pix, planes[1].pix, planes[2].pix
+	m.YStride, m.CStride = planes[0].stride, planes[1].stride
+	if ws.webp == nil {
+		ws.webp = new(webpenc.Encoder)
+	}
+	ws.out, err = ws.webp.Append(grow(ws.out, g.boxWidth*g.boxHeight/4)[:0], &m, o.Quality, p.carried)
+	if err != nil {
+		return Image{}, fmt.Errorf("%w: %w", ErrTooLarge, err)
+	}
+	img.Data = bytes.Clone(ws.out)
+	return img, nil
 }

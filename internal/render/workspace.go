@@ -8,6 +8,7 @@ import (
 
 	"github.com/thumbcache/thumbcache/internal/jpegdec"
 	"github.com/thumbcache/thumbcache/internal/pngdec"
+	"github.com/thumbcache/thumbcache/internal/render/webpenc"
 )
 
 // A workspace holds the buffers for making one thumbnail, so that the next one can reuse them.
@@ -25,6 +26,7 @@ type workspace struct {
 	out      []byte
 	grid     grid
 	pngState *png.EncoderBuffer
+	webp     *webpenc.Encoder // nil until there is a WebP
 }
 
 var workspaces = sync.Pool{New: func() any { return new(workspace) }}
@@ -37,6 +39,9 @@ func (ws *workspace) release() {
 	kept := ws.jpegSize + ws.pngSize + int64(cap(ws.out)+4*cap(ws.sums)+8*cap(ws.rows)+8*cap(ws.grid.sums)+2*cap(ws.grid.columns))
 	for _, p := range slices.Concat(ws.planes[:], ws.kept[:]) {
 		kept += int64(cap(p))
+	}
+	if ws.webp != nil {
+		kept += ws.webp.Size()
 	}
 	if kept <= maxKept {
 		workspaces.Put(ws)
@@ -156,7 +161,7 @@ func (ws *workspace) flatten(src pixels, fullChroma bool) (dst [3]plane) {
 	if fullChroma {
 		cw, ch = w, h
 	}
-	// src occupies plane 0 or 3.
+	// src occupies plane 0, 3 or 5.
 	dst[0] = ws.plane(1, w, h, 1)
 	dst[1] = ws.plane(2, cw, ch, 1)
 	dst[2] = ws.plane(4, cw, ch, 1)
@@ -166,4 +171,17 @@ func (ws *workspace) flatten(src pixels, fullChroma bool) (dst [3]plane) {
 		toYCbCr(dst, src.plane)
 	}
 	return dst
+}
+
+// alpha returns the alpha of a small picture. flatten leaves it as it is.
+func (ws *workspace) alpha(src pixels, padded bool) []byte {
+	i := 5
+	if padded {
+		i = 0 // src occupies plane 5
+	}
+	dst := ws.plane(i, src.width, src.height, 1)
+	for i := range dst.pix {
+		dst.pix[i] = src.pix[4*i+3]
+	}
+	return dst.pix
 }

@@ -528,7 +528,7 @@ func TestLinkSwapped(t *testing.T) {
 			long := time.Now().Add(-2 * touchInterval)
 			hash := Hash(ours.Key.Provider, ours.Key.Path)
 			followed, hits := 0, 0
-			for range series(500, 3000) {
+			for n := series(500, 3000); n > 0 || hits == 0 && n > -100_000; n-- { // on a busy machine, a hit may be long in coming
 				os.Chtimes(path, long, long) // so that a hit updates it
 				e, ok := d.Cached(&ours.Key, hash)
 				if !ok {

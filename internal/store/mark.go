@@ -21,7 +21,7 @@ const (
 
 	readmeText = `This folder is a cache of thumbnails made by thumbcache. It may be deleted at any time, even while it is in use.
 
-    <2 hex>/<hash>_<size>.jpg   a thumbnail; <size>c is a square, .png has transparency; any image viewer opens it
+    <2 hex>/<hash>_<size>.jpg   a thumbnail; <size>c is a square, .png and .webp have transparency; any image viewer opens it
     <2 hex>/<hash>.none         records that a source has no picture, and why
     usage                       the number of files and bytes in each of the 256 folders
 

@@ -22,6 +22,7 @@ type Key struct {
 	Cover, Pad     bool
 	PNG            bool
 	Auto           bool   // JPEG or PNG, as the picture needs; PNG is not set then
+	WebP           bool   // PNG and Auto are not set then
 	FocusX, FocusY uint8  // of Cover, in hundredths; 0 is the center
 	Background     uint32 // of Pad: a color 0xRRGGBB, or one of the constants
 	MaxBytes       uint32 // limit of the picture's length, unless Cover or Pad; 0: none
@@ -91,6 +92,8 @@ func (k *Key) extension() string {
 		return ".png"
 	case k.Auto:
 		return ".auto"
+	case k.WebP:
+		return ".webp"
 	}
 	return ".jpg"
 }
@@ -102,6 +105,8 @@ func (k *Key) format() byte {
 		return 1
 	case k.Auto:
 		return 2
+	case k.WebP:
+		return 3
 	}
 	return 0
 }
@@ -110,7 +115,7 @@ func (k *Key) format() byte {
 type Entry struct {
 	Key       Key
 	Pipeline  uint32 // the version of the code that made the picture
-	Quality   int    // of a JPEG
+	Quality   int    // of a JPEG or WebP
 	Limit     int    // the largest edge allowed when Key.Size is 0, in pixels
 	Cause     Cause
 	Width     int // in pixels
@@ -172,11 +177,11 @@ func (c Cause) String() string {
 // A sealed file is the picture as it is served, so that any viewer shows it, followed by a trailer that describes it. All
 // numbers are little-endian.
 //
-//	     payload         the JPEG or PNG, or nothing
+//	     payload         the JPEG, PNG or WebP, or nothing
 //	 0   magic           "TCSEAL"
 //	 6   format version  uint16, sealVersion
 //	 8   fit             uint8, 0 contain, 1 cover, 2 pad
-//	 9   format          uint8, 0 JPEG, 1 PNG, 2 auto: either, see the payload
+//	 9   format          uint8, 0 JPEG, 1 PNG, 2 auto: either, see the payload, 3 WebP
 //	10   quality         uint8
 //	11   cause           uint8, a Cause
 //	12   pipeline        uint32, the version of the code that made the picture
@@ -272,7 +277,7 @@ func Unseal(file []byte, want *Key) (*Entry, error) {
 	if le.Uint32(t[n-8:]) != crc32.Checksum(file[:len(file)-8], castagnoli) {
 		return nil, errors.New("wrong checksum")
 	}
-	if le.Uint64(t[28:]) != uint64(len(payload)) || t[8] > 2 || t[9] > 2 {
+	if le.Uint64(t[28:]) != uint64(len(payload)) || t[8] > 2 || t[9] > 3 {
 		return nil, errors.New("broken trailer")
 	}
 	e := &Entry{
@@ -284,6 +289,7 @@ func Unseal(file []byte, want *Key) (*Entry, error) {
 			Pad:        t[8] == 2,
 			PNG:        t[9] == 1,
 			Auto:       t[9] == 2,
+			WebP:       t[9] == 3,
 			FocusX:     t[72],
 			FocusY:     t[73],
 			Background: le.Uint32(t[68:]),

@@ -4,6 +4,7 @@
 //
 //	<hash>_<size>.jpg   <hash>_<size>.png     the whole picture
 //	<hash>_<size>c.jpg  <hash>_<size>c.png    a square from its center
+//	... .webp, .auto                          the same in these formats
 //	<hash>.none                               a record that there is no picture, and why
 //
 // where hash is the lower-case hex SHA-256 of provider + "/" + path. A file is written under a temporary name and renamed.
@@ -75,7 +76,7 @@ type Store struct {
 }
 
 // ourName matches the names that may be counted and removed.
-var ourName = regexp.MustCompile(`^[0-9a-f]{64}(_[0-9]{1,10}(x[0-9]{1,5})?(c([0-9]{1,3}x[0-9]{1,3})?|p([0-9a-f]{6}|blur|transparent)|b[0-9]{1,10})?\.(jpg|png|auto)|\.none)(\.[0-9a-f]{16}\.tmp)?$`)
+var ourName = regexp.MustCompile(`^[0-9a-f]{64}(_[0-9]{1,10}(x[0-9]{1,5})?(c([0-9]{1,3}x[0-9]{1,3})?|p([0-9a-f]{6}|blur|transparent)|b[0-9]{1,10})?\.(jpg|png|auto|webp)|\.none)(\.[0-9a-f]{16}\.tmp)?$`)
 
 // Open opens dir, which it makes if necessary, and counts its files in the background. The store keeps to maxBytes; a
 // negative number is no limit. Open returns ErrForeign if the folder holds other things than thumbnails.

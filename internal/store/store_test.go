@@ -31,17 +31,18 @@ func TestNames(t *testing.T) {
 		hash + "_300c.png": {Size: 300, Cover: true, PNG: true},
 		hash + ".none":     {None: true},
 
-		hash + "_300x200.jpg":             {Size: 300, Height: 200},
-		hash + "_300x200c.jpg":            {Size: 300, Height: 200, Cover: true},
-		hash + "_300c30x50.jpg":           {Size: 300, Cover: true, FocusX: 30},
-		hash + "_65535x65535c50x100.png":  {Size: 65535, Height: 65535, Cover: true, FocusY: 100, PNG: true},
-		hash + "_160b20000.jpg":           {Size: 160, MaxBytes: 20000},
-		hash + "_640x480b4294967295.png":  {Size: 640, Height: 480, MaxBytes: 1<<32 - 1, PNG: true},
-		hash + "_300.auto":                {Size: 300, Auto: true},
-		hash + "_300p000000.jpg":          {Size: 300, Pad: true},
-		hash + "_300x200p00ffee.jpg":      {Size: 300, Height: 200, Pad: true, Background: 0xffee},
-		hash + "_300x200pblur.jpg":        {Size: 300, Height: 200, Pad: true, Background: Blur},
-		hash + "_300x200ptransparent.png": {Size: 300, Height: 200, Pad: true, Background: Transparent, PNG: true},
+		hash + "_300x200.jpg":              {Size: 300, Height: 200},
+		hash + "_300x200c.jpg":             {Size: 300, Height: 200, Cover: true},
+		hash + "_300c30x50.jpg":            {Size: 300, Cover: true, FocusX: 30},
+		hash + "_65535x65535c50x100.png":   {Size: 65535, Height: 65535, Cover: true, FocusY: 100, PNG: true},
+		hash + "_300.auto":                 {Size: 300, Auto: true},
+		hash + "_300x200ptransparent.webp": {Size: 300, Height: 200, Pad: true, Background: Transparent, WebP: true},
+		hash + "_300p000000.jpg":           {Size: 300, Pad: true},
+		hash + "_300x200p00ffee.jpg":       {Size: 300, Height: 200, Pad: true, Background: 0xffee},
+		hash + "_300x200pblur.jpg":         {Size: 300, Height: 200, Pad: true, Background: Blur},
+		hash + "_300x200ptransparent.png":  {Size: 300, Height: 200, Pad: true, Background: Transparent, PNG: true},
+		hash + "_160b20000.jpg":            {Size: 160, MaxBytes: 20000},
+		hash + "_640x480b4294967295.png":   {Size: 640, Height: 480, MaxBytes: 1<<32 - 1, PNG: true},
 	} {
 		if got := k.name(hash); got != want || !ourName.MatchString(got) {
 			t.Errorf("%+v: %s, want %s", k, got, want)
@@ -61,6 +62,7 @@ func TestSealRoundTrip(t *testing.T) {
 		{Key: Key{Provider: "p", Path: "b", Size: 300, Height: 200, Pad: true, Background: Blur, PNG: true}, ModTime: time.Unix(0, 0), Made: time.Unix(5, 0), Data: []byte{}},
 		{Key: Key{Provider: "p", Path: "b", Size: 65535, Height: 1, Auto: true, Cover: true, FocusX: 1, FocusY: 100}, ModTime: time.Unix(0, 0), Made: time.Unix(5, 0), Data: []byte{}},
 		{Key: Key{Provider: "p", Path: "b", Size: 640, Height: 480, MaxBytes: 1<<32 - 1}, ModTime: time.Unix(0, 0), Made: time.Unix(5, 0), Data: []byte{}},
+		{Key: Key{Provider: "p", Path: "b", Size: 9, WebP: true}, Quality: 85, ModTime: time.Unix(0, 0), Made: time.Unix(5, 0), Data: []byte{}},
 		{Key: Key{Provider: "p", Path: "\xff\x00", Size: 65535}, ModTime: time.Unix(-5, 0), Data: []byte{1}, Made: time.Unix(5, 0)},
 	} {
 		data, err := want.Seal()

@@ -3,6 +3,8 @@ package webpdec
 import (
 	"encoding/binary"
 	"math/bits"
+
+	"github.com/thumbcache/thumbcache/internal/vp8"
 )
 
 // A boolReader is the boolean entropy decoder of RFC 6386, section 7.
@@ -186,7 +188,7 @@ func (b *boolReader) coefficients(k *blockKind, context uint8, out *[16]int16) i
 			s = s.yes(split)
 			v = -v
 		}
-		out[zigzag[n&15]] = int16(v)
+		out[vp8.Zigzag[n&15]] = int16(v)
 		n++
 		step = k.steps[1]
 	}
@@ -216,7 +218,7 @@ func (b *boolReader) large(p *[11]uint8) int32 {
 		category = int(b.extra(p[9]))
 	}
 	var v int32
-	for _, prob := range extraBitProbs[category] {
+	for _, prob := range vp8.ExtraBitProbs[category] {
 		v = 2*v + b.extra(prob)
 	}
 	return v + 3 + 8<<category

@@ -1,6 +1,10 @@
 package webpdec
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/thumbcache/thumbcache/internal/vp8"
+)
 
 // A filterLevel holds the limits of the loop filter for a macroblock: RFC 6386, section 15. All is 0 if it is not
 // filtered.
@@ -19,7 +23,7 @@ func abs(x int32) int32 {
 // common changes the two samples beside an edge: section 15.2.
 func common(p1, p0, q0, q1 int32) (byte, byte) {
 	a := 3*(q0-p0) + max(-128, min(127, p1-q1))
-	return clamp(p0 + max(-16, min(15, (a+3)>>3))), clamp(q0 - max(-16, min(15, (a+4)>>3)))
+	return vp8.Clamp(p0 + max(-16, min(15, (a+3)>>3))), vp8.Clamp(q0 - max(-16, min(15, (a+4)>>3)))
 }
 
 // simpleAcross filters 16 rows across a vertical edge at position at.

@@ -3,6 +3,8 @@ package webpdec
 import (
 	"encoding/binary"
 	"slices"
+
+	"github.com/thumbcache/thumbcache/internal/vp8"
 )
 
 // A greenReader decodes the green channel of a lossless picture, in bytes. Green depends on the other channels only in the
@@ -194,13 +196,13 @@ func predictBytesAcross(mode uint8, row, above []byte) {
 		}
 	case 12:
 		for x, v := range row {
-			left = v + clamp(int32(left)+int32(tops[x])-int32(corners[x]))
+			left = v + vp8.Clamp(int32(left)+int32(tops[x])-int32(corners[x]))
 			row[x] = left
 		}
 	case 13:
 		for x, v := range row {
 			a := int32(averageBytes(left, tops[x]))
-			left = v + clamp(a+(a-int32(corners[x]))/2)
+			left = v + vp8.Clamp(a+(a-int32(corners[x]))/2)
 			row[x] = left
 		}
 	}

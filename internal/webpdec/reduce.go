@@ -3,6 +3,8 @@ package webpdec
 import (
 	"encoding/binary"
 	"math/bits"
+
+	"github.com/thumbcache/thumbcache/internal/vp8"
 )
 
 // A Plane holds the samples of one component, or interleaved R, G, B and A.
@@ -197,7 +199,7 @@ func (r *rgbaReducer) addYCbCr(luma, cb, cr, alpha []byte) {
 		l := 76309 * int32(l)
 		red, green, blue := (l+addRed)>>16, (l+addGreen)>>16, (l+addBlue)>>16
 		if uint32(red|green|blue) > 255 {
-			red, green, blue = int32(clamp(red)), int32(clamp(green)), int32(clamp(blue))
+			red, green, blue = int32(vp8.Clamp(red)), int32(vp8.Clamp(green)), int32(vp8.Clamp(blue))
 		}
 		s := uint64(red)<<16 | uint64(green)<<32 | uint64(blue) | 0xff<<48
 		if a := alpha[x]; a != 255 {

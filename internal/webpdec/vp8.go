@@ -3,10 +3,12 @@ package webpdec
 import (
 	"context"
 	"encoding/binary"
+
+	"github.com/thumbcache/thumbcache/internal/vp8"
 )
 
-// A vp8 decodes a key frame of VP8: RFC 6386.
-type vp8 struct {
+// A keyFrame decodes a key frame of VP8: RFC 6386.
+type keyFrame struct {
 	width, height int
 	mbw, mbh      int // in macroblocks
 
@@ -32,7 +34,7 @@ type vp8 struct {
 	left  leftMB
 	modes [16]uint8
 
-	area   area
+	area   vp8.Area
 	coeffs [25][16]int16 // 16 blocks of luma, 4 of each chroma, and the first coefficients of luma
 	last   [25]uint8     // number of coefficients of each block, counted up to the last one
 
@@ -54,9 +56,8 @@ type segment struct {
 type aboveMB struct {
 	modes   [4]uint8
 	nonzero [9]uint8 // blocks with coefficients: 4 of luma, 2 of each chroma, and the first coefficients of luma
-	y       [16]byte // unfiltered samples of the last row
-	u, v    [8]byte
 	filter  filterLevel
+	vp8.Samples
 }
 
 // A leftMB is what the macroblock to the right needs to know.
@@ -70,21 +71,13 @@ const (
 	borderC = 4
 )
 
-// Sets of probabilities of coefficients: section 13.3.
-const (
-	planeYAfterY2 = iota
-	planeY2
-	planeC
-	planeY
-)
-
 // readVP8 reads the header of a frame: section 9.
-func readVP8(data []byte) (*vp8, error) {
+func readVP8(data []byte) (*keyFrame, error) {
 	width, height, err := vp8Size(data)
 	if err != nil {
 		return nil, err
 	}
-	d := &vp8{width: width, height: height, mbw: ceilDiv(width, 16), mbh: ceilDiv(height, 16)}
+	d := &keyFrame{width: width, height: height, mbw: ceilDiv(width, 16), mbh: ceilDiv(height, 16)}
 	n := int(data[0])>>5 | int(data[1])<<3 | int(data[2])<<11
 	data = data[10:]
 	if n > len(data) {
@@ -127,7 +120,7 @@ func vp8Size(data []byte) (width, height int, err error) {
 }
 
 // readSegments reads the settings of segments: section 9.3.
-func (d *vp8) readSegments() {
+func (d *keyFrame) readSegments() {
 	b := &d.header
 	if d.useSegments = b.bit(128); !d.useSegments {
 		return
@@ -155,7 +148,7 @@ func (d *vp8) readSegments() {
 }
 
 // readFilter reads the settings of the loop filter: section 9.6.
-func (d *vp8) readFilter() {
+func (d *keyFrame) readFilter() {
 	b := &d.header
 	d.simpleFilter = b.bit(128)
 	d.level = b.uint(6)
@@ -213,7 +206,7 @@ func newFilterLevel(level, sharpness int) filterLevel {
 }
 
 // readPartitions finds the partitions with coefficients: section 9.5.
-func (d *vp8) readPartitions(data []byte) error {
+func (d *keyFrame) readPartitions(data []byte) error {
 	d.numParts = 1 << d.header.uint(2)
 	sizes := 3 * (d.numParts - 1)
 	if sizes > len(data) {
@@ -235,7 +228,7 @@ func (d *vp8) readPartitions(data []byte) error {
 }
 
 // readQuantizers reads the quantization steps: section 9.6.
-func (d *vp8) readQuantizers() {
+func (d *keyFrame) readQuantizers() {
 	b := &d.header
 	base := b.uint(7)
 	yDC, y2DC, y2AC, uvDC, uvAC := b.optional(4), b.optional(4), b.optional(4), b.optional(4), b.optional(4)
@@ -249,33 +242,33 @@ func (d *vp8) readQuantizers() {
 				q += base
 			}
 		}
-		s.y = [2]int32{step(&dcSteps, q+yDC, 127), step(&acSteps, q, 127)}
-		s.y2 = [2]int32{2 * step(&dcSteps, q+y2DC, 127), max(8, step(&acSteps, q+y2AC, 127)*155/100)}
-		s.uv = [2]int32{step(&dcSteps, q+uvDC, 117), step(&acSteps, q+uvAC, 127)} // the DC step is at most 132
+		s.y = [2]int32{step(&vp8.DCSteps, q+yDC, 127), step(&vp8.ACSteps, q, 127)}
+		s.y2 = [2]int32{2 * step(&vp8.DCSteps, q+y2DC, 127), max(8, step(&vp8.ACSteps, q+y2AC, 127)*155/100)}
+		s.uv = [2]int32{step(&vp8.DCSteps, q+uvDC, 117), step(&vp8.ACSteps, q+uvAC, 127)} // the DC step is at most 132
 	}
 }
 
 // readProbs reads the probabilities of coefficients: section 13.4.
-func (d *vp8) readProbs() {
-	p := defaultProbs
+func (d *keyFrame) readProbs() {
+	p := vp8.DefaultProbs
 	for i := range p {
 		for j := range p[i] {
 			for k := range p[i][j] {
 				for l := range p[i][j][k] {
-					if d.header.bit(updateProbs[i][j][k][l]) {
+					if d.header.bit(vp8.UpdateProbs[i][j][k][l]) {
 						p[i][j][k][l] = uint8(d.header.uint(8))
 					}
 				}
 			}
 		}
-		for n, band := range coefficientBands {
+		for n, band := range vp8.Bands {
 			d.probs[i][n] = p[i][band]
 		}
 	}
 }
 
 // decode decodes the frame and passes its rows to out from top to bottom.
-func (d *vp8) decode(ctx context.Context, out rowSink) error {
+func (d *keyFrame) decode(ctx context.Context, out rowSink) error {
 	d.above = make([]aboveMB, d.mbw+1)
 	d.stride = [3]int{16 * d.mbw, 8 * d.mbw, 8 * d.mbw}
 	d.planes[0] = make([]byte, (borderY+16)*d.stride[0])
@@ -327,7 +320,7 @@ type rowSink interface {
 }
 
 // macroblock decodes a macroblock to planes, unfiltered.
-func (d *vp8) macroblock(part *boolReader, mbx, mby int) {
+func (d *keyFrame) macroblock(part *boolReader, mbx, mby int) {
 	b := &d.header
 	if d.updateMap {
 		d.readSegment()
@@ -358,31 +351,35 @@ func (d *vp8) macroblock(part *boolReader, mbx, mby int) {
 		coded = d.readCoefficients(part, above, s, whole)
 	}
 
-	d.prepareArea(mbx, mby)
 	a := &d.area
+	var right *vp8.Samples
+	if mbx < d.mbw-1 {
+		right = &d.above[mbx+1].Samples
+	}
+	a.Prepare(&above.Samples, right, mbx, mby)
 	if whole {
-		a.predictWhole(areaY, 16, yMode, mbx, mby)
+		a.PredictWhole(vp8.AtY, 16, yMode, mbx, mby)
 		if coded {
 			for i := range 16 {
-				d.addResidual(areaY+i/4*4*areaStride+i%4*4, i)
+				d.addResidual(vp8.AtY+i/4*4*vp8.Stride+i%4*4, i)
 			}
 		}
 	} else {
 		for i := range 16 {
-			at := areaY + i/4*4*areaStride + i%4*4
-			a.predict4(at, d.modes[i])
+			at := vp8.AtY + i/4*4*vp8.Stride + i%4*4
+			a.Predict4(at, d.modes[i])
 			if coded {
 				d.addResidual(at, i)
 			}
 		}
 	}
-	a.predictWhole(areaU, 8, uvMode, mbx, mby)
-	a.predictWhole(areaV, 8, uvMode, mbx, mby)
+	a.PredictWhole(vp8.AtU, 8, uvMode, mbx, mby)
+	a.PredictWhole(vp8.AtV, 8, uvMode, mbx, mby)
 	if coded {
 		for i := range 4 {
-			at := i/2*4*areaStride + i%2*4
-			d.addResidual(areaU+at, 16+i)
-			d.addResidual(areaV+at, 20+i)
+			at := i/2*4*vp8.Stride + i%2*4
+			d.addResidual(vp8.AtU+at, 16+i)
+			d.addResidual(vp8.AtV+at, 20+i)
 		}
 	}
 	f := s.filter[1]
@@ -395,7 +392,7 @@ func (d *vp8) macroblock(part *boolReader, mbx, mby int) {
 }
 
 // readSegment reads the segment of a macroblock: section 10.
-func (d *vp8) readSegment() {
+func (d *keyFrame) readSegment() {
 	b := &d.header
 	if b.bit(d.segmentProbs[0]) {
 		d.segment = 2 + uint8(b.extra(d.segmentProbs[2]))
@@ -405,65 +402,65 @@ func (d *vp8) readSegment() {
 }
 
 // readWholeMode returns the mode of the 16x16 luma block: section 11.2.
-func (d *vp8) readWholeMode() uint8 {
+func (d *keyFrame) readWholeMode() uint8 {
 	b := &d.header
 	if b.bit(156) {
 		if b.bit(128) {
-			return predictTM
+			return vp8.TM
 		}
-		return predictHE
+		return vp8.HE
 	}
 	if b.bit(163) {
-		return predictVE
+		return vp8.VE
 	}
-	return predictDC
+	return vp8.DC
 }
 
 // readChromaMode returns the mode of both chroma blocks: section 11.2.
-func (d *vp8) readChromaMode() uint8 {
+func (d *keyFrame) readChromaMode() uint8 {
 	b := &d.header
 	switch {
 	case !b.bit(142):
-		return predictDC
+		return vp8.DC
 	case !b.bit(114):
-		return predictVE
+		return vp8.VE
 	case !b.bit(183):
-		return predictHE
+		return vp8.HE
 	}
-	return predictTM
+	return vp8.TM
 }
 
 // readModes reads the modes of the 4x4 luma blocks: section 11.3.
-func (d *vp8) readModes(above *aboveMB) {
+func (d *keyFrame) readModes(above *aboveMB) {
 	b := &d.header
 	for y := range 4 {
 		mode := d.left.modes[y]
 		for x := range 4 {
-			p := &modeProbs[above.modes[x]][mode]
+			p := &vp8.ModeProbs[above.modes[x]][mode]
 			switch {
 			case !b.bit(p[0]):
-				mode = predictDC
+				mode = vp8.DC
 			case !b.bit(p[1]):
-				mode = predictTM
+				mode = vp8.TM
 			case !b.bit(p[2]):
-				mode = predictVE
+				mode = vp8.VE
 			case !b.bit(p[3]):
 				switch {
 				case !b.bit(p[4]):
-					mode = predictHE
+					mode = vp8.HE
 				case !b.bit(p[5]):
-					mode = predictRD
+					mode = vp8.RD
 				default:
-					mode = predictVR
+					mode = vp8.VR
 				}
 			case !b.bit(p[6]):
-				mode = predictLD
+				mode = vp8.LD
 			case !b.bit(p[7]):
-				mode = predictVL
+				mode = vp8.VL
 			case !b.bit(p[8]):
-				mode = predictHD
+				mode = vp8.HD
 			default:
-				mode = predictHU
+				mode = vp8.HU
 			}
 			d.modes[4*y+x] = mode
 			above.modes[x] = mode
@@ -473,22 +470,22 @@ func (d *vp8) readModes(above *aboveMB) {
 }
 
 // readCoefficients reads the coefficients of a macroblock and reports whether it has any: section 13.
-func (d *vp8) readCoefficients(part *boolReader, above *aboveMB, s *segment, whole bool) (coded bool) {
-	luma := blockKind{probs: &d.probs[planeY], steps: s.y}
+func (d *keyFrame) readCoefficients(part *boolReader, above *aboveMB, s *segment, whole bool) (coded bool) {
+	luma := blockKind{probs: &d.probs[vp8.PlaneY], steps: s.y}
 	left := &d.left
 	if whole {
-		y2 := blockKind{probs: &d.probs[planeY2], steps: s.y2}
+		y2 := blockKind{probs: &d.probs[vp8.PlaneY2], steps: s.y2}
 		if d.readBlock(part, &y2, 24, &left.nonzero[8], &above.nonzero[8]) {
-			inverseWHT(&d.coeffs[24], &d.coeffs)
+			vp8.InverseWHT(&d.coeffs[24], &d.coeffs)
 			d.coeffs[24] = [16]int16{}
 		}
-		luma.probs, luma.first = &d.probs[planeYAfterY2], 1
+		luma.probs, luma.first = &d.probs[vp8.PlaneYAfterY2], 1
 	}
 	for i := range 16 {
 		more := d.readBlock(part, &luma, i, &left.nonzero[i/4], &above.nonzero[i%4])
 		coded = coded || more || d.coeffs[i][0] != 0
 	}
-	chroma := blockKind{probs: &d.probs[planeC], steps: s.uv}
+	chroma := blockKind{probs: &d.probs[vp8.PlaneC], steps: s.uv}
 	for i := range 8 {
 		more := d.readBlock(part, &chroma, 16+i, &left.nonzero[4+i/2], &above.nonzero[4+i/4*2+i%2])
 		coded = coded || more
@@ -498,7 +495,7 @@ func (d *vp8) readCoefficients(part *boolReader, above *aboveMB, s *segment, who
 
 // readBlock reads the coefficients of block i and reports whether it has any. left and above say the same of the blocks
 // beside it, and then of this block.
-func (d *vp8) readBlock(part *boolReader, k *blockKind, i int, left, above *uint8) bool {
+func (d *keyFrame) readBlock(part *boolReader, k *blockKind, i int, left, above *uint8) bool {
 	n := part.coefficients(k, *left+*above, &d.coeffs[i])
 	*left = 0
 	if n > k.first {
@@ -510,87 +507,36 @@ func (d *vp8) readBlock(part *boolReader, k *blockKind, i int, left, above *uint
 }
 
 // addResidual adds block i to its prediction, and clears it.
-func (d *vp8) addResidual(at, i int) {
+func (d *keyFrame) addResidual(at, i int) {
 	c := &d.coeffs[i]
 	if d.last[i] > 1 {
-		d.area.addDCT(at, c)
+		d.area.AddDCT(at, c)
 		*c = [16]int16{}
 	} else if c[0] != 0 {
-		d.area.addDC(at, c[0])
+		d.area.AddDC(at, c[0])
 		c[0] = 0
 	}
 }
 
-// prepareArea fills the edges of the area from which a macroblock is predicted. Samples outside the picture are 127
-// above it, and 129 to the left of it: section 12.2.
-func (d *vp8) prepareArea(mbx, mby int) {
-	a := &d.area
-	if mbx == 0 {
-		for y := range 17 {
-			a[areaY-areaStride-1+y*areaStride] = 129
-		}
-		for y := range 9 {
-			a[areaU-areaStride-1+y*areaStride] = 129
-			a[areaV-areaStride-1+y*areaStride] = 129
-		}
-	} else {
-		for y := range 17 {
-			at := areaY - areaStride + y*areaStride
-			a[at-1] = a[at+15]
-		}
-		for y := range 9 {
-			at := areaU - areaStride + y*areaStride
-			a[at-1] = a[at+7]
-			at = areaV - areaStride + y*areaStride
-			a[at-1] = a[at+7]
-		}
-	}
-	right := uint32(0x7f7f7f7f)
-	if mby == 0 {
-		for x := -1; x < 16; x++ {
-			a[areaY-areaStride+x] = 127
-		}
-		for x := -1; x < 8; x++ {
-			a[areaU-areaStride+x], a[areaV-areaStride+x] = 127, 127
-		}
-	} else {
-		above := &d.above[mbx]
-		copy(a[areaY-areaStride:], above.y[:])
-		copy(a[areaU-areaStride:], above.u[:])
-		copy(a[areaV-areaStride:], above.v[:])
-		if mbx == d.mbw-1 {
-			right = uint32(above.y[15]) * 0x01010101
-		} else {
-			right = binary.LittleEndian.Uint32(d.above[mbx+1].y[:])
-		}
-	}
-	// The blocks of the last column all use the row above the macroblock.
-	for y := 0; y < 16; y += 4 {
-		binary.LittleEndian.PutUint32(a[areaY-areaStride+16+y*areaStride:], right)
-	}
-}
-
 // storeArea copies a macroblock from the area to the planes.
-func (d *vp8) storeArea(above *aboveMB, mbx int) {
+func (d *keyFrame) storeArea(above *aboveMB, mbx int) {
 	a := &d.area
 	at := borderY*d.stride[0] + 16*mbx
 	for y := range 16 {
-		*(*[16]byte)(d.planes[0][at:]) = [16]byte(a[areaY+y*areaStride:])
+		*(*[16]byte)(d.planes[0][at:]) = [16]byte(a[vp8.AtY+y*vp8.Stride:])
 		at += d.stride[0]
 	}
 	at = borderC*d.stride[1] + 8*mbx
 	for y := range 8 {
-		*(*[8]byte)(d.planes[1][at:]) = [8]byte(a[areaU+y*areaStride:])
-		*(*[8]byte)(d.planes[2][at:]) = [8]byte(a[areaV+y*areaStride:])
+		*(*[8]byte)(d.planes[1][at:]) = [8]byte(a[vp8.AtU+y*vp8.Stride:])
+		*(*[8]byte)(d.planes[2][at:]) = [8]byte(a[vp8.AtV+y*vp8.Stride:])
 		at += d.stride[1]
 	}
-	above.y = [16]byte(a[areaY+15*areaStride:])
-	above.u = [8]byte(a[areaU+7*areaStride:])
-	above.v = [8]byte(a[areaV+7*areaStride:])
+	a.Save(&above.Samples)
 }
 
 // filterRow applies the loop filter to a row of macroblocks: section 15.
-func (d *vp8) filterRow(mby int) {
+func (d *keyFrame) filterRow(mby int) {
 	for mbx := range d.mbw {
 		f := d.above[mbx].filter
 		if f.edge == 0 {
@@ -627,7 +573,7 @@ func (d *vp8) filterRow(mby int) {
 	}
 }
 
-func (d *vp8) filterSimple(at int, f filterLevel, mbx, mby int) {
+func (d *keyFrame) filterSimple(at int, f filterLevel, mbx, mby int) {
 	pix, stride, limit := d.planes[0], d.stride[0], int32(f.edge)
 	if mbx > 0 {
 		simpleAcross(pix, at, stride, limit+4)

@@ -194,7 +194,7 @@ func (f Frame) Cost(o Options) int64 {
 		return n + rgba + vp8lCost(width, height, len(f.VP8L))
 	}
 	mbw := int64(ceilDiv(width, 16))
-	n += int64(unsafe.Sizeof(vp8{})) + (mbw+1)*int64(unsafe.Sizeof(aboveMB{})) + mbw*((borderY+16)*16+2*(borderC+8)*8)
+	n += int64(unsafe.Sizeof(keyFrame{})) + (mbw+1)*int64(unsafe.Sizeof(aboveMB{})) + mbw*((borderY+16)*16+2*(borderC+8)*8)
 	if f.ALPH == nil && !o.RGBA {
 		luma := reducedPlane(width, height, scale, 1)
 		chroma := reducedPlane((width+1)/2, (height+1)/2, chromaScale, 1)

@@ -1,29 +1,39 @@
-package webpdec
+// Package vp8 has what an encoder and a decoder of VP8 key frames share: the tables of RFC 6386, and the prediction and
+// reconstruction of a macroblock.
+package vp8
 
-// Intra prediction modes. The order is that of the first two dimensions of modeProbs.
+// Intra prediction modes. The order is that of the first two dimensions of ModeProbs.
 const (
-	predictDC = iota
-	predictTM // left + above - corner
-	predictVE // from above
-	predictHE // from the left
-	predictRD
-	predictVR
-	predictLD
-	predictVL
-	predictHD
-	predictHU
-	numModes
+	DC = iota
+	TM // left + above - corner
+	VE // from above
+	HE // from the left
+	RD
+	VR
+	LD
+	VL
+	HD
+	HU
+	NumModes
 )
 
-// zigzag is the order of the coefficients of a block: RFC 6386, section 13.
-var zigzag = [16]uint8{0, 1, 4, 8, 5, 2, 3, 6, 9, 12, 13, 10, 7, 11, 14, 15}
+// Sets of probabilities of coefficients: section 13.3.
+const (
+	PlaneYAfterY2 = iota
+	PlaneY2
+	PlaneC
+	PlaneY
+)
 
-// coefficientBands maps the position of a coefficient to its set of probabilities: section 13.3. The last entry
+// Zigzag is the order of the coefficients of a block: RFC 6386, section 13.
+var Zigzag = [16]uint8{0, 1, 4, 8, 5, 2, 3, 6, 9, 12, 13, 10, 7, 11, 14, 15}
+
+// Bands maps the position of a coefficient to its set of probabilities: section 13.3. The last entry
 // is for the position after the last coefficient. No bit is read with it.
-var coefficientBands = [17]uint8{0, 1, 2, 3, 6, 4, 5, 6, 6, 6, 6, 6, 6, 6, 6, 7, 0}
+var Bands = [17]uint8{0, 1, 2, 3, 6, 4, 5, 6, 6, 6, 6, 6, 6, 6, 6, 7, 0}
 
-// extraBitProbs are the probabilities of the extra bits of large coefficients, categories 3 to 6: section 13.2.
-var extraBitProbs = [4][]uint8{
+// ExtraBitProbs are the probabilities of the extra bits of large coefficients, categories 3 to 6: section 13.2.
+var ExtraBitProbs = [4][]uint8{
 	{173, 148, 140},
 	{176, 155, 140, 135},
 	{180, 157, 141, 134, 130},
@@ -31,7 +41,7 @@ var extraBitProbs = [4][]uint8{
 }
 
 // Quantization steps of DC and AC coefficients: section 14.1.
-var dcSteps = [128]uint16{
+var DCSteps = [128]uint16{
 	4, 5, 6, 7, 8, 9, 10, 10,
 	11, 12, 13, 14, 15, 16, 17, 17,
 	18, 19, 20, 20, 21, 21, 22, 22,
@@ -50,7 +60,7 @@ var dcSteps = [128]uint16{
 	138, 140, 143, 145, 148, 151, 154, 157,
 }
 
-var acSteps = [128]uint16{
+var ACSteps = [128]uint16{
 	4, 5, 6, 7, 8, 9, 10, 11,
 	12, 13, 14, 15, 16, 17, 18, 19,
 	20, 21, 22, 23, 24, 25, 26, 27,
@@ -69,8 +79,8 @@ var acSteps = [128]uint16{
 	249, 254, 259, 264, 269, 274, 279, 284,
 }
 
-// modeProbs are the probabilities of the modes of 4x4 luma blocks, by the mode above and that to the left: section 11.5.
-var modeProbs = [numModes][numModes][9]uint8{
+// ModeProbs are the probabilities of the modes of 4x4 luma blocks, by the mode above and that to the left: section 11.5.
+var ModeProbs = [NumModes][NumModes][9]uint8{
 	{
 		{231, 120, 48, 89, 115, 113, 120, 152, 112},
 		{152, 179, 64, 126, 170, 118, 46, 70, 95},
@@ -193,11 +203,11 @@ var modeProbs = [numModes][numModes][9]uint8{
 	},
 }
 
-// A probs holds the probabilities of coefficients by plane, band and context.
-type probs [4][8][3][11]uint8
+// A Probs holds the probabilities of coefficients by plane, band and context.
+type Probs [4][8][3][11]uint8
 
-// updateProbs are the probabilities that a probability is changed by the header: section 13.4.
-var updateProbs = probs{
+// UpdateProbs are the probabilities that a probability is changed by the header: section 13.4.
+var UpdateProbs = Probs{
 	{
 		{
 			{255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255},
@@ -368,8 +378,8 @@ var updateProbs = probs{
 	},
 }
 
-// defaultProbs are the probabilities of coefficients that the header changes: section 13.5.
-var defaultProbs = probs{
+// DefaultProbs are the probabilities of coefficients that the header changes: section 13.5.
+var DefaultProbs = Probs{
 	{
 		{
 			{128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128},
