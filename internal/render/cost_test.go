@@ -44,10 +44,18 @@ func TestCostBoundsAllocation(t *testing.T) {
 		t.Fatal(err)
 	}
 	options := []Options{
-		{Size: 256, Quality: 85}, {Size: 256, PNG: true}, {Quality: 100}, {Size: 256, Quality: 85, Fit: Cover}, {PNG: true}, {WebP: true, Quality: 100},
-	}[:series(3, 6)]
-	options = append(options, Options{Size: 400, Height: 300, Quality: 85, Fit: Pad, Background: Blur}, Options{Size: 256, Fit: Pad, PNG: true}, Options{Size: 256, Quality: 85, Auto: true},
-		Options{Size: 256, Quality: 85, WebP: true}, Options{Size: 400, Height: 300, Quality: 85, Fit: Pad, Background: Transparent, WebP: true})
+		{Size: 256, Quality: 85},
+		{Size: 256, PNG: true},
+		{Size: 400, Height: 300, Quality: 85, Fit: Pad, Background: Transparent, WebP: true},
+		{Size: 400, Height: 300, Quality: 85, Fit: Pad, Background: Blur},
+		{Size: 256, Quality: 85, WebP: true},
+		{Size: 256, Quality: 85, Auto: true},
+		{Size: 256, Fit: Pad, PNG: true},
+		{Quality: 100},
+		{Size: 256, Quality: 85, Fit: Cover},
+		{PNG: true},
+		{WebP: true, Quality: 100},
+	}[:series(3, 11)]
 	for name, data := range map[string][]byte{
 		"jpeg":           encode("jpeg", opaque),
 		"jpeg grey":      encode("jpeg", grey),
