@@ -155,12 +155,13 @@ func (w *alphaWriter) parse(width int, match func(length, distance int), literal
 	data := w.filtered
 	for at := 0; at < len(data); {
 		// Codes up to 120 stand for neighbours: section 3.6.2.2. The first two are the one above and the one to the left.
-		length, code, best := 0, 0, 0.0
+		length, code, best, longest := 0, 0, 0.0, 1
 		try := func(distance, distanceCode int, price float64) {
 			if distance <= 0 || distance > min(at, maxDistance) {
 				return
 			}
 			n := common(data[at-distance:], data[at:])
+			longest = max(longest, n)
 			if saved := float64(n)*w.sampleBits - price; saved > best {
 				length, code, best = n, distanceCode, saved
 			}
@@ -173,8 +174,11 @@ func (w *alphaWriter) parse(width int, match func(length, distance int), literal
 			*slot = int32(at)
 		}
 		if length == 0 {
-			literal(data[at])
-			at++
+			// A shorter match would not save anything either. Without the step over all of it, a plane of one value takes seconds.
+			for _, sample := range data[at:][:longest] {
+				literal(sample)
+			}
+			at += longest
 			continue
 		}
 		match(length, code)
