@@ -307,17 +307,25 @@ func TestOpenAPIParameters(t *testing.T) {
 	for _, p := range readOpenAPI(t).Paths["/thumb/"]["get"].Parameters {
 		described[p.Name] = true
 	}
-	u, err := url.Parse(thumbcache.Request{Provider: "music", Path: "a//b", Size: 1, Fit: thumbcache.Cover, Format: thumbcache.PNG, Profile: "dlna-tn", Version: "1"}.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	names := u.Query()
-	for name := range names {
-		if !described[name] {
-			t.Errorf("%s is not described", name)
+	names := make(map[string]bool)
+	for _, req := range []thumbcache.Request{
+		{Size: 1, Format: thumbcache.PNG, Profile: "dlna-tn", Version: "1"},
+		{Width: 1, Height: 2, Fit: thumbcache.Cover, FocusX: 0.1, FocusY: 0.2},
+		{Width: 1, Height: 2, Fit: thumbcache.Pad, Background: "blur"},
+	} {
+		req.Provider, req.Path = "music", "a//b"
+		u, err := url.Parse(req.URL())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name := range u.Query() {
+			names[name] = true
+			if !described[name] {
+				t.Errorf("%s is not described", name)
+			}
 		}
 	}
-	if len(names) < 7 {
-		t.Errorf("%q", names)
+	if len(names) < 11 {
+		t.Errorf("%v", names)
 	}
 }
