@@ -1,7 +1,6 @@
 package thumbcache_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -230,7 +229,7 @@ func TestSharedFullLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		engine, l := &sharedtest.Memory{}, newFleetMedia()
 		engine.Fail(errors.New("engine: full"), "Put", "Commit", "Lease", "Remove")
-		var log bytes.Buffer
+		var log logBuffer
 		c := machine(t, engine.Machine(), l, func(cfg *thumbcache.Config) {
 			cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
 		})
@@ -258,7 +257,7 @@ func (disconnecting) Listen(_ context.Context, heard func([]byte)) error {
 
 func TestSharedListenLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
+		var log logBuffer
 		c := machine(t, disconnecting{(&sharedtest.Memory{}).Machine()}, newFleetMedia(), func(cfg *thumbcache.Config) {
 			cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
 		})

@@ -102,6 +102,24 @@ func plainPNG(w, h int, c color.Color) []byte {
 	return b.Bytes()
 }
 
+// A logBuffer collects what several goroutines log.
+type logBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
 // machine returns the cache of another machine.
 func machine(t *testing.T, engine thumbcache.Shared, l *fleetMedia, change ...func(*thumbcache.Config)) *thumbcache.Cache {
 	t.Helper()
@@ -643,7 +661,7 @@ func TestSharedFaults(t *testing.T) {
 					check(t, other, fmt.Sprint(i), red)
 				}
 				synctest.Wait()
-				var log bytes.Buffer
+				var log logBuffer
 				closed := make(chan bool)
 				t.Cleanup(func() { <-closed }) // after what connect cleans up
 				shared := connect(t, engine)
@@ -744,7 +762,7 @@ func TestSharedRecovers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		engine, l := &sharedtest.Memory{}, newFleetMedia()
 		engine.Freeze()
-		var log bytes.Buffer
+		var log logBuffer
 		c := machine(t, engine.Machine(), l, func(cfg *thumbcache.Config) {
 			cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
 		})
