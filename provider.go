@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -142,4 +143,12 @@ func (c *Cache) setLimits(rendering time.Duration) {
 	c.looks.Limit = func(f lookFlight) time.Duration { return of(f.source) }
 	c.checks.Limit = c.looks.Limit
 	c.renders.Limit = func(twinID) time.Duration { return rendering }
+}
+
+// withoutLimit returns n, or the largest number if n is negative.
+func withoutLimit[T ~int64](n T) T {
+	if n < 0 {
+		return math.MaxInt64
+	}
+	return n
 }

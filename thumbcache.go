@@ -438,14 +438,6 @@ func badConfig(field, format string, args ...any) error {
 	return fmt.Errorf("thumbcache: Config.%s: %w", field, fmt.Errorf(format, args...))
 }
 
-// withoutLimit returns n, or the largest number if n is negative.
-func withoutLimit[T ~int64](n T) T {
-	if n < 0 {
-		return math.MaxInt64
-	}
-	return n
-}
-
 // closeGrace is how long Close lets background checks finish. A process that serves one request and ends would never see a change
 // otherwise.
 const closeGrace = time.Second
@@ -491,6 +483,13 @@ func (c *Cache) Stats() Stats {
 
 // Get returns the thumbnail of a source as JPEG, with its longest edge at most size pixels. See [Cache.Do].
 func (c *Cache) Get(ctx context.Context, provider, path string, size int) (*Thumbnail, error) {
+	if c.observer.Request == nil && size >= 0 { // the hot path, without a Request
+		var k key // a literal would be copied, which takes almost as long as the rest
+		k.source, k.size = source{provider, path}, c.recipe.edge(size)
+		if t := c.hit(&k, "", nil); t != nil {
+			return t, nil
+		}
+	}
 	return c.do(ctx, &Request{Provider: provider, Path: path, Size: size})
 }
 
@@ -545,11 +544,20 @@ func (c *Cache) get(ctx context.Context, req *Request, from *origin) (*Thumbnail
 	if err := c.keyOf(req, &k); err != nil {
 		return nil, err
 	}
-	if e := c.memory.get(&k); e != nil && e.fresh(req.Version) && !c.closed.Load() {
-		from.count(&c.memoryHits, "memory")
-		return e.thumb, nil
+	if t := c.hit(&k, req.Version, from); t != nil {
+		return t, nil
 	}
 	return c.lookup(ctx, k, req.Version, from)
+}
+
+// hit returns the thumbnail for k if it is in memory, and its source is known to be unchanged.
+func (c *Cache) hit(k *key, version string, from *origin) *Thumbnail {
+	e := c.memory.get(k)
+	if e == nil || !e.fresh(version) || c.closed.Load() {
+		return nil
+	}
+	from.count(&c.memoryHits, "memory")
+	return e.thumb
 }
 
 // keyOf sets k to the key for req, with a size that is made here. It checks what can be checked without a lookup.
