@@ -42,6 +42,7 @@ type site struct {
 	tags             *tagIndex           // of media
 	pictures         *pictureFinder      // in media
 	watcher          *watcher            // of the folders that are open in a page
+	streams          atomic.Int64        // number of responses to /events in progress
 	cache            *thumbcache.Cache
 	uncached         *thumbcache.Cache // keeps nothing, for comparison: see newUncached
 	uncachedMethod   string            // how uncached extracts pictures: "ffmpeg" or "library"
@@ -91,7 +92,7 @@ func (s *site) handler() http.Handler {
 	mux.HandleFunc("GET /uncached/{path...}", s.serveUncached)
 	mux.HandleFunc("GET /original/{path...}", s.serveOriginal)
 	mux.HandleFunc("GET /list.json", s.serveList)
-	mux.HandleFunc("GET /version.json", s.serveVersion)
+	mux.HandleFunc("GET /events", s.serveEvents)
 	mux.HandleFunc("GET /explain.json", s.serveExplanation)
 	mux.HandleFunc("GET /tags.json", s.serveTags)
 	mux.HandleFunc("GET /about.json", s.serveAbout)

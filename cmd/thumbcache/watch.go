@@ -12,9 +12,8 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// A watcher tells open pages whether their folder has changed. Each page asks every other second, so the answers are kept for
-// a moment. Server-sent events would need the same polling here, because network shares do not report changes, and would
-// occupy one of the six connections that a browser opens to a host for each tab.
+// A watcher finds out whether folders have changed. It reads them again and again, because network shares do not report changes,
+// but one that several pages show only once.
 type watcher struct {
 	list func(context.Context, query) (listing, error)
 
@@ -73,11 +72,50 @@ func (l *listing) version() string {
 	return strconv.Itoa(l.Total) + "-" + strconv.FormatUint(h.Sum64(), 36)
 }
 
-// serveVersion returns the version of a listing, which is also part of the listing itself. It is not an error if the folder
-// cannot be read, because the page asks again and again.
-func (s *site) serveVersion(w http.ResponseWriter, r *http.Request) {
+const (
+	maxStreams     = 256              // pages that are told about changes at one time
+	streamInterval = 2 * time.Second  // between two looks at the folder of a page
+	streamSilence  = 15 * time.Second // after which something is sent, to find out whether the page is still open
+)
+
+// serveEvents sends the version of the listing of a folder as server-sent events: at once, and each time it has changed. It is
+// empty while the folder cannot be read.
+func (s *site) serveEvents(w http.ResponseWriter, r *http.Request) {
+	defer s.streams.Add(-1)
+	if s.streams.Add(1) > maxStreams {
+		writeError(w, http.StatusServiceUnavailable, "too many pages are open")
+		return
+	}
 	q := query{folder: r.FormValue("folder"), sort: parseSorting(r.FormValue("sort"))}
-	writeJSON(w, struct {
-		Version string `json:"version"`
-	}{s.watcher.version(r.Context(), q)})
+	h := w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no") // nginx would hold the events back
+	client := http.NewResponseController(w)
+	tick := time.NewTicker(streamInterval)
+	defer tick.Stop()
+	var sent string
+	var last time.Time // when something was sent
+	for {
+		now := s.watcher.version(r.Context(), q)
+		text := ""
+		switch {
+		case last.IsZero() || now != sent:
+			text = "data: " + now + "\n\n"
+		case time.Since(last) >= streamSilence:
+			text = ":\n\n" // a comment
+		}
+		if text != "" {
+			sent, last = now, time.Now()
+			_ = client.SetWriteDeadline(last.Add(streamSilence)) // instead of that of the server, which is for whole responses
+			if _, err := io.WriteString(w, text); err != nil || client.Flush() != nil {
+				return
+			}
+		}
+		select {
+		case <-r.Context().Done():
+			return
+		case <-tick.C:
+		}
+	}
 }

@@ -122,6 +122,7 @@ async function showListing(state, focus) {
   if (document.activeElement !== $("filter")) $("filter").value = filter;
   next = version = "";
   isFetching = true;
+  watch();
   let isFirst = true;
   try {
     do {
@@ -147,6 +148,7 @@ async function showListing(state, focus) {
       isFilling = false;
       next = page.next ?? "";
       applyOpen();
+      compareVersions();
       if (next) await waitForEnd();
     } while (next && mine === listing);
     if (mine !== listing) return;
@@ -159,6 +161,7 @@ async function showListing(state, focus) {
     $("count").textContent = "";
     isLost = err instanceof TypeError; // the error of fetch without a response
     $("end").textContent = isLost ? "The server is not responding." : err.message;
+    setTimeout(compareVersions, retryInterval);
   }
 }
 
@@ -168,7 +171,8 @@ function setFacts(page) {
   $("count").textContent = total === 0 ? "" : total === 1 ? "1 entry" : `${formatCount(total)} entries`;
 }
 
-// updateListing fetches the listing again, as far as it has been fetched, and keeps the tiles that have not changed.
+// updateListing fetches the listing again, as far as it has been fetched, and keeps the tiles that have not changed. It returns
+// whether it has; the user may have scrolled or gone elsewhere meanwhile.
 async function updateListing() {
   const mine = listing;
   const { signal } = stopListing;
@@ -176,7 +180,7 @@ async function updateListing() {
   let first, after = "";
   do {
     const page = await getJSON(listURL(shown, after), { signal });
-    if (mine !== listing || isFilling) return; // the next look at the folder finds the same changes
+    if (mine !== listing || isFilling) return false;
     first ??= page;
     entries.push(...page.entries);
     after = page.next ?? "";
@@ -193,26 +197,56 @@ async function updateListing() {
   setFacts(first);
   applyOpen();
   if (!next) $("end").textContent = describeEnd(shown.filter);
+  return true;
 }
 
-const watchInterval = 2000; // ms
+// ---- Changes
 
-// watch looks for changes in the open folder. It repeats a search, which is more work for the server, only while tags are read.
-async function watch() {
+const retryInterval = 2000; // ms
+let events = null; // the server's messages about the folder that is shown
+let announced = null; // the version in the last message, until it has been compared
+let isUpdating = false;
+
+// watch listens for changes of the folder that is shown, except in a search or a hidden tab.
+function watch() {
+  events?.close();
+  events = announced = null;
+  if (document.visibilityState !== "visible" || shown.filter) return;
+  const mine = events = new EventSource(`events?folder=${shown.folder}&sort=${shown.sort}`);
+  mine.onmessage = (e) => {
+    announced = e.data;
+    compareVersions();
+  };
+  mine.onerror = () => { // the browser connects again, except after a response with an error
+    if (mine.readyState === EventSource.CLOSED) setTimeout(() => mine === events && watch(), retryInterval);
+  };
+}
+
+// compareVersions updates the listing if its folder has changed.
+async function compareVersions() {
+  if (announced === null || isFetching || isFilling || isUpdating) return;
+  const now = announced;
+  announced = null;
+  if (now === version) return;
+  if (!now || !version) { // the folder can no longer be read, or can be read again
+    showListing(shown);
+    return;
+  }
+  const mine = listing;
+  isUpdating = true;
   try {
-    const isVisible = document.visibilityState === "visible";
-    if (isVisible && shown.filter && reading && !isFetching) await updateListing();
-    if (isVisible && !shown.filter && !isLost) {
-      const mine = listing;
-      const now = await getJSON(`version.json?folder=${shown.folder}&sort=${shown.sort}`);
-      if (mine === listing && now.version !== version && !isFetching) {
-        if (now.version && version) await updateListing();
-        else showListing(shown);
-      }
-    }
+    if (!await updateListing() && mine === listing) announced ??= now;
   } catch { /* the panel says that the connection is lost */ }
-  setTimeout(watch, watchInterval);
+  isUpdating = false;
+  compareVersions();
 }
+
+// While the server reads tags, a search finds more and more.
+setInterval(() => {
+  if (document.visibilityState === "visible" && shown.filter && reading && !isFetching) updateListing().catch(() => {});
+}, retryInterval);
+
+document.addEventListener("visibilitychange", watch);
 
 // listURL returns the URL of a page of a listing. A filter searches the folder and those below it.
 const listURL = ({ folder, filter, sort }, after) => `list.json?folder=${folder}&search=${encodeURIComponent(filter)}&sort=${encodeURIComponent(sort)}&after=${after}`;
@@ -374,7 +408,6 @@ addEventListener("keydown", (e) => {
   }
 });
 
-setTimeout(watch, watchInterval);
 history.scrollRestoration = "manual"; // the grid is filled later than the browser would scroll
 onState(applyState);
 getJSON("about.json").then((about) => {
