@@ -552,7 +552,7 @@ func TestAccessibility(t *testing.T) {
 			t.Helper()
 			b.takeScreenshot("axe-" + state + "-" + l.String()) // waits for animations, which change colors
 			b.run(chromedp.Evaluate[chromedp.Void](string(script)))
-			found := evaluate[[]string](b, `axe.run().then((r) => r.violations.flatMap((v) => v.nodes.map((n) => v.id + ": " + n.target + ": " + n.failureSummary)))`)
+			found := evaluate[[]string](b, `axe.run({ rules: { "target-size": { enabled: true } } }).then((r) => r.violations.flatMap((v) => v.nodes.map((n) => v.id + ": " + n.target + ": " + n.failureSummary)))`)
 			for _, f := range found {
 				t.Errorf("%s, %v: %s", state, l, f)
 			}
