@@ -14,7 +14,6 @@ import (
 	"io"
 	"io/fs"
 	"math"
-	"mime"
 	"net/http"
 	"net/url"
 	"slices"
@@ -183,7 +182,8 @@ func digest(data []byte) string {
 //	fit     contain (default), cover or pad
 //	focus   the point that cover keeps in the middle, from the left and the top, such as 0.3,0.7; the default is 0.5,0.5
 //	background  what pad puts around the picture: ffffff (default) or another color, blur, or transparent
-//	format  jpeg (default), png, webp, or auto: png for pictures with transparency, and jpeg for others
+//	format  jpeg (default), png, webp, or auto: webp for a client that accepts it; otherwise png for a picture with transparency,
+//	        and jpeg for any other
 //	profile  one of Config.Profiles instead of all the above; the answer has its headers
 //	v       the version of the source, as in Request.Version; the answer is then immutable
 //
@@ -205,6 +205,10 @@ func digest(data []byte) string {
 // A thumbnail has an ETag. With v, its Cache-Control is immutable, and a client that has the thumbnail gets a 304 before any
 // work. Without v it is no-cache, so clients revalidate the thumbnail each time.
 //
+// With [Config.Negotiate], a URL without format, profile and v gets WebP too if the client accepts it. Accepting means that the Accept
+// header names image/webp and does not prefer image/jpeg; a wildcard is not enough, because clients that cannot show WebP send it. All
+// answers to such a URL and to format=auto have Vary: Accept, and each format has an ETag of its own.
+//
 // An error has the status of [HTTPStatus], Cache-Control: no-store, and a short text that reveals nothing about the host. A client
 // whose Accept header prefers application/json gets {"status":404,"error":"..."}. Errors of 500 and above are logged as
 // warnings, unless the client has left. [Config.Placeholder] can answer with a picture instead.
@@ -214,37 +218,69 @@ func (c *Cache) serve(w http.ResponseWriter, r *http.Request) {
 	if !allowsMethod(w, r) {
 		return
 	}
-	req, bad := c.parseRequest(r)
+	req, isOpen, bad := c.parseRequest(r)
 	if bad != "" {
 		refuse(w, r, http.StatusBadRequest, "bad "+bad)
 		return
+	}
+	if isOpen && c.negotiate || req.Format == Auto {
+		negotiate(w, r, &req)
 	}
 	if p := c.providers[req.Provider]; p != nil && p.settings.Internal {
 		c.serveError(w, r, &req, fail("stat", source{req.Provider, req.Path}, errNoProvider))
 		return
 	}
-	c.Serve(w, r, req)
+	c.serveThumbnail(w, r, &req)
 }
 
 // Serve answers r with the thumbnail that req asks for. It is for a server that parses and authorizes requests itself. Everything else
 // is as with [Cache.Handler]: the answer to a client that has the thumbnail, caching, errors and [Config.Placeholder]. If w has a
 // Cache-Control, a thumbnail keeps it. Of r, Serve uses the method, the context, and the headers Accept, Range and those of
 // conditional requests.
+//
+// The format is that of req, whatever [Config.Negotiate] says, except that Auto becomes WebP for a client that accepts it.
 func (c *Cache) Serve(w http.ResponseWriter, r *http.Request, req Request) {
 	if !allowsMethod(w, r) {
 		return
 	}
-	if req.Version != "" && c.serveNotModified(w, r, &req) {
+	if req.Format == Auto {
+		negotiate(w, r, &req)
+	}
+	c.serveThumbnail(w, r, &req)
+}
+
+func (c *Cache) serveThumbnail(w http.ResponseWriter, r *http.Request, req *Request) {
+	if req.Version != "" && c.serveNotModified(w, r, req) {
 		return
 	}
-	t, err := c.do(r.Context(), &req)
+	t, err := c.do(r.Context(), req)
 	if err != nil {
-		c.serveError(w, r, &req, err)
+		c.serveError(w, r, req, err)
 		return
 	}
-	c.setProfile(w.Header(), &req)
-	setCacheControl(w.Header(), &req)
+	c.setProfile(w.Header(), req)
+	setCacheControl(w.Header(), req)
 	t.ServeHTTP(w, r)
+}
+
+// negotiate makes req ask for WebP if the client accepts it.
+func negotiate(w http.ResponseWriter, r *http.Request, req *Request) {
+	varyByAccept(w.Header())
+	if acceptsWebP(r.Header["Accept"]) {
+		req.Format = WebP
+	}
+}
+
+// varyByAccept tells caches that the answer depends on the Accept header.
+func varyByAccept(h http.Header) {
+	for _, line := range h["Vary"] {
+		for name := range strings.SplitSeq(line, ",") {
+			if name = strings.TrimSpace(name); name == "*" || strings.EqualFold(name, "Accept") {
+				return
+			}
+		}
+	}
+	h.Add("Vary", "Accept")
 }
 
 // allowsMethod reports whether r is a GET or HEAD request. Otherwise it answers r.
@@ -339,6 +375,7 @@ func (c *Cache) serveError(w http.ResponseWriter, r *http.Request, req *Request,
 // refuse answers with an error status and why, which must not reveal anything about the host.
 func refuse(w http.ResponseWriter, r *http.Request, status int, why string) {
 	h := w.Header()
+	varyByAccept(h) // text or JSON
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	if status == http.StatusServiceUnavailable {
@@ -346,7 +383,7 @@ func refuse(w http.ResponseWriter, r *http.Request, status int, why string) {
 	}
 	why = cmp.Or(why, http.StatusText(status))
 	body := []byte(why)
-	if wantsJSON(strings.Join(r.Header["Accept"], ",")) {
+	if wantsJSON(r.Header["Accept"]) {
 		h.Set("Content-Type", "application/json")
 		body, _ = json.Marshal(struct { // cannot fail
 			Status int    `json:"status"`
@@ -364,27 +401,67 @@ func refuse(w http.ResponseWriter, r *http.Request, status int, why string) {
 }
 
 // wantsJSON reports whether an Accept header names JSON and does not prefer text.
-func wantsJSON(accept string) bool {
-	var object, text, other float64
-	for item := range strings.SplitSeq(accept, ",") {
-		kind, params, err := mime.ParseMediaType(item)
-		if err != nil {
-			continue
-		}
-		q := 1.0
-		if s, ok := params["q"]; ok {
-			q, _ = strconv.ParseFloat(s, 64)
-		}
-		switch kind {
-		case "application/json":
-			object = q
-		case "text/plain", "text/*", "text/html":
-			text = max(text, q)
-		case "*/*":
-			other = q
+func wantsJSON(accept []string) bool {
+	text := max(weightOf(accept, "text/plain"), weightOf(accept, "text/*"), weightOf(accept, "text/html"))
+	object := weightOf(accept, "application/json")
+	return object > 0 && object >= cmp.Or(text, weightOf(accept, "*/*"))
+}
+
+// acceptsWebP reports whether an Accept header names WebP and does not prefer JPEG.
+func acceptsWebP(accept []string) bool {
+	webp := weightOf(accept, "image/webp")
+	return webp > 0 && webp >= weightOf(accept, "image/jpeg", "image/*", "*/*")
+}
+
+// weightOf returns the weight of the first of ranges that the lines of an Accept header name, or 0 if they name none
+// (RFC 9110, section 12.5.1). Parameters other than the weight do not matter.
+func weightOf(accept []string, ranges ...string) float64 {
+	for _, want := range ranges {
+		for _, rest := range accept {
+			for rest != "" {
+				var item string
+				item, rest = cutUnquoted(rest, ',')
+				if kind, params := cutUnquoted(item, ';'); strings.EqualFold(strings.TrimSpace(kind), want) {
+					return parseWeight(params)
+				}
+			}
 		}
 	}
-	return object > 0 && object >= cmp.Or(text, other)
+	return 0
+}
+
+// parseWeight returns the value of the parameter q, which is 1 if there is none, and 0 if it is malformed.
+func parseWeight(params string) float64 {
+	for params != "" {
+		var param string
+		param, params = cutUnquoted(params, ';')
+		name, value, _ := strings.Cut(param, "=")
+		if !strings.EqualFold(strings.TrimSpace(name), "q") {
+			continue
+		}
+		value = strings.TrimSpace(value)
+		if q, err := strconv.ParseFloat(value, 64); err == nil && q <= 1 && strings.Trim(value, "0123456789.") == "" {
+			return q
+		}
+		return 0
+	}
+	return 1
+}
+
+// cutUnquoted cuts s around the first sep that is not in a quoted string.
+func cutUnquoted(s string, sep byte) (before, after string) {
+	quoted := false
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '"':
+			quoted = !quoted
+		case c == '\\' && quoted:
+			i++
+		case c == sep && !quoted:
+			return s[:i], s[i+1:]
+		}
+	}
+	return s, ""
 }
 
 // params are the query parameters with a meaning.
@@ -416,16 +493,16 @@ func parseQuery(raw string) (q query, ok bool) {
 	return q, true
 }
 
-// parseRequest returns the Request that r is for. If r is malformed, bad names the part.
-func (c *Cache) parseRequest(r *http.Request) (req Request, bad string) {
+// parseRequest returns the Request that r is for, and whether its URL leaves the format open. If r is malformed, bad names the part.
+func (c *Cache) parseRequest(r *http.Request) (req Request, isOpen bool, bad string) {
 	q, ok := parseQuery(r.URL.RawQuery)
 	if !ok {
-		return req, "query"
+		return req, false, "query"
 	}
 	req.Profile, req.Version = q.get("profile"), q.get("v")
 	req.Provider, req.Path = parseSource(r, &q)
 	if bad = c.parseBox(&q, &req); bad != "" {
-		return req, bad
+		return req, false, bad
 	}
 	switch q.get("fit") {
 	case "", "contain":
@@ -434,14 +511,16 @@ func (c *Cache) parseRequest(r *http.Request) (req Request, bad string) {
 	case "pad":
 		req.Fit = Pad
 	default:
-		return req, "fit"
+		return req, false, "fit"
 	}
 	if req.FocusX, req.FocusY, ok = parseFocus(q.get("focus")); !ok {
-		return req, "focus"
+		return req, false, "focus"
 	}
 	req.Background = q.get("background")
 	switch q.get("format") {
-	case "", "jpeg", "jpg":
+	case "":
+		isOpen = req.Profile == "" && req.Version == ""
+	case "jpeg", "jpg":
 	case "png":
 		req.Format = PNG
 	case "auto":
@@ -449,9 +528,9 @@ func (c *Cache) parseRequest(r *http.Request) (req Request, bad string) {
 	case "webp":
 		req.Format = WebP
 	default:
-		return req, "format"
+		return req, false, "format"
 	}
-	return req, ""
+	return req, isOpen, ""
 }
 
 // parseBox sets the size or box of req. If a parameter is malformed, bad names it.
@@ -557,7 +636,8 @@ func parseSource(r *http.Request, q *query) (provider, path string) {
 //	/thumb/music/Artist/01.flac?size=300&fit=cover&format=png&v=dVrS4vKAfGtQ
 //
 // With a Version, such as a [Stamp.Version], browsers and proxies cache the answer and do not ask again. The Handler gets exactly r
-// back. A path that servers or browsers would clean, such as "a//b" or "../a", becomes part of the query.
+// back, before it negotiates the format. A path that servers or browsers would clean, such as "a//b" or "../a", becomes part of the
+// query. JPEG is the default and not part of the URL; to keep [Config.Negotiate] from it, add "&format=jpeg".
 func (r Request) URL() string {
 	var b strings.Builder
 	b.WriteString("/thumb/")

@@ -493,7 +493,7 @@ func TestHandlerMounts(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var got Request
-			h := test.mount(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { got, _ = c.parseRequest(r) }))
+			h := test.mount(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { got, _, _ = c.parseRequest(r) }))
 			w := serve(h, "GET", test.url)
 			if w.Code != 200 || got.Provider != "p q" || got.Path != test.want {
 				t.Errorf("%d, %q of %q", w.Code, got.Path, got.Provider)
@@ -543,7 +543,7 @@ func TestHandlerSizes(t *testing.T) {
 		{"other=%", nil, -1},
 	} {
 		c := mustNew(t, Config{Providers: map[string]Provider{"p": newTestProvider()}, Sizes: test.sizes})
-		got, bad := c.parseRequest(httptest.NewRequest("GET", "/thumb/p/a?"+test.query, nil))
+		got, _, bad := c.parseRequest(httptest.NewRequest("GET", "/thumb/p/a?"+test.query, nil))
 		if bad != "" {
 			got.Size = -1
 		}
@@ -661,7 +661,7 @@ func TestWantsJSON(t *testing.T) {
 		"application/json;q=x":                     false,
 		";;,/,application/":                        false,
 	} {
-		if got := wantsJSON(accept); got != want {
+		if got := wantsJSON([]string{accept}); got != want {
 			t.Errorf("%q: %v", accept, got)
 		}
 	}
@@ -855,7 +855,7 @@ func FuzzRequest(f *testing.F) {
 		}
 		u.RawQuery = query
 		r := &http.Request{Method: "GET", URL: u, Header: http.Header{}}
-		got, bad := c.parseRequest(r)
+		got, _, bad := c.parseRequest(r)
 		values, err := url.ParseQuery(query)
 		if err != nil && bad != "query" {
 			t.Errorf("%v: %q", err, bad)
@@ -902,7 +902,7 @@ func FuzzRequestURL(f *testing.F) {
 		mux := http.NewServeMux()
 		var got Request
 		bad := "not found"
-		mux.HandleFunc("GET /thumb/", func(w http.ResponseWriter, r *http.Request) { got, bad = c.parseRequest(r) })
+		mux.HandleFunc("GET /thumb/", func(w http.ResponseWriter, r *http.Request) { got, _, bad = c.parseRequest(r) })
 		u, err := url.Parse(want.URL())
 		if err != nil {
 			t.Fatal(err)
@@ -1147,11 +1147,11 @@ func TestBoxParameters(t *testing.T) {
 		"width=1&height=1&background=transparent": {Width: 1, Height: 1, Background: "transparent"},
 	} {
 		want.Provider, want.Path = "p", "a"
-		got, bad := c.parseRequest(httptest.NewRequest("GET", "/thumb/p/a?"+query, nil))
+		got, _, bad := c.parseRequest(httptest.NewRequest("GET", "/thumb/p/a?"+query, nil))
 		if bad != "" || got != want {
 			t.Errorf("%s: bad %q, %+v", query, bad, got)
 		}
-		if again, bad := c.parseRequest(httptest.NewRequest("GET", want.URL(), nil)); bad != "" || again != want {
+		if again, _, bad := c.parseRequest(httptest.NewRequest("GET", want.URL(), nil)); bad != "" || again != want {
 			t.Errorf("%s: bad %q, %+v", want.URL(), bad, again)
 		}
 	}
@@ -1159,7 +1159,7 @@ func TestBoxParameters(t *testing.T) {
 		"width=-1": "width", "height=x": "height", "width=1&size=x": "size", "fit=fill": "fit", "focus=0.5": "focus", "focus=1.1,0": "focus",
 		"focus=-0.1,0": "focus", "focus=1e-1,0": "focus", "focus=0,0,0": "focus", "focus=NaN,0": "focus", "format=avif": "format",
 	} {
-		if _, bad := c.parseRequest(httptest.NewRequest("GET", "/thumb/p/a?"+query, nil)); bad != want {
+		if _, _, bad := c.parseRequest(httptest.NewRequest("GET", "/thumb/p/a?"+query, nil)); bad != want {
 			t.Errorf("%s: bad %q, want %q", query, bad, want)
 		}
 	}

@@ -1,6 +1,7 @@
 package thumbcache
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"fmt"
@@ -199,6 +200,17 @@ func (r recipe) entry(k *key, hash string, e *store.Entry) *entry {
 		Height:      e.Height,
 		ThumbHash:   []byte(e.ThumbHash),
 	}}
+}
+
+// contentType returns the content type of a thumbnail with the given data.
+func (f Format) contentType(data []byte) string {
+	switch {
+	case f == WebP:
+		return "image/webp"
+	case f == PNG, f == Auto && bytes.HasPrefix(data, []byte("\x89PNG")):
+		return "image/png"
+	}
+	return "image/jpeg"
 }
 
 // failureFrom returns the failure in e, or nil if it was recorded by another version of the code.

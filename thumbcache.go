@@ -34,7 +34,6 @@
 package thumbcache
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -146,6 +145,10 @@ type Config struct {
 	// Quality is that of JPEG and WebP, from 1 to 100: the same number looks about the same. The default is 85.
 	Quality int
 
+	// Negotiate makes [Cache.Handler] answer with WebP, which is smaller, if the client accepts it and the URL leaves the format open.
+	// A WebP keeps transparency, and a JPEG shows it as white. Warm makes WebP then.
+	Negotiate bool
+
 	// Queue is the number of thumbnails that may wait for a worker. Beyond it, requests fail with ErrBusy. With several
 	// Providers, each may use at most 3/4 of it. The default is 1024; with a negative number none may wait.
 	Queue int
@@ -239,20 +242,9 @@ type Format uint8
 const (
 	JPEG Format = iota // baseline; transparent pixels become white
 	PNG                // keeps transparency
-	Auto               // PNG if the thumbnail is transparent somewhere, otherwise JPEG
+	Auto               // PNG if the thumbnail is transparent somewhere, otherwise JPEG; Cache.Serve makes it WebP for clients that accept it
 	WebP               // lossy, with exact transparency; edges are at most 16383 pixels
 )
-
-// contentType returns the content type of a thumbnail with the given data.
-func (f Format) contentType(data []byte) string {
-	switch {
-	case f == WebP:
-		return "image/webp"
-	case f == PNG, f == Auto && bytes.HasPrefix(data, []byte("\x89PNG")):
-		return "image/png"
-	}
-	return "image/jpeg"
-}
 
 // A Request asks [Cache.Do] for one thumbnail.
 type Request struct {
@@ -338,6 +330,7 @@ type Cache struct {
 	log         *slog.Logger
 	observer    Observer
 	placeholder func(Request, error) *Thumbnail
+	negotiate   bool
 	closed      atomic.Bool // every hit reads it, so it is kept apart from the counters that every hit writes
 
 	generations generations
@@ -371,6 +364,7 @@ func New(cfg Config) (*Cache, error) {
 		decodeBytes: withoutLimit(cmp.Or(cfg.DecodeBytes, 256<<20)),
 		log:         cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)),
 		placeholder: cfg.Placeholder,
+		negotiate:   cfg.Negotiate,
 		generations: generations{seed: maphash.MakeSeed()},
 	}
 	if cfg.Observer != nil {
@@ -698,7 +692,7 @@ type Warmed struct {
 }
 
 // Warm makes the thumbnails of paths in each of the sizes before a request needs them. Without sizes it makes the smallest of
-// Config.Sizes, or 300.
+// Config.Sizes, or 300. They are JPEG, or WebP with Config.Negotiate.
 //
 // Warm yields to other requests: it starts nothing while a request waits for a thumbnail, and leaves requests a worker and an
 // ffmpeg process if there are at least two. With several Providers it takes at least three until a request for the provider that
@@ -784,8 +778,11 @@ func (c *Cache) warmPath(ctx context.Context, provider, path string, sizes []int
 		if err := c.workers.AwaitIdle(ctx); err != nil {
 			return made, err
 		}
-		from := &origin{warmed: sizes}
-		if _, err := c.get(ctx, &Request{Provider: provider, Path: path, Size: size}, from); err != nil {
+		from, req := &origin{warmed: sizes}, &Request{Provider: provider, Path: path, Size: size}
+		if c.negotiate {
+			req.Format = WebP
+		}
+		if _, err := c.get(ctx, req, from); err != nil {
 			return made, err
 		}
 		made = made || from.String() == "made"
