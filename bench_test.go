@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -240,6 +241,9 @@ type handlers struct {
 	thumbnail http.Handler // Thumbnail.ServeHTTP
 	handler   http.Handler // Cache.Handler
 
+	// Cache.Handler for the URL without a version: not negotiated, and negotiated to a thumbnail of the same length.
+	fixed, negotiated http.Handler
+
 	etag  string // of the thumbnail
 	match string // a header line If-None-Match with it
 }
@@ -269,9 +273,26 @@ func newHandlers(b *testing.B) (s handlers) {
 		t.ServeHTTP(w, r)
 	})
 	s.handler = c.Handler()
+	s.fixed = withoutVersion(c.Handler())
+	n := mustNew(b, Config{Providers: map[string]Provider{"music": media}, MaxSize: 300, Negotiate: true})
+	s.negotiated = withoutVersion(n.Handler())
+	for cache, format := range map[*Cache]Format{c: JPEG, n: WebP} {
+		same, err := cache.Do(b.Context(), Request{Provider: "music", Path: "Artist/Album/01 - Song.flac", Size: 300, Format: format})
+		if err != nil {
+			b.Fatal(err)
+		}
+		same.Data = t.Data
+	}
 	s.empty = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 	s.etag, s.match = t.ETag, "If-None-Match: "+t.ETag+"\r\n"
 	return s
+}
+
+func withoutVersion(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.URL.RawQuery = strings.TrimSuffix(r.URL.RawQuery, "&v=1")
+		h.ServeHTTP(w, r)
+	})
 }
 
 // clients returns a function that sends n requests to h over loopback, through four connections that stay open.
@@ -339,6 +360,7 @@ func BenchmarkServeRatio(b *testing.B) {
 	}{
 		{"thumbnail", s.bare, s.thumbnail, ""},
 		{"handler", s.bare, s.handler, ""},
+		{"negotiated", s.fixed, s.negotiated, "Accept: " + chromeAccept + "\r\n"},
 		{"304-thumbnail", s.empty, s.thumbnail, s.match},
 		{"304-handler", s.empty, s.handler, s.match},
 		{"304-bare", s.empty, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { // the least that a 304 costs

@@ -410,7 +410,7 @@ func wantsJSON(accept []string) bool {
 // acceptsWebP reports whether an Accept header names WebP and does not prefer JPEG.
 func acceptsWebP(accept []string) bool {
 	webp := weightOf(accept, "image/webp")
-	return webp > 0 && webp >= weightOf(accept, "image/jpeg", "image/*", "*/*")
+	return webp == 1 || webp > 0 && webp >= weightOf(accept, "image/jpeg", "image/*", "*/*")
 }
 
 // weightOf returns the weight of the first of ranges that the lines of an Accept header name, or 0 if they name none
