@@ -493,21 +493,31 @@ func TestWarm(t *testing.T) {
 	if n := storedBytes(first.Dir); n < 1000 || storedBytes(t.TempDir()) != 0 || first.MaxBytes != int64(defaultLimit) {
 		t.Errorf("%d bytes stored; got %+v", n, first)
 	}
-	// The thumbnails are in the folder that serve uses.
+	// The thumbnails are in the folder that serve uses, in the format that its page requests.
 	dir, err := defaultThumbnailDir(folder)
 	if err != nil || dir != first.Dir {
 		t.Fatalf("%s, %s %v", first.Dir, dir, err)
 	}
 	c := openCache(t, folder, dir)
-	if _, err := c.Get(t.Context(), providerName, "c/d/a.png", 20); err != nil || c.Stats().DiskHits != 1 {
+	if _, err := c.Do(t.Context(), thumbcache.Request{Provider: providerName, Path: "c/d/a.png", Size: 20, Format: pageFormat}); err != nil || c.Stats().DiskHits != 1 {
 		t.Errorf("%v %+v", err, c.Stats())
 	}
 	// explain uses the same folder.
-	if x := runJSON[explainResult](t, exitOK, "explain", providerName, "c/d/a.png", "20", "--media", folder); !x.Thumbnail.Usable {
+	if x := runJSON[explainResult](t, exitOK, "explain", providerName, "c/d/a.png", "20", "--format", "webp", "--media", folder); !x.Thumbnail.Usable {
 		t.Errorf("got %+v", x.Thumbnail)
 	}
 	if r := runCommand(t, "warm", folder, "--dir", t.TempDir(), "--provider", "mine", "--max-bytes", "1"); r.code != exitOK {
 		t.Errorf("got %+v", r)
+	}
+	// The format may be that of another server.
+	dir = t.TempDir()
+	for _, format := range []string{"jpeg", "webp"} {
+		if w := runJSON[warmResult](t, exitOK, "warm", folder, "--dir", dir, "--sizes", "20", "--format", format); w.Extracted != 3 || w.Format != format {
+			t.Errorf("%s: got %+v", format, w)
+		}
+	}
+	if st := runJSON[statResult](t, exitOK, "stat", dir); st.Files != 7 { // with the failure
+		t.Errorf("%d files, want 3 thumbnails in 2 formats, and a failure", st.Files)
 	}
 	unwritable := t.TempDir()
 	openCache(t, folder, unwritable).Close()
@@ -788,7 +798,7 @@ func TestUsageErrors(t *testing.T) {
 	for _, args := range [][]string{
 		{"none"}, {"stat"}, {"stat", dir, dir}, {"stat", dir, "--none"}, {"verify"}, {"gc", dir}, {"gc", dir, "--max-bytes", "-1"}, {"gc", dir, "--max-bytes", "1XB"},
 		{"rm", dir, providerName}, {"rm", dir, "a/b", "c"}, {"get"}, {"sheet"}, {"warm"}, {"warm", dir, "--jobs", "0"}, {"warm", dir, "--sizes", "-1"}, {"warm", dir, "--max-bytes", "0"},
-		{"warm", dir, "--provider", ""}, {"explain"}, {"explain", dir, providerName}, {"explain", dir, providerName, "a", "x"}, {"explain", dir, providerName, "a", "-1"}, {"explain", dir}, {"explain", providerName, "a", "20"},
+		{"warm", dir, "--provider", ""}, {"warm", dir, "--format", "png"}, {"explain"}, {"explain", dir, providerName}, {"explain", dir, providerName, "a", "x"}, {"explain", dir, providerName, "a", "-1"}, {"explain", dir}, {"explain", providerName, "a", "20"},
 		{"serve", "--max-bytes", "0"}, {"doctor", dir, dir},
 	} {
 		r := runCommand(t, args...)
@@ -826,6 +836,7 @@ func TestHelp(t *testing.T) {
 		{[]string{"stat", "a", ""}, ":4\n"},
 		{[]string{"rm", "a", ""}, "library\n:4\n"},
 		{[]string{"warm", "--dir", ""}, ":16\n"},
+		{[]string{"warm", "--format", ""}, "webp\njpeg\n:4\n"},
 	} {
 		if r := runCommand(t, append([]string{"__complete"}, tc.args...)...); r.code != exitOK || r.out != tc.want {
 			t.Errorf("%v: %q", tc.args, r.out)

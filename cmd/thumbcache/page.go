@@ -30,6 +30,9 @@ import (
 // providerName is the name of the provider of the served folder.
 const providerName = "library"
 
+// pageFormat is the format of the thumbnails on the page. It is not negotiated, because every browser that can run the page shows WebP.
+const pageFormat = thumbcache.WebP
+
 //go:embed page
 var pageFiles embed.FS
 
@@ -159,7 +162,7 @@ func writeFolderError(w http.ResponseWriter, err error) {
 }
 
 func (s *site) serveCover(w http.ResponseWriter, r *http.Request) {
-	req := thumbcache.Request{Provider: providerName, Size: 320}
+	req := thumbcache.Request{Provider: providerName, Size: 320, Format: pageFormat}
 	if n, err := strconv.Atoi(r.FormValue("size")); err == nil {
 		req.Size = n
 	}

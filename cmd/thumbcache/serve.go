@@ -34,6 +34,8 @@ type serveOptions struct {
 	open   bool // open the page in a browser
 	api    apiFlags
 	shared sharedFlags
+
+	negotiate bool // thumbcache.Config.Negotiate
 }
 
 // Shared by serve and warm.
@@ -90,6 +92,7 @@ func serveCommand(c *console) *cobra.Command {
 	cmd.Flags().StringVar(&o.dir, "dir", "", dirHelp)
 	cmd.Flags().IntSliceVar(&o.sizes, "sizes", serveSizes, "thumbnail sizes in pixels; a request is rounded up to the next one")
 	cmd.Flags().Var(&o.limit, "max-bytes", "size limit of the thumbnail folder")
+	cmd.Flags().BoolVar(&o.negotiate, "negotiate", false, "answer with WebP, which is smaller, if the client accepts it and the URL has no format, profile or v;\nthe page requests WebP anyway")
 	cmd.Flags().BoolVar(&o.open, "open", false, "open the page in your browser")
 	_ = cmd.MarkFlagDirname("dir") // fails only for an unknown flag
 	o.api.add(cmd)
@@ -171,6 +174,7 @@ func serve(ctx context.Context, c *console, folder string, o serveOptions) error
 	config := newConfig(folder)
 	tier.configure(&config, &o.shared)
 	config.Dir, config.DiskBytes, config.Sizes, config.MemoryEntries = dir, int64(o.limit), o.sizes, 500
+	config.Negotiate = o.negotiate
 	config.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	site, err := newSite(folder, config)
 	if err != nil {

@@ -157,7 +157,7 @@ func TestListFolders(t *testing.T) {
 		t.Fatalf("%+v", top) // the link that leaves the folder is not listed
 	}
 	for _, e := range top.Entries {
-		if status, _, body := fetch(t, s.URL+"/"+setSize(e.Thumb, 160)); status != http.StatusOK || http.DetectContentType(body) != "image/jpeg" {
+		if status, _, body := fetch(t, s.URL+"/"+setSize(e.Thumb, 160)); status != http.StatusOK || http.DetectContentType(body) != "image/webp" {
 			t.Errorf("cover of %s: %d %.40q", e.Name, status, body)
 		}
 	}
@@ -462,7 +462,7 @@ func TestSampleLibrary(t *testing.T) {
 			}
 			continue
 		}
-		if _, _, err := image.Decode(bytes.NewReader(body)); err != nil || h.Get("Content-Type") != "image/jpeg" {
+		if _, _, err := image.Decode(bytes.NewReader(body)); err != nil || h.Get("Content-Type") != "image/webp" || h["Vary"] != nil {
 			t.Errorf("%s: %v, %s", e.Name, err, h.Get("Content-Type"))
 		}
 		pictures++
@@ -514,6 +514,25 @@ func TestServe(t *testing.T) {
 	checkContains(t, printed, "thumbcache  "+buildVersion()+"\n", "\nServing     "+root+"\n", "\nThumbnails  "+dir+", at most 5.0 MiB\n", "\nffmpeg      ", "\nOpen        http://localhost:")
 	if messages := stop(); messages != "" {
 		t.Errorf("got %q", messages)
+	}
+}
+
+// With --negotiate, a client that accepts WebP gets it for a URL that leaves the format open.
+func TestServeNegotiate(t *testing.T) {
+	root := t.TempDir()
+	writePicture(t, filepath.Join(root, "a.png"))
+	for _, negotiate := range []bool{false, true} {
+		_, page, _ := startServer(t, root, serveOptions{addr: "localhost:0", noDir: true, limit: 5 << 20, negotiate: negotiate})
+		for _, accept := range []string{"image/webp,*/*", "*/*"} {
+			want := "image/jpeg"
+			if negotiate && accept != "*/*" {
+				want = "image/webp"
+			}
+			status, body := fetchWith(t, page+"thumb/library/a.png?size=20", func(r *http.Request) { r.Header.Set("Accept", accept) })
+			if status != http.StatusOK || http.DetectContentType(body) != want {
+				t.Errorf("negotiate %v, %s: %d %.20q, want %s", negotiate, accept, status, body, want)
+			}
+		}
 	}
 }
 

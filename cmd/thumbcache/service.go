@@ -124,7 +124,7 @@ func serveAPI(ctx context.Context, c *console, args []string, o serveOptions) er
 	defer tier.close()
 	config := thumbcache.Config{
 		Dir: o.dir, DiskBytes: int64(o.limit), Sizes: o.sizes, Profiles: thumbcache.DLNAProfiles(), MemoryEntries: 500,
-		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Negotiate: o.negotiate, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	}
 	tier.configure(&config, &o.shared)
 	s, err := newService(sources, config)

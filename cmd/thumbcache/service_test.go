@@ -148,6 +148,30 @@ func writeToken(t *testing.T) string {
 	return file
 }
 
+// With --negotiate, what /warm makes is what browsers get.
+func TestAPINegotiate(t *testing.T) {
+	media := t.TempDir()
+	writePicture(t, filepath.Join(media, "a.png"))
+	s := startAPI(t, "--media", "photos="+media, "--dir", t.TempDir(), "--addr", "127.0.0.1:0", "--token-file", writeToken(t), "--sizes", "50", "--negotiate")
+	token := []string{"Authorization", "Bearer " + testToken}
+	if a := s.ask(t, "POST", "/warm", `{"provider":"photos","paths":["a.png"]}`, token...); a.status != http.StatusAccepted {
+		t.Fatalf("%+v", a)
+	}
+	if got := s.waitUntilWarm(t); got.Extracted != 1 {
+		t.Errorf("warm: %+v", got)
+	}
+	for accept, want := range map[string]string{"image/avif,image/webp,*/*;q=0.8": "image/webp", "*/*": "image/jpeg"} {
+		misses := s.stats(t).Misses
+		a := s.ask(t, "GET", "/thumb/photos/a.png?size=50", "", append(token, "Accept", accept)...)
+		if a.status != http.StatusOK || a.header.Get("Content-Type") != want || a.header.Get("Vary") != "Accept" {
+			t.Errorf("%s: %d %v", accept, a.status, a.header)
+		}
+		if made := s.stats(t).Misses - misses; want == "image/webp" && made != 0 {
+			t.Errorf("%s: a warm thumbnail was made again", accept)
+		}
+	}
+}
+
 func TestAPI(t *testing.T) {
 	photos, more := t.TempDir(), t.TempDir()
 	writePicture(t, filepath.Join(photos, "a.png"))

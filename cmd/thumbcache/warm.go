@@ -25,12 +25,16 @@ import (
 // serveSizes are the default sizes of serve and warm. They are those that the page requests.
 var serveSizes = []int{160, 320, 640, 1280}
 
+// warmFormats are the formats that warm makes. The default is that of the page.
+var warmFormats = []string{"webp", "jpeg"}
+
 // warmOptions are the flags of warm.
 type warmOptions struct {
 	dir        string
 	noDir      bool // keep nothing on disk
 	provider   string
 	sizes      []int
+	format     uint8 // index of warmFormats
 	jobs       int
 	limit      byteCount
 	limitGiven bool // the user has set limit
@@ -44,6 +48,7 @@ type warmResult struct {
 	Dir      string `json:"dir"`
 	Provider string `json:"provider"`
 	Sizes    []int  `json:"sizes"`
+	Format   string `json:"format"`
 	MaxBytes int64  `json:"max_bytes"`
 	thumbcache.Warmed
 	Evicted     uint64          `json:"evicted"`
@@ -75,19 +80,21 @@ func warmCommand(c *console) *cobra.Command {
 			"reused, so it is safe to interrupt the command and run it again.\n\n" +
 			"Without --dir it fills the thumbnail folder of 'thumbcache serve FOLDER'. For your\n" +
 			"own server, set --dir to its thumbnail folder, --provider to the name of its\n" +
-			"provider, and --sizes to the sizes that it requests.\n\n" +
+			"provider, and --sizes and --format to what its clients request. The page requests\n" +
+			"WebP, and so do browsers of a server that negotiates (Config.Negotiate, 'serve\n" +
+			"--negotiate'). Without that, the format of a URL is JPEG unless it names another.\n\n" +
 			"With --shared, it also fills the tier that several machines share, see 'thumbcache\n" +
 			"serve --help'. What --dir has already is not copied there; --dir '' keeps nothing on\n" +
 			"the disk of this machine.\n\n" +
 			"The exit code is 1 if a file could not be read, or if it needs ffmpeg and ffmpeg\n" +
 			"was not found. Files that have no picture or are corrupt do not count as failures.",
 		Example: `  thumbcache warm ~/Music
-  thumbcache warm /srv/media --dir /var/cache/thumbs --provider media --sizes 300,600 --jobs 4
+  thumbcache warm /srv/media --dir /var/cache/thumbs --provider media --sizes 300,600 --format jpeg --jobs 4
   thumbcache warm /srv/media --dir '' --shared redis://cache.example.org:6379/0
   thumbcache warm ~/Music --json --shared redis://cache.example.org:6379/0
     {"folder": "/home/me/Music", "dir": "/home/me/.cache/thumbcache/0123456789abcdef", "provider": "library",
-     "sizes": [160, 320, 640, 1280], "max_bytes": 524288000, "extracted": 1200, "reused": 30, "no_picture": 12, "failed": 1,
-     "evicted": 0, "disk_errors": 0, "seconds": 42.5, "interrupted": false,
+     "sizes": [160, 320, 640, 1280], "format": "webp", "max_bytes": 524288000, "extracted": 1200, "reused": 30, "no_picture": 12,
+     "failed": 1, "evicted": 0, "disk_errors": 0, "seconds": 42.5, "interrupted": false,
      "failures": [{"path": "a/b.flac", "error": "permission denied"}], "shared": {"hits": 7, "errors": 0, "dropped": 0}}`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeFolderArg,
@@ -103,6 +110,7 @@ func warmCommand(c *console) *cobra.Command {
 	cmd.Flags().StringVar(&o.dir, "dir", "", dirHelp)
 	cmd.Flags().StringVar(&o.provider, "provider", providerName, "name of the server's provider for FOLDER")
 	cmd.Flags().IntSliceVar(&o.sizes, "sizes", serveSizes, "sizes to make, in pixels")
+	addChoiceFlag(cmd, &o.format, "format", warmFormats, "format to make")
 	cmd.Flags().IntVar(&o.jobs, "jobs", max(1, runtime.GOMAXPROCS(0)/2), "number of files to process at the same time")
 	cmd.Flags().Var(&o.limit, "max-bytes", "size limit of the thumbnail folder (default: 500MiB, or its current size if that is larger)")
 	cmd.Flags().Lookup("max-bytes").DefValue = "" // the usage describes the default
@@ -164,7 +172,7 @@ func warm(ctx context.Context, c *console, args []string, o warmOptions) error {
 	}
 	w := &warmer{
 		console: c,
-		result:  warmResult{Folder: folder, Dir: o.dir, Provider: o.provider, Sizes: o.sizes, MaxBytes: int64(o.limit), Failures: []failureReport{}},
+		result:  warmResult{Folder: folder, Dir: o.dir, Provider: o.provider, Sizes: o.sizes, Format: warmFormats[o.format], MaxBytes: int64(o.limit), Failures: []failureReport{}},
 		meter:   progressMeter{start: time.Now()},
 	}
 	w.meter.latest.Store(new(thumbcache.Warmed))
@@ -172,6 +180,7 @@ func warm(ctx context.Context, c *console, args []string, o warmOptions) error {
 		Providers: map[string]thumbcache.Provider{o.provider: thumbcache.Files(folder)},
 		Dir:       o.dir,
 		DiskBytes: int64(o.limit),
+		Negotiate: warmFormats[o.format] == "webp", // decides the format of Warm
 		// Warm leaves one worker and one process to other requests. There are none here, so add one of each.
 		Workers:   o.jobs + 1,
 		Extractor: thumbcache.FirstOf(thumbcache.Images(), thumbcache.CoverArt(), &thumbcache.FFmpeg{Processes: o.jobs + 1}),

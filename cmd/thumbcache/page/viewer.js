@@ -206,7 +206,7 @@ async function explain() {
   const pictures = x.stored.filter((s) => s.holds === "picture");
   for (const [name, files] of [["On disk", pictures], ["Failure on disk", x.stored.filter((s) => s.holds !== "picture")]]) {
     if (files.length === 0) continue;
-    const sizes = files === pictures ? `${files.map((s) => s.size).join(", ")} px, ` : "";
+    const sizes = files === pictures ? `${[...new Set(files.map((s) => s.size))].join(", ")} px, ` : "";
     add(name, `${sizes}since ${dateFormat.format(new Date(files[0].made))}`);
   }
   setExplanation(rows);
