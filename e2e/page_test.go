@@ -71,6 +71,8 @@ func TestPlaceholdersResemblePictures(t *testing.T) {
 		const squint = (source) => {
 			const c = new OffscreenCanvas(4, 4).getContext("2d");
 			c.imageSmoothingQuality = "high";
+			c.fillStyle = getComputedStyle(source).backgroundColor;
+			c.fillRect(0, 0, 4, 4);
 			c.drawImage(source, 0, 0, 4, 4);
 			return [...c.getImageData(0, 0, 4, 4).data];
 		};
