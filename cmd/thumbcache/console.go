@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/thumbcache/thumbcache"
 	"github.com/thumbcache/thumbcache/internal/store"
 )
 
@@ -303,6 +304,39 @@ var (
 func addChoiceFlag[T ~uint8](cmd *cobra.Command, value *T, name string, names []string, usage string) {
 	cmd.Flags().Var(choice[T]{value, names}, name, usage)
 	_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp)) // fails only for an unknown flag
+}
+
+// A focus is the value of a flag: the focus of a request, as in a URL.
+type focus struct{ req *thumbcache.Request }
+
+func (f focus) Set(s string) error {
+	left, top, _ := strings.Cut(s, ",")
+	var at [2]float64
+	for i, part := range []string{left, top} {
+		v, err := strconv.ParseFloat(part, 64)
+		if err != nil || v > 1 || strings.Trim(part, "0123456789.") != "" {
+			return errors.New("must be two numbers from 0 to 1, such as 0.3,0.7")
+		}
+		at[i] = max(v, 0.01) // 0 is the center in a Request
+	}
+	f.req.FocusX, f.req.FocusY = at[0], at[1]
+	return nil
+}
+
+func (f focus) String() string { return "" } // the default is the center, as the usage says
+
+func (f focus) Type() string { return "X,Y" }
+
+// addFocusFlag adds a flag for the focus of a request. The command calls checkFocus.
+func addFocusFlag(cmd *cobra.Command, req *thumbcache.Request) {
+	cmd.Flags().Var(focus{req}, "focus", "of cover: the point to keep in the middle, from the left and the top, such as 0.3,0.7 (default: 0.5,0.5)")
+}
+
+func checkFocus(req *thumbcache.Request) error {
+	if req.Fit != thumbcache.Cover && (req.FocusX != 0 || req.FocusY != 0) {
+		return usageError{errors.New("--focus needs --fit cover")}
+	}
+	return nil
 }
 
 // completeFolderArg completes the first argument with folder names, and the others with nothing.

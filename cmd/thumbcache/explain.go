@@ -9,6 +9,7 @@ import (
 	"image"
 	"image/png"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,8 +27,7 @@ import (
 
 // explainOptions are the flags of explain.
 type explainOptions struct {
-	fit      thumbcache.Fit
-	format   thumbcache.Format
+	req      thumbcache.Request // without the source
 	media    string
 	quality  int
 	maxSize  int
@@ -124,12 +124,14 @@ func explainCommand(c *console) *cobra.Command {
 			"With a single FILE, explain shows the metadata in that file.\n\n" +
 			"With --shared, explain also shows what the shared tier has for a server with the same\n" +
 			"settings. DIR may then be omitted. With --media too, that is the default folder.\n\n" +
-			"The page of 'thumbcache serve' requests WebP, so its thumbnails need --format webp.\n\n" +
+			"The page of 'thumbcache serve' requests WebP, so its thumbnails need --format webp.\n" +
+			"A profile of DLNA takes the place of SIZE.\n\n" +
 			"If the server sets Quality, MaxSize or FailureTTL, pass the same values with\n" +
 			"--quality, --max-size and --failure-ttl. If it sets Sizes, SIZE must be one of them.",
 		Example: `  thumbcache explain /var/cache/thumbs library "Artist/01.flac" 320
   thumbcache explain /var/cache/thumbs library "Artist/01.flac" 320 --fit cover --media ~/Music
   thumbcache explain library "Artist/01.flac" 320 --format webp --media ~/Music
+  thumbcache explain /var/cache/thumbs library "Artist/01.flac" --profile dlna-tn
   thumbcache explain /var/cache/thumbs/0a/0a1b..._320.jpg
   thumbcache explain library "Artist/01.flac" 320 --format webp --shared redis://cache.example.org:6379/0
   thumbcache explain /var/cache/thumbs library "Artist/01.flac" 320 --json
@@ -155,8 +157,13 @@ func explainCommand(c *console) *cobra.Command {
 			return nil
 		},
 	}
-	addChoiceFlag(cmd, &o.fit, "fit", fits, "fit of the request")
-	addChoiceFlag(cmd, &o.format, "format", formats, "format of the request")
+	addChoiceFlag(cmd, &o.req.Fit, "fit", fits, "fit of the request")
+	addFocusFlag(cmd, &o.req)
+	cmd.Flags().StringVar(&o.req.Background, "background", "", "of pad: the background of the request")
+	addChoiceFlag(cmd, &o.req.Format, "format", formats, "format of the request")
+	cmd.Flags().StringVar(&o.req.Profile, "profile", "", "profile of the request, such as dlna-tn")
+	profiles := slices.Sorted(maps.Keys(thumbcache.DLNAProfiles()))
+	_ = cmd.RegisterFlagCompletionFunc("profile", cobra.FixedCompletions(profiles, cobra.ShellCompDirectiveNoFileComp))
 	cmd.Flags().StringVar(&o.media, "media", "", "media folder that PROVIDER serves")
 	cmd.Flags().IntVar(&o.quality, "quality", 85, "the server's Config.Quality")
 	cmd.Flags().IntVar(&o.maxSize, "max-size", 2048, "the server's Config.MaxSize")
@@ -168,9 +175,13 @@ func explainCommand(c *console) *cobra.Command {
 }
 
 func (o *explainOptions) checkArgs(_ *cobra.Command, args []string) error {
-	switch n := len(args); {
+	n := len(args)
+	if o.req.Profile != "" && n > 1 {
+		n++ // there is no SIZE
+	}
+	switch {
 	case n != 1 && n != 3 && n != 4:
-		return fmt.Errorf("expected DIR PROVIDER PATH SIZE, or FILE, but got %d arguments", n)
+		return fmt.Errorf("expected DIR PROVIDER PATH SIZE, or FILE, but got %d arguments", len(args))
 	case n == 3 && o.media == "" && !o.shared.given():
 		return errors.New("without DIR, --media or --shared is required")
 	case n == 1 && o.shared.given():
@@ -199,17 +210,29 @@ func explain(ctx context.Context, args []string, o explainOptions) (*explainResu
 		return nil, err
 	}
 	defer tier.close()
-	x, req, err := readStored(args, o)
+	x, req := &explainResult{}, o.req
+	isFile := len(args) == 1
+	if isFile {
+		x, req, err = readStoredFile(args[0])
+	} else {
+		err = parseSource(args, &req)
+	}
 	if err != nil || req.Provider == "" {
 		return x, err
 	}
-	// The settings are the same for every source. To learn those of this build, let a cache store a tiny picture.
+	// The key depends on the request only, and the settings are the same for every source. To learn both of this build, let a cache
+	// store a tiny picture.
 	recipe, err := makeTrial(ctx, pixelProvider{}, req, o)
 	if err != nil {
 		return nil, err
 	}
 	if recipe.entry == nil {
-		return nil, errors.New("cannot store a thumbnail in the temporary folder of the system")
+		return nil, errors.New(cmp.Or(recipe.Error, "cannot store a thumbnail in the temporary folder of the system"))
+	}
+	if !isFile {
+		if x, err = readStored(args, &recipe.entry.Key, o); err != nil {
+			return nil, err
+		}
 	}
 	if o.media != "" {
 		if x.Media, err = makeTrial(ctx, thumbcache.Files(o.media), req, o); err != nil {
@@ -217,7 +240,7 @@ func explain(ctx context.Context, args []string, o explainOptions) (*explainResu
 		}
 	}
 	if tier != nil {
-		if err := x.addShared(ctx, tier, req, recipe.entry); err != nil {
+		if err := x.addShared(ctx, tier, recipe.entry); err != nil {
 			return nil, err
 		}
 	}
@@ -231,31 +254,41 @@ func explain(ctx context.Context, args []string, o explainOptions) (*explainResu
 	return x, nil
 }
 
-// readStored returns what is stored for the thumbnail that args name, and the request that it answers.
-func readStored(args []string, o explainOptions) (*explainResult, thumbcache.Request, error) {
-	if len(args) == 1 {
-		return readStoredFile(args[0])
+// cutSource returns the arguments without DIR: PROVIDER PATH SIZE, or PROVIDER PATH if the request has a profile.
+func cutSource(args []string, req *thumbcache.Request) (dir string, hasDir bool, rest []string) {
+	if req.Profile != "" {
+		return cutDir(args, 2)
 	}
-	dir, hasDir, rest := cutDir(args, 3)
-	req := thumbcache.Request{Provider: rest[0], Path: rest[1], Fit: o.fit, Format: o.format}
-	if err := checkProvider(req.Provider); err != nil {
-		return nil, req, err
+	return cutDir(args, 3)
+}
+
+// parseSource sets the source of a request, and its size unless it has a profile.
+func parseSource(args []string, req *thumbcache.Request) error {
+	_, _, rest := cutSource(args, req)
+	req.Provider, req.Path = rest[0], rest[1]
+	if req.Profile == "" {
+		if err := parseSize(rest[2], req); err != nil {
+			return err
+		}
 	}
-	var err error
-	if err := parseSize(rest[2], &req); err != nil {
-		return nil, req, err
-	}
+	return cmp.Or(checkProvider(req.Provider), checkFocus(req))
+}
+
+// readStored returns what is stored for a thumbnail.
+func readStored(args []string, key *store.Key, o explainOptions) (*explainResult, error) {
+	dir, hasDir, _ := cutSource(args, &o.req)
 	if !hasDir && o.media != "" {
+		var err error
 		if dir, err = defaultThumbnailDir(o.media); err != nil {
-			return nil, req, fmt.Errorf("%w; name DIR", err)
+			return nil, fmt.Errorf("%w; name DIR", err)
 		}
 		hasDir = !o.shared.given() || exists(dir)
 	}
-	x := &explainResult{Provider: req.Provider, Path: req.Path}
-	if hasDir {
-		err = x.addFolder(dir, req)
+	x := &explainResult{Provider: key.Provider, Path: key.Path}
+	if !hasDir {
+		return x, nil
 	}
-	return x, req, err
+	return x, x.addFolder(dir, key)
 }
 
 // parseSize sets the size or box of a request to s, such as 300 or 300x200.
@@ -275,25 +308,6 @@ func parseSize(s string, req *thumbcache.Request) error {
 		req.Width, req.Height = w, h
 	}
 	return nil
-}
-
-// storedKey returns the key of the thumbnail that answers a request with the focus in the center and the default background.
-func storedKey(req thumbcache.Request) store.Key {
-	k := store.Key{
-		Provider: req.Provider,
-		Path:     req.Path,
-		Size:     cmp.Or(req.Width, req.Size),
-		Height:   req.Height,
-		Cover:    req.Fit == thumbcache.Cover,
-		Pad:      req.Fit == thumbcache.Pad,
-		PNG:      req.Format == thumbcache.PNG,
-		Auto:     req.Format == thumbcache.Auto,
-		WebP:     req.Format == thumbcache.WebP,
-	}
-	if k.Pad {
-		k.Background = 0xffffff
-	}
-	return k
 }
 
 // requestFor returns the request that the thumbnail with a key answers.
@@ -324,19 +338,18 @@ func requestFor(k *store.Key) thumbcache.Request {
 }
 
 // addFolder adds what is stored in the thumbnail folder dir.
-func (x *explainResult) addFolder(dir string, req thumbcache.Request) error {
+func (x *explainResult) addFolder(dir string, key *store.Key) error {
 	s, err := openStore(dir)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	stored, err := s.Source(req.Provider, req.Path)
+	stored, err := s.Source(key.Provider, key.Path)
 	if err != nil {
 		return err
 	}
-	key := storedKey(req)
-	picture := store.FileOf(&key)
-	none := store.FileOf(&store.Key{Provider: req.Provider, Path: req.Path, None: true})
+	picture := store.FileOf(key)
+	none := store.FileOf(&store.Key{Provider: key.Provider, Path: key.Path, None: true})
 	x.Thumbnail = &fileFacts{File: picture.Folder + "/" + picture.Name}
 	for _, f := range stored {
 		switch {
@@ -357,12 +370,12 @@ func (x *explainResult) addFolder(dir string, req thumbcache.Request) error {
 }
 
 // addShared adds what the shared tier has for a cache with this recipe.
-func (x *explainResult) addShared(ctx context.Context, t *sharedTier, req thumbcache.Request, recipe *store.Entry) (err error) {
-	picture := store.Entry{Key: storedKey(req), Pipeline: recipe.Pipeline, Quality: recipe.Quality, Limit: recipe.Limit}
+func (x *explainResult) addShared(ctx context.Context, t *sharedTier, recipe *store.Entry) (err error) {
+	picture := store.Entry{Key: recipe.Key, Pipeline: recipe.Pipeline, Quality: recipe.Quality, Limit: recipe.Limit}
 	if x.SharedThumbnail, err = t.readFacts(ctx, &picture); err != nil {
 		return err
 	}
-	none := store.Entry{Key: store.Key{Provider: req.Provider, Path: req.Path, None: true}, Pipeline: recipe.Pipeline}
+	none := store.Entry{Key: store.Key{Provider: recipe.Key.Provider, Path: recipe.Key.Path, None: true}, Pipeline: recipe.Pipeline}
 	f, err := t.readFacts(ctx, &none)
 	if err == nil && f.Stored {
 		x.SharedNoPicture = f
@@ -491,6 +504,7 @@ func makeTrial(ctx context.Context, media thumbcache.Provider, req thumbcache.Re
 		Dir:       dir,
 		Quality:   o.quality,
 		MaxSize:   o.maxSize,
+		Profiles:  thumbcache.DLNAProfiles(),
 		Observer: &thumbcache.Observer{Stage: func(_, _, stage string, took time.Duration, err error) {
 			if stage == "queue" || stage == "store" { // they depend on the load and the disk of the server, not of this cache
 				return

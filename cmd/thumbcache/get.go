@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,6 +47,7 @@ func getCommand(c *console) *cobra.Command {
 			"image in that folder, such as cover.jpg.",
 		Example: `  thumbcache get song.flac -o cover.jpg
   thumbcache get film.mkv -o - --size 640 --fit cover | feh -
+  thumbcache get portrait.jpg -o face.webp --size 300x200 --fit cover --focus 0.5,0.2
   thumbcache get photo.heic -o small.png --json
     {"file": "photo.heic", "output": "small.png", "type": "image/png", "width": 300, "height": 200, "bytes": 54321}`,
 		Args: cobra.ExactArgs(1),
@@ -64,6 +66,7 @@ func getCommand(c *console) *cobra.Command {
 	cmd.Flags().StringVarP(&o.out, "output", "o", "", "file to write; - is standard output")
 	cmd.Flags().StringVar(&o.size, "size", "300", "longest edge in pixels, or a box such as 300x200; 0 keeps the original size")
 	addChoiceFlag(cmd, &o.req.Fit, "fit", fits, "contain: the whole picture; cover: cropped to a square or the box; pad: the whole picture on a background")
+	addFocusFlag(cmd, &o.req)
 	cmd.Flags().StringVar(&o.req.Background, "background", "", "of pad: a color such as ffffff, blur, or transparent")
 	addChoiceFlag(cmd, &o.req.Format, "format", formats, "output format (default: by the extension of OUTPUT, or jpeg)")
 	cmd.Flags().Lookup("format").DefValue = "" // the usage describes the default
@@ -80,7 +83,7 @@ func (o *getOptions) check(c *console) error {
 	case o.out == "-" && c.outIsTerminal:
 		return usageError{errors.New("refusing to write a picture to a terminal; use '-o FILE' or a pipe")}
 	}
-	return parseSize(o.size, &o.req)
+	return cmp.Or(parseSize(o.size, &o.req), checkFocus(&o.req))
 }
 
 func (o *getOptions) setFormatByExtension() error {
