@@ -9,6 +9,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 
 	"github.com/thumbcache/thumbcache"
 	"github.com/thumbcache/thumbcache/sharedtest"
@@ -41,6 +42,36 @@ func ExampleRender() {
 	// 100 100 image/jpeg
 	// 100 100 image/png
 	// 100 50 image/webp
+}
+
+// With Negotiate, the same URL is WebP for a browser and JPEG for a client that does not know WebP. An immutable URL is the same for
+// all clients unless it says format=auto.
+func ExampleConfig_negotiate() {
+	cache, err := thumbcache.New(thumbcache.Config{
+		Providers: map[string]thumbcache.Provider{"music": thumbcache.Files("testdata/library")},
+		Negotiate: true,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer cache.Close()
+	const song = "/thumb/music/Ada Rings/First Light/01 Old Tag.mp3"
+	for _, query := range []string{"size=100", "size=100&v=1", "size=100&format=auto&v=1"} {
+		for _, accept := range []string{"image/avif,image/webp,*/*;q=0.8", "*/*"} {
+			r := httptest.NewRequest("GET", (&url.URL{Path: song, RawQuery: query}).String(), nil)
+			r.Header.Set("Accept", accept)
+			w := httptest.NewRecorder()
+			cache.Handler().ServeHTTP(w, r)
+			fmt.Println(query, w.Header().Get("Content-Type"), w.Header()["Vary"])
+		}
+	}
+	// Output:
+	// size=100 image/webp [Accept]
+	// size=100 image/jpeg [Accept]
+	// size=100&v=1 image/jpeg []
+	// size=100&v=1 image/jpeg []
+	// size=100&format=auto&v=1 image/webp [Accept]
+	// size=100&format=auto&v=1 image/jpeg [Accept]
 }
 
 // ServeOriginal serves a picture as it is, such as an animation, to those that the server allows to see it.

@@ -146,7 +146,7 @@ type Config struct {
 	Quality int
 
 	// Negotiate makes [Cache.Handler] answer with WebP, which is smaller, if the client accepts it and the URL leaves the format open.
-	// A WebP keeps transparency, and a JPEG shows it as white. Warm makes WebP then.
+	// WebP keeps transparency, which is white in a JPEG. Observer and Placeholder get the format that is answered. Warm makes WebP.
 	Negotiate bool
 
 	// Queue is the number of thumbnails that may wait for a worker. Beyond it, requests fail with ErrBusy. With several
