@@ -488,7 +488,7 @@ func (c *Cache) Get(ctx context.Context, provider, path string, size int) (*Thum
 }
 
 // Do returns the thumbnail that req asks for. A caller whose ctx ends gets the error of ctx at once, even if other callers
-// keep the work going. The error is an [*Error] or ErrClosed.
+// keep the work going. The error is an [*Error] or ErrClosed. Do knows no client, so Auto is never WebP here.
 func (c *Cache) Do(ctx context.Context, req Request) (*Thumbnail, error) { return c.do(ctx, &req) }
 
 // do is Do without a copy of the request.
