@@ -125,7 +125,7 @@ func explainCommand(c *console) *cobra.Command {
 			"With --shared, explain also shows what the shared tier has for a server with the same\n" +
 			"settings. DIR may then be omitted. With --media too, that is the default folder.\n\n" +
 			"The page of 'thumbcache serve' requests WebP, so its thumbnails need --format webp.\n" +
-			"A profile of DLNA takes the place of SIZE.\n\n" +
+			"--profile takes the place of SIZE.\n\n" +
 			"If the server sets Quality, MaxSize or FailureTTL, pass the same values with\n" +
 			"--quality, --max-size and --failure-ttl. If it sets Sizes, SIZE must be one of them.",
 		Example: `  thumbcache explain /var/cache/thumbs library "Artist/01.flac" 320

@@ -26,15 +26,14 @@ import (
 
 // serveOptions are the flags of serve.
 type serveOptions struct {
-	addr   string
-	dir    string
-	noDir  bool // keep nothing on disk
-	sizes  []int
-	limit  byteCount
-	open   bool // open the page in a browser
-	api    apiFlags
-	shared sharedFlags
-
+	addr      string
+	dir       string
+	noDir     bool // keep nothing on disk
+	sizes     []int
+	limit     byteCount
+	open      bool // open the page in a browser
+	api       apiFlags
+	shared    sharedFlags
 	negotiate bool // thumbcache.Config.Negotiate
 }
 
