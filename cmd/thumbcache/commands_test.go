@@ -534,17 +534,17 @@ func TestWarm(t *testing.T) {
 	if n := storedBytes(first.Dir); n < 1000 || storedBytes(t.TempDir()) != 0 || first.MaxBytes != int64(defaultLimit) {
 		t.Errorf("%d bytes stored; got %+v", n, first)
 	}
-	// The thumbnails are in the folder that serve uses, in the format that its page requests.
+	// The thumbnails are in the folder that serve uses.
 	dir, err := defaultThumbnailDir(folder)
 	if err != nil || dir != first.Dir {
 		t.Fatalf("%s, %s %v", first.Dir, dir, err)
 	}
 	c := openCache(t, folder, dir)
-	if _, err := c.Do(t.Context(), thumbcache.Request{Provider: providerName, Path: "c/d/a.png", Size: 20, Format: pageFormat}); err != nil || c.Stats().DiskHits != 1 {
+	if _, err := c.Do(t.Context(), thumbcache.Request{Provider: providerName, Path: "c/d/a.png", Size: 20}); err != nil || c.Stats().DiskHits != 1 {
 		t.Errorf("%v %+v", err, c.Stats())
 	}
 	// explain uses the same folder.
-	if x := runJSON[explainResult](t, exitOK, "explain", providerName, "c/d/a.png", "20", "--format", "webp", "--media", folder); !x.Thumbnail.Usable {
+	if x := runJSON[explainResult](t, exitOK, "explain", providerName, "c/d/a.png", "20", "--media", folder); !x.Thumbnail.Usable {
 		t.Errorf("got %+v", x.Thumbnail)
 	}
 	if r := runCommand(t, "warm", folder, "--dir", t.TempDir(), "--provider", "mine", "--max-bytes", "1"); r.code != exitOK {
@@ -937,7 +937,7 @@ func TestHelp(t *testing.T) {
 		{[]string{"stat", "a", ""}, ":4\n"},
 		{[]string{"rm", "a", ""}, "library\n:4\n"},
 		{[]string{"warm", "--dir", ""}, ":16\n"},
-		{[]string{"warm", "--format", ""}, "webp\njpeg\n:4\n"},
+		{[]string{"warm", "--format", ""}, "jpeg\nwebp\n:4\n"},
 	} {
 		if r := runCommand(t, append([]string{"__complete"}, tc.args...)...); r.code != exitOK || r.out != tc.want {
 			t.Errorf("%v: %q", tc.args, r.out)

@@ -124,16 +124,16 @@ func explainCommand(c *console) *cobra.Command {
 			"With a single FILE, explain shows the metadata in that file.\n\n" +
 			"With --shared, explain also shows what the shared tier has for a server with the same\n" +
 			"settings. DIR may then be omitted. With --media too, that is the default folder.\n\n" +
-			"The page of 'thumbcache serve' requests WebP, so its thumbnails need --format webp.\n" +
-			"--profile takes the place of SIZE.\n\n" +
+			"The page of 'thumbcache serve --negotiate' has thumbnails of --format webp. --profile\n" +
+			"takes the place of SIZE.\n\n" +
 			"If the server sets Quality, MaxSize or FailureTTL, pass the same values with\n" +
 			"--quality, --max-size and --failure-ttl. If it sets Sizes, SIZE must be one of them.",
 		Example: `  thumbcache explain /var/cache/thumbs library "Artist/01.flac" 320
   thumbcache explain /var/cache/thumbs library "Artist/01.flac" 320 --fit cover --media ~/Music
-  thumbcache explain library "Artist/01.flac" 320 --format webp --media ~/Music
+  thumbcache explain library "Artist/01.flac" 320 --media ~/Music
   thumbcache explain /var/cache/thumbs library "Artist/01.flac" --profile dlna-tn
   thumbcache explain /var/cache/thumbs/0a/0a1b..._320.jpg
-  thumbcache explain library "Artist/01.flac" 320 --format webp --shared redis://cache.example.org:6379/0
+  thumbcache explain library "Artist/01.flac" 320 --shared redis://cache.example.org:6379/0
   thumbcache explain /var/cache/thumbs library "Artist/01.flac" 320 --json
     {"provider": "library", "path": "Artist/01.flac",
      "thumbnail": {"file": "0a/0a1b..._320.jpg", "stored": true, "bytes": 12345, "used": "2026-11-23T12:00:00Z",

@@ -424,7 +424,7 @@ func newEntry(r *os.Root, folder string, e fs.DirEntry, art *folderArt) entry {
 	if item.Kind = mediaKind(e.Name()); item.Kind != "" {
 		item.Original = "original/" + (&url.URL{Path: full}).EscapedPath()
 	}
-	item.Thumb = strings.TrimPrefix(thumbcache.Request{Provider: providerName, Path: full, Format: pageFormat, Version: item.version}.URL(), "/")
+	item.Thumb = strings.TrimPrefix(thumbcache.Request{Provider: providerName, Path: full, Version: item.version}.URL(), "/")
 	return item
 }
 
@@ -534,7 +534,7 @@ func (s *site) addHashes(ctx context.Context, entries []entry) {
 			if ctx.Err() != nil {
 				return
 			}
-			t, ok := s.cache.Peek(ctx, thumbcache.Request{Provider: providerName, Path: e.path, Size: size, Format: pageFormat, Version: e.version})
+			t, ok := s.cache.Peek(ctx, thumbcache.Request{Provider: providerName, Path: e.path, Size: size, Format: s.format, Version: e.version})
 			if ok {
 				e.Hash = t.ThumbHash
 				break

@@ -30,9 +30,6 @@ import (
 // providerName is the name of the provider of the served folder.
 const providerName = "library"
 
-// pageFormat is the format of the thumbnails on the page. It is not negotiated, because every browser that can run the page shows WebP.
-const pageFormat = thumbcache.WebP
-
 //go:embed page
 var pageFiles embed.FS
 
@@ -51,6 +48,7 @@ type site struct {
 	uncachedMethod   string            // how uncached extracts pictures: "ffmpeg" or "library"
 	uncachedRequests atomic.Uint64     // number of requests to uncached
 	hasShared        bool              // cache has a tier that several machines share
+	format           thumbcache.Format // of the thumbnails on the page
 }
 
 // newSite returns the site of a folder. config is what newConfig has returned for the folder, with more fields set.
@@ -68,6 +66,9 @@ func newSite(folder string, config thumbcache.Config) (*site, error) {
 		return nil, err
 	}
 	s.hasShared = config.Shared != nil
+	if config.Negotiate {
+		s.format = thumbcache.WebP // the URLs say so, because immutable ones are not negotiated; all browsers that run the page show it
+	}
 	return s, nil
 }
 
@@ -162,7 +163,7 @@ func writeFolderError(w http.ResponseWriter, err error) {
 }
 
 func (s *site) serveCover(w http.ResponseWriter, r *http.Request) {
-	req := thumbcache.Request{Provider: providerName, Size: 320, Format: pageFormat}
+	req := thumbcache.Request{Provider: providerName, Size: 320, Format: s.format}
 	if n, err := strconv.Atoi(r.FormValue("size")); err == nil {
 		req.Size = n
 	}
@@ -226,6 +227,11 @@ func (s *site) serveList(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	l.Version = l.version()
+	if s.format == thumbcache.WebP {
+		for i := range l.Entries {
+			l.Entries[i].Thumb += "&format=webp" // ignored by /cover/, which has that format anyway
+		}
+	}
 	s.addHashes(r.Context(), l.Entries)
 	writeJSON(w, l)
 }

@@ -91,7 +91,7 @@ func serveCommand(c *console) *cobra.Command {
 	cmd.Flags().StringVar(&o.dir, "dir", "", dirHelp)
 	cmd.Flags().IntSliceVar(&o.sizes, "sizes", serveSizes, "thumbnail sizes in pixels; a request is rounded up to the next one")
 	cmd.Flags().Var(&o.limit, "max-bytes", "size limit of the thumbnail folder")
-	cmd.Flags().BoolVar(&o.negotiate, "negotiate", false, "answer with WebP, which is smaller, if the client accepts it and the URL has no format, profile or v;\nthe page requests WebP anyway")
+	cmd.Flags().BoolVar(&o.negotiate, "negotiate", false, "answer with WebP, which is smaller, if the client accepts it and the URL has no format, profile or v;\nthe page uses WebP then")
 	cmd.Flags().BoolVar(&o.open, "open", false, "open the page in your browser")
 	_ = cmd.MarkFlagDirname("dir") // fails only for an unknown flag
 	o.api.add(cmd)

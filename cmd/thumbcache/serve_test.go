@@ -157,7 +157,7 @@ func TestListFolders(t *testing.T) {
 		t.Fatalf("%+v", top) // the link that leaves the folder is not listed
 	}
 	for _, e := range top.Entries {
-		if status, _, body := fetch(t, s.URL+"/"+setSize(e.Thumb, 160)); status != http.StatusOK || http.DetectContentType(body) != "image/webp" {
+		if status, _, body := fetch(t, s.URL+"/"+setSize(e.Thumb, 160)); status != http.StatusOK || http.DetectContentType(body) != "image/jpeg" {
 			t.Errorf("cover of %s: %d %.40q", e.Name, status, body)
 		}
 	}
@@ -462,7 +462,7 @@ func TestSampleLibrary(t *testing.T) {
 			}
 			continue
 		}
-		if _, _, err := image.Decode(bytes.NewReader(body)); err != nil || h.Get("Content-Type") != "image/webp" || h["Vary"] != nil {
+		if _, _, err := image.Decode(bytes.NewReader(body)); err != nil || h.Get("Content-Type") != "image/jpeg" || h["Vary"] != nil {
 			t.Errorf("%s: %v, %s", e.Name, err, h.Get("Content-Type"))
 		}
 		pictures++
@@ -517,12 +517,30 @@ func TestServe(t *testing.T) {
 	}
 }
 
-// With --negotiate, a client that accepts WebP gets it for a URL that leaves the format open.
+// With --negotiate, a client that accepts WebP gets it for a URL that leaves the format open. The page asks for WebP.
 func TestServeNegotiate(t *testing.T) {
 	root := t.TempDir()
 	writePicture(t, filepath.Join(root, "a.png"))
+	if err := os.Mkdir(filepath.Join(root, "album"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	writePicture(t, filepath.Join(root, "album", "cover.png"))
 	for _, negotiate := range []bool{false, true} {
 		_, page, _ := startServer(t, root, serveOptions{addr: "localhost:0", noDir: true, limit: 5 << 20, negotiate: negotiate})
+		pageWant := "image/jpeg"
+		if negotiate {
+			pageWant = "image/webp"
+		}
+		_, list := fetchWith(t, page+"list.json", func(*http.Request) {})
+		var l listing
+		if err := json.Unmarshal(list, &l); err != nil || len(l.Entries) != 2 {
+			t.Fatalf("%v %s", err, list)
+		}
+		for _, e := range l.Entries {
+			if _, body := fetchWith(t, page+setSize(e.Thumb, 20), func(*http.Request) {}); http.DetectContentType(body) != pageWant {
+				t.Errorf("negotiate %v, %s: %.20q, want %s", negotiate, e.Thumb, body, pageWant)
+			}
+		}
 		for _, accept := range []string{"image/webp,*/*", "*/*"} {
 			want := "image/jpeg"
 			if negotiate && accept != "*/*" {

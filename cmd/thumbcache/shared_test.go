@@ -444,7 +444,7 @@ func testStatShared(t *testing.T, with withArgs, name string) {
 func testExplainShared(t *testing.T, with withArgs) {
 	t.Helper()
 	media := sampleFolder(t)
-	x := runJSON[explainResult](t, exitOK, with("explain", providerName, song, "64", "--format", "webp", "--media", media)...)
+	x := runJSON[explainResult](t, exitOK, with("explain", providerName, song, "64", "--media", media)...)
 	if f := x.SharedThumbnail; x.Thumbnail != nil || f == nil || !f.Stored || !f.Usable || f.Content.Kind.Size != 64 || !strings.HasPrefix(f.File, store.Hash(providerName, song)+"/64_") || x.SharedNoPicture != nil {
 		t.Errorf("got %+v", x)
 	}
@@ -453,10 +453,10 @@ func testExplainShared(t *testing.T, with withArgs) {
 		t.Errorf("got %+v", x)
 	}
 	// A server with another quality would not find it.
-	if x = runJSON[explainResult](t, exitOK, with("explain", providerName, song, "64", "--format", "webp", "--quality", "50")...); x.SharedThumbnail.Stored {
+	if x = runJSON[explainResult](t, exitOK, with("explain", providerName, song, "64", "--quality", "50")...); x.SharedThumbnail.Stored {
 		t.Errorf("got %+v", x.SharedThumbnail)
 	}
-	r := runCommand(t, with("explain", providerName, song, "64", "--format", "webp")...)
+	r := runCommand(t, with("explain", providerName, song, "64")...)
 	checkContains(t, r.out, "Shared     "+store.Hash(providerName, song)+"/64_", "\nUsable     yes, unless the source has changed")
 	r = runCommand(t, with("explain", providerName, song, "65")...)
 	checkContains(t, r.out, "Shared     ", "           not stored\n")

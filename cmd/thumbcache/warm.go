@@ -25,8 +25,8 @@ import (
 // serveSizes are the default sizes of serve and warm. They are those that the page requests.
 var serveSizes = []int{160, 320, 640, 1280}
 
-// warmFormats are the formats that warm makes. The default is that of the page.
-var warmFormats = []string{"webp", "jpeg"}
+// warmFormats are the formats that warm makes.
+var warmFormats = []string{"jpeg", "webp"}
 
 // warmOptions are the flags of warm.
 type warmOptions struct {
@@ -80,20 +80,19 @@ func warmCommand(c *console) *cobra.Command {
 			"reused, so it is safe to interrupt the command and run it again.\n\n" +
 			"Without --dir it fills the thumbnail folder of 'thumbcache serve FOLDER'. For your\n" +
 			"own server, set --dir to its thumbnail folder, --provider to the name of its\n" +
-			"provider, and --sizes and --format to what its clients request. The page requests\n" +
-			"WebP, and so do browsers of a server that negotiates (Config.Negotiate, 'serve\n" +
-			"--negotiate'). Without that, the format of a URL is JPEG unless it names another.\n\n" +
+			"provider, and --sizes to the sizes that it requests. If it negotiates WebP\n" +
+			"(Config.Negotiate, 'serve --negotiate'), use --format webp.\n\n" +
 			"With --shared, it also fills the tier that several machines share, see 'thumbcache\n" +
 			"serve --help'. What --dir has already is not copied there; --dir '' keeps nothing on\n" +
 			"the disk of this machine.\n\n" +
 			"The exit code is 1 if a file could not be read, or if it needs ffmpeg and ffmpeg\n" +
 			"was not found. Files that have no picture or are corrupt do not count as failures.",
 		Example: `  thumbcache warm ~/Music
-  thumbcache warm /srv/media --dir /var/cache/thumbs --provider media --sizes 300,600 --format jpeg --jobs 4
+  thumbcache warm /srv/media --dir /var/cache/thumbs --provider media --sizes 300,600 --jobs 4
   thumbcache warm /srv/media --dir '' --shared redis://cache.example.org:6379/0
   thumbcache warm ~/Music --json --shared redis://cache.example.org:6379/0
     {"folder": "/home/me/Music", "dir": "/home/me/.cache/thumbcache/0123456789abcdef", "provider": "library",
-     "sizes": [160, 320, 640, 1280], "format": "webp", "max_bytes": 524288000, "extracted": 1200, "reused": 30, "no_picture": 12,
+     "sizes": [160, 320, 640, 1280], "format": "jpeg", "max_bytes": 524288000, "extracted": 1200, "reused": 30, "no_picture": 12,
      "failed": 1, "evicted": 0, "disk_errors": 0, "seconds": 42.5, "interrupted": false,
      "failures": [{"path": "a/b.flac", "error": "permission denied"}], "shared": {"hits": 7, "errors": 0, "dropped": 0}}`,
 		Args:              cobra.ExactArgs(1),
