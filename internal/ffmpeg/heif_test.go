@@ -43,9 +43,11 @@ func TestHEIF(t *testing.T) {
 			t.Errorf("%s: %v", tt.name, err)
 			continue
 		}
-		fromMedia, err := system.Extract(t.Context(), bytes.NewReader(data), int64(len(data)), Caller{})
-		if err != nil || !bytes.Equal(fromMedia, fromMemory) {
-			t.Errorf("%s: Extract and Decode differ: %v", tt.name, err)
+		if isFull() || tt.profile {
+			fromMedia, err := system.Extract(t.Context(), bytes.NewReader(data), int64(len(data)), Caller{})
+			if err != nil || !bytes.Equal(fromMedia, fromMemory) {
+				t.Errorf("%s: Extract and Decode differ: %v", tt.name, err)
+			}
 		}
 		img, err := png.Decode(bytes.NewReader(fromMemory))
 		if err != nil {

@@ -6,12 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"image"
-	_ "image/jpeg"
-	_ "image/png"
+	"image/jpeg"
+	"image/png"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -57,16 +58,53 @@ func skip(t testing.TB, why string) {
 	t.Skip(why)
 }
 
+// runFFmpeg runs ffmpeg in dir.
+func runFFmpeg(dir string, args ...string) error {
+	ctx, stop := context.WithTimeout(context.Background(), awaitLimit)
+	defer stop()
+	cmd := exec.CommandContext(ctx, "ffmpeg", append([]string{"-nostdin", "-v", "error", "-y"}, args...)...)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	return nil
+}
+
 // makeFile makes a file by running ffmpeg with args in dir.
 func makeFile(t testing.TB, dir, name string, args ...string) string {
 	t.Helper()
 	needFFmpeg(t)
-	cmd := exec.Command("ffmpeg", append(append([]string{"-nostdin", "-v", "error", "-y"}, args...), name)...)
-	cmd.Dir = dir
-	if out, err := cmd.CombinedOutput(); err != nil {
-		skip(t, fmt.Sprintf("this ffmpeg cannot make %s: %v\n%s", name, err, out))
+	if err := runFFmpeg(dir, append(args, name)...); err != nil {
+		skip(t, fmt.Sprintf("this ffmpeg cannot make %s: %v", name, err))
 	}
 	return filepath.Join(dir, name)
+}
+
+// makeFiles makes files in dir out of the same inputs. Each output has the arguments of ffmpeg for one file, the last of which is
+// its name. One process makes all of them, because its start takes longer than most files. If that fails, each file has a
+// process of its own, and those that this ffmpeg cannot make are missing; see madeFile.
+func makeFiles(t testing.TB, dir string, inputs []string, outputs ...[]string) {
+	t.Helper()
+	needFFmpeg(t)
+	if runFFmpeg(dir, slices.Concat(inputs, slices.Concat(outputs...))...) == nil {
+		return
+	}
+	for _, args := range outputs {
+		if err := runFFmpeg(dir, slices.Concat(inputs, args)...); err != nil {
+			t.Logf("%q: %v", args, err)
+			os.Remove(filepath.Join(dir, args[len(args)-1]))
+		}
+	}
+}
+
+// madeFile returns the path of a file that makeFiles has made.
+func madeFile(t testing.TB, dir, name string) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if _, err := os.Stat(path); err != nil {
+		skip(t, "this ffmpeg cannot make "+name)
+	}
+	return path
 }
 
 // sharedDir holds files that several tests read.
@@ -76,28 +114,53 @@ var sharedDir string
 // has its index at the end. Tests must not write to its folder.
 func plainVideo(t testing.TB) string {
 	t.Helper()
-	needFFmpeg(t)
-	makePlainVideo(t)
-	return filepath.Join(sharedDir, "plain.mp4")
+	return plainVideoAs(t, "plain.mp4")
 }
 
-var plainVideoOnce sync.Once
+// plainVideoAs returns the path of plain.mp4, plain.mov, plain.mkv, plain.ts, plain.avi or "one key frame.mp4", which show the same.
+func plainVideoAs(t testing.TB, name string) string {
+	t.Helper()
+	needFFmpeg(t)
+	makePlainVideos(t)
+	return madeFile(t, sharedDir, name)
+}
 
-func makePlainVideo(t testing.TB) {
-	plainVideoOnce.Do(func() {
+var plainVideosOnce sync.Once
+
+func makePlainVideos(t testing.TB) {
+	plainVideosOnce.Do(func() {
 		var err error
 		if sharedDir, err = os.MkdirTemp("", "ffmpeg-test-*"); err != nil {
 			t.Fatal(err)
 		}
-		makeFile(t, sharedDir, "plain.mp4", "-f", "lavfi", "-i", "mandelbrot=s=320x180:r=25", "-t", "3",
-			"-c:v", "libx264", "-preset", "ultrafast", "-g", "25", "-pix_fmt", "yuv420p")
+		h264 := []string{"-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"}
+		makeFile(t, sharedDir, "plain.mp4", append([]string{"-f", "lavfi", "-i", "mandelbrot=s=320x180:r=25", "-t", "3", "-g", "25"}, h264...)...)
+		makeFiles(t, sharedDir, []string{"-i", "plain.mp4"},
+			[]string{"-c", "copy", "-movflags", "+faststart", "plain.mov"}, []string{"-c", "copy", "plain.mkv"}, []string{"-c", "copy", "plain.ts"},
+			[]string{"-c:v", "mpeg4", "plain.avi"}, append(h264, "-g", "250", "one key frame.mp4"))
 	})
 }
 
-// makeCover makes a picture of 120 x 100 pixels with a source filter of ffmpeg.
-func makeCover(t testing.TB, dir, name, source string) string {
+// makeCover writes a picture of 120 x 100 pixels with sharp edges, as a PNG or JPEG, and returns its path.
+func makeCover(t testing.TB, dir, name string) string {
 	t.Helper()
-	return makeFile(t, dir, name, "-f", "lavfi", "-i", source+"=s=120x100", "-frames:v", "1")
+	img := image.NewRGBA(image.Rect(0, 0, 120, 100))
+	for i := range 120 * 100 {
+		tile := i%120/10 + i/120/10*7
+		copy(img.Pix[4*i:], []byte{byte(tile % 5 * 60), byte(tile % 3 * 120), byte(tile % 2 * 250), 255})
+	}
+	var b bytes.Buffer
+	var err error
+	if filepath.Ext(name) == ".png" {
+		err = png.Encode(&b, img)
+	} else {
+		err = jpeg.Encode(&b, img, nil)
+	}
+	path := filepath.Join(dir, name)
+	if err := errors.Join(err, os.WriteFile(path, b.Bytes(), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // system is the ffmpeg of the system, or the one that THUMBCACHE_FFMPEG names. Tests share it, so that its abilities are probed

@@ -143,9 +143,12 @@ func TestDecodeSamples(t *testing.T) {
 
 // TestDecodeReduced has ffmpeg reduce frames of all kinds, which must not change their colours.
 func TestDecodeReduced(t *testing.T) {
-	for _, name := range []string{
-		"odd.heic", "deep444.heic", "libheif.avif", "422.avif", "limited12.avif", "p3rgb.avif", "pq.avif",
+	for i, name := range []string{
+		"odd.heic", "deep444.heic", "p3rgb.avif", "libheif.avif", "422.avif", "pq.avif", "limited12.avif",
 	} {
+		if i%series(2, 1) != 0 {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			img, p := decode(t, sample(t, name), 8)
 			if name != "p3rgb.avif" && (p.Width > 24 || p.Width < 16) {

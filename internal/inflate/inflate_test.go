@@ -51,7 +51,7 @@ func TestReader(t *testing.T) {
 	var z Reader
 	for _, level := range []int{zlib.HuffmanOnly, 0, 1, 9} {
 		for _, most := range []int{2, 30, 256} {
-			want := make([]byte, 300_000)
+			want := make([]byte, 100_000)
 			for i := range want {
 				want[i] = byte(r.IntN(most))
 				if most == 30 && i > 40_000 {

@@ -36,7 +36,7 @@ func samples(n, bits int) map[string][]byte {
 func TestGIF(t *testing.T) {
 	var r Reader
 	for bits := 2; bits <= 8; bits++ {
-		for name, want := range samples(300_000, bits) {
+		for name, want := range samples(100_000, bits) {
 			data := compressed(want, bits)
 			for _, step := range []int{1, 3, 1000, 1 << 20} {
 				r.Reset(bytes.NewReader(data), GIF, bits)

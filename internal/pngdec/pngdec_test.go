@@ -62,7 +62,7 @@ func (k kind) make(r *rand.Rand, width, height int, interlaced bool) testPNG {
 func TestAgainstStandardLibrary(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for _, k := range kinds() {
-		for _, size := range [][2]int{{1, 1}, {37, 23}, {3, 9}, {1, 50}, {50, 1}, {2, 7}, {300, 40}} {
+		for _, size := range [][2]int{{1, 1}, {37, 23}, {3, 9}, {1, 50}, {50, 1}, {2, 7}, {300, 11}} {
 			for _, interlaced := range []bool{false, true} {
 				file := k.make(r, size[0], size[1], interlaced).encode()
 				want := reference(t, file)

@@ -183,10 +183,9 @@ func near64(a, b []byte) bool {
 
 // An interlaced picture that ends early shows its coarse pixels in place of the missing ones.
 func TestCutInterlacedPNG(t *testing.T) {
-	m := noise(96, 64)
+	m, want := noise(96, 64), quarters(96, 64)
 	for i := range 96 * 64 {
-		q := quarters(96, 64).Pix[4*i:]
-		copy(m.Pix[4*i:], q[:4])
+		copy(m.Pix[4*i:], want.Pix[4*i:][:4])
 		m.Pix[4*i] = m.Pix[4*i]&^3 | byte(i*7919>>3)&3 // against compression
 	}
 	data := interlacedPNG(m)
@@ -198,7 +197,7 @@ func TestCutInterlacedPNG(t *testing.T) {
 		got := decodeThumb(t, img)
 		for y := range 64 {
 			for x := range 96 {
-				near(t, fmt.Sprintf("%d %%, at %d,%d", share, x, y), got.At(x, y), quarters(96, 64).NRGBAAt(x, y), 4)
+				near(t, fmt.Sprintf("%d %%, at %d,%d", share, x, y), got.At(x, y), want.NRGBAAt(x, y), 4)
 				if t.Failed() {
 					return
 				}

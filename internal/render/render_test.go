@@ -260,11 +260,12 @@ func smooth(w, h int) *image.RGBA {
 
 // Each pixel of a thumbnail has the colour of the same place in the picture.
 func TestPixelPositions(t *testing.T) {
+	m := smooth(301, 207)
 	for _, size := range []int{0, 256, 33, 300, 127, 64}[:series(3, 6)] {
 		for _, format := range []string{"jpeg", "png", "tiff"} {
+			data := encodeAs(t, format, m)
 			for _, asPNG := range []bool{false, true} {
-				m := smooth(301, 207)
-				img, err := Make(context.Background(), encodeAs(t, format, m), Options{Size: size, PNG: asPNG, Quality: 95})
+				img, err := Make(context.Background(), data, Options{Size: size, PNG: asPNG, Quality: 95})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -380,7 +381,7 @@ func TestWorkspaceReuse(t *testing.T) {
 	for seed := range uint64(4) {
 		wg.Go(func() {
 			r := rand.New(rand.NewPCG(seed, 0))
-			for range series(100, 500) {
+			for range series(50, 500) {
 				j := jobs[r.IntN(len(jobs))]
 				img, err := Make(context.Background(), j.data, j.o)
 				if err != nil || !bytes.Equal(img.Data, j.want) {

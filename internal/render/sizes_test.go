@@ -7,9 +7,11 @@ import (
 	"image/color"
 	"image/draw"
 	"image/jpeg"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -68,8 +70,12 @@ func TestMakeSizesOfEveryKind(t *testing.T) {
 		files[format] = encodeAs(t, format, m)
 	}
 	sizes := []int{200, 100, 70, 35, 9, 4}
-	for name, data := range files {
+	for i, name := range slices.Sorted(maps.Keys(files)) {
+		data := files[name]
 		for orientation := 1; orientation <= 8; orientation++ {
+			if (i+orientation)%series(4, 1) != 0 {
+				continue // in the short series, each kind has two of the orientations
+			}
 			for _, png := range []bool{false, true} {
 				o := Options{Size: sizes[0], Orientation: orientation, PNG: png, Quality: 100}
 				images, err := MakeSizes(t.Context(), data, o, sizes)

@@ -184,12 +184,13 @@ func watch(t testing.TB, dir string) (stop func() int64) {
 	end, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
+		pause := time.Duration(series(20, 5)) * time.Millisecond // a look at 256 folders takes milliseconds
 		for {
 			most = max(most, onDisk(t, dir).Bytes)
 			select {
 			case <-end:
 				return
-			case <-time.After(5 * time.Millisecond):
+			case <-time.After(pause):
 			}
 		}
 	}()
