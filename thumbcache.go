@@ -352,6 +352,7 @@ type Cache struct {
 	looks    flight.Group[lookFlight, Stamp]
 	checks   flight.Group[lookFlight, Stamp] // looks that no flight waits for
 
+	lookups   *turns.Queue // maxLookups
 	workers   *turns.Queue
 	warming   *semaphore.Weighted // paths that all calls of Warm together work on
 	decoding  *semaphore.Weighted // DecodeBytes
@@ -403,6 +404,7 @@ func New(cfg Config) (*Cache, error) {
 		return nil, err
 	}
 	c.warming = semaphore.NewWeighted(int64(max(1, workers-1)))
+	c.beginLookups()
 	c.workers = turns.New(workers, queue)
 	c.decoding = semaphore.NewWeighted(c.decodeBytes)
 	c.originals = semaphore.NewWeighted(maxOriginals)
@@ -609,7 +611,7 @@ func (c *Cache) lookup(ctx context.Context, k key, version string, from *origin)
 		from.count(&c.negativeHits, "failure")
 		return nil, fail("extract", k.source, f.err)
 	}
-	j.hash = hashOf(k.source) // here and not in the flight, whose goroutine would have to grow its stack
+	j.asked, j.hash = time.Now(), hashOf(k.source) // here and not in the flight, whose goroutine would have to grow its stack
 	if flight.Idle(ctx) == nil {
 		if t := c.serveStored(ctx, j, &known{old: c.disk.loadCached(&k, j.hash), last: last}); t != nil {
 			return t, nil

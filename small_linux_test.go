@@ -1,0 +1,114 @@
+package thumbcache
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// A crowd is a provider of any number of different pictures: copies of one that differ in their last bytes.
+type crowd struct {
+	picture []byte
+	gate    chan struct{} // Open waits until it is closed
+}
+
+func (p crowd) Stat(context.Context, string) (Stamp, error) { return tag("1"), nil }
+
+func (p crowd) Open(_ context.Context, path string) (*Source, error) {
+	<-p.gate
+	n, err := strconv.Atoi(path)
+	if err != nil {
+		return nil, err
+	}
+	return BytesSource(path, tag("1"), binary.BigEndian.AppendUint32(bytes.Clone(p.picture), uint32(n))), nil
+}
+
+// TestSmallBox asks for 10,000 different thumbnails at once, in a process with one processor and little memory. Flights that wait
+// for their turn need no goroutine, and memory stays within the limits.
+func TestSmallBox(t *testing.T) {
+	if os.Getenv(childEnv) != "" {
+		askCrowd(t)
+		return
+	}
+	cmd := reexec(t, "1")
+	cmd.Args = append(cmd.Args, "-test.v")
+	cmd.Env = append(cmd.Env, "GOMAXPROCS=1", "GOMEMLIMIT=128MiB")
+	out, err := cmd.CombinedOutput()
+	if t.Logf("%s", out); err != nil {
+		t.Error(err)
+	}
+}
+
+func askCrowd(t *testing.T) {
+	const requests = 10_000
+	p := crowd{noisy(series(64, 1000), series(64, 1000), 85), make(chan struct{})}
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir(), Queue: requests})
+	var callers atomic.Int64
+	stop, most := make(chan struct{}), make(chan int64)
+	go func() {
+		var n int64
+		for tick := time.NewTicker(time.Millisecond); ; {
+			select {
+			case <-tick.C:
+				left := callers.Load() // before the others are counted: callers that end meanwhile do not count as others
+				n = max(n, int64(runtime.NumGoroutine())-left)
+			case <-stop:
+				most <- n
+				return
+			}
+		}
+	}()
+	var wg sync.WaitGroup
+	for i := range requests {
+		callers.Add(1)
+		wg.Go(func() {
+			defer callers.Add(-1)
+			if _, err := c.Get(t.Context(), "p", fmt.Sprint(i), 48); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	eventually(t, "all requests wait for the first", func() bool { return c.workers.Waiting() == requests-1 })
+	close(p.gate)
+	wg.Wait()
+	close(stop)
+	others := <-most
+	if others > 100 {
+		t.Errorf("%d goroutines besides the callers", others)
+	}
+	if st := c.Stats(); st.Misses != requests || st.DiskErrors != 0 || st.DiskEntries != requests {
+		t.Errorf("stats: %+v", st)
+	}
+	peak, err := peakMemory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d goroutines besides the callers; peak memory: %d MiB", others, peak>>20)
+	if limit := 32<<20 + c.decodeBytes + 64<<20; peak > limit {
+		t.Errorf("peak memory: %d MiB, want at most %d MiB", peak>>20, limit>>20)
+	}
+}
+
+// peakMemory returns the largest resident size of this process so far.
+func peakMemory() (bytes int64, err error) {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0, err
+	}
+	m := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindSubmatch(status)
+	if m == nil {
+		return 0, errors.New("no VmHWM")
+	}
+	kib, err := strconv.ParseInt(string(m[1]), 10, 64)
+	return kib << 10, err
+}
