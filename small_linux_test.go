@@ -51,7 +51,7 @@ func TestSmallBox(t *testing.T) {
 
 func askCrowd(t *testing.T) {
 	const requests = 10_000
-	p := crowd{noisy(series(64, 1000), series(64, 1000), 85), make(chan struct{})}
+	p := crowd{noisy(series(64, 256), series(64, 256), 85), make(chan struct{})}
 	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir(), Queue: requests})
 	var callers atomic.Int64
 	stop, most := make(chan struct{}), make(chan int64)
