@@ -197,6 +197,7 @@ func (c *Cache) makeNow(w *flight.Work, j *job, k *known, release func(), err er
 		return nil, err
 	}
 
+	c.watchMemory()
 	c.misses.Add(1)
 	j.from.set("made")
 	t, x, err := c.extractAndRender(w, j)

@@ -124,7 +124,8 @@ type Config struct {
 	DiskBytes int64
 
 	// DecodeBytes limits the memory for pictures that are decoded at the same time. A picture that needs more by itself is
-	// ErrTooLarge. The default is 256 MiB.
+	// ErrTooLarge. The default is a quarter of the memory that New finds: of GOMEMLIMIT, the control groups on Linux, or the machine,
+	// whichever is the smallest. It is at least 32 MiB and at most 256 MiB.
 	DecodeBytes int64
 
 	// Workers is the number of thumbnails made at the same time. The default is GOMAXPROCS, but at least 2 if there are several
@@ -356,6 +357,7 @@ type Cache struct {
 	workers   *turns.Queue
 	warming   *semaphore.Weighted // paths that all calls of Warm together work on
 	decoding  *semaphore.Weighted // DecodeBytes
+	watch     memoryWatch
 	originals *semaphore.Weighted // maxOriginals
 
 	memoryHits, diskHits, misses, coalesced, negativeHits atomic.Uint64
@@ -369,7 +371,7 @@ func New(cfg Config) (*Cache, error) {
 	c := &Cache{
 		providers:   make(map[string]*provider, len(cfg.Providers)),
 		recipe:      recipe{cmp.Or(cfg.Quality, 85), cmp.Or(cfg.MaxSize, 2048), slices.Compact(slices.Sorted(slices.Values(cfg.Sizes))), maps.Clone(cfg.Profiles)},
-		decodeBytes: withoutLimit(cmp.Or(cfg.DecodeBytes, 256<<20)),
+		decodeBytes: withoutLimit(cfg.DecodeBytes),
 		log:         cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)),
 		placeholder: cfg.Placeholder,
 		generations: generations{seed: maphash.MakeSeed()},
@@ -405,8 +407,8 @@ func New(cfg Config) (*Cache, error) {
 	}
 	c.warming = semaphore.NewWeighted(int64(max(1, workers-1)))
 	c.beginLookups()
+	c.limitDecoding()
 	c.workers = turns.New(workers, queue)
-	c.decoding = semaphore.NewWeighted(c.decodeBytes)
 	c.originals = semaphore.NewWeighted(maxOriginals)
 	c.setLimits(withoutLimit(cmp.Or(cfg.Timeout, 30*time.Second)))
 
