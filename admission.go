@@ -21,14 +21,6 @@ const (
 	// How long a flight waits to do so. After that the tiers are too slow for so many requests, and a miss is the better answer.
 	lookupPatience = time.Second
 
-	// Bounds of the default of Config.DecodeBytes. 32 MiB are enough for a thumbnail of 1000 pixels of a 24 megapixel JPEG (14 MiB) or
-	// a PNG of 4000x3000 (23 MiB), and 256 MiB for one of 2048 pixels of any JPEG from a camera.
-	minDecodeBytes, maxDecodeBytes = 32 << 20, 256 << 20
-
-	// Memory is short if less is left than an eighth of a limit, but at least as much as the smallest budget for decoding, and at
-	// most as much as the largest.
-	shortFraction = 8
-
 	memoryInterval = time.Second      // how often misses check the memory that is left, which takes about 0.1 ms
 	freeInterval   = 10 * time.Second // how often they return free memory to the system while it is short: a whole garbage collection
 )
@@ -108,19 +100,10 @@ type memoryWatch struct {
 func (c *Cache) limitDecoding() {
 	c.watch.read = sysmem.Find()
 	if c.decodeBytes == 0 {
-		c.decodeBytes = defaultDecodeBytes(c.watch.read())
+		c.decodeBytes = sysmem.Budget(c.watch.read())
 	}
 	c.decoding = semaphore.NewWeighted(c.decodeBytes)
 	c.watch.budget.Store(c.decodeBytes)
-}
-
-// defaultDecodeBytes returns the default of Config.DecodeBytes.
-func defaultDecodeBytes(bounds []sysmem.Bound) int64 {
-	b, ok := sysmem.Smallest(bounds)
-	if !ok {
-		return maxDecodeBytes
-	}
-	return min(max(b.Limit/4, minDecodeBytes), maxDecodeBytes)
 }
 
 // watchMemory makes the caches smaller before the kernel kills the process for lack of memory, and larger again when that is over.
@@ -136,7 +119,7 @@ func (c *Cache) watchMemory() {
 		return
 	}
 	w.next = now.Add(memoryInterval)
-	left, short := shortage(w.read(), w.short)
+	left, short := sysmem.Shortage(w.read(), w.short)
 	budget := c.decodeBytes
 	if short {
 		budget = min(budget, max(left/2, 1)) // half, because more than decoding takes memory
@@ -155,21 +138,6 @@ func (c *Cache) watchMemory() {
 		w.freed = now
 		debug.FreeOSMemory() // what the caches have lost counts until then
 	}
-}
-
-// shortage reports whether memory is short, and the least that is left of any limit, in bytes. It takes more memory to end a
-// shortage than to begin one, or caches would grow and shrink all the time.
-func shortage(bounds []sysmem.Bound, before bool) (left int64, short bool) {
-	left = sysmem.Unknown
-	for _, b := range bounds {
-		enough := min(max(b.Limit/shortFraction, minDecodeBytes), maxDecodeBytes)
-		if before {
-			enough += enough / 2
-		}
-		left = min(left, b.Left)
-		short = short || b.Left < enough
-	}
-	return left, short
 }
 
 // decodingWeight returns how much of c.decoding a picture takes that needs cost bytes. While memory is short everything weighs

@@ -12,34 +12,6 @@ import (
 	"github.com/thumbcache/thumbcache/internal/sysmem"
 )
 
-func TestShortage(t *testing.T) {
-	const MiB, GiB = 1 << 20, 1 << 30
-	bound := func(limit, left int64) sysmem.Bound { return sysmem.Bound{Limit: limit, Left: left} }
-	for _, tt := range []struct {
-		bounds []sysmem.Bound
-		before bool
-		left   int64
-		short  bool
-	}{
-		{nil, false, sysmem.Unknown, false},
-		{nil, true, sysmem.Unknown, false},
-		{[]sysmem.Bound{bound(8*GiB, sysmem.Unknown)}, false, sysmem.Unknown, false},
-		{[]sysmem.Bound{bound(8*GiB, 256*MiB)}, false, 256 * MiB, false},
-		{[]sysmem.Bound{bound(8*GiB, 255*MiB)}, false, 255 * MiB, true},
-		{[]sysmem.Bound{bound(8*GiB, 300*MiB)}, true, 300 * MiB, true},
-		{[]sysmem.Bound{bound(8*GiB, 384*MiB)}, true, 384 * MiB, false},
-		{[]sysmem.Bound{bound(GiB, 127*MiB)}, false, 127 * MiB, true},
-		{[]sysmem.Bound{bound(128*MiB, 31*MiB)}, false, 31 * MiB, true},
-		{[]sysmem.Bound{bound(128*MiB, 32*MiB)}, false, 32 * MiB, false},
-		{[]sysmem.Bound{bound(128*MiB, 64*MiB), bound(8*GiB, 50*MiB)}, false, 50 * MiB, true},
-		{[]sysmem.Bound{bound(128*MiB, -5*MiB), bound(8*GiB, GiB)}, false, -5 * MiB, true},
-	} {
-		if left, short := shortage(tt.bounds, tt.before); left != tt.left || short != tt.short {
-			t.Errorf("%+v, before: %v: got %d, %v", tt.bounds, tt.before, left, short)
-		}
-	}
-}
-
 // While memory is short, most thumbnails and all pictures are dropped, and large pictures are decoded one at a time. Misses find
 // out about both, once a second, and hits do not.
 func TestShortOfMemory(t *testing.T) {
@@ -89,21 +61,6 @@ func TestShortOfMemory(t *testing.T) {
 			t.Errorf("%d reads, %+v, %d bytes of pictures", reads, st, c.memory.recentBytes)
 		}
 	})
-}
-
-// The default of DecodeBytes is a quarter of the smallest limit.
-func TestDecodeBytesDefault(t *testing.T) {
-	for _, tt := range []struct{ limit, want int64 }{
-		{64 << 20, 32 << 20}, {128 << 20, 32 << 20}, {512 << 20, 128 << 20}, {1 << 30, 256 << 20}, {64 << 30, 256 << 20}, {0, 256 << 20},
-	} {
-		var all []sysmem.Bound
-		if tt.limit > 0 {
-			all = []sysmem.Bound{{Name: "larger", Limit: 1 << 40}, {Name: "test", Limit: tt.limit}}
-		}
-		if got := defaultDecodeBytes(all); got != tt.want {
-			t.Errorf("%d MiB: got %d MiB, want %d", tt.limit>>20, got>>20, tt.want>>20)
-		}
-	}
 }
 
 // A slowEngine is a Shared that has nothing, and takes a while to say so.

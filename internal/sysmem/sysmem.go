@@ -13,7 +13,7 @@ const Unknown = math.MaxInt64
 
 // A Bound is one limit of this process's memory, in bytes.
 type Bound struct {
-	Name  string // what sets the limit
+	Name  string // what sets the limit, such as "GOMEMLIMIT" or "a control group"
 	Limit int64
 	Left  int64 // what may still be allocated; negative if the limit is exceeded
 }
@@ -39,6 +39,39 @@ func Smallest(all []Bound) (b Bound, ok bool) {
 		}
 	}
 	return b, len(all) > 0
+}
+
+// Bounds of Budget. 32 MiB are enough for a thumbnail of 1000 pixels of a 24 megapixel JPEG (14 MiB) or of a PNG of 4000x3000
+// (23 MiB), and 256 MiB for one of 2048 pixels of a PNG of 48 megapixels.
+const (
+	MinBudget = 32 << 20
+	MaxBudget = 256 << 20
+)
+
+// Budget returns how much memory pictures that are decoded at the same time may take: a quarter of the smallest limit, within
+// MinBudget and MaxBudget.
+func Budget(all []Bound) int64 {
+	b, ok := Smallest(all)
+	if !ok {
+		return MaxBudget
+	}
+	return min(max(b.Limit/4, MinBudget), MaxBudget)
+}
+
+// Shortage reports whether memory is short, and the least that is left of any limit. It is short if less than an eighth of a limit is
+// left, but at least MinBudget and at most MaxBudget. To end a shortage, half as much again must be left, or caches would grow and
+// shrink all the time.
+func Shortage(all []Bound, before bool) (left int64, short bool) {
+	left = Unknown
+	for _, b := range all {
+		enough := min(max(b.Limit/8, MinBudget), MaxBudget)
+		if before {
+			enough += enough / 2
+		}
+		left = min(left, b.Left)
+		short = short || b.Left < enough
+	}
+	return left, short
 }
 
 // goLimit returns the limit that the program has set for Go's memory. What counts as used is what the last garbage collection left:

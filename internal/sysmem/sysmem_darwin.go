@@ -8,5 +8,5 @@ func findSystem() (read func() []Bound) {
 	if err != nil {
 		return func() []Bound { return nil }
 	}
-	return func() []Bound { return []Bound{{"system", int64(total), Unknown}} }
+	return func() []Bound { return []Bound{{"the system", int64(total), Unknown}} }
 }

@@ -28,7 +28,7 @@ func readBounds(root fs.FS, groups []group) []Bound {
 	var all []Bound
 	info := readNumbers(root, "proc/meminfo") // in KiB
 	if total := info["MemTotal"]; total > 0 {
-		b := Bound{"system", kib(total), Unknown}
+		b := Bound{"the system", kib(total), Unknown}
 		if left, ok := info["MemAvailable"]; ok { // since Linux 3.14
 			b.Left = kib(left)
 		}
@@ -58,7 +58,7 @@ type group struct {
 
 // bound returns the limit in a folder of a hierarchy. The folders above limit g, too.
 func (g group) bound(root fs.FS, dir string) (b Bound, ok bool) {
-	b = Bound{Name: "control group", Limit: math.MaxInt64}
+	b = Bound{Name: "a control group", Limit: math.MaxInt64}
 	limits, usage, prefix := []string{"memory.limit_in_bytes"}, "memory.usage_in_bytes", "total_"
 	if g.v2 {
 		limits, usage, prefix = []string{"memory.max", "memory.high"}, "memory.current", ""

@@ -24,8 +24,8 @@ func TestReadBounds(t *testing.T) {
 	const MiB = 1 << 20
 	mib := func(n int) string { return strconv.Itoa(n*MiB) + "\n" }
 	meminfo := "MemTotal:        8192 kB\nMemFree: 1 kB\nMemAvailable:    4096 kB\nHugePages_Total:       0\n"
-	system := Bound{"system", 8 * MiB, 4 * MiB}
-	group := func(limit, left int64) Bound { return Bound{"control group", limit * MiB, left * MiB} }
+	system := Bound{"the system", 8 * MiB, 4 * MiB}
+	group := func(limit, left int64) Bound { return Bound{"a control group", limit * MiB, left * MiB} }
 	for name, tt := range map[string]struct {
 		own, mounts, meminfo string
 		files                map[string]string // below /sys/fs/cgroup
@@ -33,7 +33,7 @@ func TestReadBounds(t *testing.T) {
 	}{
 		"no control groups": {meminfo: meminfo, want: []Bound{system}},
 		"nothing known":     {},
-		"an old kernel":     {meminfo: "MemTotal: 8192 kB\n", want: []Bound{{"system", 8 * MiB, Unknown}}},
+		"an old kernel":     {meminfo: "MemTotal: 8192 kB\n", want: []Bound{{"the system", 8 * MiB, Unknown}}},
 		"v2, nested": {"0::/a.slice/b.service\n", mountsV2, meminfo, map[string]string{
 			"a.slice/memory.max": mib(6), "a.slice/memory.current": mib(5), "a.slice/memory.stat": "anon 7\ninactive_file " + mib(2) + "active_file " + mib(2),
 			"a.slice/b.service/memory.max": "max\n", "a.slice/b.service/memory.high": mib(3), "a.slice/b.service/memory.current": mib(4),
@@ -68,7 +68,7 @@ func TestReadBounds(t *testing.T) {
 		"a mount with a space": {"0::/a\n", "24 1 0:22 / /sys/fs/cgroup/with\\040space rw - cgroup2 cgroup2 rw\n", "", map[string]string{
 			"with space/a/memory.max": mib(2), "with space/a/memory.current": mib(1),
 		}, []Bound{group(2, 1)}},
-		"usage unknown": {"0::/\n", mountsV2, "", map[string]string{"memory.max": mib(2)}, []Bound{{"control group", 2 * MiB, Unknown}}},
+		"usage unknown": {"0::/\n", mountsV2, "", map[string]string{"memory.max": mib(2)}, []Bound{{"a control group", 2 * MiB, Unknown}}},
 	} {
 		root := fstest.MapFS{}
 		add := func(name, data string) {
@@ -170,7 +170,9 @@ func newGroup(t *testing.T, limit int64) (dir string) {
 // Here, wherever that is, the machine's memory is found.
 func TestFind(t *testing.T) {
 	bounds := Find()()
-	if !slices.ContainsFunc(bounds, func(b Bound) bool { return b.Name == "system" && b.Limit > 16<<20 && b.Left > 0 && b.Left <= b.Limit }) {
+	if !slices.ContainsFunc(bounds, func(b Bound) bool {
+		return b.Name == "the system" && b.Limit > 16<<20 && b.Left > 0 && b.Left <= b.Limit
+	}) {
 		t.Errorf("got %+v", bounds)
 	}
 }

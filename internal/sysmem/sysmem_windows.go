@@ -25,6 +25,6 @@ func findSystem() (read func() []Bound) {
 		if ok, _, _ := call.Call(uintptr(unsafe.Pointer(&s))); ok == 0 {
 			return nil
 		}
-		return []Bound{{"system", int64(min(s.totalPhys, math.MaxInt64)), int64(min(s.availPhys, math.MaxInt64))}}
+		return []Bound{{"the system", int64(min(s.totalPhys, math.MaxInt64)), int64(min(s.availPhys, math.MaxInt64))}}
 	}
 }
