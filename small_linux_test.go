@@ -6,14 +6,20 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/thumbcache/thumbcache/internal/sysmem"
 )
 
 // A crowd is a provider of any number of different pictures: copies of one that differ in their last bytes.
@@ -102,6 +108,80 @@ func askCrowd(t *testing.T) {
 	if limit := 32<<20 + c.decodeBytes + 64<<20; peak > limit {
 		t.Errorf("peak memory: %d MiB, want at most %d MiB", peak>>20, limit>>20)
 	}
+}
+
+// TestMemoryGroup asks for thumbnails of large pictures in a control group with little memory. The kernel does not kill the process.
+func TestMemoryGroup(t *testing.T) {
+	const limit = 128 << 20
+	if os.Getenv(childEnv) != "" {
+		askForLarge(t)
+		return
+	}
+	dir := newMemoryGroup(t, limit)
+	child := reexec(t, "1")
+	cmd := exec.Command("sh", append([]string{"-c", `echo $$ >"$0/cgroup.procs" && exec "$@"`, dir}, append(child.Args, "-test.v")...)...)
+	cmd.Env = append(child.Env, "GOMEMLIMIT=100MiB") // otherwise garbage alone may fill the group between two collections
+	out, err := cmd.CombinedOutput()
+	if t.Logf("%s", out); err != nil {
+		t.Error(err)
+	}
+}
+
+func askForLarge(t *testing.T) {
+	p := crowd{noisy(2000, 1500, 85), make(chan struct{})}
+	close(p.gate)
+	log := &syncBuffer{}
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, MemoryEntries: 1000, Logger: slog.New(slog.NewTextHandler(log, nil))})
+	if c.decodeBytes != sysmem.MinBudget {
+		t.Errorf("DecodeBytes is %d MiB", c.decodeBytes>>20)
+	}
+	// All pictures are kept for a while, and most of the memory is taken by something else.
+	ballast := make([]byte, 40<<20)
+	for i := range ballast {
+		ballast[i] = byte(i)
+	}
+	var wg sync.WaitGroup
+	for i := range series(60, 1000) {
+		wg.Go(func() {
+			if _, err := c.Get(t.Context(), "p", fmt.Sprint(i), 1000); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if !strings.Contains(log.String(), "memory is short") {
+		t.Errorf("the shortage was not noticed: %s", log)
+	}
+	runtime.KeepAlive(ballast)
+}
+
+// newMemoryGroup makes a control group with a limit of memory. The test is skipped if it may not.
+func newMemoryGroup(t *testing.T, limit int) (dir string) {
+	t.Helper()
+	own, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		t.Skip(err)
+	}
+	for line := range strings.Lines(string(own)) {
+		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		root, file := "/sys/fs/cgroup/memory", "memory.limit_in_bytes"
+		switch {
+		case len(fields) != 3 || fields[0] != "0" && fields[1] != "memory":
+			continue
+		case fields[0] == "0":
+			root, file = "/sys/fs/cgroup", "memory.max"
+		}
+		dir := filepath.Join(root, fields[2], fmt.Sprint("thumbcache-test-", os.Getpid()))
+		if os.Mkdir(dir, 0o755) != nil {
+			continue
+		}
+		t.Cleanup(func() { os.Remove(dir) })
+		if os.WriteFile(filepath.Join(dir, file), []byte(fmt.Sprint(limit)), 0) == nil {
+			return dir
+		}
+	}
+	t.Skip("this process may make no control group that limits memory")
+	return ""
 }
 
 // peakMemory returns the largest resident size of this process so far.
