@@ -34,6 +34,7 @@ func TestArrows(t *testing.T) {
 		"thumbcache.go": {"image", "net/http", "os", "os/exec", "path/filepath", module + "internal/coverart", module + "internal/ffmpeg", module + "internal/proc", module + "internal/render", module + "internal/store"},
 		"make.go":       {"image", "net/http", "os", "os/exec", "path/filepath", module + "internal/coverart", module + "internal/ffmpeg", module + "internal/proc", module + "internal/render"},
 		"render.go":     {"image", "net/http", "os", "os/exec", "path/filepath", module + "internal/coverart", module + "internal/ffmpeg", module + "internal/proc", module + "internal/store"},
+		"admission.go":  {"image", "net/http", "os", "os/exec", "path/filepath", module + "internal/coverart", module + "internal/ffmpeg", module + "internal/proc", module + "internal/render", module + "internal/store"},
 		"memory.go":     {"image", "os", "net/http", module},
 		"disk.go":       {"image", "net/http", module + "internal/render", module + "internal/coverart", module + "internal/ffmpeg"},
 		"sealed.go":     {"image", "net/http", "os", module + "internal/render", module + "internal/flight"},

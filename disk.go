@@ -15,6 +15,10 @@ const (
 	// checked again before long.
 	maxDiskChanges = 64
 
+	// With this many changes in progress, workers wait for their own. Otherwise they could make thumbnails faster than those are
+	// written, and in the end skip writes.
+	changesBehind = 8
+
 	diskPatience = time.Second      // how long a request waits for a change
 	lockPatience = 15 * time.Second // how long another process may take to make a thumbnail
 )
@@ -166,6 +170,11 @@ func (d *disk) change(id diskChange, do func(*flight.Work)) {
 	ctx, cancel := context.WithTimeout(context.Background(), diskPatience)
 	defer cancel()
 	d.changes.Do(ctx, id, changeFunc(do))
+}
+
+// isBehind reports whether thumbnails are made faster than they are written.
+func (d *disk) isBehind() bool {
+	return d != nil && d.changes.Len() >= changesBehind && d.store.Answers()
 }
 
 // start is change in the background.

@@ -14,7 +14,6 @@ import (
 
 	"github.com/thumbcache/thumbcache/internal/flight"
 	"github.com/thumbcache/thumbcache/internal/store"
-	"github.com/thumbcache/thumbcache/internal/turns"
 )
 
 // pipeline is the version of everything that turns media into a thumbnail. A stored thumbnail of another version is a miss.
@@ -47,8 +46,10 @@ type lookFlight struct {
 type job struct {
 	thumbFlight
 	hash  string     // of the source, for the names of files
+	asked time.Time  // when its flight was asked for
 	from  *origin    // where the answer came from
 	lease *heldLease // of the shared tier; nil: none
+	again bool       // its source is in another state than that of the stored thumbnail
 }
 
 // takeLease returns the lease of j, which its caller must end.
@@ -74,12 +75,19 @@ type known struct {
 // load is the flight of one thumbnail: it reads the thumbnail from disk, or makes it.
 func (c *Cache) load(w *flight.Work, j *job) (*Thumbnail, error) {
 	defer c.logPanic(j.source())
+	if w.Err() != nil {
+		return nil, c.endError(w, w.Err())
+	}
 	// 1. A caller misses in memory. 2. Another flight for the same key ends. 3. The caller starts this flight.
 	if e := c.memory.get(&j.key); e != nil && e.fresh(j.version) {
 		j.from.count(&c.memoryHits, "memory")
 		return e.thumb, nil
 	}
-	k := known{old: c.stored(w, j), last: c.memory.lastLook(j.source())}
+	k := known{last: c.memory.lastLook(j.source())}
+	if time.Since(j.asked) > lookupPatience {
+		return c.makeInTurn(w, j, &k)
+	}
+	k.old = c.stored(w, j)
 	if k.old != nil && flight.Idle(w) != nil { // no request waits, so the source is checked now and not in the background
 		if err := c.checkNow(w, j, &k, k.old.stamp); err != nil {
 			return nil, err
@@ -150,13 +158,26 @@ func (c *Cache) bypassesMemory(ctx context.Context) bool {
 	return (c.disk != nil || c.shared != nil) && flight.Idle(ctx) != nil
 }
 
-// makeThumbnail makes a thumbnail when its turn has come, unless its source is known to have no picture, or another process or
-// machine makes the thumbnail first.
+// makeThumbnail makes a thumbnail when its turn has come, unless its source is known to have no picture.
 func (c *Cache) makeThumbnail(w *flight.Work, j *job, k *known) (*Thumbnail, error) {
 	if err := c.answerFailure(w, j, k); err != nil {
 		return nil, err
 	}
-	release, err := c.acquireTurn(w, j.source())
+	return c.makeInTurn(w, j, k)
+}
+
+// makeInTurn makes a thumbnail when its turn has come, unless another process or machine makes it first.
+func (c *Cache) makeInTurn(w *flight.Work, j *job, k *known) (*Thumbnail, error) {
+	return c.awaitTurn(w, j.source(), func(w *flight.Work, release func(), err error) (*Thumbnail, error) {
+		defer c.logPanic(j.source())
+		t, err := c.makeNow(w, j, k, release, err)
+		c.forgetIfClosed(j, err)
+		return t, err
+	})
+}
+
+// makeNow is the rest of makeInTurn, with a worker or the error of waiting for one.
+func (c *Cache) makeNow(w *flight.Work, j *job, k *known, release func(), err error) (*Thumbnail, error) {
 	if err != nil {
 		return c.settleFailure(w, j, k, extracted{}, err)
 	}
@@ -176,10 +197,13 @@ func (c *Cache) makeThumbnail(w *flight.Work, j *job, k *known) (*Thumbnail, err
 		return nil, err
 	}
 
+	c.watchMemory()
 	c.misses.Add(1)
 	j.from.set("made")
 	t, x, err := c.extractAndRender(w, j)
-	release() // so that a disk that hangs holds up no other thumbnail
+	if !c.disk.isBehind() {
+		release() // so that a slow disk holds up no other thumbnail
+	}
 	if err == nil {
 		c.publish(w, j, t, x, k.failed != nil)
 		return t, nil
@@ -291,26 +315,6 @@ func (c *Cache) recheckFailure(w *flight.Work, j *job, k *known, release func())
 	release()
 	k.last = &now
 	return c.answerFailure(w, j, k)
-}
-
-// acquireTurn waits for a worker, in order of arrival.
-func (c *Cache) acquireTurn(w *flight.Work, s source) (release func(), err error) {
-	defer c.observer.stage("queue", s)(&err)
-	defer w.Waiting()()
-	release, err = c.workers.Acquire(w, flight.Idle(w), c.groups(s.provider)...)
-	if err == turns.ErrFull {
-		err = ErrBusy
-	}
-	return release, err
-}
-
-// groups returns the groups that the work for a provider belongs to. Of several providers, none takes all workers or all
-// ffmpeg processes from the others.
-func (c *Cache) groups(provider string) []string {
-	if !c.groupWork {
-		return nil
-	}
-	return []string{provider}
 }
 
 // extractAndRender makes a thumbnail of the best picture of a source that can be decoded. If there is none, it returns the error
@@ -735,17 +739,14 @@ func (c *Cache) logPanic(s source) {
 func (c *Cache) replace(j *job, now Stamp) {
 	remake := func(w *flight.Work) (*Thumbnail, error) {
 		defer c.logPanic(j.source())
-		again := &job{thumbFlight: j.thumbFlight, hash: hashOf(j.source())}
+		again := &job{thumbFlight: j.thumbFlight, hash: hashOf(j.source()), again: true}
 		// The state is handed on: the look in memory may be due again by now, if Revalidate is very short.
 		k := &known{old: c.stored(w, again), last: &now}
-		t, err := c.serveShared(w, again, k)
-		if t == nil && err == nil {
-			t, err = c.makeThumbnail(w, again, k)
+		if t, err := c.serveShared(w, again, k); t != nil || err != nil {
+			c.forgetIfClosed(again, err)
+			return t, err
 		}
-		if err != nil && c.closed.Load() {
-			c.forget(j.source())
-		}
-		return t, err
+		return c.makeThumbnail(w, again, k)
 	}
 	f := j.thumbFlight
 	started := c.thumbs.Start(f, remake)
@@ -754,6 +755,13 @@ func (c *Cache) replace(j *job, now Stamp) {
 		started = c.thumbs.Start(f, remake)
 	}
 	if !started && c.closed.Load() {
+		c.forget(j.source())
+	}
+}
+
+// forgetIfClosed removes the old thumbnail if the cache was closed before it could be made again.
+func (c *Cache) forgetIfClosed(j *job, err error) {
+	if j.again && err != nil && c.closed.Load() {
 		c.forget(j.source())
 	}
 }

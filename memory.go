@@ -3,6 +3,7 @@ package thumbcache
 import (
 	"bytes"
 	"hash/maphash"
+	"math"
 	"math/bits"
 	"sync"
 	"sync/atomic"
@@ -223,7 +224,7 @@ type recentPicture struct {
 // be used from several goroutines at once.
 type memory struct {
 	maxEntries  int   // negative: no thumbnails are kept
-	maxBytes    int64 // of thumbnails; negative: no limit
+	maxBytes    int64 // of thumbnails; math.MaxInt64: no limit
 	generations *generations
 
 	seed maphash.Seed
@@ -235,6 +236,8 @@ type memory struct {
 	mu          sync.Mutex // protects the fields below
 	thumbs      *simplelru.LRU[key, *entry]
 	bytes       int64         // of thumbs; equal pictures count once
+	room        int64         // maxBytes, or less while memory is short
+	short       bool          // memory is short, so that pictures are not kept
 	sharers     map[*byte]int // entries that share the same bytes
 	twins       *simplelru.LRU[twinID, key]
 	prepared    *simplelru.LRU[twinID, rendered]
@@ -249,7 +252,8 @@ type memory struct {
 
 // newMemory returns an empty memory tier.
 func newMemory(maxEntries int, maxBytes int64, maxFailures int, g *generations) *memory {
-	m := &memory{maxEntries: maxEntries, maxBytes: maxBytes, generations: g, seed: maphash.MakeSeed(), trusted: make(map[string]*look)}
+	maxBytes = withoutLimit(maxBytes)
+	m := &memory{maxEntries: maxEntries, maxBytes: maxBytes, room: maxBytes, generations: g, seed: maphash.MakeSeed(), trusted: make(map[string]*look)}
 	if maxEntries > 0 {
 		m.slots = make([]atomic.Pointer[entry], 1<<bits.Len(uint(2*min(maxEntries, maxSlots/4))))
 	}
@@ -322,11 +326,11 @@ func (m *memory) put(gen uint64, e entry) {
 		return
 	}
 	m.thumbs.Remove(e.key)
-	if m.maxBytes >= 0 && int64(len(e.thumb.Data)) > m.maxBytes {
+	if int64(len(e.thumb.Data)) > m.room {
 		return
 	}
 	m.shareLocked(e.thumb.Data, 1)
-	for m.thumbs.Len() > 0 && (m.thumbs.Len() >= m.maxEntries || m.maxBytes >= 0 && m.bytes > m.maxBytes) {
+	for m.thumbs.Len() > 0 && (m.thumbs.Len() >= m.maxEntries || m.bytes > m.room) {
 		m.thumbs.RemoveOldest()
 	}
 	e.look = m.trusted[e.key.provider]
@@ -358,6 +362,26 @@ func (m *memory) shareLocked(data []byte, n int) {
 	}
 }
 
+// shrink drops most of what m holds, while memory is short: all but a quarter of the thumbnails, and all pictures, of which it keeps no
+// more. Afterwards, m may grow to its limits again.
+func (m *memory) shrink(short bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.short, m.room = short, m.maxBytes; !short {
+		return
+	}
+	m.room = m.bytes / 4
+	if m.maxBytes < math.MaxInt64 {
+		m.room = m.maxBytes / 4
+	}
+	for m.bytes > m.room {
+		m.thumbs.RemoveOldest()
+	}
+	m.newest.Store(nil) // it may be one that was removed
+	m.pictures.Purge()
+	m.prepared.Purge()
+}
+
 // maxPrepared and maxPreparedBytes limit the thumbnails that are made before they are asked for, and the length of each.
 const (
 	maxPrepared      = 64
@@ -371,7 +395,9 @@ func (m *memory) putPrepared(id twinID, img rendered) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.prepared.Add(id, img)
+	if !m.short {
+		m.prepared.Add(id, img)
+	}
 }
 
 func (m *memory) takePrepared(id twinID) (rendered, bool) {
@@ -568,7 +594,7 @@ func (m *memory) putPicture(f sourceFlight, stamp Stamp, pic *Picture) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	size := int64(len(pic.Data))
-	if size > maxRecentBytes || !m.generations.isCurrent(f) {
+	if size > maxRecentBytes || m.short || !m.generations.isCurrent(f) {
 		return
 	}
 	m.pictures.Remove(f.source)

@@ -168,12 +168,13 @@ func (c *Cache) renderSizes(w *flight.Work, id twinID, sizes []int, pic *Picture
 		}
 		missing = missing[1:]
 	}
+	weight := c.decodingWeight(cost)
 	done := w.Waiting()
-	err := c.decoding.Acquire(w, cost)
+	err := c.decoding.Acquire(w, weight)
 	if done(); err != nil {
 		return nil, err
 	}
-	defer c.decoding.Release(cost)
+	defer c.decoding.Release(weight)
 	all, err := render.MakeSizes(w, pic.Data, o, missing)
 	images := make(map[int]rendered, len(all))
 	for i, img := range all {

@@ -123,7 +123,8 @@ type Config struct {
 	DiskBytes int64
 
 	// DecodeBytes limits the memory for pictures that are decoded at the same time. A picture that needs more by itself is
-	// ErrTooLarge. The default is 256 MiB.
+	// ErrTooLarge. The default is a quarter of the memory that New finds: of GOMEMLIMIT, the control groups on Linux, or the machine,
+	// whichever is the smallest. It is at least 32 MiB and at most 256 MiB.
 	DecodeBytes int64
 
 	// Workers is the number of thumbnails made at the same time. The default is GOMAXPROCS, but at least 2 if there are several
@@ -345,9 +346,11 @@ type Cache struct {
 	looks    flight.Group[lookFlight, Stamp]
 	checks   flight.Group[lookFlight, Stamp] // looks that no flight waits for
 
+	lookups   *turns.Queue // maxLookups
 	workers   *turns.Queue
 	warming   *semaphore.Weighted // paths that all calls of Warm together work on
 	decoding  *semaphore.Weighted // DecodeBytes
+	watch     memoryWatch
 	originals *semaphore.Weighted // maxOriginals
 
 	memoryHits, diskHits, misses, coalesced, negativeHits atomic.Uint64
@@ -361,7 +364,7 @@ func New(cfg Config) (*Cache, error) {
 	c := &Cache{
 		providers:   make(map[string]*provider, len(cfg.Providers)),
 		recipe:      recipe{cmp.Or(cfg.Quality, 85), cmp.Or(cfg.MaxSize, 2048), slices.Compact(slices.Sorted(slices.Values(cfg.Sizes))), maps.Clone(cfg.Profiles)},
-		decodeBytes: withoutLimit(cmp.Or(cfg.DecodeBytes, 256<<20)),
+		decodeBytes: withoutLimit(cfg.DecodeBytes),
 		log:         cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)),
 		placeholder: cfg.Placeholder,
 		negotiate:   cfg.Negotiate,
@@ -397,8 +400,9 @@ func New(cfg Config) (*Cache, error) {
 		return nil, err
 	}
 	c.warming = semaphore.NewWeighted(int64(max(1, workers-1)))
+	c.beginLookups()
+	c.limitDecoding()
 	c.workers = turns.New(workers, queue)
-	c.decoding = semaphore.NewWeighted(c.decodeBytes)
 	c.originals = semaphore.NewWeighted(maxOriginals)
 	c.setLimits(withoutLimit(cmp.Or(cfg.Timeout, 30*time.Second)))
 
@@ -603,7 +607,7 @@ func (c *Cache) lookup(ctx context.Context, k key, version string, from *origin)
 		from.count(&c.negativeHits, "failure")
 		return nil, fail("extract", k.source, f.err)
 	}
-	j.hash = hashOf(k.source) // here and not in the flight, whose goroutine would have to grow its stack
+	j.asked, j.hash = time.Now(), hashOf(k.source) // here and not in the flight, whose goroutine would have to grow its stack
 	if flight.Idle(ctx) == nil {
 		if t := c.serveStored(ctx, j, &known{old: c.disk.loadCached(&k, j.hash), last: last}); t != nil {
 			return t, nil

@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/thumbcache/thumbcache/internal/store"
+	"github.com/thumbcache/thumbcache/internal/sysmem"
 )
 
 // A doctorResult is what doctor has found out about this system.
@@ -118,6 +119,7 @@ func examine(ctx context.Context, dir string, tier *sharedTier) *doctorResult {
 	d.checkFFmpeg(ctx)
 	d.checkTemp()
 	d.checkDir(ctx)
+	d.checkMemory()
 	d.checkSystem(ctx)
 	d.checkShared(ctx, tier)
 	for _, c := range d.Checks {
@@ -304,6 +306,21 @@ func joinFound(dir, kind string, free int64) string {
 		parts = append(parts, formatBytes(free)+" free")
 	}
 	return strings.Join(parts, ", ")
+}
+
+// checkMemory says how much memory pictures may take while they are decoded, and why.
+func (d *doctorResult) checkMemory() {
+	bounds := sysmem.Find()()
+	budget := sysmem.Budget(bounds)
+	found := formatBytes(budget) + " for decoding; the limit is unknown"
+	if b, ok := sysmem.Smallest(bounds); ok {
+		found = fmt.Sprintf("%s for decoding; the limit is %s, by %s", formatBytes(budget), formatBytes(b.Limit), b.Name)
+	}
+	status := statusOK
+	if budget < sysmem.MaxBudget {
+		status = statusLimited
+	}
+	d.add("memory", status, found, "very large pictures may be refused, and few large ones are decoded at the same time")
 }
 
 // checkDir checks the thumbnail folder. It stores a thumbnail in a folder inside it, as a cache would.

@@ -1,4 +1,5 @@
-// Package flight merges concurrent calls for the same key: one goroutine does the work, and all callers share its result.
+// Package flight merges concurrent calls for the same key: one goroutine does the work, and all callers share its result. Work that
+// waits needs no goroutine, see [Group.Begin] and [Later].
 //
 // It differs from [golang.org/x/sync/singleflight] in who owns the work. There the first caller runs the function under its
 // own context. Here the work belongs to all callers that wait for it. A caller whose context ends returns at once. When the
@@ -34,11 +35,11 @@ type Work struct {
 	context.Context
 
 	cancel context.CancelCauseFunc
-	limit  time.Duration
-	timer  *time.Timer // nil: no limit
+	limit  time.Duration // 0: none
 
-	mu    sync.Mutex // protects waits, and the timer against a late Reset
-	waits int        // calls of Waiting that are not done
+	mu    sync.Mutex  // protects waits, and the timer against a late Reset
+	waits int         // calls of Waiting that are not done
+	timer *time.Timer // nil until the function begins, and without a limit
 }
 
 // End cancels the work with err as its cause. Callers get err at once, even if the function hangs in a system call and does
@@ -61,6 +62,15 @@ func (w *Work) Waiting() (done func()) {
 			w.timer.Reset(w.limit)
 		}
 	})
+}
+
+// begin starts the clock of the limit, unless it runs already.
+func (w *Work) begin() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.limit > 0 && w.timer == nil {
+		w.timer = time.AfterFunc(w.limit, func() { w.End(context.DeadlineExceeded) })
+	}
 }
 
 // finish releases the context and the timer when the function has returned.
@@ -94,12 +104,31 @@ func Idle(ctx context.Context) <-chan struct{} {
 	}
 }
 
+// Later is the error of a function that has more to do after a wait. While it waits, the call is in progress without a
+// goroutine: thousands of calls that wait for their turn take little memory. Group.Limit counts meanwhile, unless the function has
+// called [Work.Waiting].
+type Later[V any] struct {
+	// Wait is called when the function has returned. It must arrange that resume is called once, at once or later, also if the work
+	// ends first. Resume runs Then, and returns when Then has returned.
+	Wait func(resume func())
+
+	// Then returns the result of the call, or another Later.
+	Then func(*Work) (V, error)
+}
+
+func (*Later[V]) Error() string { return "flight: there is more to do" }
+
 // A Group runs at most one function at a time for each key. The zero value is ready to use. A Group must not be copied, and
 // may be used from several goroutines at once.
 type Group[K comparable, V any] struct {
 	// Limit returns how long the work of a call may take. Then it ends with context.DeadlineExceeded. Zero, or a nil Limit, means no
 	// limit. Limit must not change after the first call.
 	Limit func(K) time.Duration
+
+	// Begin, if not nil, decides when the function of a call begins, unless the call is idle, see [WithIdle]. It must arrange that
+	// begin is called once, at once or later, also if the work ends first. Begin starts a goroutine, which calls end when the function
+	// has returned, even if that was to wait. Begin must not call the Group, and must not change after the first call.
+	Begin func(w *Work, begin func(end func()))
 
 	mu      sync.Mutex
 	calls   map[K]*call[V] // calls that callers may join; the work of all others has ended
@@ -215,20 +244,18 @@ func (g *Group[K, V]) join(key K, fn func(*Work) (V, error), idle bool) (c *call
 	if g.Limit != nil {
 		limit = g.Limit(key)
 	}
-	c.work = newWork(ctx, limit)
+	c.work = &Work{limit: limit}
+	c.work.Context, c.work.cancel = context.WithCancelCause(ctx)
 	g.calls[key] = c
 	g.running++
-	g.wg.Go(func() { g.run(key, c, fn) })
-	return c, false, nil
-}
-
-func newWork(ctx context.Context, limit time.Duration) *Work {
-	w := &Work{limit: limit}
-	w.Context, w.cancel = context.WithCancelCause(ctx)
-	if limit > 0 {
-		w.timer = time.AfterFunc(limit, func() { w.End(context.DeadlineExceeded) })
+	g.wg.Add(1)
+	begin := func(end func()) { go g.run(key, c, fn, end) }
+	if g.Begin == nil || idle {
+		begin(func() {})
+	} else {
+		g.Begin(c.work, begin)
 	}
-	return w
+	return c, false, nil
 }
 
 // hasten notes that a caller of c is in a hurry now.
@@ -263,11 +290,24 @@ func (g *Group[K, V]) removeLocked(key K, c *call[V]) {
 	}
 }
 
-func (g *Group[K, V]) run(key K, c *call[V], fn func(*Work) (V, error)) {
+// run runs fn, which calls end when it has returned, and what it leaves for later.
+func (g *Group[K, V]) run(key K, c *call[V], fn func(*Work) (V, error), end func()) {
+	c.work.begin()
+	if later := g.call(key, c, fn, end); later != nil {
+		later.Wait(func() { g.run(key, c, later.Then, func() {}) })
+	}
+}
+
+// call calls fn and then end. It finishes the call unless there is more to do.
+func (g *Group[K, V]) call(key K, c *call[V], fn func(*Work) (V, error), end func()) (later *Later[V]) {
+	defer end()
 	c.err = errGoexit // unless fn returns
 	defer func() {
 		if p := recover(); p != nil {
 			c.err = &PanicError{Value: p, Stack: debug.Stack()}
+		}
+		if later != nil {
+			return
 		}
 		g.mu.Lock()
 		g.removeLocked(key, c)
@@ -275,9 +315,14 @@ func (g *Group[K, V]) run(key K, c *call[V], fn func(*Work) (V, error)) {
 		g.mu.Unlock()
 		close(c.done)
 		c.work.finish()
+		g.wg.Done()
 	}()
 	c.val, c.err = fn(c.work)
+	if l, ok := c.err.(*Later[V]); ok {
+		return l
+	}
 	if err := c.work.Err(); err != nil && errors.Is(c.err, err) {
 		c.err = context.Cause(c.work) // as callers that left earlier got it
 	}
+	return nil
 }

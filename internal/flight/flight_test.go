@@ -423,3 +423,147 @@ func TestChurn(t *testing.T) {
 		t.Errorf("%d running, %d kept", g.Len(), len(g.calls))
 	}
 }
+
+// While a function waits, its call is in progress without a goroutine. What it does later counts as the rest of the call.
+func TestLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := group{Limit: limit[string](time.Minute)}
+		var resume func()
+		steps := func(w *Work) (int, error) {
+			done := w.Waiting()
+			return 0, &Later[int]{
+				Wait: func(r func()) { resume = r },
+				Then: func(w *Work) (int, error) {
+					done()
+					time.Sleep(50 * time.Second)
+					return 0, &Later[int]{
+						Wait: func(resume func()) { resume() },
+						Then: func(w *Work) (int, error) { return 7, w.Err() },
+					}
+				},
+			}
+		}
+		var wg sync.WaitGroup
+		before := runtime.NumGoroutine()
+		for range 3 {
+			wg.Go(func() {
+				if v, _, err := g.Do(t.Context(), "k", steps); v != 7 || err != nil {
+					t.Errorf("%d, %v", v, err)
+				}
+			})
+		}
+		synctest.Wait()
+		if n := runtime.NumGoroutine() - before; n != 3 || g.Len() != 1 {
+			t.Errorf("%d goroutines for 3 callers, %d calls in progress", n, g.Len())
+		}
+		time.Sleep(time.Hour) // does not count
+		go resume()
+		wg.Wait()
+		if g.Len() != 0 {
+			t.Errorf("%d calls in progress", g.Len())
+		}
+	})
+}
+
+// A call that waits ends when its callers have left and when the group closes. What it does later gets to know, and a panic
+// in it is an error.
+func TestLaterEnds(t *testing.T) {
+	closed := errors.New("closed")
+	for name, tt := range map[string]struct {
+		end  func(g *group, leave func())
+		want error // of the callers
+	}{
+		"the last caller leaves": {func(_ *group, leave func()) { leave() }, context.Canceled},
+		"the group closes":       {func(g *group, _ func()) { g.Close(closed, 0) }, closed},
+		"the limit passes":       {func(*group, func()) { time.Sleep(time.Minute) }, context.DeadlineExceeded},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			g := group{Limit: limit[string](time.Minute)}
+			ctx, leave := context.WithCancel(t.Context())
+			defer leave()
+			var ended error
+			got := make(chan error, 1)
+			go func() {
+				_, _, err := g.Do(ctx, "k", func(w *Work) (int, error) {
+					return 0, &Later[int]{
+						Wait: func(resume func()) { context.AfterFunc(w, resume) },
+						Then: func(w *Work) (int, error) {
+							ended = w.Err()
+							time.Sleep(time.Second) // the callers do not wait for this
+							panic("late")
+						},
+					}
+				})
+				got <- err
+			}()
+			synctest.Wait()
+			tt.end(&g, leave)
+			if err := <-got; err != tt.want {
+				t.Errorf("%s: got %v", name, err)
+			}
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if ended == nil || g.Len() != 0 {
+				t.Errorf("%s: the rest got %v, %d calls in progress", name, ended, g.Len())
+			}
+		})
+	}
+}
+
+// Begin decides when calls begin. It is told when their functions have returned, whatever they do later, and however they end.
+func TestBegin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex // protects the following
+		var waiting []func(end func())
+		ends := 0
+		g := group{Begin: func(_ *Work, begin func(end func())) {
+			mu.Lock()
+			defer mu.Unlock()
+			waiting = append(waiting, begin)
+		}}
+		resumes := make(chan func(), 1)
+		results := make(chan error, 10)
+		for key, fn := range map[string]func(*Work) (int, error){
+			"returns": func(*Work) (int, error) { return 1, nil },
+			"panics":  func(*Work) (int, error) { panic("no") },
+			"exits":   func(*Work) (int, error) { runtime.Goexit(); return 0, nil },
+			"waits": func(*Work) (int, error) {
+				return 0, &Later[int]{
+					Wait: func(resume func()) { resumes <- resume },
+					Then: func(*Work) (int, error) { return 1, nil },
+				}
+			},
+		} {
+			go func() {
+				_, _, err := g.Do(t.Context(), key, fn)
+				results <- err
+			}()
+		}
+		idle := func() {
+			if _, _, err := g.Do(WithIdle(t.Context()), "idle", func(*Work) (int, error) { return 1, nil }); err != nil {
+				t.Error(err)
+			}
+		}
+		idle() // begins at once
+		synctest.Wait()
+		if len(waiting) != 4 || g.Len() != 4 || len(results) != 0 {
+			t.Fatalf("%d calls were about to begin, %d are in progress, %d have ended", len(waiting), g.Len(), len(results))
+		}
+		for _, begin := range waiting {
+			begin(func() {
+				mu.Lock()
+				defer mu.Unlock()
+				ends++
+			})
+		}
+		synctest.Wait()
+		if ends != 4 || g.Len() != 1 || len(results) != 3 {
+			t.Errorf("%d functions have returned, %d calls are in progress, %d have ended", ends, g.Len(), len(results))
+		}
+		(<-resumes)()
+		synctest.Wait()
+		if ends != 4 || g.Len() != 0 || len(results) != 4 {
+			t.Errorf("%d functions have returned, %d calls are in progress, %d have ended", ends, g.Len(), len(results))
+		}
+	})
+}

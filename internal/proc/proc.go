@@ -2,7 +2,8 @@
 //
 // The child runs an absolute path without a shell. Its environment holds only what the caller lists, its working directory
 // is the root folder, and the only descriptor it receives is its standard input. The child and all processes that it started
-// are killed when it exits, when its timeout passes, when the context is canceled, and when it writes too much.
+// are killed when it exits, when its timeout passes, when the context is canceled, and when it writes too much. They run at a low
+// priority.
 //
 // On Linux the child also has no network and cannot write files, its resource limits hold before its first instruction, and
 // the kernel kills it when the parent dies. The comments on the function start in proc_unix.go, proc_windows.go and
@@ -35,6 +36,10 @@ const (
 	// waitDelay is how long Run waits for the output pipes to close after the child has exited. A process that the child
 	// moved out of its process group may keep them open.
 	waitDelay = time.Second
+
+	// niceness is added to that of this process for a child: a thumbnail must not disturb playback. Next to a process of the usual
+	// priority, a child gets about a tenth of a processor; an idle processor is all its own.
+	niceness = 10
 )
 
 // A Cmd describes a program to run and what it may use.

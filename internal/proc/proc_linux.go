@@ -38,6 +38,7 @@ func start(newCmd func() *exec.Cmd, l Limits) (*exec.Cmd, *group, error) {
 			waitWithoutReaping(cmd, unix.WSTOPPED|unix.WEXITED)
 		}
 		setLimits(cmd.Process.Pid, l)
+		lowerPriority(cmd.Process.Pid)
 		if try.stopped {
 			unix.PtraceDetach(cmd.Process.Pid) // fails only if the child is gone
 		}
@@ -79,6 +80,19 @@ func setLimits(pid int, l Limits) {
 	if l.OpenFiles > 0 {
 		lower(unix.RLIMIT_NOFILE, l.OpenFiles)
 	}
+}
+
+// lowerPriority lets other processes have processors and disks first. All threads and processes of the group get the priority, and
+// what they start inherits it. Errors are ignored: the child works at any priority.
+//
+// Idle I/O is late on a busy disk, and still not starved: BFQ serves it every 0.2 s and mq-deadline after 10 s, within the timeout of
+// ffmpeg. Other schedulers ignore the class.
+func lowerPriority(pgid int) {
+	if priority, err := unix.Getpriority(unix.PRIO_PGRP, pgid); err == nil { // the system call returns 20 - nice
+		unix.Setpriority(unix.PRIO_PGRP, pgid, min(19, 20-priority+niceness))
+	}
+	const whoGroup, classIdle = 2, 3 << 13 // IOPRIO_WHO_PGRP, IOPRIO_CLASS_IDLE
+	unix.Syscall(unix.SYS_IOPRIO_SET, whoGroup, uintptr(pgid), classIdle)
 }
 
 // A group is the process group of a child. The group's number is valid only until the child is reaped; after that, the

@@ -3,6 +3,7 @@ package proc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"regexp"
@@ -41,6 +42,56 @@ func TestLimits(t *testing.T) {
 		if !regexp.MustCompile(want).Match(res.Stdout) {
 			t.Errorf("no %q in\n%s", want, res.Stdout)
 		}
+	}
+}
+
+// The child and its threads run at a low priority from the first instruction, and so does what they start.
+func TestLowPriority(t *testing.T) {
+	own, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("nice %d, I/O class 3", min(19, 20-own+niceness))
+	for _, arg := range []string{"self", "child"} {
+		res, err := Run(t.Context(), self("priority", arg))
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(strings.TrimSpace(string(res.Stdout)), "\n")
+		if len(lines) < 2 {
+			t.Errorf("%s: %d threads", arg, len(lines))
+		}
+		for _, line := range lines {
+			if line != want {
+				t.Errorf("%s: %s, want %s", arg, line, want)
+			}
+		}
+	}
+}
+
+// printPriority prints the priority of each thread of this process, or of a child that it starts.
+func printPriority(of string) {
+	if of == "child" {
+		c := exec.Command(os.Args[0], "priority", "self")
+		c.Stdout = os.Stdout
+		if err := c.Run(); err != nil {
+			panic(err)
+		}
+		return
+	}
+	threads, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		panic(err)
+	}
+	for _, thread := range threads {
+		stat, err := os.ReadFile("/proc/self/task/" + thread.Name() + "/stat")
+		if err != nil {
+			panic(err)
+		}
+		id, _ := strconv.Atoi(thread.Name())
+		io, _, _ := unix.Syscall(unix.SYS_IOPRIO_GET, 1, uintptr(id), 0) // 1: of a thread
+		_, after, _ := strings.Cut(string(stat), ") ")
+		fmt.Printf("nice %s, I/O class %d\n", strings.Fields(after)[16], io>>13)
 	}
 }
 

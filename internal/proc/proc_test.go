@@ -79,6 +79,8 @@ func runChild(args []string) {
 		time.Sleep(time.Hour)
 	case "unprivileged":
 		runUnprivileged()
+	case "priority":
+		printPriority(args[1])
 	case "parent":
 		Run(context.Background(), Cmd{Path: os.Args[0], Args: []string{"hang"}, Env: []string{childEnv}, Stdin: os.Stdin})
 	}

@@ -5,16 +5,29 @@ package proc
 import (
 	"os/exec"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // start starts a child in a process group of its own. Unlike on Linux, there are no resource limits, the child can use the
 // network, and it outlives a parent that is killed by SIGKILL. Processes that the child leaves behind are killed only if
-// they hold its output open.
+// they hold its output open. The priority is lowered just after the start, and not that of I/O.
 func start(newCmd func() *exec.Cmd, _ Limits) (*exec.Cmd, *group, error) {
 	cmd := newCmd()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	return cmd, &group{cmd}, cmd.Start()
+	err := cmd.Start()
+	if err == nil {
+		lowerPriority(cmd.Process.Pid)
+	}
+	return cmd, &group{cmd}, err
+}
+
+// lowerPriority lets other processes have processors first. Errors are ignored: the child works at any priority.
+func lowerPriority(pgid int) {
+	if nice, err := unix.Getpriority(unix.PRIO_PROCESS, 0); err == nil {
+		unix.Setpriority(unix.PRIO_PGRP, pgid, nice+niceness) // the system cuts off what is too much
+	}
 }
 
 type group struct{ cmd *exec.Cmd }

@@ -12,7 +12,7 @@ import (
 
 // start starts a child and puts it into a job object. Windows kills all processes in the job when its last handle is closed,
 // which happens also when the parent dies. Unlike on Linux, the child runs for a moment before it is in the job, it can write
-// files and use the network, and the number of its descriptors is unlimited.
+// files and use the network, and the number of its descriptors is unlimited. Its priority is low for processors, not for I/O.
 func start(newCmd func() *exec.Cmd, l Limits) (*exec.Cmd, *group, error) {
 	job, err := windows.CreateJobObject(nil, nil)
 	if err != nil {
@@ -38,7 +38,7 @@ func start(newCmd func() *exec.Cmd, l Limits) (*exec.Cmd, *group, error) {
 	}
 
 	cmd := newCmd()
-	cmd.SysProcAttr = &syscall.SysProcAttr{HideWindow: true, CreationFlags: windows.CREATE_NO_WINDOW}
+	cmd.SysProcAttr = &syscall.SysProcAttr{HideWindow: true, CreationFlags: windows.CREATE_NO_WINDOW | windows.BELOW_NORMAL_PRIORITY_CLASS}
 	cmd.Cancel = func() error {
 		windows.TerminateJobObject(job, 1)
 		return cmd.Process.Kill() // the child may not be in the job yet

@@ -35,7 +35,7 @@ type Queue struct {
 // A waiter is a caller that waits for a slot.
 type waiter struct {
 	groups []string
-	ready  chan struct{} // closed when the waiter has a slot
+	ready  func() // called with the lock when the waiter has been given a slot; it must not block
 }
 
 // New returns a Queue for the given number of slots, in which up to room callers may wait. A negative room means no limit. A
@@ -54,16 +54,26 @@ func (q *Queue) Acquire(ctx context.Context, idle <-chan struct{}, groups ...str
 	if idle != nil {
 		groups = append(groups, idleGroup)
 	}
-	w := &waiter{groups, make(chan struct{})}
-	if err := q.enqueue(w); err != nil {
+	ready := make(chan struct{})
+	w := &waiter{groups, func() { close(ready) }}
+	release = sync.OnceFunc(func() { q.release(w) })
+	q.mu.Lock()
+	admitted, err := q.enqueueLocked(w)
+	q.mu.Unlock()
+	switch {
+	case err != nil:
 		return nil, err
+	case admitted:
+		return release, nil
 	}
 	for {
 		select {
-		case <-w.ready:
-			return sync.OnceFunc(func() { q.release(w) }), nil
+		case <-ready:
+			return release, nil
 		case <-ctx.Done():
-			q.release(w)
+			if !q.leave(w) {
+				release()
+			}
 			return nil, ctx.Err()
 		case <-idle:
 			q.leaveIdle(w)
@@ -72,26 +82,55 @@ func (q *Queue) Acquire(ctx context.Context, idle <-chan struct{}, groups ...str
 	}
 }
 
-// enqueue gives w a slot at once, or else a place in the queue.
-func (q *Queue) enqueue(w *waiter) error {
+// Go calls f with what Acquire would return for work that is not idle, but no goroutine waits. It calls f at once if there is a
+// slot or an error, and otherwise later, in a new goroutine.
+func (q *Queue) Go(ctx context.Context, f func(release func(), err error), groups ...string) {
+	if err := ctx.Err(); err != nil {
+		f(nil, err)
+		return
+	}
+	w := &waiter{groups: slices.Clone(groups)}
+	release := sync.OnceFunc(func() { q.release(w) })
 	q.mu.Lock()
-	defer q.mu.Unlock()
+	admitted, err := q.enqueueLocked(w)
+	if !admitted && err == nil {
+		unwatch := context.AfterFunc(ctx, func() {
+			if q.leave(w) {
+				f(nil, ctx.Err())
+			}
+		})
+		w.ready = func() {
+			unwatch()
+			go f(release, nil)
+		}
+	}
+	q.mu.Unlock()
+	switch {
+	case err != nil:
+		f(nil, err)
+	case admitted:
+		f(release, nil)
+	}
+}
+
+// enqueueLocked gives w a slot at once, or else a place in the queue.
+func (q *Queue) enqueueLocked(w *waiter) (admitted bool, err error) {
 	if q.admitLocked(w) {
-		return nil
+		return true, nil
 	}
 	if q.room >= 0 {
 		if len(q.waiters) >= q.room {
-			return ErrFull
+			return false, ErrFull
 		}
 		for _, name := range w.groups {
 			if q.waitFor[name] >= q.room-q.room/4 {
-				return ErrFull
+				return false, ErrFull
 			}
 		}
 	}
 	q.waiters = append(q.waiters, w)
 	count(q.waitFor, w.groups, 1)
-	return nil
+	return false, nil
 }
 
 // admitLocked gives w a slot if there is one for it.
@@ -106,33 +145,43 @@ func (q *Queue) admitLocked(w *waiter) bool {
 	}
 	q.taken++
 	count(q.takenBy, w.groups, 1)
-	close(w.ready)
 	return true
 }
 
 // admitWaitersLocked gives slots to all waiters that can have one, in order of arrival.
 func (q *Queue) admitWaitersLocked() {
-	q.waiters = slices.DeleteFunc(q.waiters, func(w *waiter) bool {
+	for i := 0; i < len(q.waiters) && q.taken < q.slots; {
+		w := q.waiters[i]
 		if !q.admitLocked(w) {
-			return false
+			i++
+			continue
 		}
+		q.waiters = slices.Delete(q.waiters, i, i+1)
 		count(q.waitFor, w.groups, -1)
-		return true
-	})
+		w.ready()
+	}
 }
 
-// release returns the slot of w, or its place in the queue if it has no slot yet.
+// release returns the slot of w.
 func (q *Queue) release(w *waiter) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if i := slices.Index(q.waiters, w); i >= 0 {
-		q.waiters = slices.Delete(q.waiters, i, i+1)
-		count(q.waitFor, w.groups, -1)
-		return
-	}
 	q.taken--
 	count(q.takenBy, w.groups, -1)
 	q.admitWaitersLocked()
+}
+
+// leave gives up the place of w in the queue. It reports false if w has its slot.
+func (q *Queue) leave(w *waiter) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	i := slices.Index(q.waiters, w)
+	if i < 0 {
+		return false
+	}
+	q.waiters = slices.Delete(q.waiters, i, i+1)
+	count(q.waitFor, w.groups, -1)
+	return true
 }
 
 // leaveIdle makes w, which waits as idle work, wait as any other.

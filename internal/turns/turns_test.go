@@ -320,3 +320,71 @@ func TestChurn(t *testing.T) {
 		t.Errorf("left: %d slots taken by %v, %d waiters of %v", q.taken, q.takenBy, len(q.waiters), q.waitFor)
 	}
 }
+
+// Go calls its function as soon as there is a slot, in order of arrival, and no goroutine waits for that.
+func TestGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := New(1, 4)
+		ctx, cancel := context.WithCancel(t.Context())
+		var order []string
+		var first func()
+		q.Go(ctx, func(release func(), err error) {
+			if err != nil {
+				t.Error(err)
+			}
+			first = release
+		})
+		if first == nil {
+			t.Fatal("the free slot was not given at once")
+		}
+		wait := func(ctx context.Context, name string) {
+			q.Go(ctx, func(release func(), err error) {
+				if err != nil {
+					name += ": " + err.Error()
+				} else {
+					defer release()
+				}
+				order = append(order, name) // one at a time
+			}, "a")
+		}
+		wait(t.Context(), "first")
+		wait(ctx, "second")
+		wait(t.Context(), "third")
+		wait(t.Context(), "fourth") // at most 3/4 of the places are for one group
+		cancel()
+		synctest.Wait()
+		wait(ctx, "fifth")
+		first()
+		synctest.Wait()
+		want := []string{"fourth: " + ErrFull.Error(), "second: context canceled", "fifth: context canceled", "first", "third"}
+		if !slices.Equal(order, want) {
+			t.Errorf("got %q", order)
+		}
+		checkEmpty(t, q)
+	})
+}
+
+// A context that ends while its caller is given a slot leads to one call.
+func TestGoAndCancel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for range 200 {
+			q := New(1, -1)
+			ctx, cancel := context.WithCancel(t.Context())
+			holder := acquire(t, q, nil)
+			calls := make(chan error, 2)
+			q.Go(ctx, func(release func(), err error) {
+				if err == nil {
+					release()
+				}
+				calls <- err
+			})
+			go cancel()
+			go holder()
+			synctest.Wait()
+			if err := <-calls; err != nil && err != context.Canceled || len(calls) != 0 {
+				t.Errorf("%v, and %d more calls", err, len(calls))
+			}
+			checkEmpty(t, q)
+		}
+	})
+}

@@ -1,0 +1,154 @@
+package thumbcache
+
+import (
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/thumbcache/thumbcache/internal/flight"
+	"github.com/thumbcache/thumbcache/internal/sysmem"
+	"github.com/thumbcache/thumbcache/internal/turns"
+)
+
+const (
+	// Flights that read Dir and Config.Shared at the same time, each with a goroutine for itself and one for the call that may hang.
+	// Others wait without any.
+	maxLookups = 20
+
+	// How long a flight waits to do so. After that the tiers are too slow for so many requests, and a miss is the better answer.
+	lookupPatience = time.Second
+
+	memoryInterval = time.Second      // how often misses check the memory that is left, which takes about 0.1 ms
+	freeInterval   = 10 * time.Second // how often they return free memory to the system while it is short: a whole garbage collection
+)
+
+// beginLookups makes flights begin in order of arrival, at most maxLookups at a time. Idle flights do not count, because Warm
+// bounds them.
+func (c *Cache) beginLookups() {
+	c.lookups = turns.New(maxLookups, -1)
+	c.thumbs.Begin = func(w *flight.Work, begin func(end func())) {
+		c.lookups.Go(w, func(release func(), err error) {
+			if err != nil { // the flight has ended, which its function notices
+				release = func() {}
+			}
+			begin(release)
+		})
+	}
+}
+
+// awaitTurn returns what do returns when it is called with a worker, or with the error of waiting for one. Work begins in order
+// of arrival, and needs no goroutine until then.
+func (c *Cache) awaitTurn(w *flight.Work, s source, do func(w *flight.Work, release func(), err error) (*Thumbnail, error)) (*Thumbnail, error) {
+	if flight.Idle(w) != nil { // in a hurry it would wait as another group, and only its own goroutine would notice
+		release, err := c.acquireTurn(w, s)
+		return do(w, release, err)
+	}
+	done := c.beginQueue(w, s)
+	var release func()
+	var err error
+	return nil, &flight.Later[*Thumbnail]{
+		Wait: func(resume func()) {
+			c.workers.Go(w, func(r func(), e error) { release, err = r, e; resume() }, c.groups(s.provider)...)
+		},
+		Then: func(w *flight.Work) (*Thumbnail, error) { return do(w, release, done(err)) },
+	}
+}
+
+// acquireTurn waits for a worker, in order of arrival.
+func (c *Cache) acquireTurn(w *flight.Work, s source) (release func(), err error) {
+	done := c.beginQueue(w, s)
+	release, err = c.workers.Acquire(w, flight.Idle(w), c.groups(s.provider)...)
+	return release, done(err)
+}
+
+// beginQueue begins the wait for a worker. The caller calls done with its outcome, which done returns as an error of the Cache.
+func (c *Cache) beginQueue(w *flight.Work, s source) (done func(error) error) {
+	staged, waited := c.observer.stage("queue", s), w.Waiting()
+	return func(err error) error {
+		waited()
+		if err == turns.ErrFull {
+			err = ErrBusy
+		}
+		staged(&err)
+		return err
+	}
+}
+
+// groups returns the groups that the work for a provider belongs to. Of several providers, none takes all workers or all
+// ffmpeg processes from the others.
+func (c *Cache) groups(provider string) []string {
+	if !c.groupWork {
+		return nil
+	}
+	return []string{provider}
+}
+
+// A memoryWatch knows whether memory is short.
+type memoryWatch struct {
+	read   func() []sysmem.Bound // tests replace it
+	budget atomic.Int64          // for decoding: DecodeBytes, or what is left of it while memory is short
+
+	mu          sync.Mutex // protects the fields below
+	short       bool
+	next, freed time.Time // when memory is read again, and was returned to the system
+}
+
+// limitDecoding sets the limits of decoding by Config.DecodeBytes, or by the memory of this machine if that is 0.
+func (c *Cache) limitDecoding() {
+	c.watch.read = sysmem.Find()
+	if c.decodeBytes == 0 {
+		c.decodeBytes = sysmem.Budget(c.watch.read())
+	}
+	c.decoding = semaphore.NewWeighted(c.decodeBytes)
+	c.watch.budget.Store(c.decodeBytes)
+}
+
+// watchMemory makes the caches smaller before the kernel kills the process for lack of memory, and larger again when that is over.
+// It is called for each miss, and acts once a second.
+func (c *Cache) watchMemory() {
+	w := &c.watch
+	if !w.mu.TryLock() {
+		return
+	}
+	defer w.mu.Unlock()
+	now := time.Now()
+	if now.Before(w.next) {
+		return
+	}
+	w.next = now.Add(memoryInterval)
+	left, short := sysmem.Shortage(w.read(), w.short)
+	budget := c.decodeBytes
+	if short {
+		budget = min(budget, max(left/2, 1)) // half, because more than decoding takes memory
+	}
+	w.budget.Store(budget)
+	if short != w.short {
+		w.short = short
+		c.memory.shrink(short)
+		if short {
+			c.log.Warn("thumbcache: memory is short; caching less in memory", "left", left)
+		} else {
+			c.log.Info("thumbcache: memory is no longer short")
+		}
+	}
+	if short && now.Sub(w.freed) >= freeInterval {
+		w.freed = now
+		debug.FreeOSMemory() // what the caches have lost counts until then
+	}
+}
+
+// decodingWeight returns how much of c.decoding a picture takes that needs cost bytes. While memory is short everything weighs
+// more, and a large picture as much as there is, so that it is decoded alone.
+func (c *Cache) decodingWeight(cost int64) int64 {
+	budget := c.watch.budget.Load()
+	switch {
+	case budget == c.decodeBytes:
+		return cost
+	case cost >= budget:
+		return c.decodeBytes
+	}
+	return int64(float64(cost) / float64(budget) * float64(c.decodeBytes))
+}

@@ -1,0 +1,134 @@
+package thumbcache
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/thumbcache/thumbcache/internal/sysmem"
+)
+
+// While memory is short, most thumbnails and all pictures are dropped, and large pictures are decoded one at a time. Misses find
+// out about both, once a second, and hits do not.
+func TestShortOfMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := numberedPictures(40)
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, MemoryBytes: 40_000, DecodeBytes: 64 << 20})
+		var left int64 = 1 << 30
+		reads := 0
+		c.watch.read = func() []sysmem.Bound {
+			reads++
+			return []sysmem.Bound{{Name: "test", Limit: 2 << 30, Left: left}}
+		}
+		get := func(from, to int) {
+			t.Helper()
+			for i := from; i < to; i++ {
+				mustGet(t, c, "p", fmt.Sprint(i), 30)
+			}
+		}
+		get(0, 30)
+		full := c.Stats()
+		if reads != 1 || full.MemoryEntries != 30 || c.memory.recentBytes == 0 || c.decodingWeight(1000) != 1000 {
+			t.Fatalf("%d reads, %+v, %d bytes of pictures", reads, full, c.memory.recentBytes)
+		}
+		c.memory.maxBytes, c.memory.room = full.MemoryBytes, full.MemoryBytes // exactly full
+
+		left = 32 << 20
+		time.Sleep(memoryInterval)
+		get(0, 30)
+		if reads != 1 {
+			t.Errorf("hits have read the memory that is left")
+		}
+		get(30, 35)
+		if st := c.Stats(); reads != 2 || st.MemoryBytes > full.MemoryBytes/4 || st.MemoryEntries == 0 || c.memory.recentBytes != 0 || c.memory.prepared.Len() != 0 {
+			t.Errorf("%d reads, %+v, %d bytes of pictures", reads, st, c.memory.recentBytes)
+		}
+		for cost, want := range map[int64]int64{1 << 20: 4 << 20, 8 << 20: 32 << 20, 16 << 20: 64 << 20, 64 << 20: 64 << 20} {
+			if w := c.decodingWeight(cost); w != want {
+				t.Errorf("%d MiB weigh %d MiB, want %d", cost>>20, w>>20, want>>20)
+			}
+		}
+
+		left = 1 << 30
+		time.Sleep(memoryInterval)
+		get(35, 36)
+		get(0, 30)
+		if st := c.Stats(); reads != 3 || st.MemoryEntries < 25 || c.memory.recentBytes == 0 || c.decodingWeight(1000) != 1000 {
+			t.Errorf("%d reads, %+v, %d bytes of pictures", reads, st, c.memory.recentBytes)
+		}
+	})
+}
+
+// A slowEngine is a Shared that has nothing, and takes a while to say so.
+type slowEngine time.Duration
+
+func (e slowEngine) wait(ctx context.Context) error {
+	select {
+	case <-time.After(time.Duration(e)):
+		return fs.ErrNotExist
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (e slowEngine) Get(ctx context.Context, _, _ string) ([]byte, error) { return nil, e.wait(ctx) }
+func (e slowEngine) Put(ctx context.Context, _, _ string, _ []byte) error { return e.wait(ctx) }
+func (e slowEngine) Remove(ctx context.Context, _ string) error           { return e.wait(ctx) }
+
+// A tier that is slow, and not broken, does not hold up requests for long: after a second they count as misses.
+func TestSlowLookups(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := numberedPictures(1000)
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Shared: slowEngine(900 * time.Millisecond), SharedTimeout: time.Second})
+		start := time.Now()
+		var wg sync.WaitGroup
+		for i := range 1000 {
+			wg.Go(func() { tryGet(t, c, fmt.Sprint(i), 20) })
+		}
+		wg.Wait()
+		if took := time.Since(start); took > 10*time.Second {
+			t.Errorf("took %v", took)
+		}
+		if st := c.Stats(); st.Misses != 1000 {
+			t.Errorf("stats: %+v", st)
+		}
+	})
+}
+
+// Requests that wait for a lookup leave when their contexts end, and when the cache is closed.
+func TestLeaveLookups(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := numberedPictures(1)
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Shared: slowEngine(time.Hour), SharedTimeout: 2 * time.Hour, Timeout: 24 * time.Hour})
+		ctx, cancel := context.WithCancel(t.Context())
+		errs := make(chan error, 300)
+		for i := range 300 {
+			go func() {
+				callers := ctx
+				if i%2 == 0 {
+					callers = t.Context()
+				}
+				_, err := c.Get(callers, "p", fmt.Sprint(i), 20)
+				errs <- err
+			}()
+		}
+		synctest.Wait()
+		if n := c.lookups.Waiting(); n != 300-maxLookups {
+			t.Errorf("%d wait", n)
+		}
+		cancel()
+		synctest.Wait()
+		if len(errs) != 150 || c.Stats().Abandoned < 100 {
+			t.Errorf("%d have left, %+v", len(errs), c.Stats())
+		}
+		go c.Close()
+		synctest.Wait()
+		if len(errs) != 300 {
+			t.Errorf("%d have left", len(errs))
+		}
+	})
+}
