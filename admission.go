@@ -14,21 +14,26 @@ import (
 )
 
 const (
-	// Flights that read Dir and Config.Shared at the same time, each with a goroutine for itself and one for the call that may hang.
-	// Others wait without any.
-	maxLookups = 20
+	// Flights that read Dir at the same time, each with a goroutine for itself and one for the call that may hang. Others wait without
+	// any. With Config.Shared there are more, because an object store takes tens of milliseconds for an answer, for many at once.
+	maxLookups       = 20
+	maxSharedLookups = 500
 
-	// How long a flight waits to do so. After that the tiers are too slow for so many requests, and a miss is the better answer.
+	// How long a flight waits to do so. After that the tiers are too slow for so many requests, and it reads them when it has a worker.
 	lookupPatience = time.Second
 
 	memoryInterval = time.Second      // how often misses check the memory that is left, which takes about 0.1 ms
 	freeInterval   = 10 * time.Second // how often they return free memory to the system while it is short: a whole garbage collection
 )
 
-// beginLookups makes flights begin in order of arrival, at most maxLookups at a time. Idle flights do not count, because Warm
-// bounds them.
-func (c *Cache) beginLookups() {
-	c.lookups = turns.New(maxLookups, -1)
+// beginLookups makes flights begin in order of arrival, at most so many at a time. Idle flights do not count, because Warm bounds
+// them.
+func (c *Cache) beginLookups(isShared bool) {
+	slots := maxLookups
+	if isShared {
+		slots = maxSharedLookups
+	}
+	c.lookups = turns.New(slots, -1)
 	c.thumbs.Begin = func(w *flight.Work, begin func(end func())) {
 		c.lookups.Go(w, func(release func(), err error) {
 			if err != nil { // the flight has ended, which its function notices

@@ -2,7 +2,9 @@ package thumbcache
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"image"
 	"io/fs"
 	"sync"
 	"testing"
@@ -105,8 +107,8 @@ func TestLeaveLookups(t *testing.T) {
 		p := numberedPictures(1)
 		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Shared: slowEngine(time.Hour), SharedTimeout: 2 * time.Hour, Timeout: 24 * time.Hour})
 		ctx, cancel := context.WithCancel(t.Context())
-		errs := make(chan error, 300)
-		for i := range 300 {
+		errs := make(chan error, 800)
+		for i := range 800 {
 			go func() {
 				callers := ctx
 				if i%2 == 0 {
@@ -117,18 +119,55 @@ func TestLeaveLookups(t *testing.T) {
 			}()
 		}
 		synctest.Wait()
-		if n := c.lookups.Waiting(); n != 300-maxLookups {
+		if n := c.lookups.Waiting(); n != 800-maxSharedLookups {
 			t.Errorf("%d wait", n)
 		}
 		cancel()
 		synctest.Wait()
-		if len(errs) != 150 || c.Stats().Abandoned < 100 {
+		if len(errs) != 400 || c.Stats().Abandoned < 250 {
 			t.Errorf("%d have left, %+v", len(errs), c.Stats())
 		}
 		go c.Close()
 		synctest.Wait()
-		if len(errs) != 300 {
+		if len(errs) != 800 {
 			t.Errorf("%d have left", len(errs))
+		}
+	})
+}
+
+// A request that had no turn to read the disk does so when it has a worker, so that a stored thumbnail is not made again and a
+// remembered failure not tried again.
+func TestSkippedLookups(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newTestProvider()
+		p.set("a", tag("1"), jpegOf(image.NewGray(image.Rect(0, 0, 64, 64))))
+		p.set("bad", tag("1"), []byte("neither picture nor film"))
+		cfg := Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir()}
+		c := mustNew(t, cfg)
+		for _, path := range []string{"a", "bad"} {
+			c.Get(t.Context(), "p", path, 20)
+		}
+		c.Close()
+		c = mustNew(t, cfg)
+		var held []func()
+		for range maxLookups {
+			c.lookups.Go(t.Context(), func(release func(), _ error) { held = append(held, release) })
+		}
+		var wg sync.WaitGroup
+		for path, want := range map[string]error{"a": nil, "bad": ErrUnsupported} {
+			wg.Go(func() {
+				if _, err := c.Get(t.Context(), "p", path, 20); !errors.Is(err, want) {
+					t.Errorf("%s: %v, want %v", path, err, want)
+				}
+			})
+		}
+		time.Sleep(lookupPatience + time.Second)
+		for _, release := range held {
+			release()
+		}
+		wg.Wait()
+		if st := c.Stats(); st.Extractions != 0 {
+			t.Errorf("made again: %+v", st)
 		}
 	})
 }

@@ -70,6 +70,8 @@ type known struct {
 	old    *entry   // the stored thumbnail, perhaps outdated; or nil
 	failed *failure // the remembered failure of the source, perhaps outdated; or nil
 	last   *Stamp   // the state of the source, if it was checked lately; or nil
+
+	skipped bool // the tiers have not been read yet
 }
 
 // load is the flight of one thumbnail: it reads the thumbnail from disk, or makes it.
@@ -84,7 +86,7 @@ func (c *Cache) load(w *flight.Work, j *job) (*Thumbnail, error) {
 		return e.thumb, nil
 	}
 	k := known{last: c.memory.lastLook(j.source())}
-	if time.Since(j.asked) > lookupPatience {
+	if k.skipped = time.Since(j.asked) > lookupPatience; k.skipped {
 		return c.makeInTurn(w, j, &k)
 	}
 	k.old = c.stored(w, j)
@@ -240,13 +242,13 @@ func (c *Cache) claim(w *flight.Work, j *job, release func()) (unclaim func(), f
 func (c *Cache) answerAgain(w *flight.Work, j *job, k *known, free bool) (*Thumbnail, error) {
 	if e := c.disk.load(w, &j.key, j.hash); e != nil {
 		k.old = e
-	} else if !free {
+	} else if !free || k.skipped {
 		k.old = c.memory.get(&j.key)
 	}
 	if t := c.serveStored(w, j, k); t != nil {
 		return t, nil
 	}
-	if free && j.lease == nil {
+	if free && j.lease == nil && !k.skipped {
 		return nil, nil
 	}
 	if t, err := c.serveShared(w, j, k); t != nil || err != nil {

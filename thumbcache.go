@@ -346,7 +346,7 @@ type Cache struct {
 	looks    flight.Group[lookFlight, Stamp]
 	checks   flight.Group[lookFlight, Stamp] // looks that no flight waits for
 
-	lookups   *turns.Queue // maxLookups
+	lookups   *turns.Queue // maxLookups or maxSharedLookups
 	workers   *turns.Queue
 	warming   *semaphore.Weighted // paths that all calls of Warm together work on
 	decoding  *semaphore.Weighted // DecodeBytes
@@ -400,7 +400,7 @@ func New(cfg Config) (*Cache, error) {
 		return nil, err
 	}
 	c.warming = semaphore.NewWeighted(int64(max(1, workers-1)))
-	c.beginLookups()
+	c.beginLookups(cfg.Shared != nil)
 	c.limitDecoding()
 	c.workers = turns.New(workers, queue)
 	c.originals = semaphore.NewWeighted(maxOriginals)
