@@ -49,6 +49,7 @@ type job struct {
 	hash  string     // of the source, for the names of files
 	from  *origin    // where the answer came from
 	lease *heldLease // of the shared tier; nil: none
+	early bool       // the result may be of an extraction that began before the lease
 }
 
 // takeLease returns the lease of j, which its caller must end.
@@ -239,6 +240,7 @@ func (c *Cache) answerFailure(ctx context.Context, j *job, k *known) error {
 		return nil
 	}
 	if k.old != nil { // which is from another state, so the failure replaces it
+		j.early = true
 		c.rememberFailure(ctx, j, k, k.failed)
 	}
 	j.from.count(&c.negativeHits, "failure")
@@ -323,7 +325,9 @@ func (c *Cache) extractAndRender(w *flight.Work, j *job) (t *Thumbnail, x extrac
 	var firstStamp Stamp
 	lasting := true // all rejected pictures are so for good
 	for range maxPictures {
-		if x, err = c.picture(w, j, rejected); err != nil {
+		x, err = c.picture(w, j, rejected)
+		j.early = j.early || x.early
+		if err != nil {
 			if first != nil && isVerdict(err) && x.stamp.equal(firstStamp) {
 				err = first // no picture is left
 			}
@@ -378,6 +382,7 @@ type extracted struct {
 	pic       *Picture
 	stamp     Stamp
 	unchanged bool // the source did not change meanwhile, so the result may be remembered
+	early     bool // the extraction may have begun before it was asked for
 }
 
 // picture returns the best picture of a source that is not rejected: one that was extracted a moment ago, or that of one
@@ -387,7 +392,7 @@ func (c *Cache) picture(w *flight.Work, j *job, rejected []string) (extracted, e
 	s := search{rejected: rejected, edge: j.key.edge()}
 	recent := c.memory.picture(f.source)
 	if recent != nil && compare(&recent.made, f.version, c.memory.lastLook(f.source)) == current && s.accepts(recent.pic) {
-		return extracted{recent.pic, recent.stamp, true}, nil
+		return extracted{recent.pic, recent.stamp, true, true}, nil
 	}
 	id := pictureFlight{sourceFlight: f, digest: strings.Join(rejected, " ")}
 	return c.sharePicture(w, id, s.edge, func(w *flight.Work) (extracted, error) {
@@ -417,10 +422,11 @@ func (c *Cache) rescue(w *flight.Work, j *job, x extracted) (extracted, error) {
 func (c *Cache) sharePicture(w *flight.Work, id pictureFlight, edge int, fn func(*flight.Work) (extracted, error)) (extracted, error) {
 	defer w.Waiting()()
 	for {
-		x, _, err := c.pictures.Do(w, id, func(w *flight.Work) (extracted, error) {
+		x, joined, err := c.pictures.Do(w, id, func(w *flight.Work) (extracted, error) {
 			defer c.logPanic(id.source)
 			return fn(w)
 		})
+		x.early = x.early || joined
 		if err == nil && x.pic.isEnough(edge) {
 			return x, nil
 		}
@@ -454,7 +460,7 @@ func (c *Cache) extract(ctx context.Context, f sourceFlight) (x extracted, err e
 			return x, err
 		}
 		if recent != nil && recent.stamp.equal(x.stamp) && searchOf(ctx).accepts(recent.pic) {
-			return extracted{recent.pic, recent.stamp, true}, nil
+			return extracted{recent.pic, recent.stamp, true, true}, nil
 		}
 		if err := x.stamp.verdict(); err != nil {
 			x.unchanged = true
