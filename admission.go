@@ -91,6 +91,30 @@ func (c *Cache) groups(provider string) []string {
 	return []string{provider}
 }
 
+// claim takes the right to make a thumbnail: a lock against other processes with the same Dir, and a lease against other
+// machines. If one of them is making the thumbnail, claim calls release, because waiting needs no worker, and waits for at most
+// lockPatience and leaseWait. After that both make it. It reports whether both were free.
+func (c *Cache) claim(w *flight.Work, j *job, release func()) (unclaim func(), free bool) {
+	defer w.Waiting()()
+	unlock, free := c.disk.lockMaking(w, &j.key, j.hash, 0)
+	if !free {
+		release()
+		unlock, _ = c.disk.lockMaking(w, &j.key, j.hash, min(c.providerOf(j).settings.Timeout, lockPatience))
+	}
+	var err error
+	if j.lease, err = c.shared.lease(w, &j.key, j.hash); err != nil {
+		free = false
+		release()
+		done := c.observer.stage("lease", j.source())
+		j.lease = c.shared.awaitLease(w, &j.key, j.hash)
+		done(new(error))
+	}
+	return func() {
+		unlock()
+		c.shared.release(j.takeLease()) // unless a result has taken it
+	}, free
+}
+
 // A memoryWatch knows whether memory is short.
 type memoryWatch struct {
 	read   func() []sysmem.Bound // tests replace it

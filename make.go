@@ -50,6 +50,7 @@ type job struct {
 	from  *origin    // where the answer came from
 	lease *heldLease // of the shared tier; nil: none
 	again bool       // its source is in another state than that of the stored thumbnail
+	early bool       // the result may be of an extraction that began before the lease
 }
 
 // takeLease returns the lease of j, which its caller must end.
@@ -213,30 +214,6 @@ func (c *Cache) makeNow(w *flight.Work, j *job, k *known, release func(), err er
 	return c.settleFailure(w, j, k, x, err)
 }
 
-// claim takes the right to make a thumbnail: a lock against other processes with the same Dir, and a lease against other
-// machines. If one of them is making the thumbnail, claim calls release, because waiting needs no worker, and waits for at most
-// lockPatience and leaseWait. After that both make it. It reports whether both were free.
-func (c *Cache) claim(w *flight.Work, j *job, release func()) (unclaim func(), free bool) {
-	defer w.Waiting()()
-	unlock, free := c.disk.lockMaking(w, &j.key, j.hash, 0)
-	if !free {
-		release()
-		unlock, _ = c.disk.lockMaking(w, &j.key, j.hash, min(c.providerOf(j).settings.Timeout, lockPatience))
-	}
-	var err error
-	if j.lease, err = c.shared.lease(w, &j.key, j.hash); err != nil {
-		free = false
-		release()
-		done := c.observer.stage("lease", j.source())
-		j.lease = c.shared.awaitLease(w, &j.key, j.hash)
-		done(new(error))
-	}
-	return func() {
-		unlock()
-		c.shared.release(j.takeLease()) // unless a result has taken it
-	}, free
-}
-
 // answerAgain answers from what another process or machine has stored since the tiers were read. With a free claim, which is the
 // usual case, it reads as little as possible.
 func (c *Cache) answerAgain(w *flight.Work, j *job, k *known, free bool) (*Thumbnail, error) {
@@ -265,6 +242,7 @@ func (c *Cache) answerFailure(ctx context.Context, j *job, k *known) error {
 		return nil
 	}
 	if k.old != nil { // which is from another state, so the failure replaces it
+		j.early = true
 		c.rememberFailure(ctx, j, k, k.failed)
 	}
 	j.from.count(&c.negativeHits, "failure")
@@ -329,7 +307,9 @@ func (c *Cache) extractAndRender(w *flight.Work, j *job) (t *Thumbnail, x extrac
 	var firstStamp Stamp
 	lasting := true // all rejected pictures are so for good
 	for range maxPictures {
-		if x, err = c.picture(w, j, rejected); err != nil {
+		x, err = c.picture(w, j, rejected)
+		j.early = j.early || x.early
+		if err != nil {
 			if first != nil && isVerdict(err) && x.stamp.equal(firstStamp) {
 				err = first // no picture is left
 			}
@@ -384,6 +364,7 @@ type extracted struct {
 	pic       *Picture
 	stamp     Stamp
 	unchanged bool // the source did not change meanwhile, so the result may be remembered
+	early     bool // the extraction may have begun before it was asked for
 }
 
 // picture returns the best picture of a source that is not rejected: one that was extracted a moment ago, or that of one
@@ -393,7 +374,7 @@ func (c *Cache) picture(w *flight.Work, j *job, rejected []string) (extracted, e
 	s := search{rejected: rejected, edge: j.key.edge()}
 	recent := c.memory.picture(f.source)
 	if recent != nil && compare(&recent.made, f.version, c.memory.lastLook(f.source)) == current && s.accepts(recent.pic) {
-		return extracted{recent.pic, recent.stamp, true}, nil
+		return extracted{recent.pic, recent.stamp, true, true}, nil
 	}
 	id := pictureFlight{sourceFlight: f, digest: strings.Join(rejected, " ")}
 	return c.sharePicture(w, id, s.edge, func(w *flight.Work) (extracted, error) {
@@ -423,10 +404,11 @@ func (c *Cache) rescue(w *flight.Work, j *job, x extracted) (extracted, error) {
 func (c *Cache) sharePicture(w *flight.Work, id pictureFlight, edge int, fn func(*flight.Work) (extracted, error)) (extracted, error) {
 	defer w.Waiting()()
 	for {
-		x, _, err := c.pictures.Do(w, id, func(w *flight.Work) (extracted, error) {
+		x, joined, err := c.pictures.Do(w, id, func(w *flight.Work) (extracted, error) {
 			defer c.logPanic(id.source)
 			return fn(w)
 		})
+		x.early = x.early || joined
 		if err == nil && x.pic.isEnough(edge) {
 			return x, nil
 		}
@@ -460,7 +442,7 @@ func (c *Cache) extract(ctx context.Context, f sourceFlight) (x extracted, err e
 			return x, err
 		}
 		if recent != nil && recent.stamp.equal(x.stamp) && searchOf(ctx).accepts(recent.pic) {
-			return extracted{recent.pic, recent.stamp, true}, nil
+			return extracted{recent.pic, recent.stamp, true, true}, nil
 		}
 		if err := x.stamp.verdict(); err != nil {
 			x.unchanged = true

@@ -524,6 +524,39 @@ func (e lateMessages) Listen(ctx context.Context, heard func([]byte)) error {
 	return e.Machine.Listen(ctx, func(m []byte) { time.Sleep(time.Second); heard(m) })
 }
 
+// A machine that makes one more size of a picture, or of a failure that it remembers, before it hears of an Invalidate, removes it
+// when it hears. Other machines do not do so once more.
+func TestSharedEarlyValue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine, l := &sharedtest.Memory{}, newFleetMedia()
+		l.set("a", "1", red)
+		a, b := machine(t, engine.Machine(), l), machine(t, lateMessages{engine.Machine()}, l)
+		synctest.Wait()
+		if _, err := b.Get(t.Context(), "p", "a", 30); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		l.set("a", "1", blue) // in the same state
+		if err := a.Invalidate("p", "a"); err != nil {
+			t.Fatal(err)
+		}
+		check(t, b, "a", red) // which has not heard yet
+		synctest.Wait()
+		if values := engine.Values(); len(values) != 1 {
+			t.Errorf("values: %q", values)
+		}
+		time.Sleep(5 * time.Second)
+		if values := engine.Values(); len(values) != 0 {
+			t.Errorf("values after the message: %q", values)
+		}
+		check(t, a, "a", blue)
+		check(t, b, "a", blue)
+		if n := engine.Calls("Remove"); n != 2 {
+			t.Errorf("%d removals", n)
+		}
+	})
+}
+
 // A machine ignores its own messages.
 func TestSharedOwnMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -39,6 +39,9 @@ const (
 	listenQuiet   = time.Minute // between warnings that this does not work
 	removalPause  = time.Second // after a removal that failed again
 
+	// A message about an Invalidate arrives within this time after an early value was stored; see sharedWrite.
+	earlyLife = 10 * time.Second
+
 	// How long a request waits for the check of a source whose thumbnail another machine has made.
 	sharedCheckPatience = time.Second
 
@@ -66,6 +69,9 @@ type sharedTier struct {
 	// A write to the engine and Invalidate hold the lock of the source's stripe. The locks are channels of one element, because
 	// they are held during calls that may take long.
 	locks [numStripes]chan struct{}
+
+	// When the last early value was stored, in Unix nanoseconds. See sharedWrite.
+	early [numStripes]atomic.Int64
 
 	writes  flight.Group[uint64, struct{}]
 	writeID atomic.Uint64
@@ -486,12 +492,16 @@ type sharedWrite struct {
 	state  string // the version of the source's stamp
 	sealed *store.Entry
 	lease  *heldLease // ends with the write; may be nil
+
+	// The lease does not prove that no machine has invalidated the source since it was extracted: either there is no lease, or it was
+	// taken later.
+	early bool
 }
 
 // save stores a thumbnail that was made in generation gen. It takes the lease of j.
 func (s *sharedTier) save(ctx context.Context, j *job, e *entry) {
 	if s != nil {
-		s.saveSealed(ctx, sharedWrite{e.key.source, j.gen, e.stamp.Version(), s.recipe.sealed(e), j.takeLease()})
+		s.saveSealed(ctx, sharedWrite{e.key.source, j.gen, e.stamp.Version(), s.recipe.sealed(e), j.takeLease(), j.early})
 	}
 }
 
@@ -499,7 +509,7 @@ func (s *sharedTier) save(ctx context.Context, j *job, e *entry) {
 func (s *sharedTier) saveFailure(ctx context.Context, j *job, f sourceFlight, failed *failure) {
 	if s != nil {
 		k := key{source: f.source, none: true}
-		s.saveSealed(ctx, sharedWrite{f.source, f.gen, failed.stamp.Version(), failed.sealed(&k), j.takeLease()})
+		s.saveSealed(ctx, sharedWrite{f.source, f.gen, failed.stamp.Version(), failed.sealed(&k), j.takeLease(), j.early})
 	}
 }
 
@@ -541,6 +551,9 @@ func (s *sharedTier) write(ctx context.Context, v sharedWrite, data []byte) {
 		}
 		return
 	}
+	if v.early || v.lease == nil {
+		s.early[s.generations.index(v.source)].Store(time.Now().UnixNano()) // before it is stored, so that hear misses none
+	}
 	err := s.put(ctx, v.lease, func(ctx context.Context) error {
 		if v.lease != nil && s.committer != nil {
 			return s.committer.Commit(ctx, v.lease.Lease, hash, variant, data)
@@ -552,7 +565,7 @@ func (s *sharedTier) write(ctx context.Context, v sharedWrite, data []byte) {
 	case lost && s.committer != nil: // nothing was stored
 	case lost, err == nil && s.generations.of(v.source) != v.gen: // another machine may have invalidated the source
 		s.removeLocked(ctx, v.source)
-		s.announce(ctx, v.source)
+		s.notify(ctx, message{kind: wasInvalidated, source: v.source, state: again})
 	case err != nil:
 		s.dropped.Add(1)
 		if v.lease != nil {
@@ -627,7 +640,7 @@ func (s *sharedTier) retryRemovals() {
 	sources := slices.Collect(maps.Keys(s.removals))
 	s.removing = s.start(maxSharedWrites, func(ctx context.Context) {
 		for _, src := range sources {
-			if s.removeAgain(ctx, src) != nil {
+			if s.removeAgain(ctx, src, "") != nil {
 				select {
 				case <-ctx.Done():
 				case <-time.After(removalPause):
@@ -641,12 +654,12 @@ func (s *sharedTier) retryRemovals() {
 	})
 }
 
-// removeAgain is remove for a removal that failed before. The other machines are told as soon as it succeeds.
-func (s *sharedTier) removeAgain(ctx context.Context, src source) error {
+// removeAgain is remove for a source whose values should be gone already. The other machines are told as soon as it succeeds.
+func (s *sharedTier) removeAgain(ctx context.Context, src source, state string) error {
 	defer s.lock(src)()
 	err := s.removeLocked(ctx, src)
 	if err == nil {
-		s.announce(ctx, src)
+		s.notify(ctx, message{kind: wasInvalidated, source: src, state: state})
 	}
 	return err
 }
@@ -656,6 +669,10 @@ const (
 	wasMade        = "made"        // a value was stored
 	wasInvalidated = "invalidated" // all values of a source were removed
 )
+
+// again is the state of a message that repeats wasInvalidated, because a value was stored meanwhile and had to be removed too. It is
+// not repeated once more, so that machines do not answer each other for ever.
+const again = "again"
 
 // A message tells other machines what has happened to a source.
 type message struct {
@@ -698,6 +715,20 @@ func (s *sharedTier) hear(c *Cache, text []byte) {
 		c.memory.expireLook(m.source, m.state)
 	case wasInvalidated:
 		c.forget(m.source)
+		early := s.early[s.generations.index(m.source)].Load()
+		if m.state != again && early > 0 && time.Since(time.Unix(0, early)) < earlyLife {
+			s.removeSoon(m.source)
+		}
+	}
+}
+
+// removeSoon removes all values of a source in the background, and tells the other machines.
+func (s *sharedTier) removeSoon(src source) {
+	started := s.start(maxSharedWrites, func(ctx context.Context) { s.removeAgain(ctx, src, again) })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !started && len(s.removals) < maxRemovals {
+		s.removals[src] = struct{}{}
 	}
 }
 

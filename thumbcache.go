@@ -657,9 +657,10 @@ func (c *Cache) Peek(ctx context.Context, req Request) (t *Thumbnail, ok bool) {
 // source. A Get that starts after Invalidate has returned never sees a picture that was extracted before. Invalidate returns an
 // error if the files or the shared copies could not be removed.
 //
-// Other machines are told if Shared is a [Notifier]; until then they may serve their copy. One that may have missed a message checks
-// its sources again, unless Revalidate is negative. Other processes that use the same Dir without Shared are not told.
-// They may serve their copy, and store one that they are making, until they check the source again.
+// Other machines are told if Shared is a [Notifier]; until then they may serve their copy, and store another size of it in Shared,
+// which they remove when they hear. One that may have missed a message checks its sources again, unless Revalidate is negative.
+// Other processes that use the same Dir without Shared are not told. They may serve their copy, and store one that they are
+// making, until they check the source again.
 func (c *Cache) Invalidate(provider, path string) error {
 	s := source{provider, path}
 	switch {

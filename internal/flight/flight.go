@@ -18,7 +18,10 @@ import (
 // ErrAbandoned is the cause of a canceled [Work] whose last caller has left.
 var ErrAbandoned = errors.New("flight: no caller waits for the work any more")
 
-var errGoexit = errors.New("flight: the function called runtime.Goexit")
+var (
+	errGoexit   = errors.New("flight: the function called runtime.Goexit")
+	errReturned = errors.New("flight: the function has returned") // the cause of work that was not canceled
+)
 
 // A PanicError is the error of a call whose function panicked. It wraps no other error, even if the function panicked with
 // one: a panic value is not an answer.
@@ -73,14 +76,18 @@ func (w *Work) begin() {
 	}
 }
 
-// finish releases the context and the timer when the function has returned.
-func (w *Work) finish() {
-	w.cancel(nil)
+// finish releases the context and the timer when the function has returned. It returns the cause if the work has ended before.
+func (w *Work) finish() (cause error) {
+	w.cancel(errReturned)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.timer != nil {
 		w.timer.Stop()
 	}
+	if cause = context.Cause(w); cause == errReturned {
+		return nil
+	}
+	return cause
 }
 
 // idleKey is the context key of the channel that Idle returns.
@@ -168,18 +175,13 @@ func (g *Group[K, V]) Do(ctx context.Context, key K, fn func(*Work) (V, error)) 
 		case <-idle:
 			g.hasten(c)
 			idle = nil
-			continue
 		case <-c.work.Done():
+			if err := context.Cause(c.work); err != errReturned {
+				g.leave(key, c)
+				return v, joined, err
+			}
+			<-c.done
 		}
-		break
-	}
-	// The work of a call that has returned is done too, and select chooses at random.
-	select {
-	case <-c.done:
-		return c.val, joined, c.err
-	default:
-		g.leave(key, c)
-		return v, joined, context.Cause(c.work)
 	}
 }
 
@@ -309,20 +311,17 @@ func (g *Group[K, V]) call(key K, c *call[V], fn func(*Work) (V, error), end fun
 		if later != nil {
 			return
 		}
+		if cause := c.work.finish(); cause != nil {
+			c.val, c.err = *new(V), cause // as callers that woke up earlier got it
+		}
 		g.mu.Lock()
 		g.removeLocked(key, c)
 		g.running--
 		g.mu.Unlock()
 		close(c.done)
-		c.work.finish()
 		g.wg.Done()
 	}()
 	c.val, c.err = fn(c.work)
-	if l, ok := c.err.(*Later[V]); ok {
-		return l
-	}
-	if err := c.work.Err(); err != nil && errors.Is(c.err, err) {
-		c.err = context.Cause(c.work) // as callers that left earlier got it
-	}
-	return nil
+	later, _ = c.err.(*Later[V])
+	return later
 }

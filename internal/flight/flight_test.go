@@ -387,6 +387,27 @@ func TestCloseGrace(t *testing.T) {
 	})
 }
 
+// All callers get the same answer, also if the function returns in the moment in which its time is over.
+func TestReturnAtLimit(t *testing.T) {
+	for range 100 {
+		synctest.Test(t, func(t *testing.T) {
+			g := group{Limit: limit[string](time.Second)}
+			var calls atomic.Int32
+			var answers [10]error
+			var wg sync.WaitGroup
+			for i := range answers {
+				wg.Go(func() { _, _, answers[i] = g.Do(t.Context(), "k", after(time.Second, 1, &calls)) })
+			}
+			wg.Wait()
+			for _, err := range answers {
+				if err != answers[0] || err != nil && err != context.DeadlineExceeded {
+					t.Fatalf("answers: %v", answers)
+				}
+			}
+		})
+	}
+}
+
 // Callers join, leave and are canceled at random. Run it with -race.
 func TestChurn(t *testing.T) {
 	g := Group[int, int]{Limit: limit[int](100 * time.Microsecond)}
