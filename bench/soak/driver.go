@@ -44,8 +44,10 @@ type driver struct {
 	report  *report
 }
 
-// sizes of file systems, in bytes
-const diskSize = 64 << 20
+const diskSize = 64 << 20 // bytes of the file system for thumbnails
+
+// errMount says that this system does not allow mounts.
+var errMount = errors.New("cannot mount a file system here")
 
 // soak runs everything. An error means that it could not be run; broken promises are in the report.
 func soak(o options, dir string) (*report, error) {
@@ -92,7 +94,7 @@ func (d *driver) open() (err error) {
 		return err
 	}
 	if err := unix.Mount("soak", d.file("disk"), "tmpfs", 0, fmt.Sprintf("size=%d", diskSize)); err != nil {
-		return fmt.Errorf("mounting a small disk: %w", err)
+		return fmt.Errorf("%w: a small disk: %w", errMount, err)
 	}
 	if d.share, err = mount(d.library, d.file("share")); err != nil {
 		return err

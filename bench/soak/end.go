@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -83,12 +84,11 @@ func (d *driver) checkDisk(f *final, promise func(bool, string, ...any)) {
 	d.report.files, d.report.temp = files, temp
 }
 
-// checkRedis checks that everything in Redis expires, and that no lease is left.
+// checkRedis checks that everything in Redis expires, and that no lease is valid.
 func (d *driver) checkRedis(promise func(bool, string, ...any)) error {
 	ctx := context.Background()
 	client := goredis.NewClient(&goredis.Options{Addr: d.redis.addr})
 	defer client.Close()
-	time.Sleep(time.Second)
 	keys := client.Scan(ctx, 0, "*", 1000).Iterator()
 	n := 0
 	for keys.Next(ctx) {
@@ -98,21 +98,30 @@ func (d *driver) checkRedis(promise func(bool, string, ...any)) error {
 			return err
 		}
 		promise(ttl > 0, "%s never expires: %v", keys.Val(), ttl)
-		fields, err := client.HKeys(ctx, keys.Val()).Result()
+		fields, err := client.HGetAll(ctx, keys.Val()).Result()
 		if err != nil {
 			return err
 		}
-		for _, f := range fields {
-			promise(!strings.HasPrefix(f, "lease:"), "%s has %s", keys.Val(), f)
+		for name, value := range fields {
+			if !strings.HasPrefix(name, "lease:") {
+				continue
+			}
+			// A killed process cannot give its leases back.
+			_, end, _ := strings.Cut(value, ":")
+			ms, err := strconv.ParseInt(end, 10, 64)
+			promise(err == nil && ms < time.Now().UnixMilli(), "%s has %s until %s", keys.Val(), name, end)
 		}
 	}
 	d.report.shared = n
 	return keys.Err()
 }
 
-// trialCold asks for 10,000 thumbnails at once of which nothing is known.
+// trialCold asks for many thumbnails at once of which nothing is known.
 func (d *driver) trialCold() error {
-	keys := min(10_000, d.songs)
+	if d.o.cold == 0 {
+		return nil
+	}
+	keys := min(d.o.cold, d.songs)
 	p, err := d.startNode(keys)
 	if err != nil {
 		return err
@@ -123,8 +132,8 @@ func (d *driver) trialCold() error {
 		return fmt.Errorf("the node with %d requests at once ended without a result:\n%s", keys, p.stderr.String())
 	}
 	d.report.cold = r
-	d.report.note("%d requests at once for new thumbnails: %d failed (%s), %d answers that the queue is full, %.1f s, at most %d goroutines, %d flights, RSS %d MiB; %d MiB before; %d goroutines after.",
-		r.Keys, r.Failed, r.LastError, r.Busy, r.Seconds, r.Goroutines, r.Flights, r.RSS>>20, r.Before.RSS>>20, r.GoroutinesAfter)
+	d.report.note("%d requests at once for new thumbnails: %d failed (%s), %d answers that the queue is full, %.1f s, at most %d goroutines, %d flights, RSS %d MiB (stacks %d, heap %d); %d MiB before; %d goroutines after.",
+		r.Keys, r.Failed, r.LastError, r.Busy, r.Seconds, r.Goroutines, r.Flights, r.RSS>>20, r.Stacks>>20, r.Heap>>20, r.Before.RSS>>20, r.GoroutinesAfter)
 	if r.Failed > 0 {
 		d.wrong("%d of %d requests at once failed, such as: %s", r.Failed, r.Keys, r.LastError)
 	}

@@ -31,7 +31,8 @@ func main() {
 	flag.DurationVar(&o.duration, "duration", time.Minute, "how long it takes")
 	flag.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "chooses what happens")
 	flag.IntVar(&o.clients, "clients", 1000, "clients")
-	flag.IntVar(&o.songs, "songs", 100_000, "songs of the library, in a 9,000th of 100,000 as many albums")
+	flag.IntVar(&o.songs, "songs", 100_000, "songs of the library; it has 9 albums for each 100")
+	flag.IntVar(&o.cold, "cold", 10_000, "requests at once with which it begins; 0: none")
 	flag.BoolVar(&o.small, "small", false, "one processor and GOMEMLIMIT=128MiB for the cache")
 	flag.BoolVar(&o.alone, "alone", false, "no shared tier")
 	flag.BoolVar(&o.clocks, "clocks", true, "set the clock of the cache's process, which is built for that")
@@ -58,7 +59,7 @@ type options struct {
 	duration     time.Duration
 	seed         uint64
 	clients      int
-	songs        int
+	songs, cold  int
 	think        time.Duration
 	small, alone bool
 	clocks       bool

@@ -69,7 +69,7 @@ func mount(l *library, dir string) (*share, error) {
 		DirectMountStrict: true, DisableXAttrs: true, DisableReadDirPlus: true, FsName: "soak", MaxBackground: 64,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("mounting: %w", err)
+		return nil, fmt.Errorf("%w: %w", errMount, err)
 	}
 	go s.server.Serve()
 	return s, s.server.WaitMount()

@@ -31,7 +31,7 @@ const (
 	memoryEntries = 2000
 	memoryBytes   = 16 << 20
 	decodeBytes   = 64 << 20
-	diskBytes     = 48 << 20
+	diskBytes     = 24 << 20
 	queueLength   = 1024
 	revalidate    = 5 * time.Second
 	timeout       = 5 * time.Second
@@ -94,6 +94,7 @@ type node struct {
 	nodeConfig
 	*checker
 	cache   *thumbcache.Cache
+	engine  *redis.Store // nil: no shared tier
 	handler http.Handler
 	clock   clock
 	lie     func(q *question, a *answer)
@@ -165,11 +166,11 @@ func (n *node) open() error {
 		},
 	}
 	if n.Redis != "" {
-		store, err := redis.Open(n.Redis)
-		if err != nil {
+		var err error
+		if n.engine, err = redis.Open(n.Redis); err != nil {
 			return err
 		}
-		cfg.Shared = store
+		cfg.Shared = n.engine
 	}
 	var err error
 	if n.cache, err = thumbcache.New(cfg); err != nil {
@@ -197,16 +198,14 @@ func (n *node) ask(ctx context.Context, q *question) *answer {
 	n.prepare(q)
 	a := &answer{start: n.clock.now()}
 	a.thumb, a.err = n.cache.Do(context.WithValue(ctx, answerKey{}, a), q.Request)
+	a.end = n.clock.now()
 	n.judge(ctx, q, a)
 	return a
 }
 
 // judge checks an answer that has just come.
 func (n *node) judge(ctx context.Context, q *question, a *answer) {
-	a.end, a.ended = n.clock.now(), ctx.Err() != nil
-	if n.Cold > 0 && errors.Is(a.err, thumbcache.ErrBusy) {
-		return
-	}
+	a.ended = ctx.Err() != nil
 	if errors.Is(a.err, thumbcache.ErrClosed) {
 		n.wrong("closed: %+v", q)
 		return
@@ -218,16 +217,10 @@ func (n *node) judge(ctx context.Context, q *question, a *answer) {
 		n.send(message{Wrong: n.describe(q, a, err)})
 	}
 	n.checked.Add(1)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	from := cmp.Or(a.from, "nowhere")
-	h := n.times[from]
-	if h == nil {
-		h = make(histogram)
-		n.times[from] = h
-	}
-	h.add(a.took)
+	n.record(cmp.Or(a.from, "nowhere"), a.took)
 	if a.err != nil {
+		n.mu.Lock()
+		defer n.mu.Unlock()
 		n.errs[kindOf(a.err)]++
 	}
 }
@@ -252,6 +245,7 @@ func (n *node) askHandler(ctx context.Context, q *question) {
 	r := httptest.NewRequest("GET", q.URL(), nil).WithContext(context.WithValue(ctx, answerKey{}, a))
 	w := httptest.NewRecorder()
 	n.handler.ServeHTTP(w, r)
+	a.end = n.clock.now()
 	if want := thumbcache.HTTPStatus(a.observed); w.Code != want {
 		n.wrong("%s: status %d, want %d for %v", q.URL(), w.Code, want, a.observed)
 	}
@@ -302,6 +296,7 @@ func (n *node) run() {
 	}
 	group.Go(func() { n.invalidateSome(ctx) })
 	group.Go(func() { n.warmSome(ctx) })
+	group.Go(func() { n.probe(ctx) })
 	group.Go(func() {
 		for every := time.NewTicker(time.Second); ctx.Err() == nil; {
 			select {
@@ -334,6 +329,38 @@ func (n *node) sample() *sample {
 	s.Times, s.Errors = n.times, n.errs
 	n.times, n.errs = make(map[string]histogram), make(map[string]int)
 	return s
+}
+
+// probes is where the times of probe are in a sample.
+const probes = "memory, checked lately"
+
+// probe measures hits in memory of which nothing else is needed: each thumbnail is asked for twice, and the second time counts.
+func (n *node) probe(ctx context.Context) {
+	p := n.popularity(5 << 32)
+	for ctx.Err() == nil {
+		sleep(ctx, 5*time.Millisecond)
+		first, _ := n.songsOf(p.album(p.random.IntN(50)))
+		q := n.question(first, listSize)
+		var a *answer
+		for range 2 {
+			brief, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+			a = n.ask(brief, q)
+			cancel()
+		}
+		if a.from == "memory" && a.err == nil {
+			n.record(probes, a.took)
+		}
+	}
+}
+
+// record adds the time of an answer.
+func (n *node) record(from string, took time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.times[from] == nil {
+		n.times[from] = make(histogram)
+	}
+	n.times[from].add(took)
 }
 
 // invalidateSome removes what is known of popular songs.
@@ -384,6 +411,9 @@ func (n *node) finish(f *final) {
 	f.Stats, f.Quiet = n.cache.Stats(), n.resources()
 	f.LooksTotal, f.LooksFailed = n.looks.Load(), n.looksFailed.Load()
 	n.cache.Close()
+	if n.engine != nil {
+		n.engine.Close()
+	}
 	for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > f.Before.Goroutines+1 && time.Now().Before(deadline); {
 		time.Sleep(10 * time.Millisecond) // of go-redis and of time
 	}
@@ -453,45 +483,64 @@ type coldResult struct {
 	Goroutines      int    // at most
 	Flights         int64  // at most, as Stats.InFlight
 	RSS             uint64 // at most
+	Stacks, Heap    uint64 // at that time
 	Before          resources
 	Seconds         float64
 	LastError       string
 	GoroutinesAfter int
 }
 
-// askCold asks for many thumbnails at once that nothing is known of.
+// askCold asks for many thumbnails at once that nothing is known of. Only the cache runs on the goroutines of the callers; the answers
+// are checked elsewhere.
 func (n *node) askCold() *coldResult {
 	r := &coldResult{Keys: n.Cold, Before: n.resources()}
 	ctx, cancel := context.WithCancel(context.Background())
-	var group sync.WaitGroup
-	var failed, busy atomic.Int64
-	var last atomic.Value
+	type asked struct {
+		*question
+		*answer
+	}
+	answers := make(chan asked, n.Cold)
+	var group, checks sync.WaitGroup
+	var busy atomic.Int64
 	start := make(chan struct{})
 	for i := range n.Cold {
+		q := n.question(object(i*(n.songs/n.Cold)), listSize)
+		n.prepare(q)
+		a := &answer{start: n.clock.now()}
 		group.Go(func() {
 			<-start
 			for {
-				a := n.ask(ctx, n.question(object(i*(n.songs/n.Cold)), listSize))
-				switch {
-				case errors.Is(a.err, thumbcache.ErrBusy): // as a client does that gets the status 503
-					busy.Add(1)
-					sleep(ctx, time.Duration(rand.Int64N(int64(2*time.Second))))
-					continue
-				case a.err != nil && !isVerdict(a.err):
-					failed.Add(1)
-					last.Store(a.err.Error())
+				a.thumb, a.err = n.cache.Get(ctx, q.Provider, q.Path, q.Size)
+				if !errors.Is(a.err, thumbcache.ErrBusy) {
+					break
 				}
-				break
+				busy.Add(1)
+				sleep(ctx, time.Duration(rand.Int64N(int64(2*time.Second)))) // as a client does that gets the status 503
 			}
+			a.end = n.clock.now()
+			answers <- asked{q, a}
 		})
 	}
+	checks.Go(func() {
+		for a := range answers {
+			n.judge(ctx, a.question, a.answer)
+			if a.err != nil && !isVerdict(a.err) {
+				r.Failed++
+				r.LastError = a.err.Error()
+			}
+		}
+	})
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
 		for ctx.Err() == nil {
 			r.Goroutines = max(r.Goroutines, runtime.NumGoroutine())
 			r.Flights = max(r.Flights, n.cache.Stats().InFlight)
-			r.RSS = max(r.RSS, statusOf(os.Getpid()).rss)
+			if rss := statusOf(os.Getpid()).rss; rss > r.RSS {
+				var m runtime.MemStats
+				runtime.ReadMemStats(&m)
+				r.RSS, r.Stacks, r.Heap = rss, m.StackInuse, m.HeapInuse
+			}
 			sleep(ctx, 5*time.Millisecond)
 		}
 	}()
@@ -499,10 +548,11 @@ func (n *node) askCold() *coldResult {
 	close(start)
 	group.Wait()
 	r.Seconds = time.Since(began).Seconds()
+	close(answers)
+	checks.Wait()
 	cancel()
 	<-watched
-	r.Failed, r.Busy = int(failed.Load()), int(busy.Load())
-	r.LastError, _ = last.Load().(string)
+	r.Busy = int(busy.Load())
 	n.awaitQuiet()
 	r.GoroutinesAfter = runtime.NumGoroutine()
 	return r

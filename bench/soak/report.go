@@ -56,7 +56,7 @@ const maxBroken = 20 // promises that are printed
 
 func newReport(o options) *report {
 	r := &report{options: o, begin: time.Now(), done: make(map[string]int), times: make(map[string]histogram), errs: make(map[string]int)}
-	r.command = fmt.Sprintf("go run ./soak --seed %d --duration %v --clients %d --songs %d --think %v", o.seed, o.duration, o.clients, o.songs, o.think)
+	r.command = fmt.Sprintf("go run ./soak --seed %d --duration %v --clients %d --songs %d --cold %d --think %v", o.seed, o.duration, o.clients, o.songs, o.cold, o.think)
 	for _, flag := range []struct {
 		set  bool
 		name string
@@ -203,8 +203,8 @@ func (r *report) checkTimes() {
 		if i%10 == 0 {
 			window = make(histogram)
 		}
-		window.merge(p.Times["memory"])
-		if i%10 == 9 && window.count() >= 1000 {
+		window.merge(p.Times[probes])
+		if i%10 == 9 && window.count() >= 500 {
 			q := window.quantile(0.99)
 			if slowest = max(slowest, q); q > hitLimit {
 				r.broken = append(r.broken, fmt.Sprintf("around second %.0f, p99 of hits in memory was %v", float64(p.at-r.points[0].at)/1e9, q))
