@@ -125,12 +125,12 @@ func (c *checker) prepare(q *question) {
 	}
 }
 
-// ripen lets a request count whose check has had its effect by now, unless checks failed meanwhile.
+// ripen lets a request count whose check has had its effect by now, unless checks failed meanwhile or could not end.
 func (c *checker) ripen(o object, a *asked, now int64) {
 	if a.end == 0 || a.end+bound > now {
 		return
 	}
-	if c.failed[o].Load() < a.start-retry {
+	if c.failed[o].Load() < a.start-retry && c.faultsBetween(a.start-retry, a.end+bound)&(unreachable|slow) == 0 {
 		a.seen = a.start - int64(c.revalidate) - slack
 	}
 	a.start, a.end = 0, 0
@@ -267,6 +267,9 @@ func (c *checker) checkState(q *question, a *answer) error {
 			return err
 		}
 		older = older || more
+	}
+	if a.err != nil && !isVerdict(a.err) && !errors.Is(a.err, fs.ErrNotExist) {
+		return a.err
 	}
 	for _, s := range states {
 		if c.explains(q, a, s, pictures, shown) {

@@ -137,7 +137,7 @@ func (d *driver) trialCold() error {
 	if r.Failed > 0 {
 		d.wrong("%d of %d requests at once failed, such as: %s", r.Failed, r.Keys, r.LastError)
 	}
-	if limit := r.Keys + queueLength + 100; r.Goroutines > limit {
+	if limit := 2*r.Keys + 100; r.Goroutines > limit {
 		d.wrong("%d goroutines for %d requests at once, want at most %d", r.Goroutines, r.Keys, limit)
 	}
 	if limit := uint64(memoryBytes + decodeBytes + 64<<20); r.RSS > limit {
