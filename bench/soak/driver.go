@@ -12,6 +12,7 @@ import (
 	"io"
 	"log"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -22,6 +23,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/thumbcache/thumbcache/bench/internal/daemon"
 )
 
 // A driver keeps the library, changes it, starts nodes and lets things fail.
@@ -33,7 +36,7 @@ type driver struct {
 	dir     string // everything is in here
 	program string // to start as node; empty: this one
 	share   *share
-	redis   *daemon // nil: no shared tier
+	redis   *daemon.Process // nil: no shared tier
 
 	random *rand.Rand // for what happens to nodes and around them
 
@@ -87,6 +90,8 @@ func (d *driver) open() (err error) {
 		if d.clips, err = d.makeClips(d.dir); err != nil {
 			return err
 		}
+	} else if os.Getenv("THUMBCACHE_REQUIRE_FFMPEG") != "" {
+		return err
 	} else {
 		d.report.note("Without ffmpeg there are no films.")
 	}
@@ -102,17 +107,25 @@ func (d *driver) open() (err error) {
 	if d.o.alone {
 		return nil
 	}
-	d.redis, err = startRedis(d.dir)
-	if errors.Is(err, exec.ErrNotFound) {
-		d.report.note("Without redis-server there is no shared tier.")
-		err = nil
+	addr, err := daemon.FreeAddr()
+	if err != nil {
+		return err
 	}
+	_, port, _ := net.SplitHostPort(addr)
+	redis := &daemon.Process{Name: "redis-server", Addr: addr, Args: []string{"--port", port, "--bind", "127.0.0.1", "--dir", d.dir,
+		"--save", "", "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru", "--loglevel", "warning"}}
+	err = redis.Start()
+	if errors.Is(err, exec.ErrNotFound) && os.Getenv("THUMBCACHE_REQUIRE_REDIS") == "" {
+		d.report.note("Without redis-server there is no shared tier.")
+		return nil
+	}
+	d.redis = redis
 	return err
 }
 
 func (d *driver) close() (err error) {
 	if d.redis != nil {
-		d.redis.kill()
+		d.redis.Kill()
 	}
 	if d.share != nil {
 		err = d.share.unmount()
@@ -222,7 +235,8 @@ type happening struct {
 
 // happenings returns what may be wrong with the share, and with all else.
 func (d *driver) happenings() (share, others []happening) {
-	nothing := func() error { return nil }
+	do := func(f func()) func() error { return func() error { f(); return nil } }
+	nothing := do(func() {})
 	share = []happening{
 		{"the share is slow", slow, nothing, nothing},
 		{"the share does not answer", frozen, nothing, nothing},
@@ -232,8 +246,8 @@ func (d *driver) happenings() (share, others []happening) {
 	others = []happening{{"the disk is full", diskFull, d.fillDisk, func() error { return os.Remove(d.file("disk/ballast")) }}}
 	if d.redis != nil {
 		others = append(others,
-			happening{"Redis does not answer", sharedFrozen, d.redis.freeze, d.redis.thaw},
-			happening{"Redis is killed", sharedKilled, d.redis.kill, d.redis.start})
+			happening{"Redis does not answer", sharedFrozen, do(d.redis.Freeze), do(d.redis.Thaw)},
+			happening{"Redis is killed", sharedKilled, do(d.redis.Kill), d.redis.Start})
 	}
 	if d.o.clocks {
 		others = append(others, happening{"the clock is wrong", clockWrong, func() error { return d.jump(true) }, func() error { return d.jump(false) }})
@@ -331,7 +345,7 @@ func (d *driver) startNode(cold int) (*nodeProcess, error) {
 		Library: d.file("share/library"), Dir: d.file("disk/thumbs"), History: d.file("history"),
 		Clients: d.o.clients, Think: d.o.think, Cold: cold, Lie: d.o.lie}
 	if d.redis != nil && cold == 0 {
-		cfg.Redis = d.redis.url()
+		cfg.Redis = "redis://" + d.redis.Addr
 	}
 	if cold > 0 {
 		cfg.Dir = d.file("disk/cold")

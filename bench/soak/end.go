@@ -87,7 +87,7 @@ func (d *driver) checkDisk(f *final, promise func(bool, string, ...any)) {
 // checkRedis checks that everything in Redis expires, and that no lease is valid.
 func (d *driver) checkRedis(promise func(bool, string, ...any)) error {
 	ctx := context.Background()
-	client := goredis.NewClient(&goredis.Options{Addr: d.redis.addr})
+	client := goredis.NewClient(&goredis.Options{Addr: d.redis.Addr})
 	defer client.Close()
 	keys := client.Scan(ctx, 0, "*", 1000).Iterator()
 	n := 0

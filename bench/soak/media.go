@@ -4,7 +4,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"image"
 	"image/jpeg"
@@ -14,6 +13,8 @@ import (
 	"path/filepath"
 
 	_ "golang.org/x/image/webp" // for image.Decode
+
+	"github.com/thumbcache/thumbcache/bench/internal/media"
 )
 
 const (
@@ -114,11 +115,11 @@ func (l *library) head(o object, s state) []byte {
 	}
 	switch extensions[int(o)%len(extensions)] {
 	case ".flac":
-		return flac(picture)
+		return media.FLAC(picture)
 	case ".m4a":
-		return m4a(picture)
+		return media.M4A(picture)
 	}
-	return mp3(picture)
+	return media.MP3(picture)
 }
 
 // fileSize returns the length of a file whose head has the given length. The size of half of the songs never changes, because their
@@ -132,60 +133,6 @@ func (l *library) fileSize(o object, s state, head int) int64 {
 		size += int64(l.mix(8, uint64(o), uint64(s.rev)) % 10_000)
 	}
 	return size
-}
-
-// flac returns the beginning of a FLAC file, with a front cover if there is a picture.
-func flac(picture []byte) []byte {
-	be := binary.BigEndian
-	data := append([]byte("fLaC"), 0, 0, 0, 34) // the block STREAMINFO
-	data = append(data, make([]byte, 34)...)
-	if picture != nil {
-		var p []byte // the block PICTURE
-		p = be.AppendUint32(p, 3)
-		p = be.AppendUint32(p, uint32(len("image/jpeg")))
-		p = append(p, "image/jpeg"...)
-		p = append(p, make([]byte, 4+4*4)...) // no description; the dimensions are not known
-		p = be.AppendUint32(p, uint32(len(picture)))
-		p = append(p, picture...)
-		data = be.AppendUint32(data, 6<<24|uint32(len(p)))
-		data = append(data, p...)
-	}
-	return append(data, 0x81, 0, 0, 0) // PADDING, the last block
-}
-
-// mp3 returns the beginning of an MP3 file, with a front cover if there is a picture.
-func mp3(picture []byte) []byte {
-	var frames []byte
-	frame := func(id string, body []byte) {
-		frames = binary.BigEndian.AppendUint32(append(frames, id...), uint32(len(body)))
-		frames = append(append(frames, 0, 0), body...)
-	}
-	frame("TIT2", []byte("\x00A song"))
-	if picture != nil {
-		frame("APIC", append([]byte("\x00image/jpeg\x00\x03\x00"), picture...))
-	}
-	n := len(frames)
-	data := []byte{'I', 'D', '3', 3, 0, 0, byte(n >> 21 & 127), byte(n >> 14 & 127), byte(n >> 7 & 127), byte(n & 127)}
-	return append(append(data, frames...), 0xff, 0xfb, 0x90, 0) // the header of a frame of MPEG audio
-}
-
-// m4a returns the beginning of an MP4 file with one track of sound, with a cover if there is a picture.
-func m4a(picture []byte) []byte {
-	atom := func(name string, parts ...[]byte) []byte {
-		body := bytes.Join(parts, nil)
-		return append(append(binary.BigEndian.AppendUint32(nil, uint32(8+len(body))), name...), body...)
-	}
-	handler := append(append(make([]byte, 8), "soun"...), make([]byte, 12)...)
-	var list []byte
-	if picture != nil {
-		list = atom("covr", atom("data", []byte{0, 0, 0, 13, 0, 0, 0, 0}, picture))
-	}
-	return bytes.Join([][]byte{
-		atom("ftyp", []byte("M4A \x00\x00\x00\x00M4A isom")),
-		atom("moov", atom("mvhd", make([]byte, 100)), atom("trak", atom("mdia", atom("hdlr", handler))),
-			atom("udta", atom("meta", make([]byte, 4), atom("ilst", list)))),
-		{0, 0, 0, 0}, []byte("mdat"), // to the end of the file
-	}, nil)
 }
 
 // makeClips has ffmpeg make films of one second that show labels.
