@@ -144,7 +144,11 @@ func (c chart) draw(length time.Duration, bands []band) string {
 	}
 	for i := range 7 {
 		at := length * time.Duration(i) / 6
-		fmt.Fprintf(&b, `<text x="%.1f" y="%d" text-anchor="middle">%.3g min</text>`+"\n", x(float64(i)/6), height-10, at.Minutes())
+		text := fmt.Sprintf("%.0f s", at.Seconds())
+		if length > 5*time.Minute {
+			text = fmt.Sprintf("%.0f min", at.Minutes())
+		}
+		fmt.Fprintf(&b, `<text x="%.1f" y="%d" text-anchor="middle">%s</text>`+"\n", x(float64(i)/6), height-10, text)
 	}
 	for i, curve := range c.curves {
 		color := colors[i%len(colors)]

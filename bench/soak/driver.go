@@ -331,7 +331,8 @@ type nodeProcess struct {
 	started  chan struct{}
 	commands io.WriteCloser
 	stderr   bytes.Buffer
-	begin    int64
+	killed   bool
+	begin    time.Time
 	ended    chan struct{} // closed when all its messages were read
 	final    *final
 	cold     *coldResult
@@ -341,7 +342,7 @@ type nodeProcess struct {
 func (d *driver) startNode(cold int) (*nodeProcess, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	cfg := nodeConfig{Seed: d.o.seed, Start: len(d.report.starts), Songs: d.songs, Albums: d.albums, Films: len(d.clips) > 0,
+	cfg := nodeConfig{Seed: d.o.seed, Start: d.report.starts, Songs: d.songs, Albums: d.albums, Films: len(d.clips) > 0,
 		Library: d.file("share/library"), Dir: d.file("disk/thumbs"), History: d.file("history"),
 		Clients: d.o.clients, Think: d.o.think, Cold: cold, Lie: d.o.lie}
 	if d.redis != nil && cold == 0 {
@@ -360,7 +361,7 @@ func (d *driver) startNode(cold int) (*nodeProcess, error) {
 			return nil, err
 		}
 	}
-	p := &nodeProcess{cmd: exec.Command(program), started: make(chan struct{}), ended: make(chan struct{}), begin: d.clock.now()}
+	p := &nodeProcess{cmd: exec.Command(program), started: make(chan struct{}), ended: make(chan struct{}), begin: time.Now()}
 	p.cmd.Env = append(os.Environ(), nodeEnv+"="+string(config))
 	if d.o.small {
 		p.cmd.Env = append(p.cmd.Env, "GOMAXPROCS=1", "GOMEMLIMIT=128MiB")
@@ -378,7 +379,7 @@ func (d *driver) startNode(cold int) (*nodeProcess, error) {
 	}
 	d.node = p
 	if cold == 0 {
-		d.report.starts = append(d.report.starts, p.begin)
+		d.report.starts++
 	}
 	go d.listen(p, messages)
 	return p, nil
@@ -409,13 +410,15 @@ func (d *driver) listen(p *nodeProcess, messages io.Reader) {
 	}
 }
 
-// wait waits until a node has ended, and checks that it has not crashed.
+// wait waits until a node has ended, and checks that it has not crashed. If it takes longer than patience, the node tells what its
+// goroutines do.
 func (d *driver) wait(p *nodeProcess, patience time.Duration) {
 	dump := time.AfterFunc(patience, func() { p.cmd.Process.Signal(syscall.SIGQUIT) })
 	defer dump.Stop()
 	<-p.ended
-	if err := p.cmd.Wait(); err != nil {
-		text := p.stderr.String()
+	err := p.cmd.Wait()
+	text := p.stderr.String()
+	if !p.killed && err != nil || strings.Contains(text, "panic") || strings.Contains(text, "fatal error") {
 		d.wrong("a node ended: %v\n%s", err, text[max(0, len(text)-20000):])
 	}
 }
@@ -432,12 +435,9 @@ func (d *driver) runNodes(calm func()) error {
 		<-p.started
 		time.Sleep(time.Duration(d.random.Float64() * float64(min(young/2, time.Minute))))
 		d.event("kill -9")
+		p.killed = true
 		p.cmd.Process.Kill()
-		<-p.ended
-		p.cmd.Wait()
-		if text := p.stderr.String(); strings.Contains(text, "goroutine ") {
-			d.wrong("a node crashed:\n%s", text)
-		}
+		d.wait(p, time.Minute)
 	}
 	p, err := d.startNode(0)
 	if err != nil {
@@ -455,7 +455,7 @@ func (d *driver) runNodes(calm func()) error {
 		d.wrong("the last node told nothing at its end")
 		return nil
 	}
-	d.checkEnd(p.final)
+	d.checkEnd(p.final, p.begin)
 	return nil
 }
 

@@ -17,11 +17,10 @@ import (
 	"github.com/thumbcache/thumbcache/internal/store"
 )
 
-// checkEnd checks what a node leaves behind that ended in peace.
-func (d *driver) checkEnd(f *final) {
+// checkEnd checks what a node leaves behind that ended in peace. It was started at begin.
+func (d *driver) checkEnd(f *final, begin time.Time) {
 	r := d.report
 	r.final = f
-	// A connection pool and timers of the runtime may have goroutines of their own while the cache is open.
 	promise := func(kept bool, format string, args ...any) {
 		if !kept {
 			d.wrong(format, args...)
@@ -33,8 +32,9 @@ func (d *driver) checkEnd(f *final) {
 	promise(f.Quiet.Goroutines <= f.Before.Goroutines+quietGoroutines, "%d goroutines before New, %d without work", f.Before.Goroutines, f.Quiet.Goroutines)
 	promise(f.After.Heap < f.Before.Heap+8<<20, "a heap of %d bytes before New, of %d after Close", f.Before.Heap, f.After.Heap)
 	promise(f.Stats.MemoryEntries <= memoryEntries && f.Stats.MemoryBytes <= memoryBytes, "memory holds %d thumbnails, %d bytes", f.Stats.MemoryEntries, f.Stats.MemoryBytes)
+	promise(f.LooksFailed <= f.LooksTotal/100, "%d of %d checks of sources failed although nothing was wrong with the share", f.LooksFailed, f.LooksTotal)
 	promise(f.Stats.DiskBytes <= diskBytes, "the disk holds %d bytes, more than %d", f.Stats.DiskBytes, diskBytes)
-	d.checkDisk(f, promise)
+	d.checkDisk(f, begin, promise)
 	if d.redis != nil {
 		if err := d.checkRedis(promise); err != nil {
 			d.wrong("Redis: %v", err)
@@ -45,7 +45,7 @@ func (d *driver) checkEnd(f *final) {
 const quietGoroutines = 20 // connections to Redis, and a listener
 
 // checkDisk checks that files, account and the node's figures agree, and that each file is in order.
-func (d *driver) checkDisk(f *final, promise func(bool, string, ...any)) {
+func (d *driver) checkDisk(f *final, begin time.Time, promise func(bool, string, ...any)) {
 	var files, bytes int64
 	temp := 0
 	dir := d.file("disk/thumbs")
@@ -58,6 +58,7 @@ func (d *driver) checkDisk(f *final, promise func(bool, string, ...any)) {
 		bytes += info.Size()
 		if strings.HasSuffix(path, ".tmp") {
 			temp++
+			promise(info.ModTime().Before(begin), "%s is left", path)
 		}
 		return err
 	})

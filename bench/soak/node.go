@@ -82,7 +82,7 @@ type final struct {
 	Before, Quiet, After    resources        // before New, when nothing was in progress any more, after Close
 	Descriptors             []string         // that are open after Close
 	Asked                   int              // thumbnails that were asked for once more
-	LooksFailed, LooksTotal uint64
+	LooksFailed, LooksTotal uint64           // those that failed while nothing was wrong with the share, and all
 }
 
 // resources are what a process uses.
@@ -160,7 +160,7 @@ func (n *node) open() error {
 				}
 				if err != nil {
 					n.noteStage(path, err)
-					if stage == "stat" && !errors.Is(err, os.ErrNotExist) {
+					if stage == "stat" && !errors.Is(err, os.ErrNotExist) && n.faultsBetween(n.clock.now()-settle, n.clock.now())&(unreachable|slow) == 0 {
 						n.looksFailed.Add(1)
 					}
 				}
@@ -447,7 +447,7 @@ func (n *node) awaitQuiet() {
 func (n *node) askAgain(ctx context.Context, f *final) {
 	p := n.popularity(3 << 32)
 	objects := make(map[object]bool)
-	for range 3000 {
+	for range min(3000, n.songs/30) {
 		objects[p.song()] = true
 	}
 	all := make([]object, 0, len(objects))

@@ -22,7 +22,7 @@ type report struct {
 
 	mu     sync.Mutex // protects the fields below
 	begin  time.Time
-	starts []int64 // of nodes
+	starts int // of nodes
 	notes  []string
 	broken []string
 	points []point
@@ -101,7 +101,7 @@ func (d *driver) observe(p *nodeProcess, s *sample) {
 	x := point{at: d.clock.now(), sample: s, status: statusOf(pid), descriptors: countDescriptors(pid), children: len(children(pid))}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	x.start = len(r.starts)
+	x.start = r.starts
 	r.points = append(r.points, x)
 	for from, h := range s.Times {
 		if r.times[from] == nil {
@@ -132,7 +132,7 @@ func (r *report) print(out io.Writer) bool {
 	defer r.mu.Unlock()
 	r.checkTimes()
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n`%s`, %d starts of the process, the last one for %.0f s.\n", r.command, len(r.starts), r.last())
+	fmt.Fprintf(&b, "\n`%s`, %d starts of the process, the last one for %.0f s.\n", r.command, r.starts, r.last())
 	fmt.Fprintf(&b, "\n| answers from | number | p50 | p99 | p99.9 | max |\n|---|---|---|---|---|---|\n")
 	for _, from := range slices.Sorted(maps.Keys(r.times)) {
 		h := r.times[from]
@@ -152,7 +152,7 @@ func (r *report) print(out io.Writer) bool {
 		fmt.Fprintf(&b, "- At the end: %d files in order, as account and Stats say; %d temporary files of killed processes; %d sources in the shared tier; %d thumbnails asked for again.\n", r.files, r.temp, r.shared, f.Asked)
 		fmt.Fprintf(&b, "- Goroutines, descriptors, RSS in MiB: before New %d, %d, %d; without work %d, %d, %d; after Close %d, %d, %d.\n",
 			f.Before.Goroutines, f.Before.Descriptors, f.Before.RSS>>20, f.Quiet.Goroutines, f.Quiet.Descriptors, f.Quiet.RSS>>20, f.After.Goroutines, f.After.Descriptors, f.After.RSS>>20)
-		fmt.Fprintf(&b, "- Checks of sources: %d, of which %d failed. Stats: %+v\n", f.LooksTotal, f.LooksFailed, f.Stats)
+		fmt.Fprintf(&b, "- Checks of sources: %d, of which %d failed although nothing was wrong with the share. Stats: %+v\n", f.LooksTotal, f.LooksFailed, f.Stats)
 	}
 	for _, text := range r.broken[:min(len(r.broken), maxBroken)] {
 		fmt.Fprintf(&b, "- BROKEN: %s\n", text)
@@ -185,7 +185,7 @@ func (r *report) writeTo(text string) error {
 // last returns for how many seconds the last node was measured.
 func (r *report) last() (seconds float64) {
 	for _, p := range r.points {
-		if p.start == len(r.starts) {
+		if p.start == r.starts {
 			seconds = p.Seconds
 		}
 	}
@@ -210,10 +210,10 @@ func (r *report) checkTimes() {
 			}
 			hits, controls = make(histogram), make(histogram)
 		}
-		if p.start == len(r.starts) && p.Seconds > 540 && p.Seconds < 660 {
+		if p.start == r.starts && p.Seconds > 540 && p.Seconds < 660 {
 			early = append(early, p.rss)
 		}
-		if p.start == len(r.starts) && p.Seconds > r.last()-120 {
+		if p.start == r.starts && p.Seconds > r.last()-120 {
 			late = append(late, p.rss)
 		}
 	}
