@@ -176,7 +176,7 @@ func (d *driver) wrong(format string, args ...any) {
 func (d *driver) changeFiles(ctx context.Context) {
 	p := d.popularity(4 << 32)
 	changed := make(map[object]int64)
-	alter := func(o object, how string, to func(*state)) {
+	alter := func(o object, to func(*state)) {
 		s := d.share.state(o)
 		now := d.clock.now()
 		if now-changed[o] < int64(2*time.Second) || s.rev == maxRev-1 || s.moves == maxMoves-1 || s.cover == 1<<16-1 {
@@ -187,7 +187,6 @@ func (d *driver) changeFiles(ctx context.Context) {
 		to(&s)
 		d.history.add(int(o), change{d.clock.now(), s.pack()})
 		d.share.states[o].Store(s.pack())
-		d.event("%s: %s, %+v", d.path(o, s), how, s)
 	}
 	for ctx.Err() == nil {
 		sleep(ctx, time.Duration(float64(50*time.Millisecond)*min(5, p.random.ExpFloat64())))
@@ -200,26 +199,26 @@ func (d *driver) changeFiles(ctx context.Context) {
 		switch n := p.random.IntN(100); {
 		case n < 15: // all songs of the album get a new cover
 			for o := first; o < end; o++ {
-				alter(o, "new cover", func(s *state) { s.cover++; s.content = whole })
+				alter(o, func(s *state) { s.cover++; s.content = whole })
 			}
 		case n < 40:
-			alter(song, "new tags", func(s *state) {})
+			alter(song, func(s *state) {})
 		case n < 50:
-			alter(song, "another content", func(s *state) { s.cover++; s.content = content(p.random.IntN(3)) })
+			alter(song, func(s *state) { s.cover++; s.content = content(p.random.IntN(3)) })
 		case n < 65:
-			alter(song, "renamed", func(s *state) { s.moves++ })
+			alter(song, func(s *state) { s.moves++ })
 		case n < 75:
-			alter(song, "removed or put back", func(s *state) { s.gone = !s.gone })
+			alter(song, func(s *state) { s.gone = !s.gone })
 		case n < 85:
-			alter(d.folderPicture(album), "new picture", func(s *state) { s.cover++ })
+			alter(d.folderPicture(album), func(s *state) { s.cover++ })
 		case n < 92:
-			alter(d.folderPicture(album), "removed or put back", func(s *state) { s.gone = !s.gone })
+			alter(d.folderPicture(album), func(s *state) { s.gone = !s.gone })
 		case n < 93:
-			alter(d.films()+object(p.random.IntN(numFilms)), "another film", func(s *state) {})
+			alter(d.films()+object(p.random.IntN(numFilms)), func(s *state) {})
 		default: // a song that was removed comes back
 			for o := first; o < end; o++ {
 				if d.share.state(o).gone {
-					alter(o, "put back", func(s *state) { s.gone = false })
+					alter(o, func(s *state) { s.gone = false })
 				}
 			}
 		}
@@ -228,7 +227,6 @@ func (d *driver) changeFiles(ctx context.Context) {
 
 // A happening is something that goes wrong for a while.
 type happening struct {
-	name string
 	fault
 	begin, end func() error
 }
@@ -237,20 +235,15 @@ type happening struct {
 func (d *driver) happenings() (share, others []happening) {
 	do := func(f func()) func() error { return func() error { f(); return nil } }
 	nothing := do(func() {})
-	share = []happening{
-		{"the share is slow", slow, nothing, nothing},
-		{"the share does not answer", frozen, nothing, nothing},
-		{"the share is not mounted", missing, nothing, nothing},
-		{"the share fails", failing, nothing, nothing},
+	for _, f := range []fault{slow, frozen, missing, failing} {
+		share = append(share, happening{f, nothing, nothing})
 	}
-	others = []happening{{"the disk is full", diskFull, d.fillDisk, func() error { return os.Remove(d.file("disk/ballast")) }}}
+	others = []happening{{diskFull, d.fillDisk, func() error { return os.Remove(d.file("disk/ballast")) }}}
 	if d.redis != nil {
-		others = append(others,
-			happening{"Redis does not answer", sharedFrozen, do(d.redis.Freeze), do(d.redis.Thaw)},
-			happening{"Redis is killed", sharedKilled, do(d.redis.Kill), d.redis.Start})
+		others = append(others, happening{sharedFrozen, do(d.redis.Freeze), do(d.redis.Thaw)}, happening{sharedKilled, do(d.redis.Kill), d.redis.Start})
 	}
 	if d.o.clocks {
-		others = append(others, happening{"the clock is wrong", clockWrong, func() error { return d.jump(true) }, func() error { return d.jump(false) }})
+		others = append(others, happening{clockWrong, func() error { return d.jump(true) }, func() error { return d.jump(false) }})
 	}
 	return share, others
 }
@@ -265,17 +258,17 @@ func (d *driver) fail(ctx context.Context, all []happening, random *rand.Rand) {
 			if pause(); ctx.Err() != nil {
 				return
 			}
-			d.event("%s", h.name)
+			d.event("%v", h.fault)
 			d.set(h.fault, true)
 			begin := d.clock.now()
 			err := h.begin()
 			pause()
 			if err := errors.Join(err, h.end()); err != nil {
-				d.wrong("%s: %v", h.name, err)
+				d.wrong("%v: %v", h.fault, err)
 			}
 			d.set(h.fault, false)
-			d.event("no longer: %s", h.name)
-			d.report.happened(h.name, begin, d.clock.now())
+			d.event("no longer: %v", h.fault)
+			d.report.happened(h.fault.String(), begin, d.clock.now())
 		}
 	}
 }

@@ -3,8 +3,10 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"path"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -41,6 +43,18 @@ const (
 
 	unreachable = frozen | missing | failing
 )
+
+func (f fault) String() string {
+	names := []string{"the share does not answer", "the share is not mounted", "the share fails", "the share is slow", "the disk is full",
+		"Redis is killed", "Redis does not answer", "the clock is wrong"}
+	var present []string
+	for i, name := range names {
+		if f>>i&1 != 0 {
+			present = append(present, name)
+		}
+	}
+	return cmp.Or(strings.Join(present, ", "), "nothing is wrong")
+}
 
 // Node ids say which file in which state it is, so the share keeps nothing about files that are open.
 const (

@@ -20,6 +20,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -122,7 +123,6 @@ func runNode(config string) error {
 	}
 	defer file.Close()
 	n.checker = newChecker(lib, &history{file: file}, n.clock, revalidate)
-	n.checker.host = filepath.Dir(filepath.Dir(n.Library))
 	n.lie = liars[n.Lie]
 	before := n.resources()
 	if err := n.open(); err != nil {
@@ -251,7 +251,10 @@ func (n *node) askHandler(ctx context.Context, q *question) {
 	if want := thumbcache.HTTPStatus(a.observed); w.Code != want {
 		n.wrong("%s: status %d, want %d for %v", q.URL(), w.Code, want, a.observed)
 	}
-	if a.err = a.observed; a.err == nil {
+	if a.err = a.observed; a.err != nil && strings.Contains(w.Body.String(), filepath.Dir(n.Library)) {
+		n.wrong("%s: a path of the host is in the answer %q", q.URL(), w.Body)
+	}
+	if a.err == nil {
 		modified, _ := http.ParseTime(w.Header().Get("Last-Modified"))
 		a.thumb = &thumbcache.Thumbnail{Data: w.Body.Bytes(), ContentType: w.Header().Get("Content-Type"), ModTime: modified, Width: q.Size, Height: q.Size}
 	}

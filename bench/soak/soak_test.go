@@ -222,7 +222,6 @@ func newTestChecker(t *testing.T) (*checker, object) {
 	h.add(l.objects(), change{seconds(400), uint64(frozen)})
 	h.add(l.objects(), change{seconds(410), 0})
 	c := newChecker(l, h, clock{}, 5*time.Second)
-	c.host = "/srv/secret"
 	return c, o
 }
 
@@ -271,7 +270,6 @@ func TestCheck(t *testing.T) {
 		{name: "a deadline while the share does not answer", start: 402, end: 407, err: context.DeadlineExceeded, right: true},
 		{name: "an error of the system without a reason", start: 150, end: 151, err: errors.New("input/output error")},
 		{name: "an error of the system while the share does not answer", start: 402, end: 407, err: errors.New("input/output error"), right: true},
-		{name: "a path of the host", start: 402, end: 407, err: errors.New("/srv/secret/x: input/output error")},
 	} {
 		q := &question{Request: thumbcache.Request{Provider: provider, Path: c.path(o, state{moves: test.moves}), Size: coverEdge}, o: o, moves: test.moves, lowest: 0}
 		if test.lowest != 0 {
