@@ -30,10 +30,11 @@ const (
 // A question is a request for a thumbnail of an object.
 type question struct {
 	thumbcache.Request
-	o      object
-	moves  uint16 // as the path says
-	since  int64  // when Version became current; 0 without a Version
-	lowest int64  // the answer must be from this time or later
+	o       object
+	moves   uint16 // as the path says
+	since   int64  // when Version became current; 0 without a Version
+	lowest  int64  // the answer must be from this time or later
+	checked int64  // likewise, unless the source cannot be reached
 }
 
 // An answer is what came.
@@ -105,7 +106,7 @@ func (c *checker) key(q *question) (hash uint64, t *keyTable, slot *asked) {
 
 // prepare notes from which time the answer to q must be, which begins now.
 func (c *checker) prepare(q *question) {
-	q.lowest = math.MinInt64
+	q.lowest, q.checked = math.MinInt64, math.MinInt64
 	if q.since != 0 {
 		q.lowest = q.since - slack
 	}
@@ -119,7 +120,7 @@ func (c *checker) prepare(q *question) {
 	if slot.hash == hash {
 		c.ripen(q.o, slot, now)
 		if slot.seen != 0 {
-			q.lowest = max(q.lowest, slot.seen)
+			q.checked = slot.seen
 		}
 	}
 }
@@ -235,7 +236,11 @@ func (c *checker) check(q *question, a *answer) error {
 
 // checkState returns an error unless an answer shows a state that the object may have been in.
 func (c *checker) checkState(q *question, a *answer) error {
-	states, older, err := c.between(q.o, q.lowest, a.end)
+	lowest := q.lowest
+	if q.checked > lowest && c.faultsBetween(a.start-slack, a.end)&(unreachable|slow) == 0 {
+		lowest = q.checked
+	}
+	states, older, err := c.between(q.o, lowest, a.end)
 	if err != nil {
 		return err
 	}
@@ -259,7 +264,7 @@ func (c *checker) checkState(q *question, a *answer) error {
 	var pictures []state
 	if c.isSong(q.o) {
 		var more bool
-		if pictures, more, err = c.between(c.folderPicture(c.album(q.o)), q.lowest, a.end); err != nil {
+		if pictures, more, err = c.between(c.folderPicture(c.album(q.o)), lowest, a.end); err != nil {
 			return err
 		}
 		older = older || more
@@ -342,8 +347,8 @@ func (c *checker) describe(q *question, a *answer, reason error) string {
 		shown, edge, err := c.shown(a.thumb.Data)
 		fmt.Fprintf(&b, "%d bytes of %s, modified %v, label %x of cover %d, edge %d, %v\n", len(a.thumb.Data), a.thumb.ContentType, a.thumb.ModTime.Unix(), shown.id, shown.cover, edge, err)
 	}
-	if q.lowest != math.MinInt64 {
-		fmt.Fprintf(&b, "it must be from %s or later\n", when(q.lowest))
+	if lowest := max(q.lowest, q.checked); lowest != math.MinInt64 {
+		fmt.Fprintf(&b, "it must be from %s or later\n", when(lowest))
 	}
 	objects := []object{q.o}
 	if c.isSong(q.o) {

@@ -517,7 +517,7 @@ func (n *node) askCold() *coldResult {
 	start := make(chan struct{})
 	for i := range n.Cold {
 		q := n.question(object(i*(n.songs/n.Cold)), listSize)
-		q.lowest = math.MinInt64
+		q.lowest, q.checked = math.MinInt64, math.MinInt64
 		a := &answer{start: n.clock.now()}
 		group.Go(func() {
 			<-start

@@ -241,7 +241,7 @@ func TestCheck(t *testing.T) {
 		name       string
 		moves      uint16
 		start, end float64
-		lowest     float64 // 0: none
+		lowest     float64 // of a check; 0: none
 		thumb      *thumbcache.Thumbnail
 		err        error
 		ended      bool
@@ -268,12 +268,13 @@ func TestCheck(t *testing.T) {
 		{name: "a deadline without a reason", start: 150, end: 160, err: context.DeadlineExceeded},
 		{name: "the caller's own deadline", start: 150, end: 160, err: context.DeadlineExceeded, ended: true, right: true},
 		{name: "a deadline while the share does not answer", start: 402, end: 407, err: context.DeadlineExceeded, right: true},
+		{name: "an old picture while the share does not answer", moves: 0, start: 402, end: 407, lowest: 390, thumb: picture(o, states[1]), right: true},
 		{name: "an error of the system without a reason", start: 150, end: 151, err: errors.New("input/output error")},
 		{name: "an error of the system while the share does not answer", start: 402, end: 407, err: errors.New("input/output error"), right: true},
 	} {
 		q := &question{Request: thumbcache.Request{Provider: provider, Path: c.path(o, state{moves: test.moves}), Size: coverEdge}, o: o, moves: test.moves, lowest: 0}
 		if test.lowest != 0 {
-			q.lowest = seconds(test.lowest)
+			q.checked = seconds(test.lowest)
 		}
 		a := &answer{thumb: test.thumb, err: test.err, ended: test.ended, start: seconds(test.start), end: seconds(test.end)}
 		if err := c.check(q, a); (err == nil) != test.right {
@@ -293,10 +294,11 @@ func TestLowest(t *testing.T) {
 		at(n)
 		question := q()
 		c.prepare(question)
-		if question.lowest < 0 {
+		lowest := max(question.lowest, question.checked)
+		if lowest < 0 {
 			return "none"
 		}
-		return fmt.Sprintf("%.0f", float64(question.lowest-seconds(0))/1e9)
+		return fmt.Sprintf("%.0f", float64(lowest-seconds(0))/1e9)
 	}
 	expect := func(n float64, want string) {
 		t.Helper()
