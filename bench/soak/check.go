@@ -23,6 +23,7 @@ const (
 	slack = int64(time.Second)     // until what was recorded, read or looked at has its effect
 	bound = int64(3 * time.Second) // until a check of a source that a request began has its effect
 
+	making = int64(30 * time.Second) // until a thumbnail has been made again that a check found to be outdated
 	retry  = int64(6 * time.Second)  // a source whose check failed is checked again within 5 seconds
 	settle = int64(20 * time.Second) // after a fault, until no work is queued or joined that began during it
 )
@@ -130,7 +131,7 @@ func (c *checker) ripen(o object, a *asked, now int64) {
 	if a.end == 0 || a.end+bound > now {
 		return
 	}
-	if c.failed[o].Load() < a.start-retry && c.faultsBetween(a.start-retry, a.end+bound)&(unreachable|slow) == 0 {
+	if c.failed[o].Load() < a.start-retry && c.faultsBetween(a.start-retry, min(now, a.end+making))&(unreachable|slow) == 0 {
 		a.seen = a.start - int64(c.revalidate) - slack
 	}
 	a.start, a.end = 0, 0
