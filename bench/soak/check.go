@@ -23,7 +23,6 @@ const (
 	slack = int64(time.Second)     // until what was recorded, read or looked at has its effect
 	bound = int64(3 * time.Second) // until a check of a source that a request began has its effect
 
-	making = int64(30 * time.Second) // until a thumbnail has been made again that a check found to be outdated
 	retry  = int64(6 * time.Second)  // a source whose check failed is checked again within 5 seconds
 	settle = int64(20 * time.Second) // after a fault, until no work is queued or joined that began during it
 )
@@ -35,7 +34,7 @@ type question struct {
 	moves   uint16 // as the path says
 	since   int64  // when Version became current; 0 without a Version
 	lowest  int64  // the answer must be from this time or later
-	checked int64  // likewise, unless the source cannot be reached
+	checked int64  // likewise, unless the source could not be reached at some time since
 }
 
 // An answer is what came.
@@ -126,12 +125,12 @@ func (c *checker) prepare(q *question) {
 	}
 }
 
-// ripen lets a request count whose check has had its effect by now, unless checks failed meanwhile or could not end.
+// ripen lets a request count whose check has had its effect by now, unless checks failed meanwhile.
 func (c *checker) ripen(o object, a *asked, now int64) {
 	if a.end == 0 || a.end+bound > now {
 		return
 	}
-	if c.failed[o].Load() < a.start-retry && c.faultsBetween(a.start-retry, min(now, a.end+making))&(unreachable|slow) == 0 {
+	if c.failed[o].Load() < a.start-retry {
 		a.seen = a.start - int64(c.revalidate) - slack
 	}
 	a.start, a.end = 0, 0
@@ -238,7 +237,8 @@ func (c *checker) check(q *question, a *answer) error {
 // checkState returns an error unless an answer shows a state that the object may have been in.
 func (c *checker) checkState(q *question, a *answer) error {
 	lowest := q.lowest
-	if q.checked > lowest && c.faultsBetween(a.start-slack, a.end)&(unreachable|slow) == 0 {
+	// While a source cannot be reached, any tier may bring back what it has.
+	if q.checked > lowest && c.faultsBetween(q.checked, a.end)&(unreachable|slow) == 0 {
 		lowest = q.checked
 	}
 	states, older, err := c.between(q.o, lowest, a.end)

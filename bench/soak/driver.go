@@ -251,18 +251,18 @@ func (d *driver) happenings() (share, others []happening) {
 // fail lets one thing after the other go wrong until ctx ends.
 func (d *driver) fail(ctx context.Context, all []happening, random *rand.Rand) {
 	length := min(max(d.o.duration/20, 3*time.Second), 15*time.Second)
-	pause := func() { sleep(ctx, time.Duration((0.5+random.Float64())*float64(length))) }
+	pause := func(most float64) { sleep(ctx, time.Duration((0.5+(most-0.5)*random.Float64())*float64(length))) }
 	for {
 		random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 		for _, h := range all {
-			if pause(); ctx.Err() != nil {
+			if pause(2.5); ctx.Err() != nil {
 				return
 			}
 			d.event("%v", h.fault)
 			d.set(h.fault, true)
 			begin := d.clock.now()
 			err := h.begin()
-			pause()
+			pause(1.5)
 			if err := errors.Join(err, h.end()); err != nil {
 				d.wrong("%v: %v", h.fault, err)
 			}
