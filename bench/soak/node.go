@@ -33,7 +33,7 @@ import (
 const (
 	memoryEntries = 2000
 	memoryBytes   = 16 << 20
-	decodeBytes   = 64 << 20
+	decodeBytes   = 128 << 20
 	diskBytes     = 24 << 20
 	queueLength   = 1024
 	revalidate    = 5 * time.Second
