@@ -34,7 +34,7 @@ type question struct {
 	moves   uint16 // as the path says
 	since   int64  // when Version became current; 0 without a Version
 	lowest  int64  // the answer must be from this time or later
-	checked int64  // likewise, unless the source could not be reached at some time since
+	checked int64  // likewise, unless the source could not be reached since, or there was too much to do
 }
 
 // An answer is what came.
@@ -61,6 +61,7 @@ type checker struct {
 	labels      [1 << 8]labelTable
 	invalidated []atomic.Int64 // by object: when, and in the lowest bits the moves
 	failed      []atomic.Int64 // by object: when a check or a making last failed
+	busy        atomic.Int64   // when so much work was waiting that an outdated thumbnail is not made again soon
 }
 
 // A keyTable remembers when some thumbnails were asked for.
@@ -130,7 +131,7 @@ func (c *checker) ripen(o object, a *asked, now int64) {
 	if a.end == 0 || a.end+bound > now {
 		return
 	}
-	if c.failed[o].Load() < a.start-retry {
+	if max(c.failed[o].Load(), c.busy.Load()) < a.start-retry {
 		a.seen = a.start - int64(c.revalidate) - slack
 	}
 	a.start, a.end = 0, 0
@@ -238,7 +239,7 @@ func (c *checker) check(q *question, a *answer) error {
 func (c *checker) checkState(q *question, a *answer) error {
 	lowest := q.lowest
 	// While a source cannot be reached, any tier may bring back what it has.
-	if q.checked > lowest && c.faultsBetween(q.checked, a.end)&(unreachable|slow) == 0 {
+	if q.checked > lowest && c.busy.Load() < q.checked && c.faultsBetween(q.checked, a.end)&(unreachable|slow) == 0 {
 		lowest = q.checked
 	}
 	states, older, err := c.between(q.o, lowest, a.end)
@@ -274,7 +275,7 @@ func (c *checker) checkState(q *question, a *answer) error {
 		return a.err
 	}
 	for _, s := range states {
-		if c.explains(q, a, s, pictures, shown) {
+		if c.explains(q, a, s, pictures, shown) && (a.err != nil || c.hasTime(q, a, states)) {
 			return nil
 		}
 	}
@@ -303,8 +304,7 @@ func (c *checker) explains(q *question, a *answer, s state, pictures []state, sh
 	case missing:
 		return false
 	case s.content == whole:
-		want := c.modTime(q.o, s)
-		return a.err == nil && shown == c.label(q.o, s) && (a.thumb.ModTime.Equal(want) || a.http && a.thumb.ModTime.Before(want))
+		return a.err == nil && shown == c.label(q.o, s)
 	}
 	folder := c.folderPicture(c.album(q.o))
 	for _, p := range pictures {
@@ -314,6 +314,15 @@ func (c *checker) explains(q *question, a *answer, s state, pictures []state, sh
 	}
 	noPicture := !c.isSong(q.o) || slices.ContainsFunc(pictures, func(p state) bool { return p.gone })
 	return noPicture && isVerdict(a.err) && (s.content == broken || errors.Is(a.err, thumbcache.ErrNoPicture))
+}
+
+// hasTime reports whether the time of a thumbnail is that of one of the states of its source. It may be another one than the picture's,
+// if the source changed while it was read. If the picture is beside the source, the time may be that of the picture.
+func (c *checker) hasTime(q *question, a *answer, states []state) bool {
+	return slices.ContainsFunc(states, func(s state) bool {
+		want := c.modTime(q.o, s)
+		return s.content != whole || a.thumb.ModTime.Equal(want) || a.http && a.thumb.ModTime.Before(want)
+	})
 }
 
 // shown returns what a picture shows.

@@ -302,6 +302,7 @@ func (n *node) run() {
 	group.Go(func() { n.invalidateSome(ctx) })
 	group.Go(func() { n.warmSome(ctx) })
 	group.Go(func() { n.probe(ctx) })
+	group.Go(func() { n.watchQueue(ctx) })
 	group.Go(func() {
 		for every := time.NewTicker(time.Second); ctx.Err() == nil; {
 			select {
@@ -322,6 +323,18 @@ func (n *node) run() {
 		panic("a request was not answered within a minute")
 	}
 }
+
+// watchQueue notes when much work is waiting.
+func (n *node) watchQueue(ctx context.Context) {
+	for ctx.Err() == nil {
+		if n.cache.Stats().InFlight > muchWork {
+			n.busy.Store(n.clock.now())
+		}
+		sleep(ctx, 100*time.Millisecond)
+	}
+}
+
+const muchWork = 100 // thumbnails, which take about a second
 
 // sample returns what happened since the last sample.
 func (n *node) sample() *sample {
@@ -569,6 +582,8 @@ func (n *node) askCold() *coldResult {
 	return r
 }
 
+const lieRate = 50 // answers for each that is changed
+
 // liars change answers, so that tests can see that the check finds that.
 var liars = map[string]func(q *question, a *answer){
 	"stale": func() func(*question, *answer) {
@@ -584,7 +599,7 @@ var liars = map[string]func(q *question, a *answer){
 		var last atomic.Pointer[thumbcache.Thumbnail]
 		return func(q *question, a *answer) {
 			if a.err == nil && q.Format == thumbcache.JPEG && q.Size == listSize {
-				if old := last.Swap(a.thumb); old != nil && rand.IntN(1000) == 0 {
+				if old := last.Swap(a.thumb); old != nil && rand.IntN(lieRate) == 0 {
 					a.thumb = old
 				}
 			}
@@ -594,7 +609,7 @@ var liars = map[string]func(q *question, a *answer){
 	"busy":    func(_ *question, a *answer) { lie(a, thumbcache.ErrBusy) },
 	"verdict": func(_ *question, a *answer) { lie(a, thumbcache.ErrNoPicture) },
 	"flipped": func(_ *question, a *answer) {
-		if a.err == nil && rand.IntN(1000) == 0 {
+		if a.err == nil && rand.IntN(lieRate) == 0 {
 			t := *a.thumb
 			t.Data = slices.Clone(t.Data[:len(t.Data)/2])
 			a.thumb = &t
@@ -604,7 +619,7 @@ var liars = map[string]func(q *question, a *answer){
 
 // lie replaces some pictures by an error.
 func lie(a *answer, err error) {
-	if a.err == nil && rand.IntN(1000) == 0 {
+	if a.err == nil && rand.IntN(lieRate) == 0 {
 		a.thumb, a.err = nil, err
 	}
 }

@@ -316,8 +316,13 @@ func TestLowest(t *testing.T) {
 	c.failed[o].Store(seconds(22))
 	expect(30, "4")
 	at(41)
+	c.busy.Store(seconds(30))
 	c.note(q(), &answer{start: seconds(40), end: seconds(41)})
 	expect(50, "34")
+	at(61)
+	c.note(q(), &answer{start: seconds(60), end: seconds(61)})
+	c.busy.Store(seconds(62))
+	expect(70, "34")
 	c.noteInvalidated(o, 0, seconds(45))
 	expect(50, "45")
 	c.noteInvalidated(o, 1, seconds(46)) // of another name
