@@ -59,6 +59,7 @@ func soak(o options, dir string) (*report, error) {
 	log.Print("rerun: ", d.report.command)
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGPIPE)
+	defer close(signals)
 	defer signal.Stop(signals)
 	go func() {
 		if _, ok := <-signals; ok {

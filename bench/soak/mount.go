@@ -86,6 +86,13 @@ func mount(l *library, dir string) (*share, error) {
 		return nil, fmt.Errorf("%w: %w", errMount, err)
 	}
 	go s.server.Serve()
+	for _, open := range descriptors() { // or the node would keep the mount alive
+		var fd int
+		var name string
+		if fmt.Sscan(open, &fd, &name); name == "/dev/fuse" {
+			syscall.CloseOnExec(fd)
+		}
+	}
 	return s, s.server.WaitMount()
 }
 
