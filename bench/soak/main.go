@@ -1,4 +1,4 @@
-//go:build linux
+//go:build linux && (amd64 || arm64)
 
 // Command soak lets 1,000 clients use a library of 100,000 songs, lets everything around the cache fail, and checks every answer.
 //
@@ -7,6 +7,7 @@
 //
 // It prints a report and exits with 1 if a promise was broken. It needs root, because it mounts two file systems: one that shows the
 // library, which exists nowhere, and a small one for thumbnails. With redis-server there is a shared tier, with ffmpeg there are films.
+// It is built for the systems for which go-fuse can be built.
 package main
 
 import (
