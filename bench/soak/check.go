@@ -237,10 +237,9 @@ func (c *checker) check(q *question, a *answer) error {
 
 // checkState returns an error unless an answer shows a state that the object may have been in.
 func (c *checker) checkState(q *question, a *answer) error {
-	lowest := q.lowest
-	// While a source cannot be reached, any tier may bring back what it has.
-	if q.checked > lowest && c.busy.Load() < q.checked && c.faultsBetween(q.checked, a.end)&(unreachable|slow) == 0 {
-		lowest = q.checked
+	lowest, err := c.lowestOf(q, a)
+	if err != nil {
+		return err
 	}
 	states, older, err := c.between(q.o, lowest, a.end)
 	if err != nil {
@@ -283,6 +282,20 @@ func (c *checker) checkState(q *question, a *answer) error {
 		return nil
 	}
 	return errors.New("the source was in none of the states that explain this")
+}
+
+// lowestOf returns from which time an answer must be.
+func (c *checker) lowestOf(q *question, a *answer) (int64, error) {
+	// While a source cannot be reached, any tier may bring back what it has.
+	if q.checked <= q.lowest || c.busy.Load() >= q.checked || c.faultsBetween(q.checked, a.end)&(unreachable|slow) != 0 {
+		return q.lowest, nil
+	}
+	// On a busy machine, ffmpeg takes seconds.
+	states, _, err := c.between(q.o, q.checked, a.end)
+	if c.isFilm(q.o) || slices.ContainsFunc(states, func(s state) bool { return s.content == broken }) {
+		return q.lowest, err
+	}
+	return q.checked, err
 }
 
 func contentType(f thumbcache.Format) string {

@@ -58,7 +58,7 @@ func soak(o options, dir string) (*report, error) {
 	d.library = &library{seed: o.seed, songs: o.songs, albums: max(1, o.songs*9/100)}
 	log.Print("rerun: ", d.report.command)
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGPIPE)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM) // not SIGPIPE, which writing to a killed node causes
 	defer close(signals)
 	defer signal.Stop(signals)
 	go func() {
