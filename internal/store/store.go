@@ -317,7 +317,7 @@ func mustTouch(used, now time.Time) bool {
 
 // Put stores e. If there is no room it returns how many bytes e needs: the caller then calls MakeRoom and Put again, in the
 // background, because MakeRoom is slow. Put counts and logs a failure, and does not return it: the caller has the
-// thumbnail anyway.
+// thumbnail anyway. What was stored for the same key before is removed, unless the disk hangs.
 func (s *Store) Put(e *Entry) (need int64) {
 	tail, err := e.trailer()
 	if err != nil {
@@ -350,8 +350,8 @@ func (s *Store) Put(e *Entry) (need int64) {
 	return 0
 }
 
-// removeOutdated removes a file that was to be replaced, unless the disk hangs. It would be served again as soon as memory has lost its
-// successor.
+// removeOutdated removes a file that could not be replaced, unless the disk hangs. The file would be served again as soon as memory has
+// lost its successor.
 func (s *Store) removeOutdated(name string) {
 	if s.health.mayRead() {
 		_ = s.removeFile(s.ctx, name[:2], name) // a disk that refuses this is known not to work
