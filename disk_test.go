@@ -76,6 +76,37 @@ func TestDiskFull(t *testing.T) {
 	})
 }
 
+// If the disk is full, a thumbnail that could not be replaced on it does not come back when memory has lost the new one.
+func TestDiskFullChange(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", dir).CombinedOutput(); err != nil {
+		t.Skipf("cannot mount a small disk here: %v %s", err, out)
+	}
+	t.Cleanup(func() { exec.Command("umount", dir).Run() })
+	p := newTestProvider()
+	for i := range 2 {
+		p.set(fmt.Sprint(i), tag("1"), noisy(200, 200, 90))
+	}
+	thumbs := filepath.Join(dir, "thumbs")
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Dir: thumbs, MemoryEntries: 1, Revalidate: time.Millisecond})
+	old := mustGet(t, c, "p", "0", 150)
+	if len(filesIn(t, thumbs)) != 1 {
+		t.Fatal("not stored")
+	}
+	if err := os.WriteFile(filepath.Join(dir, "full"), make([]byte, 1<<20), 0o600); err == nil {
+		t.Fatal("the disk is not full")
+	}
+	p.set("0", tag("2"), noisy(200, 200, 80))
+	eventually(t, "the new picture is served", func() bool { return mustGet(t, c, "p", "0", 150).ETag != old.ETag })
+	for range 20 { // in some of which no check of the source comes first
+		mustGet(t, c, "p", "1", 150) // takes its place in memory
+		if mustGet(t, c, "p", "0", 150).ETag == old.ETag {
+			t.Fatal("the old picture is served again")
+		}
+	}
+}
+
 // While a thumbnail is being saved, another one of a newer state of the source is saved as well.
 func TestSaveDuringSave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -40,9 +40,9 @@ func startForBenchmark(b *testing.B) *engines {
 func BenchmarkHit(b *testing.B) {
 	e := startForBenchmark(b)
 	b.Run("redis", func(b *testing.B) {
-		client := goredis.NewClient(&goredis.Options{Addr: e.redis.addr})
+		client := goredis.NewClient(&goredis.Options{Addr: e.redis.Addr})
 		defer client.Close()
-		open := func() (thumbcache.Shared, error) { return redis.Open("redis://" + e.redis.addr) }
+		open := func() (thumbcache.Shared, error) { return redis.Open("redis://" + e.redis.Addr) }
 		benchmarkHit(b, open, func(data []byte) error {
 			return client.Set(b.Context(), "raw", data, 0).Err()
 		}, func() ([]byte, error) {
@@ -50,12 +50,12 @@ func BenchmarkHit(b *testing.B) {
 		})
 	})
 	b.Run("s3", func(b *testing.B) {
-		client, err := minio.New(e.s3.addr, &minio.Options{Creds: credentials.NewStaticV4(accessKey, secretKey, ""), Region: "us-east-1"})
+		client, err := minio.New(e.s3.Addr, &minio.Options{Creds: credentials.NewStaticV4(accessKey, secretKey, ""), Region: "us-east-1"})
 		if err != nil {
 			b.Fatal(err)
 		}
 		open := func() (thumbcache.Shared, error) {
-			return s3.Open("s3://" + bucket + "/hit?endpoint=http://" + e.s3.addr)
+			return s3.Open("s3://" + bucket + "/hit?endpoint=http://" + e.s3.Addr)
 		}
 		benchmarkHit(b, open, func(data []byte) error {
 			_, err := client.PutObject(b.Context(), bucket, "raw", bytes.NewReader(data), int64(len(data)), minio.PutObjectOptions{})
@@ -145,7 +145,7 @@ func BenchmarkRedisMemory(b *testing.B) {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		engine, err := redis.Open("redis://" + e.redis.addr)
+		engine, err := redis.Open("redis://" + e.redis.Addr)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -4,7 +4,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"image"
 	"image/color"
@@ -14,6 +13,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+
+	"github.com/thumbcache/thumbcache/bench/internal/media"
 )
 
 const numCovers = 100
@@ -36,9 +37,9 @@ func makeLibrary(dir string) error {
 		var data []byte
 		switch name := coverPath(i); filepath.Ext(name) {
 		case ".flac":
-			data = flac(picture)
+			data = media.FLAC(picture)
 		case ".mp3":
-			data = mp3(picture)
+			data = media.MP3(picture)
 		default:
 			data = picture
 		}
@@ -74,31 +75,4 @@ func drawCover(seed int) ([]byte, error) {
 	var data bytes.Buffer
 	err := jpeg.Encode(&data, img, &jpeg.Options{Quality: 85})
 	return data.Bytes(), err
-}
-
-// flac returns a FLAC file without sound that has a front cover.
-func flac(picture []byte) []byte {
-	be := binary.BigEndian
-	var p []byte // the block PICTURE
-	p = be.AppendUint32(p, 3)
-	p = be.AppendUint32(p, uint32(len("image/jpeg")))
-	p = append(p, "image/jpeg"...)
-	p = append(p, make([]byte, 4+4*4)...) // no description; the dimensions are not known
-	p = be.AppendUint32(p, uint32(len(picture)))
-	p = append(p, picture...)
-
-	data := append([]byte("fLaC"), 0, 0, 0, 34) // the block STREAMINFO
-	data = append(data, make([]byte, 34)...)
-	data = be.AppendUint32(data, 0x86<<24|uint32(len(p))) // the last block
-	return append(data, p...)
-}
-
-// mp3 returns an MP3 file without sound that has a front cover.
-func mp3(picture []byte) []byte {
-	body := append([]byte("\x00image/jpeg\x00\x03\x00"), picture...)
-	frame := binary.BigEndian.AppendUint32([]byte("APIC"), uint32(len(body)))
-	frame = append(append(frame, 0, 0), body...)
-	n := len(frame)
-	data := []byte{'I', 'D', '3', 3, 0, 0, byte(n >> 21 & 127), byte(n >> 14 & 127), byte(n >> 7 & 127), byte(n & 127)}
-	return append(data, frame...)
 }

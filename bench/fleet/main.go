@@ -165,7 +165,7 @@ func (f *fleet) addNode(program string, flags []string, env ...string) error {
 
 func (f *fleet) killNodes() {
 	for _, n := range f.nodes {
-		n.kill()
+		n.Kill()
 		n.client.CloseIdleConnections()
 	}
 	f.nodes = nil
@@ -174,7 +174,7 @@ func (f *fleet) killNodes() {
 // stopNodes ends the nodes when they have stored what they made.
 func (f *fleet) stopNodes() {
 	for _, n := range f.nodes {
-		n.stop()
+		n.Stop()
 	}
 	f.killNodes()
 }

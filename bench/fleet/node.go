@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/thumbcache/thumbcache"
+	"github.com/thumbcache/thumbcache/bench/internal/daemon"
 )
 
 // Sizes of thumbnails.
@@ -23,13 +24,13 @@ const (
 
 // A node is a process of "thumbcache serve" without a disk: it has its memory, and what all nodes share.
 type node struct {
-	*process
+	*daemon.Process
 	client *http.Client
 }
 
 // startNode starts a server with flags that say where its thumbnails are, and environment variables.
 func startNode(program, library string, flags []string, env ...string) (*node, error) {
-	addr, err := freeAddr()
+	addr, err := daemon.FreeAddr()
 	if err != nil {
 		return nil, err
 	}
@@ -39,10 +40,10 @@ func startNode(program, library string, flags []string, env ...string) (*node, e
 	}
 	args := append([]string{"serve", "--addr", addr, "--sizes", strings.Join(append(sizes, strconv.Itoa(hotSize)), ",")}, flags...)
 	n := &node{
-		process: &process{name: program, args: append(args, library), addr: addr, env: append(credentialsEnv, env...)},
+		Process: &daemon.Process{Name: program, Args: append(args, library), Addr: addr, Env: append(credentialsEnv, env...)},
 		client:  &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 1000}},
 	}
-	return n, n.start()
+	return n, n.Start()
 }
 
 var errNoPicture = errors.New("the answer is no picture")
@@ -50,7 +51,7 @@ var errNoPicture = errors.New("the answer is no picture")
 // get requests a thumbnail, and returns how long that took.
 func (n *node) get(path string, size int) (time.Duration, error) {
 	start := time.Now()
-	resp, err := n.client.Get(fmt.Sprintf("http://%s/thumb/library/%s?size=%d", n.addr, path, size))
+	resp, err := n.client.Get(fmt.Sprintf("http://%s/thumb/library/%s?size=%d", n.Addr, path, size))
 	if err != nil {
 		return 0, err
 	}
@@ -70,7 +71,7 @@ func (n *node) get(path string, size int) (time.Duration, error) {
 // ping requests something that has nothing to do with thumbnails, and returns how long that took.
 func (n *node) ping() (time.Duration, error) {
 	start := time.Now()
-	resp, err := n.client.Get("http://" + n.addr + "/version.json")
+	resp, err := n.client.Get("http://" + n.Addr + "/version.json")
 	if err != nil {
 		return 0, err
 	}
@@ -81,7 +82,7 @@ func (n *node) ping() (time.Duration, error) {
 
 // stats returns what the node has done since its start, and what its clock shows.
 func (n *node) stats() (s thumbcache.Stats, clock time.Time, err error) {
-	resp, err := n.client.Get("http://" + n.addr + "/debug/vars")
+	resp, err := n.client.Get("http://" + n.Addr + "/debug/vars")
 	if err != nil {
 		return s, clock, err
 	}

@@ -99,7 +99,7 @@ func trialDeath(f *fleet) error {
 	if err := f.awaitLease(f.prefix); err != nil {
 		return err
 	}
-	victim.freeze()
+	victim.Freeze()
 	var r recorder
 	var group sync.WaitGroup
 	for _, n := range others {
@@ -111,7 +111,7 @@ func trialDeath(f *fleet) error {
 		}
 	}
 	time.Sleep(200 * time.Millisecond) // they wait for the lease now
-	victim.kill()
+	victim.Kill()
 	group.Wait()
 	f.nodes = others
 	s, err := f.totals()
@@ -138,10 +138,10 @@ func (f *fleet) faults() []fault {
 	do := func(f func()) func() error { return func() error { f(); return nil } }
 	all := []fault{
 		{name: "nothing", begin: do(func() {}), works: true},
-		{name: "Redis is frozen (SIGSTOP)", begin: do(f.redis.freeze)},
-		{name: "Redis goes on", begin: do(f.redis.thaw), works: true},
-		{name: "Redis is killed", begin: do(f.redis.kill)},
-		{name: "Redis is started again, empty", begin: f.redis.start, works: true},
+		{name: "Redis is frozen (SIGSTOP)", begin: do(f.redis.Freeze)},
+		{name: "Redis goes on", begin: do(f.redis.Thaw), works: true},
+		{name: "Redis is killed", begin: do(f.redis.Kill)},
+		{name: "Redis is started again, empty", begin: f.redis.Start, works: true},
 		{name: "Redis is full, noeviction", begin: func() error { return f.fill("noeviction", 0) }, fullOnly: true},
 		{name: "Redis has room again", begin: func() error { return f.configure("maxmemory", "0") }, works: true, fullOnly: true},
 		{name: "Redis is full, allkeys-lru", begin: func() error { return f.fill("allkeys-lru", 200<<10) }, works: true, fullOnly: true},
@@ -152,10 +152,10 @@ func (f *fleet) faults() []fault {
 			all = all[:1] // a trial without S3 has done these
 		}
 		all = append(all, []fault{
-			{name: "S3 is frozen (SIGSTOP)", begin: do(f.s3.freeze)},
-			{name: "S3 goes on", begin: do(f.s3.thaw), works: true},
-			{name: "S3 is killed", begin: do(f.s3.kill)},
-			{name: "S3 is started again", begin: f.s3.start, works: true},
+			{name: "S3 is frozen (SIGSTOP)", begin: do(f.s3.Freeze)},
+			{name: "S3 goes on", begin: do(f.s3.Thaw), works: true},
+			{name: "S3 is killed", begin: do(f.s3.Kill)},
+			{name: "S3 is started again", begin: f.s3.Start, works: true},
 		}...)
 	}
 	return all
@@ -306,9 +306,9 @@ func trialAbsent(f *fleet) error {
 	if f.count < 2 {
 		return nil
 	}
-	f.redis.kill()
+	f.redis.Kill()
 	if f.s3 != nil {
-		f.s3.kill()
+		f.s3.Kill()
 	}
 	if err := f.startNodes(f.sharing()); err != nil {
 		return err
@@ -318,9 +318,9 @@ func trialAbsent(f *fleet) error {
 	}
 	return f.observe(fault{name: "the engines start after the processes", works: true, begin: func() error {
 		time.Sleep(f.faultTime() / 2)
-		err := f.redis.start()
+		err := f.redis.Start()
 		if f.s3 != nil {
-			err = errors.Join(err, f.s3.start())
+			err = errors.Join(err, f.s3.Start())
 		}
 		return err
 	}})

@@ -317,7 +317,7 @@ func mustTouch(used, now time.Time) bool {
 
 // Put stores e. If there is no room it returns how many bytes e needs: the caller then calls MakeRoom and Put again, in the
 // background, because MakeRoom is slow. Put counts and logs a failure, and does not return it: the caller has the
-// thumbnail anyway.
+// thumbnail anyway. What was stored for the same key before is removed, unless the disk hangs.
 func (s *Store) Put(e *Entry) (need int64) {
 	tail, err := e.trailer()
 	if err != nil {
@@ -326,18 +326,21 @@ func (s *Store) Put(e *Entry) (need int64) {
 		return 0
 	}
 	size := int64(len(e.Data) + len(tail))
+	name := e.Key.name(Hash(e.Key.Provider, e.Key.Path))
 	if !s.health.mayWrite() || s.maxBytes >= 0 && size > s.maxBytes {
+		s.removeOutdated(name)
 		return 0
 	}
-	name := e.Key.name(Hash(e.Key.Provider, e.Key.Path))
 	number := folderNumber(name)
 	if !s.ledger.beginChange(s.ctx, number, Usage{1, size}, s.maxBytes) {
+		s.removeOutdated(name)
 		return size
 	}
 	old, err := s.writeFile(name, e.Data, tail)
 	switch {
 	case err != nil:
 		s.ledger.endChange(number, Usage{-1, -size})
+		s.removeOutdated(name)
 	case old >= 0:
 		s.ledger.endChange(number, Usage{-1, -old})
 	default:
@@ -345,6 +348,14 @@ func (s *Store) Put(e *Entry) (need int64) {
 	}
 	s.noteWrite(err)
 	return 0
+}
+
+// removeOutdated removes a file that could not be replaced, unless the disk hangs. The file would be served again as soon as memory has
+// lost its successor.
+func (s *Store) removeOutdated(name string) {
+	if s.health.mayRead() {
+		_ = s.removeFile(s.ctx, name[:2], name) // a disk that refuses this is known not to work
+	}
 }
 
 // noteWrite counts a failed write and tells the store's health.

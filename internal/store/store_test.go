@@ -284,6 +284,32 @@ func TestBackgroundCount(t *testing.T) {
 	}
 }
 
+// A file that cannot be replaced is removed: it would be served again when memory has lost its successor.
+func TestOutdatedRemoved(t *testing.T) {
+	for name, fail := range map[string]func(d *Store){
+		"writes pause": func(d *Store) { d.health.pauseWrites(time.Minute) },
+		"too large":    func(d *Store) { d.maxBytes = 100 },
+		"no room":      func(d *Store) { d.maxBytes = sealedSize(t, numbered(1, 2, 4000)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := openStore(t, t.TempDir(), -1)
+			put(t, d, numbered(1, 1, 4000))
+			put(t, d, numbered(2, 1, 4000))
+			fail(d)
+			d.Put(numbered(1, 2, 4000))
+			if e, ok := fetch(t, d, numbered(1, 1, 4000).Key); ok {
+				t.Errorf("variant %s is still there", e.Version)
+			}
+			if e, ok := fetch(t, d, numbered(2, 1, 4000).Key); !ok || !isNumbered(e, 2) {
+				t.Error("another file is gone")
+			}
+			if u := d.Usage(); u.Files != 1 {
+				t.Errorf("the account says %+v", u)
+			}
+		})
+	}
+}
+
 // A hit updates the file's time of use, at most once an hour.
 func TestTouch(t *testing.T) {
 	d := openStore(t, t.TempDir(), -1)
