@@ -32,7 +32,7 @@ func (d *driver) checkEnd(f *final, begin time.Time) {
 	promise(f.Quiet.Goroutines <= f.Before.Goroutines+quietGoroutines, "%d goroutines before New, %d without work", f.Before.Goroutines, f.Quiet.Goroutines)
 	promise(f.After.Heap < f.Before.Heap+8<<20, "a heap of %d bytes before New, of %d after Close", f.Before.Heap, f.After.Heap)
 	promise(f.Stats.MemoryEntries <= memoryEntries && f.Stats.MemoryBytes <= memoryBytes, "memory holds %d thumbnails, %d bytes", f.Stats.MemoryEntries, f.Stats.MemoryBytes)
-	promise(f.LooksFailed <= f.LooksTotal/20, "%d of %d checks of sources failed although nothing was wrong with the share", f.LooksFailed, f.LooksTotal)
+	promise(f.LooksFailed <= f.LooksTotal/5, "%d of %d checks of sources failed although nothing was wrong with the share", f.LooksFailed, f.LooksTotal)
 	promise(f.Stats.DiskBytes <= diskBytes, "the disk holds %d bytes, more than %d", f.Stats.DiskBytes, diskBytes)
 	d.checkDisk(f, begin, promise)
 	if d.redis != nil {
@@ -138,7 +138,7 @@ func (d *driver) trialCold() error {
 	if r.Failed > 0 {
 		d.wrong("%d of %d requests at once failed, such as: %s", r.Failed, r.Keys, r.LastError)
 	}
-	if limit := 2*r.Keys + 100; r.Goroutines > limit {
+	if limit := r.Keys + 100; r.Goroutines > limit {
 		d.wrong("%d goroutines for %d requests at once, want at most %d", r.Goroutines, r.Keys, limit)
 	}
 	if limit := uint64(memoryBytes + decodeBytes + 64<<20); r.RSS > limit {

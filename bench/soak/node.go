@@ -31,7 +31,7 @@ import (
 const (
 	memoryEntries = 2000
 	memoryBytes   = 16 << 20
-	decodeBytes   = 128 << 20
+	decodeBytes   = 64 << 20
 	diskBytes     = 24 << 20
 	queueLength   = 1024
 	revalidate    = 5 * time.Second
@@ -165,7 +165,7 @@ func (n *node) open() error {
 			},
 		},
 	}
-	if n.Redis != "" {
+	if n.Redis != "" && n.Cold == 0 { // with a shared tier, more flights ask at the same time
 		var err error
 		if n.engine, err = redis.Open(n.Redis); err != nil {
 			return err
