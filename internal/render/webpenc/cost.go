@@ -85,10 +85,9 @@ func (c *counts) add(plane, first int, b *block) {
 	p := &c[plane]
 	context, count := int(b.context), int(b.count)
 	for n := first; n < count; n++ {
-		v := b.levels[n&15]
-		v = max(v, -v)
+		v := abs(int32(b.levels[n&15]))
 		p[n][context][tokens[v&maxLevel]]++
-		context = int(min(v, 2))
+		context = int(smaller(v, 2))
 	}
 	p[count][context][end]++ // not written if the block is full
 }

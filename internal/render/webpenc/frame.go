@@ -207,7 +207,7 @@ func (w *boolWriter) block(probs *[8][3][11]uint8, first int, b *block) {
 			}
 			continue
 		}
-		size := max(level, -level)
+		size := abs(level)
 		v = v.add(1, p[1])
 		if size == 1 {
 			v = v.add(0, p[2])
@@ -222,7 +222,7 @@ func (w *boolWriter) block(probs *[8][3][11]uint8, first int, b *block) {
 		}
 		v = v.add(uint32(level)>>31, 128)
 		if n < 16 {
-			p = &probs[vp8.Bands[n]][min(size, 2)]
+			p = &probs[vp8.Bands[n]][smaller(size, 2)]
 			more := uint32(n-count) >> 31
 			v = v.add(more, p[0])
 		}

@@ -159,21 +159,17 @@ func (p *pattern) choose(a *vp8.Area, at int, costs *[vp8.NumModes]uint16, step 
 	guesses := p.guessStraight(&e)
 	best := int32(math.MaxInt32)
 	for m, g := range guesses {
-		if sum := g + worth(int32(costs[m]), step); sum < best {
-			best, mode, guess = sum, uint8(m), g
+		best = smaller(best, (g+worth(int32(costs[m]), step))<<4|int32(m))
+	}
+	if p.inner >= step { // else there is nothing left that diagonal modes could predict better
+		for _, m := range p.diagonals() {
+			rows := e.rows(m)
+			g := p.guess(&rows)
+			best = smaller(best, (g+worth(int32(costs[m]), step))<<4|int32(m))
 		}
 	}
-	if p.inner < step { // there is nothing left that diagonal modes could predict better
-		return mode, guess
-	}
-	for _, m := range p.diagonals() {
-		rows := e.rows(m)
-		g := p.guess(&rows)
-		if sum := g + worth(int32(costs[m]), step); sum < best {
-			best, mode, guess = sum, m, g
-		}
-	}
-	return mode, guess
+	mode = uint8(best & 15)
+	return mode, best>>4 - worth(int32(costs[mode]), step)
 }
 
 // code quantises a block whose prediction is in the area, and reconstructs it.
