@@ -30,7 +30,7 @@ type frame struct {
 
 	src      vp8.Area // the macroblock, at the same places as in area
 	area     vp8.Area // its prediction, then what a decoder makes of it
-	patterns [24]pattern
+	patterns [16]pattern
 	coefs    [16]coefficients
 	values   [25][16]int16
 	counts   counts

@@ -55,7 +55,8 @@ func (f *frame) choose(mbx, mby int) {
 	} else {
 		f.loadMacroblock(mbx, mby)
 		for i := range f.patterns {
-			f.patterns[i].set(&f.src, atBlock(i))
+			f.patterns[i].load(&f.src, atBlock(i))
+			f.patterns[i].transform()
 		}
 		f.chooseLuma(mb, mbx, mby)
 		f.chooseChroma(mb, mbx, mby)
@@ -95,9 +96,7 @@ func (f *frame) leaveOut(mb *macroblock, mbx, mby int) {
 
 // chooseLuma chooses between one mode and one for each block.
 func (f *frame) chooseLuma(mb *macroblock, mbx, mby int) {
-	w := whole{f.patterns[:16], 4, mbx > 0, mby > 0}
-	var guesses [4]int32
-	w.guess(&f.area, vp8.AtY, &guesses)
+	guesses := guessWhole(&f.patterns, &f.area, mbx > 0, mby > 0)
 	mode, guess := cheapest(&guesses, &wholeCosts, f.segments[mb.segment].y.step[1])
 	limit := guess + guess/32 // a little in favour of small blocks was best
 	if mb.split = !f.noSplit && f.chooseSplit(mb, mbx, limit); mb.split {
@@ -134,7 +133,7 @@ func (f *frame) chooseSplit(mb *macroblock, mbx int, limit int32) bool {
 		x, y, at := i%4, i/4, atBlock(i)
 		costs := &modeCosts[above.modes[x]][left.modes[y]]
 		mode, guess := f.patterns[i].choose(&f.area, at, costs, step)
-		if total += guess + worth(int32(costs[mode]), step); total >= limit {
+		if total += guess; total >= limit {
 			return false
 		}
 		mb.modes[i] = mode
@@ -142,34 +141,20 @@ func (f *frame) chooseSplit(mb *macroblock, mbx int, limit int32) bool {
 		f.area.Predict4(at, mode)
 		b := &mb.blocks[i]
 		b.context = above.nonzero[x] + left.nonzero[y]
-		b.nonzero, b.count = 0, 0
-		if guess > step { // else all coefficients become 0
-			f.code(b, q, at)
-		}
+		f.code(b, q, at)
 		above.nonzero[x], left.nonzero[y] = b.coded(), b.coded()
 	}
 	f.above[mbx].neighbour, f.left = above, left
 	return true
 }
 
-// choose returns the mode of a 4x4 block with the best guess, and the guess.
+// choose returns the mode of a 4x4 block with the best guess, and the guess with the cost of the mode.
 func (p *pattern) choose(a *vp8.Area, at int, costs *[vp8.NumModes]uint16, step int32) (mode uint8, guess int32) {
-	var e edges
-	e.set(a, at)
-	guesses := p.guessStraight(&e)
 	best := int32(math.MaxInt32)
-	for m, g := range guesses {
-		best = smaller(best, (g+worth(int32(costs[m]), step))<<4|int32(m))
+	for m, g := range p.guess(a, at) {
+		best = smaller(best, (g+worth(int32(costs[m]), step))<<2|int32(m))
 	}
-	if p.inner >= step { // else there is nothing left that diagonal modes could predict better
-		for _, m := range p.diagonals() {
-			rows := e.rows(m)
-			g := p.guess(&rows)
-			best = smaller(best, (g+worth(int32(costs[m]), step))<<4|int32(m))
-		}
-	}
-	mode = uint8(best & 15)
-	return mode, best>>4 - worth(int32(costs[mode]), step)
+	return uint8(best & 3), best >> 2
 }
 
 // code quantises a block whose prediction is in the area, and reconstructs it.
@@ -220,12 +205,7 @@ func (f *frame) codeWhole(mb *macroblock, mbx int) {
 // chooseChroma chooses the mode of chroma, and codes it.
 func (f *frame) chooseChroma(mb *macroblock, mbx, mby int) {
 	q := &f.segments[mb.segment].uv
-	var guesses [4]int32
-	for i, at := range [2]int{vp8.AtU, vp8.AtV} {
-		w := whole{f.patterns[16+4*i:][:4], 2, mbx > 0, mby > 0}
-		w.guess(&f.area, at, &guesses)
-	}
-	mb.chroma, _ = cheapest(&guesses, &chromaCosts, q.step[1])
+	mb.chroma = vp8.DC
 	f.area.PredictWhole(vp8.AtU, 8, mb.chroma, mbx, mby)
 	f.area.PredictWhole(vp8.AtV, 8, mb.chroma, mbx, mby)
 	above, left := &f.above[mbx].nonzero, &f.left.nonzero
