@@ -92,15 +92,15 @@ func (c *counts) add(plane, first int, b *block) {
 	p[count][context][end]++ // not written if the block is full
 }
 
-// fit returns the probabilities that suit the counts best. Each that differs from the default costs bits in the header.
-func (c *counts) fit() vp8.Probs {
+// fit returns the probabilities that suit the counts best, which stand for so many times as many tokens. Each that differs from the default costs bits in the header.
+func (c *counts) fit(times uint32) vp8.Probs {
 	probs := vp8.DefaultProbs
 	for plane := range probs {
 		var bands [8][3][numTokens + 1]uint32
 		for n := range 16 {
 			for context := range 3 {
 				for i, v := range c[plane][n][context] {
-					bands[vp8.Bands[n]][context][i] += v
+					bands[vp8.Bands[n]][context][i] += times * v
 				}
 			}
 		}

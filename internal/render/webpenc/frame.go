@@ -82,8 +82,12 @@ func (f *frame) chooseAll() {
 			f.choose(mbx, mby)
 		}
 	}
-	f.probs = f.counts.fit()
+	f.probs = f.counts.fit(uint32(f.sampling()))
 }
+
+// sampling returns the distance of the macroblocks whose tokens are counted. Some 80 of them are enough. It is odd, so that they are
+// not all in a few columns.
+func (f *frame) sampling() int { return len(f.mbs)/80 | 1 }
 
 // appendModes appends the first partition: the header, and the modes of each macroblock.
 func (f *frame) appendModes(dst []byte) []byte {

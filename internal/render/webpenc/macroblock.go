@@ -63,7 +63,7 @@ func (f *frame) choose(mbx, mby int) {
 		mb.skip = true
 		mb.visit(func(_, _ int, b *block) { mb.skip = mb.skip && b.nonzero == 0 })
 	}
-	if !mb.skip {
+	if i := mby*f.mbw + mbx; !mb.skip && i%f.sampling() == 0 {
 		mb.visit(f.counts.add)
 	}
 	f.area.Save(&above.Samples)
