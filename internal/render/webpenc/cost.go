@@ -158,16 +158,10 @@ var (
 		vp8.HE: bitCost(true, 145) + bitCost(true, 156) + bitCost(false, 128),
 		vp8.TM: bitCost(true, 145) + bitCost(true, 156) + bitCost(true, 128),
 	}
-	chromaCosts = [4]int32{
-		vp8.DC: bitCost(false, 142),
-		vp8.VE: bitCost(true, 142) + bitCost(false, 114),
-		vp8.HE: bitCost(true, 142) + bitCost(true, 114) + bitCost(false, 183),
-		vp8.TM: bitCost(true, 142) + bitCost(true, 114) + bitCost(true, 183),
-	}
 	splitCost = bitCost(false, 145)
 
 	// By the modes of the blocks above and to the left.
-	modeCosts = func() (t [vp8.NumModes][vp8.NumModes][vp8.NumModes]uint16) {
+	modeCosts = func() (t [numModes][numModes][numModes]uint16) {
 		for above := range t {
 			for left := range t[above] {
 				p := &vp8.ModeProbs[above][left]
@@ -182,16 +176,13 @@ var (
 	}()
 )
 
+// numModes is the number of modes that are chosen. The others, which are diagonal, come after them.
+const numModes = 4
+
 // modePaths holds the decisions for the modes of 4x4 blocks: section 11.2.
-var modePaths = [vp8.NumModes][]branch{
+var modePaths = [numModes][]branch{
 	vp8.DC: {{0, false}},
 	vp8.TM: {{0, true}, {1, false}},
 	vp8.VE: {{0, true}, {1, true}, {2, false}},
 	vp8.HE: {{0, true}, {1, true}, {2, true}, {3, false}, {4, false}},
-	vp8.RD: {{0, true}, {1, true}, {2, true}, {3, false}, {4, true}, {5, false}},
-	vp8.VR: {{0, true}, {1, true}, {2, true}, {3, false}, {4, true}, {5, true}},
-	vp8.LD: {{0, true}, {1, true}, {2, true}, {3, true}, {6, false}},
-	vp8.VL: {{0, true}, {1, true}, {2, true}, {3, true}, {6, true}, {7, false}},
-	vp8.HD: {{0, true}, {1, true}, {2, true}, {3, true}, {6, true}, {7, true}, {8, false}},
-	vp8.HU: {{0, true}, {1, true}, {2, true}, {3, true}, {6, true}, {7, true}, {8, true}},
 }

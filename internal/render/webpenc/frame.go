@@ -168,12 +168,7 @@ func (mb *macroblock) writeModes(w *boolWriter, above, left *[4]uint8) {
 		*above = [4]uint8{mode, mode, mode, mode}
 		*left = *above
 	}
-	if w.bit(mb.chroma != vp8.DC, 142); mb.chroma == vp8.DC {
-		return
-	}
-	if w.bit(mb.chroma != vp8.VE, 114); mb.chroma != vp8.VE {
-		w.bit(mb.chroma == vp8.TM, 183)
-	}
+	w.bit(false, 142) // chroma is DC
 }
 
 // appendCoefficients appends the second partition.

@@ -47,23 +47,15 @@ func sum(v uint64) int32 { return int32(v * lanes >> 48) }
 
 // A pattern is what is known of the transform of a block.
 type pattern struct {
-	source [4]uint64 // rows of samples
-	row    uint64    // first row of the transform
-	column uint64    // first column
-	acRow  int32     // sum of the absolute values in the first row, without the first
-	acCol  int32     // the same for the column
+	row    uint64 // first row of the transform
+	column uint64 // first column
+	acRow  int32  // sum of the absolute values in the first row, without the first
+	acCol  int32  // the same for the column
 }
 
-// load sets the rows of samples.
-func (p *pattern) load(src *vp8.Area, at int) {
-	for y := range p.source {
-		p.source[y] = spread(binary.LittleEndian.Uint32(src[at+y*vp8.Stride:]))
-	}
-}
-
-// transform sets the rest.
-func (p *pattern) transform() {
-	r0, r1, r2, r3 := p.source[0], p.source[1], p.source[2], p.source[3]
+func (p *pattern) set(src *vp8.Area, at int) {
+	r0, r1 := spread(binary.LittleEndian.Uint32(src[at:])), spread(binary.LittleEndian.Uint32(src[at+vp8.Stride:]))
+	r2, r3 := spread(binary.LittleEndian.Uint32(src[at+2*vp8.Stride:])), spread(binary.LittleEndian.Uint32(src[at+3*vp8.Stride:]))
 	p.row = across(r0 + r1 + r2 + r3)
 	p.column = across(r0*lanes>>48 | r1*lanes>>48<<16 | r2*lanes>>48<<32 | r3*lanes>>48<<48)
 	p.acRow = sum(magnitudes(p.row) &^ 0xffff)
