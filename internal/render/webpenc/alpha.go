@@ -13,6 +13,7 @@ type alphaWriter struct {
 	rest       []byte // with another filter
 	latest     [1 << hashBits]int32
 	sampleBits float64    // of a sample that is written alone
+	compared   int        // samples that parse has looked at, for a test that bounds its work
 	samples    prefixCode // and lengths
 	distance   prefixCode
 }
@@ -161,6 +162,7 @@ func (w *alphaWriter) parse(width int, match func(length, distance int), literal
 				return
 			}
 			n := common(data[at-distance:], data[at:])
+			w.compared += n + 1
 			longest = max(longest, n)
 			if saved := float64(n)*w.sampleBits - price; saved > best {
 				length, code, best = n, distanceCode, saved
