@@ -147,33 +147,14 @@ func (a *Area) Predict4(at int, mode uint8) {
 	}
 }
 
-// Words of four samples in lanes of 16 bits.
-const lanes = 0x0001_0001_0001_0001
-
-// spread moves four samples to lanes.
-func spread(v uint32) uint64 {
-	x := (uint64(v) | uint64(v)<<16) & 0x0000ffff_0000ffff
-	return (x | x<<8) & 0x00ff00ff_00ff00ff
-}
-
-// pack undoes spread.
-func pack(x uint64) uint32 {
-	x = (x | x>>8) & 0x0000ffff_0000ffff
-	return uint32(x | x>>16)
-}
-
 // predictTM predicts an n x n block as left + above - corner.
 func (a *Area) predictTM(at, n int) {
-	corner := uint64(a[at-Stride-1])
-	for x := 0; x < n; x += 4 {
-		above := spread(binary.LittleEndian.Uint32(a[at-Stride+x:]))
-		for y := range n {
-			// The sum is 256 too large, so that it is positive.
-			v := above + (uint64(a[at+y*Stride-1])+256-corner)*lanes
-			high := v >> 9 & lanes * 255      // more than 255
-			inside := (v>>8&lanes)*255 | high // not negative
-			v = (v | high) & inside
-			binary.LittleEndian.PutUint32(a[at+y*Stride+x:], pack(v))
+	above := a[at-Stride-1:][:n+1]
+	for y := range n {
+		row := a[at+y*Stride-1:][:n+1]
+		base := int32(row[0]) - int32(above[0])
+		for x := 1; x < len(row) && x < len(above); x++ {
+			row[x] = Clamp(base + int32(above[x]))
 		}
 	}
 }

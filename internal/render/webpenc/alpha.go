@@ -49,6 +49,7 @@ func (w *alphaWriter) append(dst, alpha []byte, width int) []byte {
 			w.filtered, w.rest = w.rest, w.filtered
 		}
 	}
+	w.compared = 0
 	start := len(dst)
 	const raw, compressed = 0, 1
 	dst = w.compress(append(dst, byte(filter<<2|compressed)), width)

@@ -92,7 +92,8 @@ func (c *counts) add(plane, first int, b *block) {
 	p[count][context][end]++ // not written if the block is full
 }
 
-// fit returns the probabilities that suit the counts best, which stand for so many times as many tokens. Each that differs from the default costs bits in the header.
+// fit returns the probabilities that suit the counts best, which stand for so many times as many tokens. Each that differs from the
+// default costs bits in the header.
 func (c *counts) fit(times uint32) vp8.Probs {
 	probs := vp8.DefaultProbs
 	for plane := range probs {
