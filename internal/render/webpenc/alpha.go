@@ -13,6 +13,7 @@ type alphaWriter struct {
 	rest       []byte // with another filter
 	latest     [1 << hashBits]int32
 	sampleBits float64    // of a sample that is written alone
+	compared   int        // samples that parse has looked at, for a test that bounds its work
 	samples    prefixCode // and lengths
 	distance   prefixCode
 }
@@ -48,6 +49,7 @@ func (w *alphaWriter) append(dst, alpha []byte, width int) []byte {
 			w.filtered, w.rest = w.rest, w.filtered
 		}
 	}
+	w.compared = 0
 	start := len(dst)
 	const raw, compressed = 0, 1
 	dst = w.compress(append(dst, byte(filter<<2|compressed)), width)
@@ -161,6 +163,7 @@ func (w *alphaWriter) parse(width int, match func(length, distance int), literal
 				return
 			}
 			n := common(data[at-distance:], data[at:])
+			w.compared += n + 1
 			longest = max(longest, n)
 			if saved := float64(n)*w.sampleBits - price; saved > best {
 				length, code, best = n, distanceCode, saved

@@ -21,23 +21,26 @@ type interval struct {
 
 func newBoolWriter(out []byte) boolWriter { return boolWriter{interval{last: 254}, out} }
 
-// norms holds the shift that makes an interval large enough, and what it is then, by last.
-var norms = func() (t [256]struct{ shift, last uint8 }) {
+// norms holds the shift that makes an interval large enough, and what last is then in the high byte, by last.
+var norms = func() (t [256]uint16) {
 	for last := range t {
 		size := uint8(min(last+1, 255))
 		shift := bits.LeadingZeros8(size)
-		t[last].shift, t[last].last = uint8(shift), size<<shift-1
+		t[last] = uint16(size<<shift-1)<<8 | uint16(shift)
 	}
 	return t
 }()
 
 // add narrows the interval: by a decision 0 with a probability of prob/256, or 1. It adds up to 7 to count.
 func (v interval) add(decision uint32, prob uint8) interval {
-	split := v.last * uint32(prob) >> 8
-	mask := -decision // instead of a branch, which would be unpredictable
-	low := v.low + uint64((split+1)&mask)
-	n := norms[uint8(split+(v.last-2*split-1)&mask)]
-	return interval{low << (n.shift & 63), uint32(n.last), v.count + int(n.shift)}
+	// The size of the part is rounded down for 0, and up for 1. Masks replace a branch, which would be unpredictable.
+	upper := -decision
+	share := (uint32(prob) ^ upper) + decision + upper&256
+	last := (v.last*share + upper) >> 8
+	low := v.low + uint64((v.last-last)&upper)
+	n := norms[uint8(last)]
+	shift := n & 63
+	return interval{low << shift, uint32(n >> 8), v.count + int(shift)}
 }
 
 // word is the number of bits that flush moves. It is due once count is as large.

@@ -85,23 +85,23 @@ func (c *counts) add(plane, first int, b *block) {
 	p := &c[plane]
 	context, count := int(b.context), int(b.count)
 	for n := first; n < count; n++ {
-		v := b.levels[n&15]
-		v = max(v, -v)
+		v := abs(int32(b.levels[n&15]))
 		p[n][context][tokens[v&maxLevel]]++
-		context = int(min(v, 2))
+		context = int(smaller(v, 2))
 	}
 	p[count][context][end]++ // not written if the block is full
 }
 
-// fit returns the probabilities that suit the counts best. Each that differs from the default costs bits in the header.
-func (c *counts) fit() vp8.Probs {
+// fit returns the probabilities that suit the counts best, which stand for so many times as many tokens. Each that differs from the
+// default costs bits in the header.
+func (c *counts) fit(times uint32) vp8.Probs {
 	probs := vp8.DefaultProbs
 	for plane := range probs {
 		var bands [8][3][numTokens + 1]uint32
 		for n := range 16 {
 			for context := range 3 {
 				for i, v := range c[plane][n][context] {
-					bands[vp8.Bands[n]][context][i] += v
+					bands[vp8.Bands[n]][context][i] += times * v
 				}
 			}
 		}
@@ -159,16 +159,10 @@ var (
 		vp8.HE: bitCost(true, 145) + bitCost(true, 156) + bitCost(false, 128),
 		vp8.TM: bitCost(true, 145) + bitCost(true, 156) + bitCost(true, 128),
 	}
-	chromaCosts = [4]int32{
-		vp8.DC: bitCost(false, 142),
-		vp8.VE: bitCost(true, 142) + bitCost(false, 114),
-		vp8.HE: bitCost(true, 142) + bitCost(true, 114) + bitCost(false, 183),
-		vp8.TM: bitCost(true, 142) + bitCost(true, 114) + bitCost(true, 183),
-	}
 	splitCost = bitCost(false, 145)
 
 	// By the modes of the blocks above and to the left.
-	modeCosts = func() (t [vp8.NumModes][vp8.NumModes][vp8.NumModes]uint16) {
+	modeCosts = func() (t [numModes][numModes][numModes]uint16) {
 		for above := range t {
 			for left := range t[above] {
 				p := &vp8.ModeProbs[above][left]
@@ -183,16 +177,13 @@ var (
 	}()
 )
 
+// numModes is the number of modes that are chosen. The others, which are diagonal, come after them.
+const numModes = 4
+
 // modePaths holds the decisions for the modes of 4x4 blocks: section 11.2.
-var modePaths = [vp8.NumModes][]branch{
+var modePaths = [numModes][]branch{
 	vp8.DC: {{0, false}},
 	vp8.TM: {{0, true}, {1, false}},
 	vp8.VE: {{0, true}, {1, true}, {2, false}},
 	vp8.HE: {{0, true}, {1, true}, {2, true}, {3, false}, {4, false}},
-	vp8.RD: {{0, true}, {1, true}, {2, true}, {3, false}, {4, true}, {5, false}},
-	vp8.VR: {{0, true}, {1, true}, {2, true}, {3, false}, {4, true}, {5, true}},
-	vp8.LD: {{0, true}, {1, true}, {2, true}, {3, true}, {6, false}},
-	vp8.VL: {{0, true}, {1, true}, {2, true}, {3, true}, {6, true}, {7, false}},
-	vp8.HD: {{0, true}, {1, true}, {2, true}, {3, true}, {6, true}, {7, true}, {8, false}},
-	vp8.HU: {{0, true}, {1, true}, {2, true}, {3, true}, {6, true}, {7, true}, {8, true}},
 }

@@ -8,7 +8,8 @@ type reconstruction struct {
 }
 
 // reconstruct encodes a picture as append does, and returns what a decoder should make of it.
-func (f *frame) reconstruct(m *Image, quality int) (r reconstruction) {
+func (f *frame) reconstruct(m *Image, quality int) *reconstruction {
+	r := new(reconstruction)
 	f.load(m)
 	f.setSegments(quality)
 	clear(f.above)

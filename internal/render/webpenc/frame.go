@@ -30,7 +30,7 @@ type frame struct {
 
 	src      vp8.Area // the macroblock, at the same places as in area
 	area     vp8.Area // its prediction, then what a decoder makes of it
-	patterns [24]pattern
+	patterns [16]pattern
 	coefs    [16]coefficients
 	values   [25][16]int16
 	counts   counts
@@ -82,8 +82,12 @@ func (f *frame) chooseAll() {
 			f.choose(mbx, mby)
 		}
 	}
-	f.probs = f.counts.fit()
+	f.probs = f.counts.fit(uint32(f.sampling()))
 }
+
+// sampling returns the distance of the macroblocks whose tokens are counted. Some 80 of them are enough. It is odd, so that they are
+// not all in a few columns.
+func (f *frame) sampling() int { return len(f.mbs)/80 | 1 }
 
 // appendModes appends the first partition: the header, and the modes of each macroblock.
 func (f *frame) appendModes(dst []byte) []byte {
@@ -164,12 +168,7 @@ func (mb *macroblock) writeModes(w *boolWriter, above, left *[4]uint8) {
 		*above = [4]uint8{mode, mode, mode, mode}
 		*left = *above
 	}
-	if w.bit(mb.chroma != vp8.DC, 142); mb.chroma == vp8.DC {
-		return
-	}
-	if w.bit(mb.chroma != vp8.VE, 114); mb.chroma != vp8.VE {
-		w.bit(mb.chroma == vp8.TM, 183)
-	}
+	w.bit(false, 142) // chroma is DC
 }
 
 // appendCoefficients appends the second partition.
@@ -207,7 +206,7 @@ func (w *boolWriter) block(probs *[8][3][11]uint8, first int, b *block) {
 			}
 			continue
 		}
-		size := max(level, -level)
+		size := abs(level)
 		v = v.add(1, p[1])
 		if size == 1 {
 			v = v.add(0, p[2])
@@ -222,7 +221,7 @@ func (w *boolWriter) block(probs *[8][3][11]uint8, first int, b *block) {
 		}
 		v = v.add(uint32(level)>>31, 128)
 		if n < 16 {
-			p = &probs[vp8.Bands[n]][min(size, 2)]
+			p = &probs[vp8.Bands[n]][smaller(size, 2)]
 			more := uint32(n-count) >> 31
 			v = v.add(more, p[0])
 		}
