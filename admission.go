@@ -47,7 +47,9 @@ func (c *Cache) beginLookups(isShared bool) {
 // awaitTurn returns what do returns when it is called with a worker, or with the error of waiting for one. Work begins in order
 // of arrival, and needs no goroutine until then.
 func (c *Cache) awaitTurn(w *flight.Work, s source, do func(w *flight.Work, release func(), err error) (*Thumbnail, error)) (*Thumbnail, error) {
-	if flight.Idle(w) != nil { // in a hurry it would wait as another group, and only its own goroutine would notice
+	// Idle work that is in a hurry later waits as another group from then on, and only its own goroutine would notice. With a full queue
+	// the flight ends here, so that no more flights are ending at the same time than may begin.
+	if flight.Idle(w) != nil || c.workers.IsFull(c.groups(s.provider)...) {
 		release, err := c.acquireTurn(w, s)
 		return do(w, release, err)
 	}

@@ -31,7 +31,7 @@ import (
 const (
 	memoryEntries = 2000
 	memoryBytes   = 16 << 20
-	decodeBytes   = 64 << 20
+	decodeBytes   = 96 << 20
 	diskBytes     = 24 << 20
 	queueLength   = 1024
 	revalidate    = 5 * time.Second

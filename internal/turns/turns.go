@@ -118,34 +118,52 @@ func (q *Queue) enqueueLocked(w *waiter) (admitted bool, err error) {
 	if q.admitLocked(w) {
 		return true, nil
 	}
-	if q.room >= 0 {
-		if len(q.waiters) >= q.room {
-			return false, ErrFull
-		}
-		for _, name := range w.groups {
-			if q.waitFor[name] >= q.room-q.room/4 {
-				return false, ErrFull
-			}
-		}
+	if q.fullLocked(w.groups) {
+		return false, ErrFull
 	}
 	q.waiters = append(q.waiters, w)
 	count(q.waitFor, w.groups, 1)
 	return false, nil
 }
 
-// admitLocked gives w a slot if there is one for it.
-func (q *Queue) admitLocked(w *waiter) bool {
-	if q.taken == q.slots {
+// IsFull reports whether Acquire would return ErrFull.
+func (q *Queue) IsFull(groups ...string) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return !q.hasSlotLocked(groups) && q.fullLocked(groups)
+}
+
+// fullLocked reports whether there is no room to wait.
+func (q *Queue) fullLocked(groups []string) bool {
+	if q.room < 0 {
 		return false
 	}
-	for _, name := range w.groups {
-		if q.takenBy[name] >= max(1, q.slots-1) {
-			return false
+	for _, name := range groups {
+		if q.waitFor[name] >= q.room-q.room/4 {
+			return true
 		}
+	}
+	return len(q.waiters) >= q.room
+}
+
+// admitLocked gives w a slot if there is one for it.
+func (q *Queue) admitLocked(w *waiter) bool {
+	if !q.hasSlotLocked(w.groups) {
+		return false
 	}
 	q.taken++
 	count(q.takenBy, w.groups, 1)
 	return true
+}
+
+// hasSlotLocked reports whether there is a slot for work of these groups.
+func (q *Queue) hasSlotLocked(groups []string) bool {
+	for _, name := range groups {
+		if q.takenBy[name] >= max(1, q.slots-1) {
+			return false
+		}
+	}
+	return q.taken < q.slots
 }
 
 // admitWaitersLocked gives slots to all waiters that can have one, in order of arrival.

@@ -388,3 +388,40 @@ func TestGoAndCancel(t *testing.T) {
 		}
 	})
 }
+
+// IsFull says beforehand what Acquire would return.
+func TestIsFull(t *testing.T) {
+	t.Parallel()
+	q := New(2, 4)
+	check := func(want bool, groups ...string) {
+		t.Helper()
+		if got := q.IsFull(groups...); got != want {
+			t.Errorf("full for %q: %v, want %v", groups, got, want)
+		}
+	}
+	check(false, "a")
+	release, err := q.Acquire(t.Context(), nil, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		q.Go(t.Context(), func(func(), error) {}, "a")
+	}
+	check(true, "a") // it has three quarters of the room
+	check(false, "b")
+	q.Go(t.Context(), func(func(), error) {}, "b") // gets the other slot
+	check(false, "b")
+	q.Go(t.Context(), func(func(), error) {}, "b")
+	check(true, "b")
+	release()
+	check(false, "b")
+
+	none := New(1, 0)
+	if none.IsFull() {
+		t.Error("full with a free slot")
+	}
+	none.Go(t.Context(), func(func(), error) {})
+	if !none.IsFull() {
+		t.Error("not full without a slot")
+	}
+}
