@@ -32,7 +32,8 @@ func (d *driver) checkEnd(f *final, begin time.Time) {
 	promise(f.Quiet.Goroutines <= f.Before.Goroutines+quietGoroutines, "%d goroutines before New, %d without work", f.Before.Goroutines, f.Quiet.Goroutines)
 	promise(f.After.Heap < f.Before.Heap+8<<20, "a heap of %d bytes before New, of %d after Close", f.Before.Heap, f.After.Heap)
 	promise(f.Stats.MemoryEntries <= memoryEntries && f.Stats.MemoryBytes <= memoryBytes, "memory holds %d thumbnails, %d bytes", f.Stats.MemoryEntries, f.Stats.MemoryBytes)
-	promise(f.LooksFailed <= f.LooksTotal/5, "%d of %d checks of sources failed although nothing was wrong with the share", f.LooksFailed, f.LooksTotal)
+	// A provider has at most 16 background checks at a time. Others are refused, and made later; on a busy machine these are many.
+	promise(f.LooksFailed <= f.LooksTotal/2, "%d of %d checks of sources failed although nothing was wrong with the share", f.LooksFailed, f.LooksTotal)
 	promise(f.Stats.DiskBytes <= diskBytes, "the disk holds %d bytes, more than %d", f.Stats.DiskBytes, diskBytes)
 	d.checkDisk(f, begin, promise)
 	if d.redis != nil {
