@@ -636,7 +636,7 @@ func (c *Cache) await(ctx context.Context, j *job) (*Thumbnail, error) {
 	return nil, fail("extract", j.source(), err)
 }
 
-// Peek returns the thumbnail that req asks for if it is in memory or on disk, whatever has become of its source since. It makes
+// Peek returns the thumbnail that req asks for if it is in memory or on disk, even if its source has changed since. It makes
 // nothing, asks no provider, and is not counted as a hit. Use it to show something before the picture arrives.
 func (c *Cache) Peek(ctx context.Context, req Request) (t *Thumbnail, ok bool) {
 	var k key
@@ -658,7 +658,7 @@ func (c *Cache) Peek(ctx context.Context, req Request) (t *Thumbnail, ok bool) {
 // error if the files or the shared copies could not be removed.
 //
 // Other machines are told if Shared is a [Notifier]; until then they may serve their copy, and store another size of it in Shared,
-// which they remove when they hear. One that may have missed a message checks its sources again, unless Revalidate is negative.
+// which they remove when they are told. One that may have missed a message checks its sources again, unless Revalidate is negative.
 // Other processes that use the same Dir without Shared are not told. They may serve their copy, and store one that they are
 // making, until they check the source again.
 func (c *Cache) Invalidate(provider, path string) error {
