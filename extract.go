@@ -312,7 +312,7 @@ func extractorError(err error) error {
 // An Extractor finds the picture in a piece of media. It is called by several goroutines at once. Its errors mean:
 //
 //   - [ErrUnsupported]: the extractor does not know this kind of media. The next extractor is asked.
-//   - [ErrNoPicture]: the media is of a known kind, healthy, and has no picture anywhere. This is final, and remembered.
+//   - [ErrNoPicture]: the media is of a known kind, intact, and has no picture anywhere. This is final, and remembered.
 //   - [ErrCorrupt]: the media is of a known kind, and broken. This is remembered too.
 //   - Any other error may pass, and is not remembered. It never counts as the source's [fs.ErrNotExist].
 //

@@ -27,7 +27,7 @@ const (
 // media, and stores nothing. A picture file is streamed from the source. It supports ranges, HEAD and conditional requests; a client
 // that has the picture gets a 304 before the media is opened.
 //
-// The kind of picture is recognized by content, and must be one that browsers run no scripts of: SVG is [ErrUnsupported]. Errors are
+// The kind of picture is recognized by content, and must be one in which browsers run no scripts: SVG is [ErrUnsupported]. Errors are
 // answered as by [Cache.Serve]. The Handler serves no originals, so a server decides itself who may see them. Set a WriteTimeout:
 // all answers together use at most 128 MiB, and others wait while slow clients hold them.
 func (c *Cache) ServeOriginal(w http.ResponseWriter, r *http.Request, req Request) {

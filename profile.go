@@ -31,8 +31,8 @@ type Profile struct {
 //	dlna-png-tn   PNG_TN    160 x 160
 //	dlna-png-lrg  PNG_LRG   4096 x 4096
 //
-// A picture that fills the largest box needs more than the default of [Config.DecodeBytes], and is [ErrTooLarge] without: 320 MiB as
-// JPEG, 540 MiB as PNG.
+// A picture that fills the largest box needs more than the default of [Config.DecodeBytes]: 320 MiB as JPEG, 540 MiB as PNG. With less
+// it is [ErrTooLarge].
 //
 // Their headers are transferMode.dlna.org and contentFeatures.dlna.org. The latter, without its name, is also the fourth field of
 // protocolInfo in a DIDL-Lite document: "http-get:*:image/jpeg:DLNA.ORG_PN=JPEG_TN;...".

@@ -42,7 +42,7 @@ type HTTPOptions struct {
 // 200 are errors that may pass.
 //
 // A source is looked at once a day, and once after a restart, by a conditional request. Failures are remembered for an hour. [With]
-// changes that; Config does not. Neither holds for a Provider of your own that wraps this one: it has the settings of Config, and its
+// changes that; Config does not. Neither applies to a Provider of your own that wraps this one: it has the settings of Config, and its
 // requests have no condition. A download needs one of [Config.Workers], which may be more than there are processors.
 //
 // Whoever chooses a URL makes the server fetch it. So no connection is made to an address that is private, local or otherwise not

@@ -62,7 +62,7 @@ func (r resolver) statSince(ctx context.Context, id string, _ Stamp) (Stamp, err
 		return Stamp{}, err
 	}
 	if t.Provider == "" || strings.Contains(t.Provider, "/") {
-		return Stamp{}, fmt.Errorf("the target's provider is %q, which is no name", t.Provider)
+		return Stamp{}, fmt.Errorf("the target's provider is %q, which is not a valid name", t.Provider)
 	}
 	return Stamp{Tag: t.Provider + "/" + t.Path}, nil
 }

@@ -42,7 +42,7 @@ type Leaser interface {
 
 // A Lease is the right of one machine to make one thumbnail.
 type Lease interface {
-	// Renew lets the lease begin its life anew. The error is ErrLeaseLost if it has expired, or if the source was removed.
+	// Renew restarts the life of the lease. The error is ErrLeaseLost if it has expired, or if the source was removed.
 	Renew(ctx context.Context) error
 
 	// Release ends the lease. The error is ErrLeaseLost as for Renew; then another machine's lease is left alone.

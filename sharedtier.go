@@ -179,7 +179,7 @@ func ask[T any](ctx context.Context, s *sharedTier, of *service, patience time.D
 			fail = call.TimedOut
 		}
 		if fail() {
-			s.log.Warn("thumbcache: the shared tier does not work; this machine goes on by itself", "error", err)
+			s.log.Warn("thumbcache: the shared tier does not work; this machine carries on alone", "error", err)
 		}
 	}
 	return v, err

@@ -106,8 +106,8 @@ type Config struct {
 	Shared Shared
 
 	// SharedTimeout limits how long a request waits for an answer of Shared. The default is 100 milliseconds. After a failure
-	// Shared is not asked for up to 4 seconds. On a machine that has too much to do, a request waits up to a second longer: the
-	// answer may have arrived, and wait for a processor too.
+	// Shared is not asked for up to 4 seconds. On an overloaded machine, a request waits up to a second longer: the answer may have
+	// arrived, and wait for a processor too.
 	SharedTimeout time.Duration
 
 	// Extractor finds the picture in media. The default is DefaultExtractor().
@@ -128,7 +128,7 @@ type Config struct {
 	DecodeBytes int64
 
 	// Workers is the number of thumbnails made at the same time. The default is GOMAXPROCS, but at least 2 if there are several
-	// Providers. Of several Providers, not counting those of Resolve, none takes all workers. A negative number is an error.
+	// Providers. None of several Providers, not counting those of Resolve, takes all workers. A negative number is an error.
 	Workers int
 
 	// MaxSize is the largest edge of a thumbnail, in pixels, including one in the original's size. Larger requests get this
@@ -158,8 +158,8 @@ type Config struct {
 	// not count. The default is 30 seconds.
 	Timeout time.Duration
 
-	// Revalidate is how long a source is trusted to be unchanged. The default is 1 minute, and 1 day for HTTP; a negative duration
-	// means always.
+	// Revalidate is how long a source is trusted to be unchanged. The default is 1 minute, and 1 day for HTTP. With a negative
+	// duration, a source is never checked again.
 	Revalidate time.Duration
 
 	// FolderArt lists the names of pictures that represent their folder or the media beside them, the best first. A name is a
@@ -299,7 +299,7 @@ type Stats struct {
 	Misses       uint64 `json:"misses"`        // thumbnails that had to be made
 	Coalesced    uint64 `json:"coalesced"`     // callers that joined a flight in progress
 	NegativeHits uint64 `json:"negative_hits"` // requests answered by a remembered failure
-	StaleServed  uint64 `json:"stale_served"`  // thumbnails served although their source was not checked lately, or has changed and cannot be read now
+	StaleServed  uint64 `json:"stale_served"`  // thumbnails served although their source was not checked recently, or has changed and cannot be read now
 	Extractions  uint64 `json:"extractions"`   // calls of the Extractor
 	Processes    uint64 `json:"processes"`     // child processes started
 	Failures     uint64 `json:"failures"`      // thumbnails that could not be made
@@ -636,7 +636,7 @@ func (c *Cache) await(ctx context.Context, j *job) (*Thumbnail, error) {
 	return nil, fail("extract", j.source(), err)
 }
 
-// Peek returns the thumbnail that req asks for if it is in memory or on disk, whatever has become of its source since. It makes
+// Peek returns the thumbnail that req asks for if it is in memory or on disk, even if its source has changed since. It makes
 // nothing, asks no provider, and is not counted as a hit. Use it to show something before the picture arrives.
 func (c *Cache) Peek(ctx context.Context, req Request) (t *Thumbnail, ok bool) {
 	var k key
@@ -658,7 +658,7 @@ func (c *Cache) Peek(ctx context.Context, req Request) (t *Thumbnail, ok bool) {
 // error if the files or the shared copies could not be removed.
 //
 // Other machines are told if Shared is a [Notifier]; until then they may serve their copy, and store another size of it in Shared,
-// which they remove when they hear. One that may have missed a message checks its sources again, unless Revalidate is negative.
+// which they remove when they are told. One that may have missed a message checks its sources again, unless Revalidate is negative.
 // Other processes that use the same Dir without Shared are not told. They may serve their copy, and store one that they are
 // making, until they check the source again.
 func (c *Cache) Invalidate(provider, path string) error {
@@ -700,9 +700,9 @@ type Warmed struct {
 // Config.Sizes, or 300. They are JPEG, or WebP with Config.Negotiate.
 //
 // Warm yields to other requests: it starts nothing while a request waits for a thumbnail, and leaves requests a worker and an
-// ffmpeg process if there are at least two. With several Providers it takes at least three until a request for the provider that
-// is being warmed never waits for Warm. If Dir or Shared is set, thumbnails that only Warm has asked for are not kept in
-// memory. Warm can be canceled and started again; it reuses what is up to date.
+// ffmpeg process if there are at least two. With several Providers, a request for the provider that is being warmed may wait for
+// Warm if there are fewer than three workers or processes. If Dir or Shared is set, thumbnails that only Warm has asked for are
+// not kept in memory. Warm can be canceled and started again; it reuses what is up to date.
 //
 // Warm returns when all paths are finished, or with an error when ctx ends or the Cache is closed.
 func (c *Cache) Warm(ctx context.Context, provider string, paths iter.Seq[string], sizes ...int) (Warmed, error) {

@@ -145,6 +145,14 @@ func TestFoldersAndKeys(t *testing.T) {
 	b.press(kb.ArrowUp)
 	checkFocus("01 Night Bus #2.jpg")
 
+	// The header does not cover a tile that gets the focus.
+	b.setLook(look{width: 1000, height: 400})
+	b.press(kb.ArrowDown)
+	b.run(chromedp.Evaluate[chromedp.Void](`scrollBy(0, document.querySelector("#grid a").getBoundingClientRect().top)`))
+	b.press(kb.ArrowUp)
+	b.waitFor(`document.activeElement.getBoundingClientRect().top >= document.querySelector("header").getBoundingClientRect().bottom`)
+	b.setLook(desktop)
+
 	// Use the filter.
 	b.press("/")
 	checkFocus("filter")
@@ -334,7 +342,7 @@ func TestSearchTags(t *testing.T) {
 	b.visit(serve(t, copySampleLibrary(t)))
 	b.press("/", "i", "s", "i", "n", " ", "u", "n", "a", "l") // Işın by Çelik Ünal
 	b.waitFor(tileCount + ` === 1 && document.querySelector("#grid .name").textContent === "03 Pencere.aiff"`)
-	if s := evaluate[string](b, `document.querySelector("#grid .tags").textContent`); s != "Işın · Çelik Ünal · Şarkılar" {
+	if s := evaluate[string](b, `document.querySelector("#grid .tags").textContent`); s != "Işın\u00a0· Çelik Ünal\u00a0· Şarkılar" {
 		t.Errorf("the tile shows %q", s)
 	}
 	b.waitUntilSettled()
@@ -454,6 +462,9 @@ func TestViewer(t *testing.T) {
 	open("Over the Hills.mp4")
 	b.run(chromedp.Click(chromedp.CSS(`#original`)))
 	b.waitFor(`document.querySelector("video")?.videoWidth > 0 || document.querySelector("#stage .note")?.textContent.includes("cannot play the film")`)
+	b.setLook(phone) // the controls of a film are in its picture, not far below it
+	b.waitFor(`(({ width, height }) => Math.abs(width / height - 16 / 9) < 0.1)(document.getElementById("player").getBoundingClientRect())`)
+	b.setLook(desktop)
 	b.takeScreenshot("film-" + desktop.String())
 	b.press(kb.Escape)
 	b.waitFor(`!document.getElementById("box").open`)
@@ -718,6 +729,9 @@ func TestNoHorizontalOverflow(t *testing.T) {
 					t.Errorf("%s %v: the page is %d pixels wider than the window", library.name, device, wide)
 				}
 				b.waitUntilSettled()
+				if cut := evaluate[int](b, `(({ scrollWidth, clientWidth }) => scrollWidth - clientWidth)(document.getElementById("digest"))`); cut > 0 {
+					t.Errorf("%s %v: the digest lacks %d pixels", library.name, device, cut)
+				}
 				b.takeScreenshot(library.name + "-" + device.String())
 				if library.storm && device.phone {
 					b.run(chromedp.Evaluate[chromedp.Void](`document.getElementById("panel").open = true; scrollTo(0, 0)`))

@@ -121,7 +121,7 @@ func explainCommand(c *console) *cobra.Command {
 			"source has changed. It then makes the thumbnail again, without changing DIR, and\n" +
 			"shows the result and the duration of each step. DIR may be omitted if it is the\n" +
 			"default thumbnail folder of 'thumbcache serve' for that media folder.\n\n" +
-			"With a single FILE, explain shows the metadata in that file.\n\n" +
+			"With a single FILE of a thumbnail folder, explain shows the metadata in that file.\n\n" +
 			"With --shared, explain also shows what the shared tier has for a server with the same\n" +
 			"settings. DIR may then be omitted. With --media too, that is the default folder.\n\n" +
 			"The page of 'thumbcache serve --negotiate' has thumbnails of --format webp. --profile\n" +

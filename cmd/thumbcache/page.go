@@ -152,7 +152,7 @@ func writeFolderError(w http.ResponseWriter, err error) {
 	_, isLibrary := errors.AsType[libraryError](err)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		writeError(w, http.StatusForbidden, "Permission denied: the server may not read this folder.")
+		writeError(w, http.StatusForbidden, "Permission denied: the server cannot read this folder.")
 	case isLibrary && errors.Is(err, fs.ErrNotExist):
 		writeError(w, http.StatusServiceUnavailable, "The folder of this library is missing on the server.")
 	case isLibrary:

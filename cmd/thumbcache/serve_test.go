@@ -198,11 +198,11 @@ func TestListFolders(t *testing.T) {
 // A folder that cannot be read is reported for what it is, without its path.
 func TestFolderErrors(t *testing.T) {
 	for want, err := range map[string]error{
-		"403 Permission denied: the server may not read this folder.":  &fs.PathError{Op: "open", Path: "/secret", Err: fs.ErrPermission},
-		"403 Permission denied: the server may not read this folder. ": libraryError{&fs.PathError{Op: "open", Path: "/secret", Err: fs.ErrPermission}},
-		"503 The folder of this library is missing on the server.":     libraryError{&fs.PathError{Op: "open", Path: "/secret", Err: fs.ErrNotExist}},
-		"503 The server cannot read the folder of this library.":       libraryError{errors.New("/secret: input/output error")},
-		"404 There is no such folder.":                                 &fs.PathError{Op: "open", Path: "/secret", Err: fs.ErrNotExist},
+		"403 Permission denied: the server cannot read this folder.":  &fs.PathError{Op: "open", Path: "/secret", Err: fs.ErrPermission},
+		"403 Permission denied: the server cannot read this folder. ": libraryError{&fs.PathError{Op: "open", Path: "/secret", Err: fs.ErrPermission}},
+		"503 The folder of this library is missing on the server.":    libraryError{&fs.PathError{Op: "open", Path: "/secret", Err: fs.ErrNotExist}},
+		"503 The server cannot read the folder of this library.":      libraryError{errors.New("/secret: input/output error")},
+		"404 There is no such folder.":                                &fs.PathError{Op: "open", Path: "/secret", Err: fs.ErrNotExist},
 	} {
 		w := httptest.NewRecorder()
 		writeFolderError(w, err)

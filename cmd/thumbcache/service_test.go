@@ -797,7 +797,7 @@ func TestReadmeService(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, chapter, _ := strings.Cut(string(text), "\n## Beside other languages\n")
+	_, chapter, _ := strings.Cut(string(text), "\n## From other languages\n")
 	chapter, _, _ = strings.Cut(chapter, "\n## ")
 	var commands []string
 	for line := range strings.Lines(chapter) {

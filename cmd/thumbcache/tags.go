@@ -66,7 +66,7 @@ func (s *site) serveTags(w http.ResponseWriter, r *http.Request) {
 }
 
 // A tagIndex remembers the tags of a library for the search. The first search starts to read them in the background, one file
-// at a time, and later ones look for changes. A library that nobody searches is never read.
+// at a time, and later ones look for changes. A library that is never searched is never read.
 type tagIndex struct {
 	root  string
 	media thumbcache.Provider // of root

@@ -28,7 +28,7 @@ const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const short = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
 
 // formatTags returns what a song is, such as "Title · Artist · Album".
-export const formatTags = ({ title, artist, album }) => [title, artist, album].filter(Boolean).join(" · ");
+export const formatTags = ({ title, artist, album }) => [title, artist, album].filter(Boolean).join("\u00a0· "); // no line begins with a dot
 
 export const formatCount = (n) => whole.format(n);
 

@@ -95,11 +95,11 @@ export function updatePanel(stats, time = performance.now()) {
   numbers.forEach((n, i) => { totals[i].textContent = formatCount(n); });
   updateShared(stats);
   const served = stats.memory_hits + stats.disk_hits + stats.shared_hits + stats.coalesced + stats.misses;
-  const { big, small } = formatHeadline(stats, served);
+  const { big, small, brief } = formatHeadline(stats, served);
   $("headline").textContent = big;
   $("subline").textContent = small;
   $("panel").dataset.served = served;
-  $("digest").textContent = served ? `${big} ${small.replace(/;.*/, "")}` : "";
+  $("digest").textContent = brief;
   for (const m of meters) {
     m.add(time, m.of(stats));
     m.bigText.textContent = m.big(stats);
@@ -116,14 +116,16 @@ function updateShared(stats) {
   line.title = `${formatCount(stats.shared_errors)} calls failed, ${formatCount(stats.shared_dropped)} thumbnails not stored there, ${formatCount(stats.leases_waited)} times waited for another machine`;
 }
 
-// formatHeadline returns the most telling fact: at first how little work it took, later how much of it was saved.
+// formatHeadline returns the most telling fact: at first how little work it took, later how much of it was saved. brief fits a phone.
 function formatHeadline(stats, served) {
   const made = stats.misses - stats.failures, fromCache = served - stats.misses;
-  if (made <= 0 && fromCache === 0) return { big: "–", small: "no thumbnails served yet" };
+  if (made <= 0 && fromCache === 0) return { big: "–", small: "no thumbnails served yet", brief: "" };
   if (fromCache < made) {
-    return { big: `${formatCount(made)} ${made === 1 ? "thumbnail" : "thumbnails"}`, small: `made in ${formatRough(stats.work_seconds)} s of work; from now on they come from cache` };
+    const big = `${formatCount(made)} ${made === 1 ? "thumbnail" : "thumbnails"}`;
+    return { big, small: `made in ${formatRough(stats.work_seconds)} s of work; from now on they come from the cache`, brief: `${big} made` };
   }
-  return { big: `${formatRough(Math.floor(fromCache / served * 1000) / 10)}%`, small: `of ${formatCount(served)} thumbnails served from cache` };
+  const big = `${formatRough(Math.floor(fromCache / served * 1000) / 10)}%`;
+  return { big, small: `of ${formatCount(served)} thumbnails served from cache`, brief: `${big} served from cache` };
 }
 
 // showLost tells the user whether the server responds.
