@@ -58,7 +58,7 @@ func (c *Cache) awaitTurn(w *flight.Work, s source, do func(w *flight.Work, rele
 		Wait: func(resume func()) {
 			c.workers.Go(w, func(r func(), e error) { release, err = r, e; resume() }, c.groups(s.provider)...)
 		},
-		Then: func(w *flight.Work) (*Thumbnail, error) { return do(w, release, done(err)) },
+		Then: func(w *flight.Work) (*Thumbnail, error) { return do(w, release, done(release, err)) },
 	}
 }
 
@@ -66,18 +66,26 @@ func (c *Cache) awaitTurn(w *flight.Work, s source, do func(w *flight.Work, rele
 func (c *Cache) acquireTurn(w *flight.Work, s source) (release func(), err error) {
 	done := c.beginQueue(w, s)
 	release, err = c.workers.Acquire(w, flight.Idle(w), c.groups(s.provider)...)
-	return release, done(err)
+	return release, done(release, err)
 }
 
-// beginQueue begins the wait for a worker. The caller calls done with its outcome, which done returns as an error of the Cache.
-func (c *Cache) beginQueue(w *flight.Work, s source) (done func(error) error) {
+// beginQueue begins the wait for a worker. The caller calls done with its outcome. Done returns err as an error of the Cache, and
+// calls release only if the Observer panics.
+func (c *Cache) beginQueue(w *flight.Work, s source) (done func(release func(), err error) error) {
 	staged, waited := c.observer.stage("queue", s), w.Waiting()
-	return func(err error) error {
+	return func(release func(), err error) error {
 		waited()
 		if err == turns.ErrFull {
 			err = ErrBusy
 		}
+		panicked := true
+		defer func() {
+			if panicked && release != nil {
+				release()
+			}
+		}()
 		staged(&err)
+		panicked = false
 		return err
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"image"
 	"io/fs"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -169,5 +170,26 @@ func TestSkippedLookups(t *testing.T) {
 		if st := c.Stats(); st.Extractions != 0 {
 			t.Errorf("made again: %+v", st)
 		}
+	})
+}
+
+// An Observer that panics costs no worker.
+func TestObserverPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := numberedPictures(3)
+		panics := true
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Workers: 1, Observer: &Observer{Stage: func(_, _, stage string, _ time.Duration, _ error) {
+			if panics && stage == "queue" {
+				panic("test")
+			}
+		}}})
+		if _, err := c.Get(t.Context(), "p", "0", 20); err == nil {
+			t.Error("no error")
+		}
+		if w, err := c.Warm(t.Context(), "p", slices.Values([]string{"1"}), 20); err != nil || w.Failed != 1 {
+			t.Errorf("%+v, %v", w, err)
+		}
+		panics = false
+		mustGet(t, c, "p", "2", 20)
 	})
 }
