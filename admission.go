@@ -22,8 +22,9 @@ const (
 	// How long a flight waits to do so. After that the tiers are too slow for so many requests, and it reads them when it has a worker.
 	lookupPatience = time.Second
 
-	memoryInterval = time.Second      // how often misses check the memory that is left, which takes about 0.1 ms
+	memoryInterval = time.Second      // how often requests check the memory that is left, which takes about 0.1 ms
 	freeInterval   = 10 * time.Second // how often they return free memory to the system while it is short: a whole garbage collection
+	shortageQuiet  = time.Minute      // between log lines about a shortage: memory may be short again and again
 )
 
 // beginLookups makes flights begin in order of arrival, at most so many at a time. Idle flights do not count, because Warm bounds
@@ -128,9 +129,11 @@ type memoryWatch struct {
 	read   func() []sysmem.Bound // tests replace it
 	budget atomic.Int64          // for decoding: DecodeBytes, or what is left of it while memory is short
 
-	mu          sync.Mutex // protects the fields below
-	short       bool
-	next, freed time.Time // when memory is read again, and was returned to the system
+	mu            sync.Mutex // protects the fields below
+	short         bool
+	logged        bool      // the log says that it is short
+	next          time.Time // when memory is read again
+	freed, warned time.Time // when memory was returned to the system, and a shortage was logged
 }
 
 // limitDecoding sets the limits of decoding by Config.DecodeBytes, or by the memory of this machine if that is 0.
@@ -144,7 +147,7 @@ func (c *Cache) limitDecoding() {
 }
 
 // watchMemory makes the caches smaller before the kernel kills the process for lack of memory, and larger again when that is over.
-// It is called for each miss, and acts once a second.
+// It is called for each thumbnail that is made or read from another tier, and acts once a second.
 func (c *Cache) watchMemory() {
 	w := &c.watch
 	if !w.mu.TryLock() {
@@ -165,15 +168,18 @@ func (c *Cache) watchMemory() {
 	if short != w.short {
 		w.short = short
 		c.memory.shrink(short)
-		if short {
+		switch {
+		case short && now.Sub(w.warned) >= shortageQuiet:
+			w.warned, w.logged = now, true
 			c.log.Warn("thumbcache: memory is short; caching less in memory", "left", left)
-		} else {
+		case !short && w.logged:
+			w.logged = false
 			c.log.Info("thumbcache: memory is no longer short")
 		}
 	}
 	if short && now.Sub(w.freed) >= freeInterval {
 		w.freed = now
-		debug.FreeOSMemory() // what the caches have lost counts until then
+		go debug.FreeOSMemory() // what the caches have lost counts until then; a large program takes long for this
 	}
 }
 

@@ -1,12 +1,15 @@
 package thumbcache
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"image"
 	"io/fs"
+	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -63,6 +66,58 @@ func TestShortOfMemory(t *testing.T) {
 		if st := c.Stats(); reads != 3 || st.MemoryEntries < 25 || c.memory.recentBytes == 0 || c.decodingWeight(1000) != 1000 {
 			t.Errorf("%d reads, %+v, %d bytes of pictures", reads, st, c.memory.recentBytes)
 		}
+	})
+}
+
+// Memory that is no longer short is noticed also if all thumbnails are on disk.
+func TestShortageEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": numberedPictures(3)}, Dir: t.TempDir(), MemoryEntries: 1})
+		var left int64
+		c.watch.read = func() []sysmem.Bound { return []sysmem.Bound{{Name: "test", Limit: 2 << 30, Left: left}} }
+		for i := range 3 {
+			mustGet(t, c, "p", fmt.Sprint(i), 30)
+		}
+		if !c.memory.short {
+			t.Fatal("memory is not short")
+		}
+		left = 1 << 30
+		time.Sleep(memoryInterval)
+		mustGet(t, c, "p", "0", 30)
+		if st := c.Stats(); st.DiskHits != 1 || st.Misses != 3 || c.memory.short || c.memory.room != c.memory.maxBytes {
+			t.Errorf("short: %v, room for %d bytes, %+v", c.memory.short, c.memory.room, st)
+		}
+	})
+}
+
+// Memory that is short again and again is logged once a minute.
+func TestShortageLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": numberedPictures(1)}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		left := int64(1 << 30)
+		c.watch.read = func() []sysmem.Bound { return []sysmem.Bound{{Name: "test", Limit: 2 << 30, Left: left}} }
+		change := func() {
+			left ^= 1 << 30
+			time.Sleep(memoryInterval)
+			c.watchMemory()
+		}
+		check := func(want int) {
+			t.Helper()
+			for _, line := range []string{"memory is short", "memory is no longer short"} {
+				if n := strings.Count(log.String(), line); n != want {
+					t.Errorf("%q is logged %d times, want %d", line, n, want)
+				}
+			}
+		}
+		for range 50 {
+			change()
+		}
+		check(1)
+		time.Sleep(time.Minute)
+		change()
+		change()
+		check(2)
 	})
 }
 

@@ -150,6 +150,7 @@ func (c *Cache) serveStored(ctx context.Context, j *job, k *known) *Thumbnail {
 
 // keep keeps a stored thumbnail in memory.
 func (c *Cache) keep(ctx context.Context, j *job, e *entry) {
+	c.watchMemory()
 	if !c.bypassesMemory(ctx) {
 		c.memory.put(j.gen, *e)
 	}
