@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -46,6 +48,7 @@ func TestSmallBox(t *testing.T) {
 		askCrowd(t)
 		return
 	}
+	skipRace(t)
 	cmd := reexec(t, "1")
 	cmd.Args = append(cmd.Args, "-test.v")
 	cmd.Env = append(cmd.Env, "GOMAXPROCS=1", "GOMEMLIMIT=128MiB")
@@ -117,6 +120,7 @@ func TestMemoryGroup(t *testing.T) {
 		askForLarge(t)
 		return
 	}
+	skipRace(t)
 	dir := newMemoryGroup(t, limit)
 	child := reexec(t, "1")
 	cmd := exec.Command("sh", append([]string{"-c", `echo $$ >"$0/cgroup.procs" && exec "$@"`, dir}, append(child.Args, "-test.v")...)...)
@@ -182,6 +186,15 @@ func newMemoryGroup(t *testing.T, limit int) (dir string) {
 	}
 	t.Skip("this process may make no control group that limits memory")
 	return ""
+}
+
+// skipRace skips a test of how much memory is used: the race detector uses several times as much.
+func skipRace(t *testing.T) {
+	t.Helper()
+	info, ok := debug.ReadBuildInfo()
+	if ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		t.Skip("the race detector is on")
+	}
 }
 
 // peakMemory returns the largest resident size of this process so far.
