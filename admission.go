@@ -59,7 +59,10 @@ func (c *Cache) awaitTurn(w *flight.Work, s source, do func(w *flight.Work, rele
 		Wait: func(resume func()) {
 			c.workers.Go(w, func(r func(), e error) { release, err = r, e; resume() }, c.groups(s.provider)...)
 		},
-		Then: func(w *flight.Work) (*Thumbnail, error) { return do(w, release, done(release, err)) },
+		Then: func(w *flight.Work) (*Thumbnail, error) {
+			defer c.logPanic(s)
+			return do(w, release, done(release, err))
+		},
 	}
 }
 

@@ -228,21 +228,27 @@ func TestSkippedLookups(t *testing.T) {
 	})
 }
 
-// An Observer that panics costs no worker.
+// An Observer that panics costs no worker, and is logged once.
 func TestObserverPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := numberedPictures(3)
 		panics := true
-		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Workers: 1, Observer: &Observer{Stage: func(_, _, stage string, _ time.Duration, _ error) {
-			if panics && stage == "queue" {
-				panic("test")
-			}
-		}}})
+		var log bytes.Buffer
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Workers: 1, Logger: slog.New(slog.NewTextHandler(&log, nil)), Observer: &Observer{
+			Stage: func(_, _, stage string, _ time.Duration, _ error) {
+				if panics && stage == "queue" {
+					panic("test")
+				}
+			},
+		}})
 		if _, err := c.Get(t.Context(), "p", "0", 20); err == nil {
 			t.Error("no error")
 		}
 		if w, err := c.Warm(t.Context(), "p", slices.Values([]string{"1"}), 20); err != nil || w.Failed != 1 {
 			t.Errorf("%+v, %v", w, err)
+		}
+		if n := strings.Count(log.String(), "thumbcache: panic"); n != 2 {
+			t.Errorf("%d lines in the log", n)
 		}
 		panics = false
 		mustGet(t, c, "p", "2", 20)
