@@ -19,7 +19,7 @@ const (
 	maxLookups       = 20
 	maxSharedLookups = 500
 
-	// How long a flight waits to do so. After that the tiers are too slow for so many requests, and it reads them when it has a worker.
+	// A flight that has waited for longer than this reads the tiers when it has a worker: they are too slow for so many requests.
 	lookupPatience = time.Second
 
 	memoryInterval = time.Second      // how often requests check the memory that is left, which takes about 0.1 ms

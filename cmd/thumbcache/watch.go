@@ -103,6 +103,9 @@ func (s *site) serveEvents(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no") // nginx would hold the events back
+	if r.Method == http.MethodHead {
+		return
+	}
 	client := http.NewResponseController(w)
 	tick := time.NewTicker(streamInterval)
 	defer tick.Stop()

@@ -180,6 +180,7 @@ func TestEventsAreBounded(t *testing.T) {
 		leave()
 		synctest.Wait()
 		s.serveEvents(gone{httptest.NewRecorder()}, httptest.NewRequest("GET", "/events", nil)) // returns
+		s.serveEvents(httptest.NewRecorder(), httptest.NewRequest("HEAD", "/events", nil))      // returns
 		if n := s.streams.Load(); n != 0 {
 			t.Errorf("%d responses have not ended", n)
 		}
