@@ -19,11 +19,12 @@ const (
 	maxLookups       = 20
 	maxSharedLookups = 500
 
-	// How long a flight waits to do so. After that the tiers are too slow for so many requests, and it reads them when it has a worker.
+	// A flight that has waited for longer than this reads the tiers when it has a worker: they are too slow for so many requests.
 	lookupPatience = time.Second
 
-	memoryInterval = time.Second      // how often misses check the memory that is left, which takes about 0.1 ms
+	memoryInterval = time.Second      // how often requests check the memory that is left, which takes about 0.1 ms
 	freeInterval   = 10 * time.Second // how often they return free memory to the system while it is short: a whole garbage collection
+	shortageQuiet  = time.Minute      // between log lines about a shortage: memory may be short again and again
 )
 
 // beginLookups makes flights begin in order of arrival, at most so many at a time. Idle flights do not count, because Warm bounds
@@ -60,7 +61,10 @@ func (c *Cache) awaitTurn(w *flight.Work, s source, do func(w *flight.Work, rele
 		Wait: func(resume func()) {
 			c.workers.Go(w, func(r func(), e error) { release, err = r, e; resume() }, c.groups(s.provider)...)
 		},
-		Then: func(w *flight.Work) (*Thumbnail, error) { return do(w, release, done(err)) },
+		Then: func(w *flight.Work) (*Thumbnail, error) {
+			defer c.logPanic(s)
+			return do(w, release, done(release, err))
+		},
 	}
 }
 
@@ -68,18 +72,26 @@ func (c *Cache) awaitTurn(w *flight.Work, s source, do func(w *flight.Work, rele
 func (c *Cache) acquireTurn(w *flight.Work, s source) (release func(), err error) {
 	done := c.beginQueue(w, s)
 	release, err = c.workers.Acquire(w, flight.Idle(w), c.groups(s.provider)...)
-	return release, done(err)
+	return release, done(release, err)
 }
 
-// beginQueue begins the wait for a worker. The caller calls done with its outcome, which done returns as an error of the Cache.
-func (c *Cache) beginQueue(w *flight.Work, s source) (done func(error) error) {
+// beginQueue begins the wait for a worker. The caller calls done with its outcome. Done returns err as an error of the Cache, and
+// calls release only if the Observer panics.
+func (c *Cache) beginQueue(w *flight.Work, s source) (done func(release func(), err error) error) {
 	staged, waited := c.observer.stage("queue", s), w.Waiting()
-	return func(err error) error {
+	return func(release func(), err error) error {
 		waited()
 		if err == turns.ErrFull {
 			err = ErrBusy
 		}
+		panicked := true
+		defer func() {
+			if panicked && release != nil {
+				release()
+			}
+		}()
 		staged(&err)
+		panicked = false
 		return err
 	}
 }
@@ -122,9 +134,11 @@ type memoryWatch struct {
 	read   func() []sysmem.Bound // tests replace it
 	budget atomic.Int64          // for decoding: DecodeBytes, or what is left of it while memory is short
 
-	mu          sync.Mutex // protects the fields below
-	short       bool
-	next, freed time.Time // when memory is read again, and was returned to the system
+	mu            sync.Mutex // protects the fields below
+	short         bool
+	logged        bool      // the log says that it is short
+	next          time.Time // when memory is read again
+	freed, warned time.Time // when memory was returned to the system, and a shortage was logged
 }
 
 // limitDecoding sets the limits of decoding by Config.DecodeBytes, or by the memory of this machine if that is 0.
@@ -138,7 +152,7 @@ func (c *Cache) limitDecoding() {
 }
 
 // watchMemory makes the caches smaller before the kernel kills the process for lack of memory, and larger again when that is over.
-// It is called for each miss, and acts once a second.
+// It is called for each thumbnail that is made or read from another tier, and acts once a second.
 func (c *Cache) watchMemory() {
 	w := &c.watch
 	if !w.mu.TryLock() {
@@ -159,15 +173,18 @@ func (c *Cache) watchMemory() {
 	if short != w.short {
 		w.short = short
 		c.memory.shrink(short)
-		if short {
+		switch {
+		case short && now.Sub(w.warned) >= shortageQuiet:
+			w.warned, w.logged = now, true
 			c.log.Warn("thumbcache: memory is short; caching less in memory", "left", left)
-		} else {
+		case !short && w.logged:
+			w.logged = false
 			c.log.Info("thumbcache: memory is no longer short")
 		}
 	}
 	if short && now.Sub(w.freed) >= freeInterval {
 		w.freed = now
-		debug.FreeOSMemory() // what the caches have lost counts until then
+		go debug.FreeOSMemory() // what the caches have lost counts until then; a large program takes long for this
 	}
 }
 

@@ -1,11 +1,15 @@
 package thumbcache
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"image"
 	"io/fs"
+	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -62,6 +66,58 @@ func TestShortOfMemory(t *testing.T) {
 		if st := c.Stats(); reads != 3 || st.MemoryEntries < 25 || c.memory.recentBytes == 0 || c.decodingWeight(1000) != 1000 {
 			t.Errorf("%d reads, %+v, %d bytes of pictures", reads, st, c.memory.recentBytes)
 		}
+	})
+}
+
+// Memory that is no longer short is noticed also if all thumbnails are on disk.
+func TestShortageEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": numberedPictures(3)}, Dir: t.TempDir(), MemoryEntries: 1})
+		var left int64
+		c.watch.read = func() []sysmem.Bound { return []sysmem.Bound{{Name: "test", Limit: 2 << 30, Left: left}} }
+		for i := range 3 {
+			mustGet(t, c, "p", fmt.Sprint(i), 30)
+		}
+		if !c.memory.short {
+			t.Fatal("memory is not short")
+		}
+		left = 1 << 30
+		time.Sleep(memoryInterval)
+		mustGet(t, c, "p", "0", 30)
+		if st := c.Stats(); st.DiskHits != 1 || st.Misses != 3 || c.memory.short || c.memory.room != c.memory.maxBytes {
+			t.Errorf("short: %v, room for %d bytes, %+v", c.memory.short, c.memory.room, st)
+		}
+	})
+}
+
+// Memory that is short again and again is logged once a minute.
+func TestShortageLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": numberedPictures(1)}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		left := int64(1 << 30)
+		c.watch.read = func() []sysmem.Bound { return []sysmem.Bound{{Name: "test", Limit: 2 << 30, Left: left}} }
+		change := func() {
+			left ^= 1 << 30
+			time.Sleep(memoryInterval)
+			c.watchMemory()
+		}
+		check := func(want int) {
+			t.Helper()
+			for _, line := range []string{"memory is short", "memory is no longer short"} {
+				if n := strings.Count(log.String(), line); n != want {
+					t.Errorf("%q is logged %d times, want %d", line, n, want)
+				}
+			}
+		}
+		for range 50 {
+			change()
+		}
+		check(1)
+		time.Sleep(time.Minute)
+		change()
+		change()
+		check(2)
 	})
 }
 
@@ -169,5 +225,32 @@ func TestSkippedLookups(t *testing.T) {
 		if st := c.Stats(); st.Extractions != 0 {
 			t.Errorf("made again: %+v", st)
 		}
+	})
+}
+
+// An Observer that panics costs no worker, and is logged once.
+func TestObserverPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := numberedPictures(3)
+		panics := true
+		var log bytes.Buffer
+		c := mustNew(t, Config{Providers: map[string]Provider{"p": p}, Workers: 1, Logger: slog.New(slog.NewTextHandler(&log, nil)), Observer: &Observer{
+			Stage: func(_, _, stage string, _ time.Duration, _ error) {
+				if panics && stage == "queue" {
+					panic("test")
+				}
+			},
+		}})
+		if _, err := c.Get(t.Context(), "p", "0", 20); err == nil {
+			t.Error("no error")
+		}
+		if w, err := c.Warm(t.Context(), "p", slices.Values([]string{"1"}), 20); err != nil || w.Failed != 1 {
+			t.Errorf("%+v, %v", w, err)
+		}
+		if n := strings.Count(log.String(), "thumbcache: panic"); n != 2 {
+			t.Errorf("%d lines in the log", n)
+		}
+		panics = false
+		mustGet(t, c, "p", "2", 20)
 	})
 }

@@ -150,6 +150,7 @@ func (c *Cache) serveStored(ctx context.Context, j *job, k *known) *Thumbnail {
 
 // keep keeps a stored thumbnail in memory.
 func (c *Cache) keep(ctx context.Context, j *job, e *entry) {
+	c.watchMemory()
 	if !c.bypassesMemory(ctx) {
 		c.memory.put(j.gen, *e)
 	}
@@ -172,7 +173,6 @@ func (c *Cache) makeThumbnail(w *flight.Work, j *job, k *known) (*Thumbnail, err
 // makeInTurn makes a thumbnail when its turn has come, unless another process or machine makes it first.
 func (c *Cache) makeInTurn(w *flight.Work, j *job, k *known) (*Thumbnail, error) {
 	return c.awaitTurn(w, j.source(), func(w *flight.Work, release func(), err error) (*Thumbnail, error) {
-		defer c.logPanic(j.source())
 		t, err := c.makeNow(w, j, k, release, err)
 		c.forgetIfClosed(j, err)
 		return t, err

@@ -12,7 +12,11 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-const defaultMemoryEntries = 50
+// The defaults of Config.MemoryEntries and Config.MemoryBytes.
+const (
+	defaultMemoryEntries = 50
+	defaultMemoryBytes   = 32 << 20
+)
 
 // Limits of what memory holds besides thumbnails.
 const (
@@ -362,18 +366,19 @@ func (m *memory) shareLocked(data []byte, n int) {
 	}
 }
 
-// shrink drops most of what m holds, while memory is short: all but a quarter of the thumbnails, and all pictures, of which it keeps no
-// more. Afterwards, m may grow to its limits again.
+// shrink drops most of what m holds if memory is short: all but a quarter of the thumbnails, and all pictures. Until it is called
+// with false, m holds no more thumbnails than that, and no pictures.
 func (m *memory) shrink(short bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.short, m.room = short, m.maxBytes; !short {
 		return
 	}
-	m.room = m.bytes / 4
-	if m.maxBytes < math.MaxInt64 {
-		m.room = m.maxBytes / 4
+	limit := m.maxBytes
+	if limit == math.MaxInt64 {
+		limit = max(m.bytes, defaultMemoryBytes)
 	}
+	m.room = limit / 4
 	for m.bytes > m.room {
 		m.thumbs.RemoveOldest()
 	}

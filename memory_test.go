@@ -197,3 +197,15 @@ func TestNeverDue(t *testing.T) {
 		t.Error("the thumbnail is not fresh any more")
 	}
 }
+
+// Without a limit of bytes, some thumbnails are kept even if memory is short from the start.
+func TestShortWithoutLimit(t *testing.T) {
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": numberedPictures(1)}, MemoryBytes: -1})
+	c.memory.shrink(true)
+	for range 2 {
+		mustGet(t, c, "p", "0", 20)
+	}
+	if st := c.Stats(); st.MemoryHits != 1 {
+		t.Errorf("stats: %+v", st)
+	}
+}

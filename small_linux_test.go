@@ -1,5 +1,7 @@
 //go:build !race
 
+// The race detector takes several times as much memory.
+
 package thumbcache
 
 import (

@@ -410,7 +410,7 @@ func New(cfg Config) (*Cache, error) {
 	if cfg.Dir == "" {
 		failures = maxFailuresNoDisk
 	}
-	entries, bytes := cmp.Or(cfg.MemoryEntries, defaultMemoryEntries), cmp.Or(cfg.MemoryBytes, 32<<20)
+	entries, bytes := cmp.Or(cfg.MemoryEntries, defaultMemoryEntries), cmp.Or(cfg.MemoryBytes, defaultMemoryBytes)
 	c.memory = newMemory(entries, bytes, failures, &c.generations)
 	for name, p := range c.providers {
 		if p.settings.Revalidate < 0 {

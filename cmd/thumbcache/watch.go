@@ -10,14 +10,17 @@ import (
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"github.com/thumbcache/thumbcache/internal/flight"
 )
 
 // A watcher finds out whether folders have changed. It reads them again and again, because network shares do not report changes,
 // but one that several pages show only once.
 type watcher struct {
-	list func(context.Context, query) (listing, error)
+	list  func(context.Context, query) (listing, error)
+	reads flight.Group[query, string]
 
-	mu     sync.Mutex
+	mu     sync.Mutex // protects latest
 	latest *simplelru.LRU[query, watched]
 }
 
@@ -46,21 +49,30 @@ func (w *watcher) version(ctx context.Context, q query) string {
 	w.mu.Lock()
 	last, ok := w.latest.Get(q)
 	w.mu.Unlock()
-	start := time.Now()
-	if ok && start.Before(last.until) {
+	if ok && time.Now().Before(last.until) {
 		return last.version
 	}
-	ctx, cancel := context.WithTimeout(ctx, watchLimit)
+	now, _, _ := w.reads.Do(ctx, q, func(work *flight.Work) (string, error) { return w.read(work, q) })
+	return now
+}
+
+// read reads a folder, and remembers its version unless no page shows the folder any more.
+func (w *watcher) read(work *flight.Work, q query) (string, error) {
+	ctx, cancel := context.WithTimeout(work, watchLimit)
 	defer cancel()
+	start := time.Now()
 	now := watched{}
 	if l, err := w.list(ctx, q); err == nil {
 		now.version = l.version()
+	}
+	if work.Err() != nil {
+		return "", work.Err()
 	}
 	now.until = time.Now().Add(max(minWatchGap, watchLoad*time.Since(start)))
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.latest.Add(q, now)
-	return now.version
+	return now.version, nil
 }
 
 // version returns a text that changes with what the page shows of a listing.
@@ -91,6 +103,9 @@ func (s *site) serveEvents(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no") // nginx would hold the events back
+	if r.Method == http.MethodHead {
+		return
+	}
 	client := http.NewResponseController(w)
 	tick := time.NewTicker(streamInterval)
 	defer tick.Stop()

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -55,33 +56,82 @@ func TestWatcher(t *testing.T) {
 	})
 }
 
+// Pages that show the same folder read it together. One that is closed meanwhile changes nothing for the others.
+func TestWatcherIsShared(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := listing{Entries: []entry{{Thumb: "a"}}, Total: 1}
+		reads := 0
+		w := newWatcher(func(ctx context.Context, _ query) (listing, error) {
+			reads++
+			select {
+			case <-time.After(3 * time.Second):
+				return l, nil
+			case <-ctx.Done():
+				return listing{}, ctx.Err()
+			}
+		})
+		ctx, leave := context.WithCancel(t.Context())
+		go w.version(ctx, query{})
+		synctest.Wait()
+		for range 2 {
+			go func() {
+				if got := w.version(t.Context(), query{}); got != l.version() {
+					t.Errorf("got %q", got)
+				}
+			}()
+		}
+		time.Sleep(time.Second)
+		leave()
+		time.Sleep(3 * time.Second)
+		if got := w.version(t.Context(), query{}); got != l.version() || reads != 1 {
+			t.Errorf("%q after %d reads", got, reads)
+		}
+
+		// The only page is closed, and another one opened.
+		time.Sleep(time.Hour)
+		ctx, leave = context.WithCancel(t.Context())
+		go w.version(ctx, query{})
+		synctest.Wait()
+		leave()
+		synctest.Wait()
+		if got := w.version(t.Context(), query{}); got != l.version() || reads != 3 {
+			t.Errorf("%q after %d reads", got, reads)
+		}
+	})
+}
+
 // An open page is told at once about each change of its folder, and about nothing else.
 func TestEvents(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l := listing{Entries: []entry{{Thumb: "a"}}, Total: 1}
-		s := &site{watcher: newWatcher(func(context.Context, query) (listing, error) { return l, nil })}
+		var l atomic.Pointer[listing]
+		l.Store(&listing{Entries: []entry{{Thumb: "a"}}, Total: 1})
+		s := &site{watcher: newWatcher(func(context.Context, query) (listing, error) { return *l.Load(), nil })}
 		ctx, leave := context.WithCancel(t.Context())
-		w := httptest.NewRecorder()
-		go s.serveEvents(w, httptest.NewRequestWithContext(ctx, "GET", "/events?folder=f", nil))
-		want := ""
-		check := func(more string) {
+		p := &openPage{header: http.Header{}, sent: make(chan string, 10)}
+		go s.serveEvents(p, httptest.NewRequestWithContext(ctx, "GET", "/events?folder=f", nil))
+		check := func(want string) {
 			t.Helper()
 			synctest.Wait()
-			if want += more; w.Body.String() != want || !w.Flushed {
-				t.Errorf("sent %q, want %q", w.Body, want)
+			got := ""
+			for len(p.sent) > 0 {
+				got += <-p.sent
+			}
+			if got != want {
+				t.Errorf("sent %q, want %q", got, want)
 			}
 		}
-		event := func() string { return "data: " + l.version() + "\n\n" }
+		event := func() string { return "data: " + l.Load().version() + "\n\n" }
 		check(event())
 		time.Sleep(streamInterval)
 		check("")
-		l.Entries[0].Thumb = "b"
+		l.Store(&listing{Entries: []entry{{Thumb: "b"}}, Total: 1})
 		time.Sleep(streamInterval)
 		check(event())
 		time.Sleep(streamSilence + streamInterval)
 		check(":\n\n")
-		if kind := w.Header().Get("Content-Type"); kind != "text/event-stream" {
+		if kind := p.header.Get("Content-Type"); kind != "text/event-stream" {
 			t.Errorf("type %q", kind)
 		}
 		leave()
@@ -90,6 +140,26 @@ func TestEvents(t *testing.T) {
 			t.Errorf("%d responses have not ended", n)
 		}
 	})
+}
+
+// An openPage is a response that never ends. It sends what has been flushed.
+type openPage struct {
+	header http.Header
+	text   []byte
+	sent   chan string
+}
+
+func (p *openPage) Header() http.Header { return p.header }
+func (p *openPage) WriteHeader(int)     {}
+
+func (p *openPage) Write(text []byte) (int, error) {
+	p.text = append(p.text, text...)
+	return len(text), nil
+}
+
+func (p *openPage) Flush() {
+	p.sent <- string(p.text)
+	p.text = nil
 }
 
 // The number of pages that are told about changes is limited, and a response ends when its client does not read.
@@ -110,6 +180,7 @@ func TestEventsAreBounded(t *testing.T) {
 		leave()
 		synctest.Wait()
 		s.serveEvents(gone{httptest.NewRecorder()}, httptest.NewRequest("GET", "/events", nil)) // returns
+		s.serveEvents(httptest.NewRecorder(), httptest.NewRequest("HEAD", "/events", nil))      // returns
 		if n := s.streams.Load(); n != 0 {
 			t.Errorf("%d responses have not ended", n)
 		}

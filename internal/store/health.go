@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	hungPause     = 10 * time.Second // no reads and writes for so long after a read without an answer: each may hold a thread
+	hungPause     = 10 * time.Second // between two reads of a disk that hangs: each may hold a thread, and a request for seconds
 	writePause    = 2 * time.Second  // no writes for so long after a failed one: a full disk fails each of them
 	damageLogRate = time.Minute      // at most one log line about damaged files in so long: there may be thousands
 )
@@ -24,7 +24,7 @@ var realClock = clock{time.Now, time.After}
 // A health keeps track of the disk below a store, and decides when to leave it alone.
 //
 //	event                   effect
-//	a read got no answer    hung: no reads and writes for hungPause, then they are tried again
+//	a read got no answer    hung: no reads and writes, except one read each hungPause, which tries again
 //	a read was answered     no longer hung
 //	a write failed          unwritable: no writes for writePause, then they are tried again
 //	a write succeeded       no longer unwritable
@@ -72,11 +72,18 @@ func (h *health) answers() bool {
 	return !h.hung.active
 }
 
-// mayRead reports whether the disk may be asked now.
+// mayRead reports whether the caller may read now. If the disk hangs, that read is the only one for hungPause.
 func (h *health) mayRead() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return !h.now().Before(h.hung.retry)
+	now := h.now()
+	if now.Before(h.hung.retry) {
+		return false
+	}
+	if h.hung.active {
+		h.hung.retry = now.Add(hungPause)
+	}
+	return true
 }
 
 // mayWrite reports whether a file may be written now.
@@ -84,7 +91,7 @@ func (h *health) mayWrite() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := h.now()
-	return !now.Before(h.hung.retry) && !now.Before(h.unwritable.retry) && !now.Before(h.pausedUntil)
+	return !h.hung.active && !now.Before(h.unwritable.retry) && !now.Before(h.pausedUntil)
 }
 
 // noteAnswer records whether the disk answered a read in time.

@@ -37,9 +37,11 @@ func TestHealth(t *testing.T) {
 		"hung": {
 			{"no answer", 0, answer(false), false, false, false, warn},
 			{"just before the end of the pause", hungPause - 1, nothing, false, false, false, ""},
-			{"the pause ends: tried again", 1, nothing, false, true, true, ""},
+			{"the pause ends: one read tries", 1, nothing, false, true, false, ""},
+			{"meanwhile", readPatience, nothing, false, false, false, ""},
 			{"no answer again", 0, answer(false), false, false, false, ""},
-			{"the second pause ends", hungPause, nothing, false, true, true, ""},
+			{"the second pause ends", hungPause, nothing, false, true, false, ""},
+			{"that read is canceled, so another one tries", hungPause, nothing, false, true, false, ""},
 			{"an answer", 0, answer(true), true, true, true, info},
 			{"another answer", 0, answer(true), true, true, true, ""},
 			{"no answer once more", 0, answer(false), false, false, false, warn},
@@ -154,6 +156,31 @@ func TestAskDisk(t *testing.T) {
 			})
 		})
 	}
+}
+
+// After a disk has hung, one read finds out whether it answers again. Nothing else takes the place of that read.
+func TestReadAfterHang(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		s, err := Open(dir, -1, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		e := numbered(1, 1, 500)
+		s.Put(e)
+		s.health.noteAnswer(false)
+		time.Sleep(hungPause)
+		s.Put(e)
+		release, ok := s.Lock(t.Context(), &e.Key, Hash(e.Key.Provider, e.Key.Path), 0)
+		release()
+		if !ok || s.Answers() {
+			t.Errorf("free: %v, answers: %v", ok, s.Answers())
+		}
+		if _, ok := fetch(t, s, e.Key); !ok || !s.Answers() {
+			t.Errorf("found: %v, answers: %v", ok, s.Answers())
+		}
+	})
 }
 
 // When all turns to read are taken by slow reads, a read waits for turnPatience. It does not wait if the disk is known to hang.

@@ -353,7 +353,7 @@ func (s *Store) Put(e *Entry) (need int64) {
 // removeOutdated removes a file that could not be replaced, unless the disk hangs. The file would be served again as soon as memory has
 // lost its successor.
 func (s *Store) removeOutdated(name string) {
-	if s.health.mayRead() {
+	if s.Answers() {
 		_ = s.removeFile(s.ctx, name[:2], name) // a disk that refuses this is known not to work
 	}
 }
@@ -450,6 +450,9 @@ func unlessMissing(err error) error {
 // the system has none or the disk does not answer.
 func (s *Store) Lock(ctx context.Context, k *Key, hash string, patience time.Duration) (release func(), ok bool) {
 	unlock, free := func() {}, true
+	if !s.Answers() { // a read must find out whether it does again
+		return unlock, true
+	}
 	err := s.askDisk(ctx, patience+turnPatience, func(ctx context.Context) {
 		unlock, free = s.ledger.lock(ctx, makingLock(k, hash), patience)
 	}, func() { unlock() })

@@ -5,6 +5,7 @@
 package turns
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"slices"
@@ -26,7 +27,7 @@ type Queue struct {
 	mu      sync.Mutex     // protects the fields below
 	taken   int            // slots
 	takenBy map[string]int // slots by group
-	waiters []*waiter      // in order of arrival; none of them could have a slot now
+	waiters list.List      // of *waiter, in order of arrival; none of them could have a slot now
 	waitFor map[string]int // waiters by group
 	urgent  int            // requests in progress: see Urgent
 	idle    chan struct{}  // closed when urgent becomes 0; nil unless AwaitIdle waits
@@ -35,7 +36,8 @@ type Queue struct {
 // A waiter is a caller that waits for a slot.
 type waiter struct {
 	groups []string
-	ready  func() // called with the lock when the waiter has been given a slot; it must not block
+	place  *list.Element // in Queue.waiters; nil if it does not wait
+	ready  func()        // called with the lock when the waiter has been given a slot; it must not block
 }
 
 // New returns a Queue for the given number of slots, in which up to room callers may wait. A negative room means no limit. A
@@ -55,7 +57,7 @@ func (q *Queue) Acquire(ctx context.Context, idle <-chan struct{}, groups ...str
 		groups = append(groups, idleGroup)
 	}
 	ready := make(chan struct{})
-	w := &waiter{groups, func() { close(ready) }}
+	w := &waiter{groups: groups, ready: func() { close(ready) }}
 	release = sync.OnceFunc(func() { q.release(w) })
 	q.mu.Lock()
 	admitted, err := q.enqueueLocked(w)
@@ -121,7 +123,7 @@ func (q *Queue) enqueueLocked(w *waiter) (admitted bool, err error) {
 	if q.fullLocked(w.groups) {
 		return false, ErrFull
 	}
-	q.waiters = append(q.waiters, w)
+	w.place = q.waiters.PushBack(w)
 	count(q.waitFor, w.groups, 1)
 	return false, nil
 }
@@ -143,7 +145,7 @@ func (q *Queue) fullLocked(groups []string) bool {
 			return true
 		}
 	}
-	return len(q.waiters) >= q.room
+	return q.waiters.Len() >= q.room
 }
 
 // admitLocked gives w a slot if there is one for it.
@@ -168,15 +170,13 @@ func (q *Queue) hasSlotLocked(groups []string) bool {
 
 // admitWaitersLocked gives slots to all waiters that can have one, in order of arrival.
 func (q *Queue) admitWaitersLocked() {
-	for i := 0; i < len(q.waiters) && q.taken < q.slots; {
-		w := q.waiters[i]
-		if !q.admitLocked(w) {
-			i++
-			continue
+	for e := q.waiters.Front(); e != nil && q.taken < q.slots; {
+		w := e.Value.(*waiter)
+		e = e.Next()
+		if q.admitLocked(w) {
+			q.leaveLocked(w)
+			w.ready()
 		}
-		q.waiters = slices.Delete(q.waiters, i, i+1)
-		count(q.waitFor, w.groups, -1)
-		w.ready()
 	}
 }
 
@@ -193,20 +193,24 @@ func (q *Queue) release(w *waiter) {
 func (q *Queue) leave(w *waiter) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	i := slices.Index(q.waiters, w)
-	if i < 0 {
+	if w.place == nil {
 		return false
 	}
-	q.waiters = slices.Delete(q.waiters, i, i+1)
-	count(q.waitFor, w.groups, -1)
+	q.leaveLocked(w)
 	return true
+}
+
+func (q *Queue) leaveLocked(w *waiter) {
+	q.waiters.Remove(w.place)
+	w.place = nil
+	count(q.waitFor, w.groups, -1)
 }
 
 // leaveIdle makes w, which waits as idle work, wait as any other.
 func (q *Queue) leaveIdle(w *waiter) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if !slices.Contains(q.waiters, w) {
+	if w.place == nil {
 		return // it has its slot
 	}
 	count(q.waitFor, w.groups, -1)
@@ -273,5 +277,5 @@ func (q *Queue) AwaitIdle(ctx context.Context) error {
 func (q *Queue) Waiting() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.waiters)
+	return q.waiters.Len()
 }

@@ -3,7 +3,9 @@ package turns
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -14,8 +16,8 @@ import (
 func checkEmpty(t *testing.T, q *Queue) {
 	t.Helper()
 	synctest.Wait()
-	if q.taken != 0 || len(q.takenBy) != 0 || len(q.waiters) != 0 || len(q.waitFor) != 0 || q.urgent != 0 || q.idle != nil {
-		t.Errorf("left: %d slots taken by %v, %d waiters of %v, %d urgent", q.taken, q.takenBy, len(q.waiters), q.waitFor, q.urgent)
+	if q.taken != 0 || len(q.takenBy) != 0 || q.waiters.Len() != 0 || len(q.waitFor) != 0 || q.urgent != 0 || q.idle != nil {
+		t.Errorf("left: %d slots taken by %v, %d waiters of %v, %d urgent", q.taken, q.takenBy, q.waiters.Len(), q.waitFor, q.urgent)
 	}
 }
 
@@ -316,8 +318,8 @@ func TestChurn(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if q.taken != 0 || len(q.takenBy) != 0 || len(q.waiters) != 0 || len(q.waitFor) != 0 || q.urgent != 0 {
-		t.Errorf("left: %d slots taken by %v, %d waiters of %v", q.taken, q.takenBy, len(q.waiters), q.waitFor)
+	if q.taken != 0 || len(q.takenBy) != 0 || q.waiters.Len() != 0 || len(q.waitFor) != 0 || q.urgent != 0 {
+		t.Errorf("left: %d slots taken by %v, %d waiters of %v", q.taken, q.takenBy, q.waiters.Len(), q.waitFor)
 	}
 }
 
@@ -423,5 +425,28 @@ func TestIsFull(t *testing.T) {
 	none.Go(t.Context(), func(func(), error) {})
 	if !none.IsFull() {
 		t.Error("not full without a slot")
+	}
+}
+
+// How long one waiter takes to leave must not depend on how many others wait: clients leave in thousands.
+func BenchmarkLeave(b *testing.B) {
+	for _, n := range []int{1_000, 100_000} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			q := New(1, -1)
+			if !q.admitLocked(&waiter{}) {
+				b.Fatal("no slot")
+			}
+			for b.Loop() {
+				waiters := make([]*waiter, n)
+				for i := range waiters {
+					waiters[i] = &waiter{}
+					q.enqueueLocked(waiters[i])
+				}
+				for _, i := range rand.Perm(n) {
+					q.leave(waiters[i])
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/waiter")
+		})
 	}
 }
