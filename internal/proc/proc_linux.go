@@ -85,14 +85,14 @@ func setLimits(pid int, l Limits) {
 // lowerPriority lets other processes have processors and disks first. All threads and processes of the group get the priority, and
 // what they start inherits it. Errors are ignored: the child works at any priority.
 //
-// The I/O is not in the idle class: while other I/O goes on all the time, mq-deadline would let the child read once in 10 s, so that it
-// never ends. Only BFQ heeds the lowest level of the usual class, and gives it a quarter of what others get.
+// Idle I/O is late on a busy disk, and still not starved: BFQ serves it every 0.2 s and mq-deadline after 10 s, within the timeout of
+// ffmpeg. Other schedulers ignore the class.
 func lowerPriority(pgid int) {
 	if priority, err := unix.Getpriority(unix.PRIO_PGRP, pgid); err == nil { // the system call returns 20 - nice
 		unix.Setpriority(unix.PRIO_PGRP, pgid, min(19, 20-priority+niceness))
 	}
-	const whoGroup, lowestBestEffort = 2, 2<<13 | 7 // IOPRIO_WHO_PGRP, IOPRIO_CLASS_BE
-	unix.Syscall(unix.SYS_IOPRIO_SET, whoGroup, uintptr(pgid), lowestBestEffort)
+	const whoGroup, classIdle = 2, 3 << 13 // IOPRIO_WHO_PGRP, IOPRIO_CLASS_IDLE
+	unix.Syscall(unix.SYS_IOPRIO_SET, whoGroup, uintptr(pgid), classIdle)
 }
 
 // A group is the process group of a child. The group's number is valid only until the child is reaped; after that, the
