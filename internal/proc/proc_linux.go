@@ -85,8 +85,9 @@ func setLimits(pid int, l Limits) {
 // lowerPriority lets other processes have processors and disks first. All threads and processes of the group get the priority, and
 // what they start inherits it. Errors are ignored: the child works at any priority.
 //
-// Idle I/O is late on a busy disk, and still not starved: BFQ serves it every 0.2 s and mq-deadline after 10 s, within the timeout of
-// ffmpeg. Other schedulers ignore the class.
+// I/O of the idle class waits while there is any other. On a disk that is never idle the child may reach its time limit, because
+// mq-deadline lets it read once in 10 s. That is the price for playback that does not stutter, and a timeout is not remembered. BFQ
+// and mq-deadline know the class; other schedulers ignore it.
 func lowerPriority(pgid int) {
 	if priority, err := unix.Getpriority(unix.PRIO_PGRP, pgid); err == nil { // the system call returns 20 - nice
 		unix.Setpriority(unix.PRIO_PGRP, pgid, min(19, 20-priority+niceness))
