@@ -198,7 +198,8 @@ func TestSkippedLookups(t *testing.T) {
 		p := newTestProvider()
 		p.set("a", tag("1"), jpegOf(image.NewGray(image.Rect(0, 0, 64, 64))))
 		p.set("bad", tag("1"), []byte("neither picture nor film"))
-		cfg := Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir()}
+		none := ExtractorFunc(func(context.Context, *Source) (*Picture, error) { return nil, ErrNoPicture })
+		cfg := Config{Providers: map[string]Provider{"p": p}, Dir: t.TempDir(), Extractor: FirstOf(Images(), none)}
 		c := mustNew(t, cfg)
 		for _, path := range []string{"a", "bad"} {
 			c.Get(t.Context(), "p", path, 20)
@@ -210,7 +211,7 @@ func TestSkippedLookups(t *testing.T) {
 			c.lookups.Go(t.Context(), func(release func(), _ error) { held = append(held, release) })
 		}
 		var wg sync.WaitGroup
-		for path, want := range map[string]error{"a": nil, "bad": ErrUnsupported} {
+		for path, want := range map[string]error{"a": nil, "bad": ErrNoPicture} {
 			wg.Go(func() {
 				if _, err := c.Get(t.Context(), "p", path, 20); !errors.Is(err, want) {
 					t.Errorf("%s: %v, want %v", path, err, want)

@@ -63,10 +63,12 @@ func askCrowd(t *testing.T) {
 	requests := series(2000, 10_000)
 	p := crowd{noisy(series(64, 256), series(64, 256), 85), make(chan struct{})}
 	c := mustNew(t, Config{
-		Providers:  map[string]Provider{"p": p},
-		Dir:        t.TempDir(),
-		Queue:      requests,
-		Revalidate: -1, // on a busy machine, many timers of looks may fire at once, each with a goroutine for some microseconds
+		Providers: map[string]Provider{"p": p},
+		Dir:       t.TempDir(),
+		Queue:     requests,
+		// A quarter of GOMEMLIMIT would leave 64 MiB for everything but the caches; the stacks of the callers take 40 of them.
+		DecodeBytes: 48 << 20,
+		Revalidate:  -1, // on a busy machine, many timers of looks may fire at once, each with a goroutine for some microseconds
 	})
 	var callers atomic.Int64
 	stop, most := make(chan struct{}), make(chan int64)

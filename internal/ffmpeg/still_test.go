@@ -255,6 +255,7 @@ func TestDamagedJPEG(t *testing.T) {
 
 // ffmpeg does not apply the orientation of a JPEG, and the PNG includes the EXIF data.
 func TestOrientation(t *testing.T) {
+	needFFmpeg(t)
 	data := readFile(t, makeCover(t, t.TempDir(), "cover.jpg"))
 	exif := []byte("MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00")
 	app1 := binary.BigEndian.AppendUint16([]byte("\xff\xe1"), uint16(2+6+len(exif)))
