@@ -43,7 +43,7 @@ func TestFaultAtEveryCall(t *testing.T) {
 	// The full series tries the first uses one by one, and then fewer and fewer: a walk through the folders has hundreds of
 	// similar ones.
 	next := series(
-		func(n int) int { return n + 1 + 12*n },
+		func(n int) int { return n + 1 + 40*n },
 		func(n int) int { return n + 1 + n/6 },
 	)
 	// Some stories end with a wait until the cache writes again, so more of them run than there are processors.

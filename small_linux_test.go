@@ -60,7 +60,7 @@ func TestSmallBox(t *testing.T) {
 }
 
 func askCrowd(t *testing.T) {
-	requests := series(2000, 10_000)
+	requests := series(500, 10_000)
 	p := crowd{noisy(series(64, 256), series(64, 256), 85), make(chan struct{})}
 	c := mustNew(t, Config{
 		Providers: map[string]Provider{"p": p},
