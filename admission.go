@@ -50,7 +50,8 @@ func (c *Cache) beginLookups(isShared bool) {
 func (c *Cache) awaitTurn(w *flight.Work, s source, do func(w *flight.Work, release func(), err error) (*Thumbnail, error)) (*Thumbnail, error) {
 	// Idle work that is in a hurry later waits as another group from then on, and only its own goroutine would notice. With a full queue
 	// the flight ends here, so that no more flights are ending at the same time than may begin.
-	if flight.Idle(w) != nil || c.workers.IsFull(c.groups(s.provider)...) {
+	groups := c.groups(s.provider)
+	if flight.Idle(w) != nil || c.workers.IsFull(groups...) {
 		release, err := c.acquireTurn(w, s)
 		return do(w, release, err)
 	}
@@ -59,7 +60,7 @@ func (c *Cache) awaitTurn(w *flight.Work, s source, do func(w *flight.Work, rele
 	var err error
 	return nil, &flight.Later[*Thumbnail]{
 		Wait: func(resume func()) {
-			c.workers.Go(w, func(r func(), e error) { release, err = r, e; resume() }, c.groups(s.provider)...)
+			c.workers.Go(w, func(r func(), e error) { release, err = r, e; resume() }, groups...)
 		},
 		Then: func(w *flight.Work) (*Thumbnail, error) {
 			defer c.logPanic(s)
@@ -132,9 +133,12 @@ func (c *Cache) claim(w *flight.Work, j *job, release func()) (unclaim func(), f
 // A memoryWatch knows whether memory is short.
 type memoryWatch struct {
 	read   func() []sysmem.Bound // tests replace it
-	budget atomic.Int64          // for decoding: DecodeBytes, or what is left of it while memory is short
+	budget atomic.Int64          // for decoding: DecodeBytes, or less while memory is short
+
+	freeing sync.WaitGroup // for returning memory to the system
 
 	mu            sync.Mutex // protects the fields below
+	closed        bool
 	short         bool
 	logged        bool      // the log says that it is short
 	next          time.Time // when memory is read again
@@ -160,7 +164,7 @@ func (c *Cache) watchMemory() {
 	}
 	defer w.mu.Unlock()
 	now := time.Now()
-	if now.Before(w.next) {
+	if w.closed || now.Before(w.next) {
 		return
 	}
 	w.next = now.Add(memoryInterval)
@@ -184,8 +188,16 @@ func (c *Cache) watchMemory() {
 	}
 	if short && now.Sub(w.freed) >= freeInterval {
 		w.freed = now
-		go debug.FreeOSMemory() // what the caches have lost counts until then; a large program takes long for this
+		w.freeing.Go(debug.FreeOSMemory) // what the caches have lost counts until then; a large program takes long for this
 	}
+}
+
+// close ends the watch, and waits for memory that is being returned.
+func (w *memoryWatch) close() {
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+	w.freeing.Wait()
 }
 
 // decodingWeight returns how much of c.decoding a picture takes that needs cost bytes. While memory is short everything weighs

@@ -90,6 +90,17 @@ func TestShortageEnds(t *testing.T) {
 	})
 }
 
+// Nothing is done about memory after Close.
+func TestShortageAfterClose(t *testing.T) {
+	c := mustNew(t, Config{Providers: map[string]Provider{"p": numberedPictures(1)}})
+	c.watch.read = func() []sysmem.Bound { return []sysmem.Bound{{Name: "test", Limit: 2 << 30}} }
+	c.Close()
+	c.watchMemory()
+	if c.watch.short || !c.watch.freed.IsZero() {
+		t.Error("the watch goes on")
+	}
+}
+
 // Memory that is short again and again is logged once a minute.
 func TestShortageLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -453,6 +453,7 @@ func (c *Cache) Close() error {
 	c.shared.close()
 	c.disk.close()
 	c.memory.close()
+	c.watch.close()
 	return nil
 }
 

@@ -302,11 +302,14 @@ func (n *node) run() {
 	group.Go(func() { n.probe(ctx) })
 	group.Go(func() { n.watchQueue(ctx) })
 	group.Go(func() {
-		for every := time.NewTicker(time.Second); ctx.Err() == nil; {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
 			select {
-			case <-every.C:
+			case <-tick.C:
 				n.send(message{Sample: n.sample()})
 			case <-ctx.Done():
+				return
 			}
 		}
 	})

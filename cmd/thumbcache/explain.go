@@ -220,8 +220,8 @@ func explain(ctx context.Context, args []string, o explainOptions) (*explainResu
 	if err != nil || req.Provider == "" {
 		return x, err
 	}
-	// The key depends on the request only, and the settings are the same for every source. To learn both of this build, let a cache
-	// store a tiny picture.
+	// The key depends on the request only, and the settings are the same for every source. The file that a cache stores for a tiny
+	// picture tells both.
 	recipe, err := makeTrial(ctx, pixelProvider{}, req, o)
 	if err != nil {
 		return nil, err

@@ -14,8 +14,8 @@ import (
 	"github.com/thumbcache/thumbcache/internal/flight"
 )
 
-// A watcher finds out whether folders have changed. It reads them again and again, because network shares do not report changes,
-// but one that several pages show only once.
+// A watcher finds out whether folders have changed. It polls, because network shares do not report changes. Pages that show the same
+// folder share one read.
 type watcher struct {
 	list  func(context.Context, query) (listing, error)
 	reads flight.Group[query, string]

@@ -1,4 +1,4 @@
-// Package explore runs a test once for every order of its events.
+// Package explore runs a test in every order of its events.
 //
 // A test that depends on the order of events asks [Schedule.Choose] what happens next, until nothing is left to happen. [All] runs
 // it again and again, each time with other answers, depth first. A run begins with the answers of the run before it, except for the

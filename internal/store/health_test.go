@@ -126,11 +126,7 @@ func TestAskDisk(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s, err := Open(dir, -1, slog.New(slog.DiscardHandler))
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer s.Close()
+				s := openInBubble(t, dir)
 				if test.before != nil {
 					test.before(s)
 				}
@@ -158,15 +154,21 @@ func TestAskDisk(t *testing.T) {
 	}
 }
 
+// openInBubble opens a store with the clock of the bubble.
+func openInBubble(t *testing.T, dir string) *Store {
+	s, err := Open(dir, -1, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
 // After a disk has hung, one read finds out whether it answers again. Nothing else takes the place of that read.
 func TestReadAfterHang(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		s, err := Open(dir, -1, slog.New(slog.DiscardHandler))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer s.Close()
+		s := openInBubble(t, dir)
 		e := numbered(1, 1, 500)
 		s.Put(e)
 		s.health.noteAnswer(false)
@@ -187,11 +189,7 @@ func TestReadAfterHang(t *testing.T) {
 func TestReadTurns(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		s, err := Open(dir, -1, slog.New(slog.DiscardHandler))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer s.Close()
+		s := openInBubble(t, dir)
 		e := numbered(1, 1, 500)
 		s.Put(e)
 		if !s.reads.TryAcquire(maxReads) {
